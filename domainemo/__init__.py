@@ -1,0 +1,103 @@
+"""Cross-domain adaptation for multimodal emotion recognition.
+
+Everything public is imported from here; heavy libraries are loaded when a name that
+needs them is first used.
+
+Examples
+--------
+>>> import domainemo as de
+>>> results = de.run(de.Simulated().load(), protocol="cross-subject",
+...                  backbone="r2gfanet", adapter="uf-ama")
+>>> print(results.summary())
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core import (
+        Adapter,
+        Backbone,
+        Dataset,
+        EmotionData,
+        Fold,
+        Inputs,
+        Modality,
+        Outputs,
+        Protocol,
+        Pseudo,
+        Sampling,
+        Screen,
+        Source,
+        Target,
+        Validator,
+    )
+    from .data.sampling import Sequences, Trials, Windows
+    from .data.simulator import Simulated
+    from .data.table import from_arrays, write_table
+    from .errors import ConfigurationError, DataError, DomainemoError
+    from .evaluation.results import Results
+    from .evaluation.run import run
+    from .registry import register
+    from .training.settings import Training
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "core": (
+        "Adapter Backbone Dataset EmotionData Fold Inputs Modality Outputs Protocol "
+        "Pseudo Sampling Screen Source Target Validator"
+    ),
+    "data.sampling": "Sequences Trials Windows",
+    "data.simulator": "Simulated",
+    "data.table": "from_arrays write_table",
+    "errors": "ConfigurationError DataError DomainemoError",
+    "evaluation.results": "Results",
+    "evaluation.run": "run",
+    "registry": "register",
+    "training.settings": "Training",
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = [
+    "Adapter",
+    "Backbone",
+    "ConfigurationError",
+    "DataError",
+    "Dataset",
+    "DomainemoError",
+    "EmotionData",
+    "Fold",
+    "Inputs",
+    "Modality",
+    "Outputs",
+    "Protocol",
+    "Pseudo",
+    "Results",
+    "Sampling",
+    "Screen",
+    "Sequences",
+    "Simulated",
+    "Source",
+    "Target",
+    "Training",
+    "Trials",
+    "Validator",
+    "Windows",
+    "from_arrays",
+    "register",
+    "run",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'domainemo' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"domainemo.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""Backbones: one network a file, brain regions beside them."""

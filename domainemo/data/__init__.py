@@ -1,0 +1,1 @@
+"""Data: recordings as windows, how they are sampled, normalised, read and made up."""

@@ -1,0 +1,255 @@
+"""Names for parts: one decorator, lazy discovery, plug-ins.
+
+A part is found by the folder it stands in and the name it is registered under. The
+folders are read as text, so that listing every part imports none of them; a part's
+module is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from .errors import ConfigurationError
+
+__all__ = ["KINDS", "Entry", "entries", "find", "load_plugin", "parameters", "register"]
+
+KINDS: Mapping[str, str] = {
+    "dataset": "domainemo.data",
+    "protocol": "domainemo.protocols",
+    "backbone": "domainemo.backbones",
+    "adapter": "domainemo.adapters",
+    "validator": "domainemo.training",
+}
+"""Each kind of part, and the package whose files define it."""
+
+T = TypeVar("T", bound=type)
+_classes: dict[tuple[str, str], type] = {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part that can be asked for by name.
+
+    Attributes
+    ----------
+    kind, name : str
+    summary : str
+        First line of the docstring.
+    origin : str
+        Module, file or distribution it comes from.
+    """
+
+    kind: str
+    name: str
+    summary: str
+    origin: str
+
+
+@overload
+def register(cls: T) -> T: ...
+@overload
+def register(*, name: str) -> Callable[[T], T]: ...
+def register(cls: Any = None, *, name: str | None = None) -> Any:
+    """Make a class known by name; the name defaults to its own in kebab case.
+
+    Parameters
+    ----------
+    cls : type
+        A dataset, protocol, backbone, adapter or validator.
+    name : str, optional
+        The name to use in place of the class's own.
+
+    Raises
+    ------
+    ConfigurationError
+        If the name is taken by another class, or the class is none of the kinds.
+
+    Examples
+    --------
+    >>> @register
+    ... class MeanAlignment(Adapter): ...
+    """
+
+    def decorate(cls: T) -> T:
+        key = (_kind(cls), name or _kebab(cls.__name__))
+        taken = _classes.get(key)
+        if taken is not None and _address(taken) != _address(cls):
+            raise ConfigurationError(
+                f"Two {key[0]}s are called {key[1]!r}: {_address(taken)} and "
+                f"{_address(cls)}. Rename one with @register(name=...)."
+            )
+        _classes[key] = cls
+        cls.registered_name = key[1]
+        return cls
+
+    return decorate if cls is None else decorate(cls)
+
+
+def find(kind: str, name: str) -> type:
+    """Return the class registered as `name`, importing its module if need be.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none; the message suggests the nearest names.
+    """
+    if (kind, name) not in _classes:
+        built_in = _built_in(kind)
+        if name in built_in:
+            importlib.import_module(built_in[name].origin)
+        else:
+            _load_entry_points()
+    if (kind, name) not in _classes:
+        known = sorted(entry.name for entry in entries(kind))
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ConfigurationError(
+            f"There is no {kind} called {name!r}.{hint} Known: {', '.join(known)}. "
+            f"`domainemo list` describes them."
+        )
+    return _classes[kind, name]
+
+
+def entries(kind: str) -> Iterator[Entry]:
+    """Yield every part of a kind, built-in ones first, without importing those."""
+    built_in = _built_in(kind)
+    yield from built_in.values()
+    _load_entry_points()
+    for (its_kind, name), cls in sorted(_classes.items()):
+        if its_kind == kind and name not in built_in:
+            yield Entry(kind, name, _first_line(cls.__doc__), _address(cls))
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a Python file, so that the parts it registers can be asked for.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is missing or cannot be imported.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise ConfigurationError(
+            f"Plug-in {path}: there is no such file. Give the path of a Python file "
+            f"that registers a part with @register."
+        )
+    # The path is part of the module's name: two plug-ins of one file name can meet.
+    module_name = f"domainemo_plugin_{path.stem}_{abs(hash(str(path))):x}"
+    if module_name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"Plug-in {path}: expected a Python file (*.py).")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ConfigurationError:
+        del sys.modules[module_name]
+        raise
+    except Exception as error:
+        del sys.modules[module_name]
+        raise ConfigurationError(
+            f"Plug-in {path} could not be imported: {type(error).__name__}: {error}."
+        ) from error
+
+
+def parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the keyword-only options of a part's constructor, by name."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def _kind(cls: type) -> str:
+    from . import core
+
+    bases = {
+        "dataset": core.Dataset,
+        "protocol": core.Protocol,
+        "backbone": core.Backbone,
+        "adapter": core.Adapter,
+        "validator": core.Validator,
+    }
+    for kind, base in bases.items():
+        if issubclass(cls, base):
+            return kind
+    raise ConfigurationError(
+        f"{_address(cls)} cannot be registered: expected a subclass of "
+        f"{', '.join(base.__name__ for base in bases.values())}."
+    )
+
+
+@cache
+def _built_in(kind: str) -> dict[str, Entry]:
+    found = {}
+    spec = importlib.util.find_spec(KINDS[kind])
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        for path in sorted(Path(folder).glob("*.py")):
+            module = f"{KINDS[kind]}.{path.stem}"
+            for name, summary in _registered_in(path):
+                found[name] = Entry(kind, name, summary, module)
+    return found
+
+
+def _registered_in(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and summary of each class that a file registers."""
+    source = path.read_text(encoding="utf-8")
+    if "@register" not in source:
+        return
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for decorator in node.decorator_list:
+            match decorator:
+                case ast.Name(id="register"):
+                    name = _kebab(node.name)
+                case ast.Call(
+                    func=ast.Name(id="register"),
+                    keywords=[ast.keyword(arg="name", value=ast.Constant(value=name))],
+                ):
+                    pass
+                case _:
+                    continue
+            yield str(name), _first_line(ast.get_docstring(node))
+
+
+@cache
+def _load_entry_points() -> None:
+    for entry_point in entry_points(group="domainemo"):
+        try:
+            entry_point.load()
+        except Exception as error:
+            raise ConfigurationError(
+                f"The installed plug-in {entry_point.name!r} ({entry_point.value}) "
+                f"could not be imported: {type(error).__name__}: {error}. Repair or "
+                f"uninstall it."
+            ) from error
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n", 1)[0]
+
+
+def _address(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
