@@ -358,7 +358,11 @@ class Adapter(nn.Module, ABC):
     Constructors take keyword-only options with defaults, kept under their own names.
     """
 
+    needs_target: bool = True
+    """Whether the trainer must run the target through the network at all."""
+
     needs_teacher: bool = False
+    """Whether the trainer must fill in :attr:`Target.teacher`."""
 
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
@@ -374,6 +378,7 @@ class Screen(nn.Module, ABC):
     """Decides which target samples to believe, and which branch learns from them."""
 
     needs_teacher: bool = False
+    """Whether the trainer must fill in :attr:`Target.teacher`."""
 
     @abstractmethod
     def forward(self, target: Target) -> Pseudo:

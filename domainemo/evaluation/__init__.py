@@ -1,1 +1,1 @@
-"""placeholder."""
+"""Evaluation: run folds, join labels to final predictions, score, compare."""

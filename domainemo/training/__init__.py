@@ -1,1 +1,1 @@
-"""placeholder."""
+"""Training: batches, the one fit loop, and selection without target labels."""

@@ -1,0 +1,93 @@
+"""What the adapters share: how branches count, weighted means, schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from domainemo.core import FUSION, Outputs
+from domainemo.errors import ConfigurationError
+
+__all__ = [
+    "SCHEDULES",
+    "Schedule",
+    "cross_entropy",
+    "one_of",
+    "schedule_factor",
+    "shares",
+    "weighted_mean",
+]
+
+Schedule = Literal["constant", "ramp", "released"]
+SCHEDULES: tuple[Schedule, ...] = ("constant", "ramp", "released")
+
+_TINY = 1e-12
+
+
+def shares(outputs: Outputs) -> Mapping[str, float]:
+    """Return how much each branch counts: fusion one half, modalities the other.
+
+    With two modalities these are the weights 1/4, 1/4 and 1/2 of UF-AMA.
+    """
+    modalities = outputs.modalities
+    if not modalities:
+        return {FUSION: 1.0}
+    return {**dict.fromkeys(modalities, 0.5 / len(modalities)), FUSION: 0.5}
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over the last axis; zero, with zero gradient, of an empty set.
+
+    Parameters
+    ----------
+    values, weights : Tensor of shape (..., batch)
+    """
+    total = weights.sum(-1)
+    return (values * weights).sum(-1) / total.clamp(min=_TINY)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean cross-entropy; zero where all weights are zero.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (..., batch, classes)
+    labels : Tensor of int, shape (..., batch)
+    weights : Tensor of shape (..., batch)
+    """
+    log_probabilities = functional.log_softmax(logits, dim=-1)
+    picked = torch.take_along_dim(log_probabilities, labels.unsqueeze(-1), dim=-1)
+    return weighted_mean(-picked.squeeze(-1), weights)
+
+
+def schedule_factor(schedule: Schedule, progress: float) -> float:
+    """Return what a loss weight is multiplied by at this point of training.
+
+    ``constant`` is 1. ``ramp`` rises from 0 to 1 as ``2 / (1 + exp(-10 p)) - 1``
+    (Ganin et al., 2016). ``released`` is what UF-AMA's released code computes over
+    its 400 epochs: 1, then a constant 0.49991 where a ramp was meant, then nothing.
+    """
+    if schedule == "constant":
+        return 1.0
+    ramp = 2 / (1 + math.exp(-10 * progress)) - 1
+    if schedule == "ramp":
+        return ramp
+    epoch = int(progress * 400)
+    if epoch <= 10:
+        return 1.0
+    if epoch <= 40:
+        return 2 / (1 + math.exp(-10)) - 1.5
+    return math.exp(-0.6 * epoch) if epoch <= 85 else 0.0
+
+
+def one_of(owner: str, option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise :class:`ConfigurationError` unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ConfigurationError(
+            f"{owner}: {option} is {value!r}; expected one of {', '.join(allowed)}."
+        )

@@ -1,0 +1,88 @@
+"""Global consistency: the fusion learns what the confident branches agree on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from domainemo.core import FUSION, Adapter, Screen, Source, Target
+from domainemo.registry import register
+
+from .branches import (
+    SCHEDULES,
+    Schedule,
+    cross_entropy,
+    one_of,
+    schedule_factor,
+    shares,
+)
+from .screening import Screening, pseudo_of
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Consistency"]
+
+
+@register
+class Consistency(Adapter):
+    """Cross-entropy of the fusion with the screened pseudo-labels (UF-AMA).
+
+    Parameters
+    ----------
+    weight : float
+        Weight of the loss.
+    schedule : {"ramp", "constant", "released"}
+        How the weight develops in training, see `branches.schedule_factor`.
+    confidence : {"constant", "released"}
+        ``released`` replaces the weight by 0.5, 0.2 or 0.1 as the source batch's
+        classification loss is at most 0.1, below 0.2, or above.
+    screen : Screen, optional
+        Used where no composite has screened the batch; `Screening` by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        schedule: Schedule = "ramp",
+        confidence: Literal["constant", "released"] = "constant",
+        screen: Screen | None = None,
+    ) -> None:
+        super().__init__()
+        one_of("consistency", "schedule", schedule, SCHEDULES)
+        one_of("consistency", "confidence", confidence, ("constant", "released"))
+        self.weight, self.schedule, self.confidence = weight, schedule, confidence
+        self.screen = screen or Screening()
+        self.needs_teacher = self.screen.needs_teacher
+
+    def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
+        """Return the fusion's loss; zero where no sample is believed."""
+        pseudo = pseudo_of(target, self.screen)
+        weights = pseudo.weights[FUSION] * target.outputs.weight(FUSION)
+        loss = cross_entropy(target.outputs.logits[FUSION], pseudo.labels, weights)
+        factor = schedule_factor(self.schedule, target.progress)
+        if self.confidence == "released":
+            return {FUSION: factor * _released_weight(source) * loss}
+        return {FUSION: factor * self.weight * loss}
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the weight."""
+        return {"weight": trial.suggest_float("weight", 0.01, 10, log=True)}
+
+
+def _released_weight(source: Source) -> Tensor:
+    outputs = source.outputs
+    loss = torch.stack(
+        [
+            share
+            * cross_entropy(
+                outputs.logits[branch], source.labels, outputs.weight(branch)
+            )
+            for branch, share in shares(outputs).items()
+        ]
+    ).sum(0)
+    return torch.where(loss <= 0.1, 0.5, torch.where(loss < 0.2, 0.2, 0.1))

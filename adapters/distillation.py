@@ -1,0 +1,72 @@
+"""Cross-modal distillation: a confident modality teaches one that is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from domainemo.core import FUSION, Adapter, Screen, Source, Target
+from domainemo.registry import register
+
+from .branches import SCHEDULES, Schedule, cross_entropy, one_of, schedule_factor
+from .screening import Screening, pseudo_of
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Distillation"]
+
+
+@register
+class Distillation(Adapter):
+    """Cross-entropy of each taught branch, where the fusion agrees (UF-AMA).
+
+    Parameters
+    ----------
+    weight : float
+        Weight of the mean over branches. The released code's 1e-5 switches the term
+        off in practice.
+    minimum : int
+        A branch is not taught in a batch where screening leaves fewer samples than
+        this (the released code: 3).
+    schedule : {"ramp", "constant", "released"}
+        How the weight develops in training, see `branches.schedule_factor`.
+    screen : Screen, optional
+        Used where no composite has screened the batch; `Screening` by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        minimum: int = 1,
+        schedule: Schedule = "ramp",
+        screen: Screen | None = None,
+    ) -> None:
+        super().__init__()
+        one_of("distillation", "schedule", schedule, SCHEDULES)
+        self.weight, self.minimum, self.schedule = weight, minimum, schedule
+        self.screen = screen or Screening()
+        self.needs_teacher = self.screen.needs_teacher
+
+    def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
+        """Return one loss per modality; zero where it is taught nothing."""
+        pseudo = pseudo_of(target, self.screen)
+        outputs = target.outputs
+        judge = (target.teacher or outputs) if self.needs_teacher else outputs
+        agrees = judge.logits[FUSION].argmax(-1) == pseudo.labels
+        factor = self.weight * schedule_factor(self.schedule, target.progress)
+        losses = {}
+        for branch in outputs.modalities:
+            taught = pseudo.weights[branch]
+            enough = (taught > 0).sum(-1, keepdim=True) >= self.minimum
+            weights = taught * agrees * enough * outputs.weight(branch)
+            loss = cross_entropy(outputs.logits[branch], pseudo.labels, weights)
+            losses[branch] = factor / len(outputs.modalities) * loss
+        return losses
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the weight."""
+        return {"weight": trial.suggest_float("weight", 0.01, 10, log=True)}

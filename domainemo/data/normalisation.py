@@ -1,0 +1,154 @@
+"""Normalisation as a named choice, and what it needs to see for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import Inputs, Rows
+from ..errors import ConfigurationError, DataError
+
+__all__ = ["NORMALISATIONS", "Normalisation", "Scale", "describe", "normalise"]
+
+Normalisation = Literal["session", "subject", "source", "none"]
+
+NORMALISATIONS: Mapping[str, str] = {
+    "session": "z-scored per subject and session, by the target's own unlabelled "
+    "windows where it is the target",
+    "subject": "z-scored per subject, by the target's own unlabelled windows where "
+    "it is the target",
+    "source": "z-scored by the source alone",
+    "none": "not normalised",
+}
+"""The choices, and the words with which results describe them."""
+
+_GROUPS: Mapping[str, list[str]] = {
+    "session": ["subject", "session"],
+    "subject": ["subject"],
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of one modality, shape (channels, features)."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+
+def describe(method: str) -> str:
+    """Return the words for `method`; raise where there is none of that name."""
+    if method not in NORMALISATIONS:
+        raise ConfigurationError(
+            f"There is no normalisation called {method!r}; expected one of "
+            f"{', '.join(NORMALISATIONS)}."
+        )
+    return NORMALISATIONS[method]
+
+
+def normalise(
+    inputs: Inputs,
+    method: str,
+    *,
+    source: Rows,
+    target: Rows,
+    stored: Mapping[str, Scale] | None = None,
+) -> tuple[Inputs, dict[str, Scale]]:
+    """Normalise all windows by what a fold allows to be seen.
+
+    Statistics come from the windows at `source` and `target` only: a held-out part of
+    the target is scaled by the part that may be seen. Single missing values are then
+    set to the source's mean; a window that is missing altogether stays NaN.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    method : {"session", "subject", "source", "none"}
+    source, target : ndarray of int
+        Windows whose signals may be seen; `target` serves ``session`` and
+        ``subject`` only.
+    stored : mapping of str to Scale, optional
+        The source's scale from an earlier call, for recordings without a source.
+
+    Returns
+    -------
+    inputs : Inputs
+        The same windows, normalised.
+    scales : dict of str to Scale
+        The source's scale after the first step, per modality.
+
+    Raises
+    ------
+    DataError
+        If a group of windows has none that may be seen.
+    """
+    describe(method)
+    visible = np.zeros(len(inputs), dtype=bool)
+    visible[source] = visible[target] = True
+    scales, signals = {}, {}
+    for name, array in inputs.signals.items():
+        if method in _GROUPS:
+            codes = _group_codes(inputs, _GROUPS[method], visible)
+            array = _standardise_groups(array, codes, visible)
+        scale = stored[name] if stored else _scale(array[source])
+        if method == "source":
+            array = (array - scale.mean) / scale.deviation
+        fill = np.zeros_like(scale.mean) if method == "source" else scale.mean
+        signals[name] = _fill_single(array, fill)
+        scales[name] = scale
+    return replace(inputs, signals=signals), scales
+
+
+def _group_codes(
+    inputs: Inputs, columns: list[str], visible: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    groups = inputs.windows.groupby(columns, sort=True)
+    codes = groups.ngroup().to_numpy()
+    unseen = set(codes) - set(codes[visible])
+    if unseen:
+        name = list(groups.indices)[min(unseen)]
+        raise DataError(
+            f"{inputs.name}: normalisation per {' and '.join(columns)} has no window "
+            f"to learn from for {name}: all of them are held out. Use a coarser "
+            f"normalisation (subject, source), or hold out less."
+        )
+    return codes
+
+
+def _standardise_groups(
+    array: NDArray[np.float32], codes: NDArray[np.int64], visible: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    result = np.empty_like(array)
+    for code in np.unique(codes):
+        group = codes == code
+        scale = _scale(array[group & visible])
+        result[group] = (array[group] - scale.mean) / scale.deviation
+    return result
+
+
+def _scale(array: NDArray[np.float32]) -> Scale:
+    """Return the scale of (windows, channels, features), NaN left out.
+
+    A value that never varies is left unscaled, one that is never there is 0.
+    """
+    finite = np.isfinite(array)
+    count = np.maximum(finite.sum(0), 1)
+    values = np.where(finite, array, 0).astype(np.float64)
+    mean = values.sum(0) / count
+    spread = np.where(finite, values - mean, 0)
+    deviation = np.sqrt(np.square(spread).sum(0) / count)
+    deviation[deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1
+    return Scale(mean.astype(np.float32), deviation.astype(np.float32))
+
+
+def _fill_single(
+    array: NDArray[np.float32], fill: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    seen = np.isfinite(array).any(axis=(1, 2), keepdims=True)
+    return np.where(np.isnan(array) & seen, fill, array).astype(np.float32)
+
+

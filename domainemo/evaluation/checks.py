@@ -1,0 +1,111 @@
+"""What must hold of recordings and folds before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..core import PROVENANCE, EmotionData, Fold, Inputs
+from ..errors import ConfigurationError, DataError
+
+__all__ = ["canonical", "check_folds", "check_signals", "select_modalities"]
+
+
+def canonical(inputs: Inputs) -> np.ndarray:
+    """Return the order by provenance, so that the order of files cannot matter.
+
+    Raises
+    ------
+    DataError
+        If two windows have the same provenance.
+    """
+    keys = inputs.windows[list(PROVENANCE)]
+    place = ["subject", "session", "trial", "start"]
+    twice = keys.duplicated(place)
+    if twice.any():
+        first = keys.loc[twice.idxmax(), place].to_dict()
+        raise DataError(
+            f"{inputs.name}: two windows have the same place {first}; expected every "
+            f"window of a trial to start at a time of its own. Check the columns "
+            f"'trial' and 'start'."
+        )
+    return keys.sort_values(place, kind="stable").index.to_numpy()
+
+
+def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
+    """Keep the modalities `names`, in that order; all of them if None.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of them is not there.
+    """
+    if names is None:
+        return inputs
+    missing = [name for name in names if name not in inputs.modalities]
+    if missing:
+        raise ConfigurationError(
+            f"{inputs.name}: there is no modality {', '.join(map(repr, missing))}; "
+            f"found {', '.join(inputs.modalities)}. Choose among these with "
+            f"--modalities."
+        )
+    return replace(
+        inputs,
+        signals={name: inputs.signals[name] for name in names},
+        modalities={name: inputs.modalities[name] for name in names},
+    )
+
+
+def check_signals(inputs: Inputs) -> None:
+    """Refuse infinite values, and a channel that one subject never has.
+
+    Raises
+    ------
+    DataError
+        Naming the subject, the modality and the channel.
+    """
+    subjects = inputs.windows["subject"].to_numpy()
+    for name, array in inputs.signals.items():
+        channels = inputs.modalities[name].channels
+        if np.isinf(array).any():
+            window, channel, _ = np.argwhere(np.isinf(array))[0]
+            raise DataError(
+                f"{inputs.name}, modality {name!r}: channel {channels[channel]!r} is "
+                f"infinite in a window of subject {subjects[window]}; expected finite "
+                f"values, or NaN where the sensor lost the window."
+            )
+        absent = np.isnan(array).all(axis=2)
+        for subject in np.unique(subjects):
+            theirs = absent[subjects == subject]
+            seen = theirs[~theirs.all(axis=1)]
+            # A whole modality may be missing for a subject; a single channel may not.
+            if len(seen) and seen.all(axis=0).any():
+                channel = channels[int(seen.all(axis=0).argmax())]
+                raise DataError(
+                    f"{inputs.name}, modality {name!r}: channel {channel!r} is NaN in "
+                    f"every window of subject {subject}, while other channels are "
+                    f"there. Leave the channel out for everybody, interpolate it, or "
+                    f"leave the subject out."
+                )
+
+
+def check_folds(data: EmotionData, folds: list[Fold]) -> None:
+    """Refuse folds that cannot be trained or scored.
+
+    Raises
+    ------
+    DataError
+        If a fold's source or test part holds a single class.
+    """
+    for fold in folds:
+        for role, rows in (("source", fold.source), ("test", fold.test)):
+            found = np.unique(data.labels[rows])
+            if len(found) < 2:
+                held = data.classes[found[0]] if len(found) else "nothing"
+                raise DataError(
+                    f"{data.inputs.name}, fold {fold.name!r}: the {role} part holds "
+                    f"a single class ({held}); expected at least two, as accuracy "
+                    f"means nothing otherwise. Leave the subject out, or use another "
+                    f"protocol (pooled sessions, unit='time')."
+                )

@@ -1,0 +1,233 @@
+"""Run jobs here or on any executor; report how far they are; keep what is finished."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ..core import Inputs
+from ..errors import DomainemoError, RunError
+from ..registry import load_plugin
+from .experiment import Experiment
+from .job import PROGRESS, Job, partial_folder, run_job
+
+__all__ = ["JobState", "Monitor", "execute", "process_pool"]
+
+_POLL_SECONDS = 0.25
+
+
+@dataclass
+class JobState:
+    """How far one job is.
+
+    Attributes
+    ----------
+    name : str
+    epoch : int
+    loss : float
+    finished, resumed, failed : bool
+        `resumed` where an earlier run had finished it.
+    """
+
+    name: str
+    epoch: int = 0
+    loss: float = float("nan")
+    finished: bool = False
+    resumed: bool = False
+    failed: bool = False
+
+
+@dataclass
+class Monitor:
+    """How far all jobs are."""
+
+    epochs: int
+    jobs: list[JobState] = field(default_factory=list)
+
+
+OnProgress = Callable[[Monitor], None]
+
+
+def execute(
+    inputs: Inputs,
+    experiment: Experiment,
+    jobs: Sequence[Job],
+    *,
+    folder: Path,
+    executor: Executor | None,
+    on_progress: OnProgress | None,
+    plugins: Sequence[str],
+) -> None:
+    """Run every job that is not finished yet.
+
+    A job that fails does not stop the others.
+
+    Raises
+    ------
+    RunError
+        At the end, naming the jobs that failed and why.
+    """
+    monitor = Monitor(experiment.training.epochs)
+    waiting = []
+    for job in jobs:
+        done = Path(job.folder).exists()
+        monitor.jobs.append(JobState(job.name, finished=done, resumed=done))
+        if not done:
+            waiting.append((job, monitor.jobs[-1]))
+    tell = on_progress or (lambda monitor: None)
+    tell(monitor)
+    if executor is None:
+        failures = list(_run_here(inputs, experiment, waiting, monitor, tell))
+    else:
+        with _context(inputs, experiment, folder, plugins) as context:
+            failures = list(_run_there(context, executor, waiting, monitor, tell))
+    if failures:
+        reasons = "\n".join(f"- {failure}" for failure in failures)
+        raise RunError(
+            f"{len(failures)} of {len(jobs)} jobs failed; the others are kept in "
+            f"{folder} and are not run again:\n{reasons}"
+        )
+
+
+@contextmanager
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Open local worker processes; on an interrupt they are killed at once."""
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_ignore_interrupt,
+    )
+    try:
+        yield pool
+    except BaseException:
+        # Before Python 3.14 the workers cannot be stopped through the public interface.
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _ignore_interrupt() -> None:
+    # Ctrl-C reaches the whole process group; only the parent should answer it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run_here(
+    inputs: Inputs,
+    experiment: Experiment,
+    waiting: Sequence[tuple[Job, JobState]],
+    monitor: Monitor,
+    tell: OnProgress,
+) -> Iterator[str]:
+    for job, state in waiting:
+
+        def report(epoch: int, loss: float, state: JobState = state) -> None:
+            state.epoch, state.loss = epoch, loss
+            tell(monitor)
+
+        try:
+            run_job(inputs, experiment, job, report)
+            state.finished = True
+        except Exception as error:
+            state.failed = True
+            yield _reason(job, error)
+        tell(monitor)
+
+
+def _run_there(
+    context: Path,
+    executor: Executor,
+    waiting: Sequence[tuple[Job, JobState]],
+    monitor: Monitor,
+    tell: OnProgress,
+) -> Iterator[str]:
+    futures: dict[Future[None], tuple[Job, JobState]] = {
+        executor.submit(_run_in_context, str(context), job): (job, state)
+        for job, state in waiting
+    }
+    while futures:
+        done = wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED").done
+        for future in done:
+            job, state = futures.pop(future)
+            try:
+                future.result()
+                state.finished = True
+            except Exception as error:
+                state.failed = True
+                yield _reason(job, error)
+        for job, state in futures.values():
+            _read_progress(job, state)
+        tell(monitor)
+
+
+def _reason(job: Job, error: Exception) -> str:
+    if isinstance(error, DomainemoError):
+        return str(error)
+    if isinstance(error, BrokenProcessPool):
+        return (
+            f"{job.name}: a worker process died, perhaps for want of memory. Run "
+            f"again to resume, with fewer --jobs."
+        )
+    return f"{job.name}: {type(error).__name__}: {error}"
+
+
+def _read_progress(job: Job, state: JobState) -> None:
+    try:
+        text = (partial_folder(job) / PROGRESS).read_text(encoding="utf-8")
+    except OSError:
+        return
+    content = json.loads(text)
+    state.epoch, state.loss = content["epoch"], content["loss"]
+
+
+@contextmanager
+def _context(
+    inputs: Inputs, experiment: Experiment, folder: Path, plugins: Sequence[str]
+) -> Iterator[Path]:
+    """Lay out what all workers share, so that they map it instead of copying it."""
+    context = folder / ".work"
+    shutil.rmtree(context, ignore_errors=True)
+    context.mkdir(parents=True)
+    try:
+        for name, array in inputs.signals.items():
+            np.save(context / f"{name}.npy", array)
+        bare = replace(inputs, signals={}, modalities={})
+        content = pickle.dumps((bare, dict(inputs.modalities), experiment))
+        (context / "experiment.pickle").write_bytes(content)
+        listed = json.dumps([str(Path(plugin).resolve()) for plugin in plugins])
+        (context / "plugins.json").write_text(listed, encoding="utf-8")
+        yield context
+    finally:
+        shutil.rmtree(context, ignore_errors=True)
+
+
+def _run_in_context(context: str, job: Job) -> None:
+    inputs, experiment = _load_context(context)
+    run_job(inputs, experiment, job)
+
+
+@lru_cache(maxsize=1)
+def _load_context(context: str) -> tuple[Inputs, Experiment]:
+    folder = Path(context)
+    # The pickle is our own, of this run; plug-ins first, since it may name them.
+    for plugin in json.loads((folder / "plugins.json").read_text(encoding="utf-8")):
+        load_plugin(plugin)
+    content = (folder / "experiment.pickle").read_bytes()
+    bare, modalities, experiment = pickle.loads(content)
+    signals = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in modalities
+    }
+    return replace(bare, signals=signals, modalities=modalities), experiment

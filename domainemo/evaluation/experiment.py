@@ -1,0 +1,261 @@
+"""What is run: every choice that a number depends on, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from .. import __version__
+from ..core import Backbone, Modality, Sampling
+from ..data.normalisation import describe
+from ..data.sampling import SAMPLINGS
+from ..errors import ConfigurationError
+from ..parts import Part, describe_object, part, unknown_option
+from ..registry import parameters
+from ..training.settings import Training
+
+__all__ = ["ORACLE", "Experiment", "experiment"]
+
+ORACLE = "oracle"
+"""Not a validator: the epoch is chosen by the test labels, after training."""
+
+SOURCE_ONLY = "none"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Every choice of a run but the recordings.
+
+    Attributes
+    ----------
+    protocol, backbone, adapter : Part
+    validator : Part or None
+        None stands for the oracle.
+    normalisation : str
+    sampling : str or None
+        None leaves the backbone its own.
+    sampling_options : mapping
+    modalities : tuple of str or None
+        None uses all.
+    training : Training
+    seeds : tuple of int
+    baselines : bool
+        Whether source only and the controls run beside the adapter.
+    device : str
+    """
+
+    protocol: Part
+    backbone: Part
+    adapter: Part
+    validator: Part | None
+    normalisation: str
+    sampling: str | None
+    sampling_options: Mapping[str, Any]
+    modalities: tuple[str, ...] | None
+    training: Training
+    seeds: tuple[int, ...]
+    baselines: bool
+    device: str
+
+    @property
+    def selection(self) -> str:
+        """The rule that chose the epoch, in words."""
+        if self.validator is None:
+            return "oracle (target labels)"
+        return self.validator.name
+
+    @property
+    def adapters(self) -> dict[str, Part]:
+        """The adapters that are trained, by name: the one asked for, source only."""
+        trained = {self.adapter.name: self.adapter}
+        if self.baselines:
+            trained.setdefault(SOURCE_ONLY, part("adapter", SOURCE_ONLY))
+        return trained
+
+    def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
+        """Return a new backbone with the sampling that was asked for."""
+        backbone: Backbone = self.backbone.build(modalities)
+        sampling = self.build_sampling()
+        if sampling is not None:
+            backbone.sampling = sampling
+        return backbone
+
+    def build_sampling(self) -> Sampling | None:
+        """Return the sampling that was asked for, if any."""
+        if self.sampling is None:
+            return None
+        return SAMPLINGS[self.sampling](**self.sampling_options)
+
+    def describe(self) -> dict[str, Any]:
+        """Return every choice, defaults spelled out, as a configuration file has it."""
+        options = {}
+        for name in ("protocol", "backbone", "adapter", "validator"):
+            chosen: Part | None = getattr(self, name)
+            described = chosen.describe() if chosen else {}
+            options |= {f"{name}.{key}": value for key, value in described.items()}
+        for key, value in self.sampling_options.items():
+            options[f"sampling.{key}"] = value
+        for key, value in asdict(self.training).items():
+            options[f"training.{key}"] = value
+        choices = {
+            "domainemo": __version__,
+            "protocol": self.protocol.name,
+            "backbone": self.backbone.name,
+            "adapter": self.adapter.name,
+            "validator": self.validator.name if self.validator else ORACLE,
+            "normalisation": self.normalisation,
+            "sampling": self.sampling,
+            "modalities": list(self.modalities) if self.modalities else None,
+            "seeds": list(self.seeds),
+            "baselines": self.baselines,
+            "device": self.device,
+            "options": {k: v for k, v in sorted(options.items()) if v is not None},
+        }
+        return {key: value for key, value in choices.items() if value is not None}
+
+
+def experiment(
+    *,
+    protocol: Any = "cross-subject",
+    backbone: Any = "r2gfanet",
+    adapter: Any = "uf-ama",
+    validator: Any = "last",
+    normalisation: str = "session",
+    sampling: str | None = None,
+    modalities: tuple[str, ...] | None = None,
+    seeds: tuple[int, ...] = (0,),
+    training: Training | None = None,
+    baselines: bool = True,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """Make an experiment of names, classes or objects.
+
+    Parameters
+    ----------
+    protocol, adapter, validator : str, class or object
+    backbone : str or class
+    normalisation : {"session", "subject", "source", "none"}
+    sampling : {"windows", "sequences", "trials"}, optional
+        The backbone's own by default.
+    modalities : tuple of str, optional
+        All by default.
+    seeds : tuple of int
+    training : Training, optional
+    baselines : bool
+    device : str
+        ``"auto"`` takes a GPU where there is one.
+    options : mapping of str to value
+        Options of any part, such as ``{"backbone.width": 32, "training.epochs": 5}``.
+
+    Raises
+    ------
+    ConfigurationError
+        For a name, an option or a value that does not fit.
+    """
+    grouped = _grouped(options or {})
+    describe(normalisation)
+    if sampling is not None and sampling not in SAMPLINGS:
+        raise ConfigurationError(
+            f"There is no sampling called {sampling!r}; expected one of "
+            f"{', '.join(SAMPLINGS)}."
+        )
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigurationError(
+            f"The seeds are {list(seeds)}; expected at least one, all different."
+        )
+    made = Experiment(
+        protocol=part("protocol", protocol, grouped["protocol"]),
+        backbone=part("backbone", backbone, grouped["backbone"]),
+        adapter=part("adapter", adapter, grouped["adapter"]),
+        validator=None
+        if validator == ORACLE
+        else part("validator", validator, grouped["validator"]),
+        normalisation=normalisation,
+        sampling=sampling,
+        sampling_options=_sampling_options(sampling, grouped["sampling"]),
+        modalities=modalities,
+        training=_training(training or Training(), grouped["training"]),
+        seeds=tuple(seeds),
+        baselines=baselines,
+        device=resolve_device(device),
+    )
+    # Parts whose options clash are refused here, before any recording is read.
+    made.protocol.build()
+    made.adapter.build()
+    made.build_sampling()
+    return made
+
+
+def resolve_device(name: str) -> str:
+    """Return the device to train on; raise where it is not there."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(
+            f"The device {name!r} cannot be used: {str(error).splitlines()[0]} Use "
+            f"'auto', 'cpu' or, with a GPU, 'cuda'."
+        ) from error
+    return name
+
+
+_GROUPS = ("protocol", "backbone", "adapter", "validator", "sampling", "training")
+
+
+def _grouped(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    grouped: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+    for key, value in options.items():
+        group, dot, name = key.partition(".")
+        if not dot or group not in grouped:
+            raise ConfigurationError(
+                unknown_option("The configuration", key, [f"{g}.NAME" for g in _GROUPS])
+            )
+        grouped[group][name] = value
+    return grouped
+
+
+def _training(base: Training, options: Mapping[str, Any]) -> Training:
+    for name, value in options.items():
+        if name not in Training.names():
+            known = list(Training.names())
+            raise ConfigurationError(unknown_option("training", name, known))
+        expected = type(getattr(base, name))
+        if not isinstance(value, expected) and not (
+            expected is float and type(value) is int
+        ):
+            raise ConfigurationError(
+                f"training.{name} is {value!r}; expected {expected.__name__} such as "
+                f"the default {getattr(base, name)!r}."
+            )
+    return replace(base, **options)
+
+
+def _sampling_options(
+    sampling: str | None, options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    if sampling is None:
+        if options:
+            raise ConfigurationError(
+                f"sampling.{next(iter(options))} was given without a sampling; name "
+                f"one of {', '.join(SAMPLINGS)} with --sampling."
+            )
+        return {}
+    known = {
+        name: parameter.default
+        for name, parameter in parameters(SAMPLINGS[sampling]).items()
+    }
+    for name, value in options.items():
+        if name not in known:
+            where = f"sampling {sampling!r}"
+            raise ConfigurationError(unknown_option(where, name, list(known)))
+        if type(value) is not int:
+            raise ConfigurationError(
+                f"sampling {sampling!r}: {name} is {value!r}; expected a whole number."
+            )
+    chosen = {**known, **options}
+    return {k: describe_object(v) for k, v in chosen.items() if v is not None}

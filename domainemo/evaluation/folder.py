@@ -1,0 +1,170 @@
+"""A run's folder: configuration, environment, tables; written in atomic steps."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tomllib
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..core import EmotionData
+from ..errors import ConfigurationError, DataError
+from .results import Results
+
+__all__ = ["fingerprint", "open_folder", "read_config", "write_results"]
+
+CONFIG = "config.toml"
+_PLACES = ("data_root", "plugins")
+_PACKAGES = (
+    "domainemo",
+    "torch",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "POT",
+    "pytorch-adapt",
+    "mne",
+)
+
+
+def fingerprint(data: EmotionData) -> str:
+    """Return a hash of everything in the recordings: signals, provenance, labels."""
+    digest = sha256()
+    for name in sorted(data.inputs.signals):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(data.inputs.signals[name]))
+    digest.update(data.inputs.windows.to_csv(index=False).encode())
+    digest.update(np.ascontiguousarray(data.labels))
+    digest.update(repr(data.classes).encode())
+    return digest.hexdigest()
+
+
+def open_folder(folder: Path, config: Mapping[str, Any], recordings: str) -> None:
+    """Make a run's folder, or check that it is this very run's.
+
+    Parameters
+    ----------
+    folder : Path
+    config : mapping
+        The full configuration.
+    recordings : str
+        Fingerprint of the recordings.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder holds another run or something else; nothing is changed.
+    DataError
+        If the recordings have changed since.
+    """
+    path = folder / CONFIG
+    if path.exists():
+        _check_same(folder, read_config(path), config)
+        known = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        if known["recordings"] != recordings:
+            raise DataError(
+                f"{folder}: the recordings have changed since this run began. Give a "
+                f"new --output folder, or restore the recordings."
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigurationError(
+            f"{folder}: found files but no {CONFIG}, so this is no run's folder; "
+            f"nothing was written. Give an --output folder that is new or empty."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "recordings": recordings,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+    write_text(folder / "environment.json", json.dumps(environment, indent=1))
+    import tomli_w
+
+    write_text(path, tomli_w.dumps(dict(config)))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: there is no such configuration file. Give the path of a TOML "
+            f"file, or a name that `domainemo list studies` shows."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path}: expected TOML, but {error}. Correct the file."
+        ) from error
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write the tables as Parquet and CSV."""
+    for name, table in (
+        ("results", results.table),
+        ("predictions", results.predictions),
+    ):
+        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+        partial = folder / f"{name}.parquet.partial"
+        _for_parquet(table).to_parquet(partial, index=False)
+        partial.replace(folder / f"{name}.parquet")
+    write_text(folder / "how.txt", results.how() + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:
+    # Parquet has one type a column; a column of names may mix numbers and text.
+    mixed = [name for name in table if table[name].dtype == object]
+    return table.astype(dict.fromkeys(mixed, str))
+
+
+def _check_same(
+    folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+    old, new = _flat(found), _flat(wanted)
+    differing = [
+        f"{key}: there {old.get(key, 'unset')!r}, now {new.get(key, 'unset')!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if differing:
+        raise ConfigurationError(
+            f"{folder}: this folder belongs to a run with another configuration "
+            f"({'; '.join(differing)}). Nothing was overwritten. Give another --output "
+            f"folder, or the same configuration to resume."
+        )
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {key: value for key, value in config.items() if key not in _PLACES}
+    return {**flat, **flat.pop("options", {})}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,297 @@
+"""One fold, trained with one adapter and one seed, in a process that has no labels
+but the source's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from ..core import Backbone, Fold, Inputs, Modality, Rows
+from ..data.normalisation import Scale, normalise
+from ..errors import DomainemoError
+from ..parts import Part
+from ..training.batches import LabelledSamples, majority_label, sample
+from ..training.fit import Fitted, derive_seed, fit, predict, reproducible
+from ..training.model import Model
+from .experiment import Experiment
+
+__all__ = ["Job", "Record", "folder_name", "load_record", "run_job"]
+
+PROGRESS = "progress.json"
+_PROGRESS_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process is handed: source labels travel, target labels do not.
+
+    Attributes
+    ----------
+    fold : Fold
+    source_labels : ndarray of int, shape (len(fold.source),)
+    classes : tuple of str
+    adapter : Part
+    seed : int
+    folder : str
+        Where the finished job is put, as one atomic step.
+    """
+
+    fold: Fold
+    source_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    adapter: Part
+    seed: int
+    folder: str
+
+    @property
+    def name(self) -> str:
+        """Fold, adapter and seed, for people."""
+        return f"{self.fold.name}, {self.adapter.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished job left: predictions without labels.
+
+    Attributes
+    ----------
+    members : ndarray of int, shape (samples, time)
+        Windows of each predicted sample, -1 where padded.
+    probabilities : ndarray of float, shape (samples, classes)
+    trace : ndarray of float, shape (epochs, samples, classes)
+        After every epoch; no epochs unless they were asked for.
+    facts : dict
+        Epoch kept, seconds, number of parameters, and the like.
+    """
+
+    members: Rows
+    probabilities: NDArray[np.float32]
+    trace: NDArray[np.float32]
+    facts: dict[str, Any]
+
+
+def run_job(
+    inputs: Inputs,
+    experiment: Experiment,
+    job: Job,
+    report: Callable[[int, float], None] | None = None,
+) -> None:
+    """Train one fold and leave its folder; do nothing where it is there already.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        All recordings, without labels.
+    experiment : Experiment
+    job : Job
+    report : callable, optional
+        Called after every epoch; by default a file in the folder tells the progress.
+
+    Raises
+    ------
+    RunError, ConfigurationError, DataError
+        Naming the job.
+    """
+    final = Path(job.folder)
+    if final.exists():
+        return
+    partial = partial_folder(job)
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        with reproducible(experiment.training.threads):
+            _train(inputs, experiment, job, partial, report)
+    except DomainemoError as error:
+        raise type(error)(f"{job.name}: {error}") from error
+    partial.replace(final)
+
+
+def _train(
+    inputs: Inputs,
+    experiment: Experiment,
+    job: Job,
+    folder: Path,
+    report: Callable[[int, float], None] | None,
+) -> None:
+    began = time.monotonic()
+    device = torch.device(experiment.device)
+    fold = job.fold
+    normalised, scales = normalise(
+        inputs, experiment.normalisation, source=fold.source, target=fold.target
+    )
+    torch.manual_seed(derive_seed(job.seed, fold.name))
+    backbone = experiment.build_backbone(inputs.modalities)
+    model = Model(backbone, inputs.modalities, len(job.classes)).to(device)
+    adapter = job.adapter.build().to(device)
+    validator = None if experiment.validator is None else experiment.validator.build()
+    train_rows, held_rows = _hold_out(inputs, experiment, job)
+    if validator is None or not validator.held_out:
+        train_rows, held_rows = fold.source, None
+
+    def labelled(rows: Rows) -> LabelledSamples:
+        return _labelled(normalised, rows, job, backbone, experiment, device)
+
+    target, _ = sample(normalised, fold.target, backbone.sampling, device)
+    test, members = sample(normalised, fold.test, backbone.sampling, device)
+    fitted = fit(
+        model,
+        adapter,
+        labelled(train_rows),
+        target,
+        validator=validator or Part("validator", "last").build(),
+        held_out=None if held_rows is None else labelled(held_rows),
+        training=experiment.training,
+        seed=derive_seed(job.seed, fold.name),
+        traced=test if validator is None else None,
+        checkpoint=folder / "checkpoint.pt",
+        report=report or _progress_file(folder / PROGRESS),
+    )
+    facts = {
+        "fold": fold.name,
+        "adapter": job.adapter.name,
+        "seed": job.seed,
+        "epoch": fitted.epoch,
+        "seconds": round(time.monotonic() - began, 2),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "level": backbone.sampling.level,
+        "device": str(device),
+    }
+    _write(folder, model, members, predict(model, test), fitted, facts)
+    describe_model(folder, inputs.modalities, job.classes, scales)
+
+
+def _hold_out(
+    inputs: Inputs, experiment: Experiment, job: Job
+) -> tuple[Rows, Rows | None]:
+    """Divide the source by whole domains, or by whole trials of a single one."""
+    source = job.fold.source
+    windows = inputs.windows.iloc[source]
+    domain = experiment.protocol.build().domain
+    keys = windows[domain]
+    if keys.nunique() < 2:
+        keys = windows.groupby(["session", "trial"]).ngroup()
+    names = sorted(keys.unique())
+    share = experiment.training.validation_share
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    if count < 1:
+        return source, None
+    generator = np.random.default_rng(derive_seed(job.seed, job.fold.name, "held out"))
+    chosen = generator.permutation(len(names))[:count]
+    held = keys.isin([names[index] for index in chosen]).to_numpy()
+    return source[~held], source[held]
+
+
+def _labelled(
+    inputs: Inputs,
+    rows: Rows,
+    job: Job,
+    backbone: Backbone,
+    experiment: Experiment,
+    device: torch.device,
+) -> LabelledSamples:
+    samples, members = sample(inputs, rows, backbone.sampling, device)
+    labels = np.full(len(inputs), -1, dtype=np.int64)
+    labels[job.fold.source] = job.source_labels
+    domain = experiment.protocol.build().domain
+    codes = pd.factorize(inputs.windows[domain], sort=True)[0]
+    return LabelledSamples(
+        samples,
+        torch.from_numpy(majority_label(members, labels)).to(device),
+        torch.from_numpy(codes[members[:, 0]].astype(np.int64)).to(device),
+    )
+
+
+def _progress_file(path: Path) -> Callable[[int, float], None]:
+    last = [0.0]
+
+    def report(epoch: int, loss: float) -> None:
+        if time.monotonic() - last[0] >= _PROGRESS_SECONDS:
+            last[0] = time.monotonic()
+            _write_json(path, {"epoch": epoch, "loss": loss})
+
+    return report
+
+
+def _write(
+    folder: Path,
+    model: Model,
+    members: Rows,
+    probabilities: NDArray[np.float32],
+    fitted: Fitted,
+    facts: Mapping[str, Any],
+) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    trace = np.array(fitted.trace, dtype=np.float32).reshape(-1, *probabilities.shape)
+    np.savez(
+        folder / "predictions.npz",
+        members=members,
+        probabilities=probabilities,
+        trace=trace,
+    )
+    pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
+    _write_json(folder / "record.json", facts)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    (folder / PROGRESS).unlink(missing_ok=True)
+
+
+def describe_model(
+    folder: Path,
+    modalities: Mapping[str, Modality],
+    classes: tuple[str, ...],
+    scales: Mapping[str, Scale],
+) -> None:
+    """Write what a later prediction needs beside the weights."""
+    described = {
+        "classes": list(classes),
+        "modalities": {name: asdict(value) for name, value in modalities.items()},
+        "scales": {
+            name: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()}
+            for name, s in scales.items()
+        },
+    }
+    _write_json(folder / "model.json", described)
+
+
+def partial_folder(job: Job) -> Path:
+    """Return where an unfinished job keeps its checkpoint and progress."""
+    final = Path(job.folder)
+    return final.with_name(final.name + ".partial")
+
+
+def load_record(folder: Path) -> Record:
+    """Read what a finished job left."""
+    with np.load(folder / "predictions.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    facts = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
+
+
+def folder_name(text: str) -> str:
+    """Return a file name for `text`, distinct for distinct texts."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+    if re.fullmatch(r"[a-z0-9 ,-]*", text):
+        return plain
+    return f"{plain}-{sha256(text.encode()).hexdigest()[:6]}"
+
+
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,63 @@
+"""Metrics of predicted class probabilities against true labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["METRICS", "calibration_error", "metrics"]
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "calibration_error")
+
+_BINS = 10
+
+
+def metrics(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating]
+) -> dict[str, float]:
+    """Return every metric of `METRICS`.
+
+    Averages over classes are over those present in `labels`. Kappa is 0 where it is
+    undefined because one class alone was true and predicted.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (samples,)
+    probabilities : ndarray of float, shape (samples, classes)
+    """
+    from sklearn.metrics import (
+        accuracy_score,
+        cohen_kappa_score,
+        f1_score,
+        recall_score,
+    )
+
+    predicted = probabilities.argmax(1)
+    present = np.unique(labels)
+    averaged = {"labels": present, "average": "macro", "zero_division": 0}
+    both = np.union1d(present, predicted)
+    kappa = cohen_kappa_score(labels, predicted) if len(both) > 1 else 0.0
+    return {
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "balanced_accuracy": float(recall_score(labels, predicted, **averaged)),
+        "macro_f1": float(f1_score(labels, predicted, **averaged)),
+        "kappa": float(kappa),
+        "calibration_error": calibration_error(labels, probabilities),
+    }
+
+
+def calibration_error(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating]
+) -> float:
+    """Return the expected calibration error in ten equal bins (Guo et al., 2017).
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (samples,)
+    probabilities : ndarray of float, shape (samples, classes)
+    """
+    confidence = probabilities.max(1)
+    correct = probabilities.argmax(1) == labels
+    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    gaps = np.bincount(bins, confidence - correct, minlength=_BINS)
+    return float(np.abs(gaps).sum() / len(labels))

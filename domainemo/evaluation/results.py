@@ -1,0 +1,129 @@
+"""Results: one tidy table of scores, one of predictions, and how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .statistics import Comparison, bootstrap_interval, compare
+
+__all__ = ["SOURCE_ONLY", "Results"]
+
+SOURCE_ONLY = "source only"
+"""The name under which the unadapted network stands in every table."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a run found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row per method x fold x seed x level, with the metrics and how the number
+        was obtained: dataset, protocol, access, what of the target was seen,
+        normalisation, selection, sampling.
+    predictions : DataFrame
+        A row per method x fold x seed x sample, with the probability of each class.
+    description : mapping
+        The configuration, as in ``config.toml``.
+    method : str
+        The adapter that was asked for, as named in the tables.
+    """
+
+    table: pd.DataFrame
+    predictions: pd.DataFrame
+    description: Mapping[str, Any]
+    method: str
+
+    @property
+    def level(self) -> str:
+        """What one prediction is about: a window, a sequence or a trial."""
+        return str(self.table["level"].iloc[0])
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods, the adapter first."""
+        return list(dict.fromkeys(self.table["method"]))
+
+    def per_subject(
+        self, metric: str = "balanced_accuracy", level: str | None = None
+    ) -> pd.DataFrame:
+        """Return a row per subject and a column per method, averaged over seeds."""
+        chosen = self.table[self.table["level"] == (level or self.level)]
+        wide = chosen.pivot_table(metric, index="subject", columns="method", sort=True)
+        return wide[[name for name in self.methods if name in wide]]
+
+    def per_fold(self, metric: str = "balanced_accuracy") -> pd.DataFrame:
+        """Return a row per fold and a column per method, averaged over seeds."""
+        chosen = self.table[self.table["level"] == self.level]
+        wide = chosen.pivot_table(metric, index="fold", columns="method", sort=False)
+        return wide[self.methods]
+
+    def summary(self, metric: str = "balanced_accuracy") -> pd.DataFrame:
+        """Return mean, deviation and 95 % bootstrap interval over subjects.
+
+        Parameters
+        ----------
+        metric : str
+            A column of `table`.
+
+        Returns
+        -------
+        DataFrame
+            A row per method: ``mean``, ``deviation``, ``low``, ``high``, ``subjects``,
+            and the mean of whole trials, ``trial``.
+        """
+        subjects, trials = self.per_subject(metric), self.per_subject(metric, "trial")
+        rows = {}
+        for method in self.methods:
+            values = subjects[method].to_numpy(dtype=float)
+            low, high = bootstrap_interval(values)
+            rows[method] = {
+                "mean": values.mean(),
+                "deviation": values.std(ddof=1) if len(values) > 1 else np.nan,
+                "low": low,
+                "high": high,
+                "subjects": len(values),
+                "trial": trials[method].mean(),
+            }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def comparison(self, metric: str = "balanced_accuracy") -> Comparison | None:
+        """Compare the adapter with source only, subject by subject.
+
+        Returns None where source only was not run, or is the adapter itself.
+        """
+        if self.method == SOURCE_ONLY or SOURCE_ONLY not in self.methods:
+            return None
+        wide = self.per_subject(metric)
+        return compare(
+            wide[self.method].to_numpy(dtype=float),
+            wide[SOURCE_ONLY].to_numpy(dtype=float),
+        )
+
+    def how(self) -> str:
+        """Return one line that says how the numbers were obtained."""
+        first = self.table[self.table["method"] == self.method].iloc[0]
+        seeds = ", ".join(map(str, self.description["seeds"]))
+        options = self.description["options"]
+        chosen = f"of {options['training.epochs']} epochs"
+        selection = (
+            f"last {chosen}"
+            if first["selection"] == "last"
+            else f"epoch {chosen} chosen by {first['selection']}"
+        )
+        return (
+            f"{first['dataset']}; {first['protocol']}, {self.table['fold'].nunique()} "
+            f"folds, {first['access']} ({first['target_seen']}); "
+            f"{first['normalisation']}; {first['sampling']}; {selection}; "
+            f"seed {seeds}; domainemo {self.description['domainemo']}. Balanced "
+            f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
+            f"interval over subjects."
+        )
+
+

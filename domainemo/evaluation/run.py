@@ -1,0 +1,332 @@
+"""Run an experiment: the only place that holds target labels, and it trains nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..core import EmotionData, Fold, Inputs, Rows
+from ..data.normalisation import describe
+from ..parts import describe_object
+from ..training.settings import Training
+from .checks import canonical, check_folds, check_signals, select_modalities
+from .controls import CONTROLS
+from .execution import Monitor, execute
+from .experiment import Experiment, experiment
+from .folder import fingerprint, open_folder, write_results
+from .job import Job, Record, folder_name, load_record
+from .results import SOURCE_ONLY, Results
+from .scorer import control_record, oracle_epoch, prediction_rows, score_rows
+
+__all__ = ["Plan", "plan", "run", "run_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Recordings and folds that have been checked, and what will be run on them.
+
+    Attributes
+    ----------
+    data : EmotionData
+        In canonical order, with the chosen modalities only.
+    experiment : Experiment
+    folds : list of Fold
+    """
+
+    data: EmotionData
+    experiment: Experiment
+    folds: list[Fold]
+
+    def jobs(self, folder: Path) -> list[Job]:
+        """Return the training jobs: fold x seed x adapter."""
+        return [
+            Job(
+                fold=fold,
+                source_labels=self.data.labels[fold.source],
+                classes=self.data.classes,
+                adapter=adapter,
+                seed=seed,
+                folder=str(
+                    folder
+                    / "folds"
+                    / folder_name(fold.name)
+                    / f"seed-{seed}"
+                    / folder_name(name)
+                ),
+            )
+            for seed in self.experiment.seeds
+            for fold in self.folds
+            for name, adapter in self.experiment.adapters.items()
+        ]
+
+
+def run(
+    data: EmotionData,
+    *,
+    protocol: Any = "cross-subject",
+    backbone: Any = "r2gfanet",
+    adapter: Any = "uf-ama",
+    validator: Any = "last",
+    normalisation: str = "session",
+    sampling: str | None = None,
+    modalities: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0,),
+    training: Training | None = None,
+    baselines: bool = True,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    executor: Executor | None = None,
+    on_progress: Callable[[Monitor], None] | None = None,
+) -> Results:
+    """Train and test an adapter on every fold of a protocol.
+
+    Parameters
+    ----------
+    data : EmotionData
+    protocol, adapter, validator : str, class or object
+        Registered names, classes, or objects made in Python.
+    backbone : str or class
+    normalisation : {"session", "subject", "source", "none"}
+    sampling : {"windows", "sequences", "trials"}, optional
+        The backbone's own by default.
+    modalities : sequence of str, optional
+        All by default.
+    seeds : sequence of int
+    training : Training, optional
+    baselines : bool
+        Run source only and the controls on the same folds.
+    device : str
+    options : mapping of str to value
+        Options of any part, such as ``{"backbone.width": 32}``.
+    output : path, optional
+        The run's folder. Where it holds part of this very run, the rest is run.
+    executor : concurrent.futures.Executor, optional
+        Where folds are trained; here and one by one by default.
+    on_progress : callable, optional
+        Called now and then with the state of all jobs.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        Before anything is trained.
+    RunError
+        If a fold fails; the finished ones are kept in `output`.
+    """
+    chosen = experiment(
+        protocol=protocol,
+        backbone=backbone,
+        adapter=adapter,
+        validator=validator,
+        normalisation=normalisation,
+        sampling=sampling,
+        modalities=tuple(modalities) if modalities else None,
+        seeds=tuple(seeds),
+        training=training,
+        baselines=baselines,
+        device=device,
+        options=options,
+    )
+    planned = plan(data, chosen)
+    description = {"dataset": data.inputs.name, **chosen.describe()}
+    if output is not None:
+        return run_plan(planned, Path(output), description, executor, on_progress)
+    with tempfile.TemporaryDirectory() as folder:
+        return run_plan(planned, Path(folder), description, executor, on_progress)
+
+
+def plan(data: EmotionData, chosen: Experiment) -> Plan:
+    """Check recordings against an experiment and lay out its folds.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        For anything that would fail later.
+    """
+    inputs = select_modalities(data.inputs, chosen.modalities)
+    data = replace(data, inputs=inputs)
+    data = data.take(canonical(inputs))
+    check_signals(data.inputs)
+    folds = list(chosen.protocol.build().split(data.inputs.windows))
+    check_folds(data, folds)
+    chosen.build_backbone(data.inputs.modalities)
+    return Plan(data, chosen, folds)
+
+
+def run_plan(
+    planned: Plan,
+    folder: Path,
+    description: Mapping[str, Any],
+    executor: Executor | None = None,
+    on_progress: Callable[[Monitor], None] | None = None,
+    plugins: Sequence[str] = (),
+) -> Results:
+    """Run what is missing of a plan in its folder; score it and write the tables.
+
+    Parameters
+    ----------
+    planned : Plan
+    folder : Path
+    description : mapping
+        The full configuration, written as ``config.toml``.
+    executor, on_progress
+        See :func:`run`.
+    plugins : sequence of str
+        Files to import in every process.
+    """
+    open_folder(folder, description, fingerprint(planned.data))
+    jobs = planned.jobs(folder)
+    execute(
+        planned.data.inputs,
+        planned.experiment,
+        jobs,
+        folder=folder,
+        executor=executor,
+        on_progress=on_progress,
+        plugins=plugins,
+    )
+    results = _collect(planned, jobs, description)
+    write_results(folder, results)
+    return results
+
+
+def _collect(
+    planned: Plan, jobs: Sequence[Job], description: Mapping[str, Any]
+) -> Results:
+    scores: list[dict[str, Any]] = []
+    predictions: list[pd.DataFrame] = []
+    chosen = planned.experiment
+    members: dict[str, Rows] = {}
+    level = ""
+    for job in jobs:
+        record = load_record(Path(job.folder))
+        if chosen.validator is None:
+            epoch = oracle_epoch(planned.data, record)
+            facts = {**record.facts, "epoch": epoch}
+            record = replace(record, probabilities=record.trace[epoch - 1], facts=facts)
+        members[job.fold.name], level = record.members, record.facts["level"]
+        how = _how_trained(planned, job, record)
+        _add(planned, how, record, level, scores, predictions)
+    if chosen.baselines:
+        for fold in planned.folds:
+            for name, control in CONTROLS.items():
+                labels = planned.data.labels[fold.source]
+                windows = planned.data.inputs.windows
+                predicted = control(windows, fold.source, labels, fold.test)
+                record = control_record(
+                    planned.data, fold, members[fold.name], predicted
+                )
+                how = _how_control(planned, fold, name)
+                _add(planned, how, record, level, scores, predictions)
+    return Results(
+        table=pd.DataFrame(scores),
+        predictions=pd.concat(predictions, ignore_index=True),
+        description=description,
+        method=_method_name(chosen.adapter.name, chosen),
+    )
+
+
+def _add(
+    planned: Plan,
+    how: dict[str, Any],
+    record: Record,
+    level: str,
+    scores: list[dict[str, Any]],
+    predictions: list[pd.DataFrame],
+) -> None:
+    rows = prediction_rows(planned.data, record)
+    keys = {key: how[key] for key in ("method", "fold", "seed")}
+    predictions.append(rows.assign(**keys))
+    subject = rows["subject"].iloc[0]
+    for name, samples, values in score_rows(rows, level, len(planned.data.classes)):
+        scores.append(
+            {**keys, "subject": subject, "level": name, "samples": samples}
+            | values
+            | {key: value for key, value in how.items() if key not in keys}
+        )
+
+
+def _method_name(adapter: str, chosen: Experiment) -> str:
+    name = SOURCE_ONLY if adapter == "none" else adapter
+    return f"{name} [ORACLE]" if chosen.validator is None else name
+
+
+def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
+    chosen, fold = planned.experiment, job.fold
+    seen = []
+    if job.adapter.build().needs_target:
+        seen.append("training")
+    if chosen.normalisation in ("session", "subject"):
+        seen.append("normalisation")
+    if chosen.validator and chosen.validator.name not in ("last", "source"):
+        seen.append("selection")
+    target_seen = "target not seen"
+    if seen:
+        target_seen = f"target's windows seen in {', '.join(seen)}, without labels"
+    if chosen.validator is None:
+        target_seen += "; ORACLE: the epoch was chosen by the target's labels"
+    return {
+        "method": _method_name(job.adapter.name, chosen),
+        "fold": fold.name,
+        "seed": job.seed,
+        **_how_common(planned, fold),
+        "access": fold.access if seen else "inductive",
+        "target_seen": target_seen,
+        "backbone": chosen.backbone.name,
+        "selection": chosen.selection,
+        "epoch": record.facts["epoch"],
+        "normalisation": describe(chosen.normalisation),
+        "parameters": record.facts["parameters"],
+        "seconds": record.facts["seconds"],
+    }
+
+
+def _how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
+    return {
+        "method": name,
+        "fold": fold.name,
+        "seed": planned.experiment.seeds[0],
+        **_how_common(planned, fold),
+        "access": "inductive",
+        "target_seen": "target not seen",
+    }
+
+
+def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
+    chosen = planned.experiment
+    backbone = chosen.build_backbone(planned.data.inputs.modalities)
+    sampling = describe_object(backbone.sampling)
+    options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
+    return {
+        "dataset": planned.data.inputs.name,
+        "protocol": chosen.protocol.name,
+        "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",
+    }
+
+
+def missing_share(inputs: Inputs) -> dict[str, float]:
+    """Return the share of windows that each modality's sensor lost."""
+    return {
+        name: float(np.isnan(array).all(axis=(1, 2)).mean())
+        for name, array in inputs.signals.items()
+    }
+
+
+def subjects_without_fold(planned: Plan) -> list[Any]:
+    """Return the subjects that no fold tests."""
+    windows = planned.data.inputs.windows
+    tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
+    return sorted(set(windows["subject"]) - tested)
+
+

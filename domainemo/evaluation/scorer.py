@@ -1,0 +1,106 @@
+"""The one place where target labels meet predictions, after every model is final."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..core import EmotionData, Fold
+from ..training.batches import majority_label
+from .job import Record
+from .metrics import metrics
+
+__all__ = ["control_record", "oracle_epoch", "prediction_rows", "score_rows"]
+
+_TRIAL = ["subject", "session", "trial"]
+
+
+def prediction_rows(data: EmotionData, record: Record) -> pd.DataFrame:
+    """Return a row per predicted sample: provenance, label, probabilities.
+
+    Parameters
+    ----------
+    data : EmotionData
+        All recordings, in canonical order.
+    record : Record
+        Of one finished job.
+    """
+    members = record.members
+    windows = data.inputs.windows.iloc[members[:, 0]].reset_index(drop=True)
+    labels = majority_label(members, data.labels)
+    probabilities = {
+        f"p_{name}": record.probabilities[:, index]
+        for index, name in enumerate(data.classes)
+    }
+    return windows.assign(
+        windows=(members >= 0).sum(1),
+        label=labels,
+        predicted=record.probabilities.argmax(1),
+        **probabilities,
+    )
+
+
+def score_rows(
+    predictions: pd.DataFrame, level: str, classes: int
+) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Yield level, number of samples and metrics: per sample, and per trial.
+
+    A trial's prediction is the mean of its samples' probabilities (``"trial"``), or
+    their vote (``"trial, majority"``).
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of one fold and one seed, from `prediction_rows`.
+    level : str
+        What one row is.
+    classes : int
+    """
+    columns = [name for name in predictions.columns if name.startswith("p_")]
+    probabilities = predictions[columns].to_numpy()
+    labels = predictions["label"].to_numpy()
+    yield level, len(labels), metrics(labels, probabilities)
+    if level == "trial":
+        return
+    votes = np.eye(classes)[predictions["predicted"]]
+    codes = predictions.groupby(_TRIAL, sort=True).ngroup().to_numpy()
+    truth = _per_group(codes, np.eye(classes)[labels]).argmax(1)
+    for name, values in (("trial", probabilities), ("trial, majority", votes)):
+        averaged = _per_group(codes, values)
+        yield name, len(truth), metrics(truth, averaged)
+
+
+def oracle_epoch(data: EmotionData, record: Record) -> int:
+    """Return the epoch, from 1, whose predictions agree best with the test labels.
+
+    This is what much of the field reports; here it is for diagnosis only.
+    """
+    labels = majority_label(record.members, data.labels)
+    scores = [metrics(labels, epoch)["balanced_accuracy"] for epoch in record.trace]
+    return int(np.argmax(scores)) + 1
+
+
+def control_record(
+    data: EmotionData,
+    fold: Fold,
+    members: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+) -> Record:
+    """Return a control's predictions per window as a record, for the same samples."""
+    by_window = np.zeros(len(data), dtype=np.int64)
+    by_window[fold.test] = predicted
+    probabilities = np.eye(len(data.classes))[by_window[members[:, 0]]]
+    empty = np.empty((0, *probabilities.shape), dtype=np.float32)
+    return Record(members, probabilities.astype(np.float32), empty, {})
+
+
+def _per_group(
+    codes: NDArray[np.int64], values: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the mean of `values` of shape (samples, classes) within each group."""
+    sums = np.zeros((codes.max() + 1, values.shape[1]))
+    np.add.at(sums, codes, values)
+    return sums / np.bincount(codes)[:, None]

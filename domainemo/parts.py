@@ -1,0 +1,177 @@
+"""A part by name with its options: what a configuration holds, and how it is built."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ConfigurationError
+from .registry import find, parameters
+
+__all__ = ["Part", "describe_object", "part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A registered class and options for it, or an object made by hand.
+
+    Attributes
+    ----------
+    kind : str
+        ``"dataset"``, ``"protocol"``, ``"backbone"``, ``"adapter"`` or
+        ``"validator"``.
+    name : str
+        A registered name; for adapters also several joined by ``+``, which makes
+        their composite.
+    options : mapping of str to value
+        Constructor options; of a joined adapter, ``"marginal.weight"`` and the like.
+    made : object, optional
+        An adapter, protocol or validator made in Python, used as it is.
+    """
+
+    kind: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    made: Any = None
+
+    def __post_init__(self) -> None:
+        if self.made is None:
+            self._check_options()
+
+    def build(self, *arguments: Any) -> Any:
+        """Return a new object; `arguments` go before the options."""
+        if self.made is not None:
+            import copy
+
+            return copy.deepcopy(self.made)
+        if "+" in self.name:
+            from .adapters.composite import Composite
+
+            terms = {
+                name: find(self.kind, name)(**self._options_of(name))
+                for name in self.names
+            }
+            return Composite(terms=terms)
+        return find(self.kind, self.name)(*arguments, **self.options)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The registered names that are joined; usually one."""
+        names = tuple(self.name.split("+"))
+        if len(set(names)) < len(names) or (len(names) > 1 and self.kind != "adapter"):
+            raise ConfigurationError(
+                f"{self.kind} {self.name!r}: only different adapters can be joined "
+                f"with '+'."
+            )
+        return names
+
+    def describe(self) -> dict[str, Any]:
+        """Return every option with its value, defaults included."""
+        if self.made is not None:
+            return describe_object(self.made)
+        options = {}
+        for name in self.names:
+            prefix = f"{name}." if len(self.names) > 1 else ""
+            for option, parameter in parameters(find(self.kind, name)).items():
+                value = self._options_of(name).get(option, parameter.default)
+                options[prefix + option] = describe_object(value)
+        return options
+
+    def _options_of(self, name: str) -> dict[str, Any]:
+        if len(self.names) == 1:
+            return dict(self.options)
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self.options.items()
+            if key.startswith(prefix)
+        }
+
+    def _check_options(self) -> None:
+        known: dict[str, inspect.Parameter] = {}
+        for name in self.names:
+            prefix = f"{name}." if len(self.names) > 1 else ""
+            options = parameters(find(self.kind, name))
+            known |= {prefix + option: value for option, value in options.items()}
+        for option, value in self.options.items():
+            where = f"{self.kind} {self.name!r}"
+            if option not in known:
+                raise ConfigurationError(unknown_option(where, option, list(known)))
+            _check_type(where, option, value, known[option].default)
+
+
+def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Part:
+    """Make a part of a name, a registered class, or an object made in Python."""
+    options = dict(options or {})
+    if isinstance(given, Part):
+        return given
+    if isinstance(given, str):
+        return Part(kind, given, options)
+    if isinstance(given, type):
+        name = getattr(given, "registered_name", None)
+        if name is None:
+            raise ConfigurationError(
+                f"{given.__name__} is not registered; put @register above the class."
+            )
+        return Part(kind, name, options)
+    if kind == "backbone" or options:
+        raise ConfigurationError(
+            f"The {kind} was given as an object of {type(given).__name__}; give its "
+            f"name or class instead, so that every fold builds its own with the options."
+        )
+    name = getattr(given, "registered_name", type(given).__name__)
+    return Part(kind, name, made=given)
+
+
+def unknown_option(where: str, option: str, known: list[str]) -> str:
+    """Return the sentence that says so, with the nearest names."""
+    near = difflib.get_close_matches(option, known, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    expected = f"expected one of {', '.join(known)}" if known else "it has no options"
+    return f"{where} has no option {option!r}; {expected}.{hint}"
+
+
+def describe_object(value: Any) -> Any:
+    """Return what a configuration file can hold of `value`."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    if isinstance(value, tuple | list):
+        return [describe_object(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): describe_object(item) for key, item in value.items()}
+    inner = {
+        key: item
+        for key, item in {**vars(value), **vars(value).get("_modules", {})}.items()
+        if not key.startswith("_") and key != "training" and item is not None
+    }
+    described = {key: describe_object(item) for key, item in inner.items()}
+    return {"class": type(value).__qualname__, **described}
+
+
+def _check_type(where: str, option: str, value: Any, default: Any) -> None:
+    """Refuse a value of another type than the default's, where that tells."""
+    expected: tuple[type, ...]
+    match default:
+        case bool():
+            expected = (bool,)
+        case int():
+            expected = (int,)
+        case float():
+            expected = (int, float)
+        case str():
+            expected = (str, int)
+        case tuple() | list():
+            expected = (tuple, list)
+        case _:
+            return
+    if not isinstance(value, expected) or (
+        isinstance(value, bool) and bool not in expected
+    ):
+        raise ConfigurationError(
+            f"{where}: {option} is {value!r} of type {type(value).__name__}; expected "
+            f"{' or '.join(kind.__name__ for kind in expected)} such as the default "
+            f"{default!r}."
+        )

@@ -1,0 +1,336 @@
+"""The one fit loop: a network, an adapter, a labelled source, an unlabelled target."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..core import Adapter, Outputs, Source, Target, Validator
+from ..errors import RunError
+from .batches import LabelledSamples, Samples, epoch_batches
+from .model import Model
+from .settings import Training
+
+__all__ = ["Fitted", "derive_seed", "fit", "predict", "reproducible"]
+
+Report = Callable[[int, float], None]
+"""Called after every epoch with its number and the mean total loss."""
+
+_EVALUATION_BATCH = 256
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclass
+class Fitted:
+    """What training left behind, apart from the weights in the model itself.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch whose weights were kept, counted from 1.
+    history : list of dict
+        Mean of every loss term, and the validator's score, per epoch.
+    trace : list of ndarray of shape (samples, classes)
+        Probabilities of the traced samples after every epoch.
+    """
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    trace: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+def fit(
+    model: Model,
+    adapter: Adapter,
+    source: LabelledSamples,
+    target: Samples,
+    *,
+    validator: Validator,
+    held_out: LabelledSamples | None,
+    training: Training,
+    seed: int,
+    traced: Samples | None = None,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+) -> Fitted:
+    """Train `model` in place and leave it with the weights the validator chose.
+
+    Every epoch draws its random numbers from a seed of its own, so that training
+    resumed from a checkpoint ends with the same bits.
+
+    Parameters
+    ----------
+    model, adapter
+        Trained together; both on one device.
+    source : LabelledSamples
+    target : Samples
+        Unlabelled.
+    validator : Validator
+        The epoch of its highest score is kept, the later one where two are equal.
+    held_out : LabelledSamples or None
+        Source domains kept from training, where the validator asks for them.
+    training : Training
+    seed : int
+    traced : Samples, optional
+        Record the predictions of these after every epoch.
+    checkpoint : Path, optional
+        File to resume from where it exists, and to write to now and then.
+    report : callable, optional
+
+    Raises
+    ------
+    RunError
+        If the loss stops being finite.
+    """
+    state = _State(model, adapter, source, training)
+    state.load(checkpoint)
+    saved = time.monotonic()
+    for epoch in range(len(state.fitted.history), training.epochs):
+        torch.manual_seed(derive_seed(seed, "epoch", epoch))
+        losses = state.train_epoch(epoch, source, target)
+        score = _score(model, validator, held_out, target, (epoch + 1) / training.epochs)
+        state.fitted.history.append({"epoch": epoch + 1, **losses, "score": score})
+        state.keep_if_best(epoch + 1, score)
+        if traced is not None:
+            state.fitted.trace.append(predict(model, traced))
+        if report is not None:
+            report(epoch + 1, losses["total"])
+        if checkpoint and time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+            state.save(checkpoint)
+            saved = time.monotonic()
+    model.load_state_dict(state.best)
+    model.eval()
+    return state.fitted
+
+
+def predict(model: Model, samples: Samples) -> NDArray[np.float32]:
+    """Return the fusion's class probabilities; shape (samples, classes)."""
+    probabilities = _evaluate(model, samples).logits["fusion"].softmax(-1)
+    return probabilities.cpu().numpy()
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a seed that depends on all parts and on nothing else."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Run a block with deterministic kernels, and leave torch as it was found."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with torch.random.fork_rng():
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before[0])
+            torch.use_deterministic_algorithms(before[1])
+
+
+class _State:
+    """All that changes during training, so that it can be saved and resumed."""
+
+    def __init__(
+        self, model: Model, adapter: Adapter, source: LabelledSamples, training: Training
+    ) -> None:
+        self.model, self.adapter, self.training = model, adapter, training
+        self.parts = nn.ModuleList([model, adapter])
+        if training.freeze_heads:
+            model.heads.requires_grad_(False)
+        parameters = [p for p in self.parts.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            parameters,
+            lr=training.learning_rate,
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        self.class_weights = _class_weights(model, source.labels, training)
+        self.fitted = Fitted()
+        self.best_score = -math.inf
+        self.best: dict[str, Tensor] = {}
+
+    def train_epoch(
+        self, epoch: int, source: LabelledSamples, target: Samples
+    ) -> dict[str, float]:
+        """Take one pass over the source; return the mean of every loss term."""
+        self.parts.train()
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        batches = list(
+            epoch_batches(
+                len(source), len(target), self.training.batch_size, generator
+            )
+        )
+        sums: dict[str, Tensor] = {}
+        for step, (here, there) in enumerate(batches):
+            progress = (epoch + step / len(batches)) / self.training.epochs
+            self._set_learning_rate(progress)
+            losses = self._losses(source, target, here, there, progress)
+            total = torch.stack(list(losses.values())).sum()
+            self.optimiser.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            if self.training.clip:
+                nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
+            self.optimiser.step()
+            for name, loss in {**losses, "total": total}.items():
+                sums[name] = sums.get(name, 0) + loss.detach()
+        means = {name: float(value) / len(batches) for name, value in sums.items()}
+        if not math.isfinite(means["total"]):
+            bad = [name for name, value in means.items() if not math.isfinite(value)]
+            raise RunError(
+                f"Training diverged in epoch {epoch + 1}: {', '.join(bad)} is not "
+                f"finite. Lower training.learning_rate (now "
+                f"{self.training.learning_rate}) or the weight of that loss."
+            )
+        return means
+
+    def _losses(
+        self,
+        source: LabelledSamples,
+        target: Samples,
+        here: Tensor,
+        there: Tensor,
+        progress: float,
+    ) -> dict[str, Tensor]:
+        device = source.labels.device
+        here, there = here.to(device), there.to(device)
+        labelled = Source(
+            outputs=self.model(*source.samples.batch(here)),
+            labels=source.labels[here],
+            domains=source.domains[here],
+        )
+        classification = self._classification(labelled)
+        if not self.adapter.needs_target:
+            # Without a target the adapter sees the source twice, and never uses it.
+            seen = Target(labelled.outputs, progress)
+            return {"classification": classification, **self.adapter(labelled, seen)}
+        batch = target.batch(there)
+        teacher = _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
+        unlabelled = Target(self.model(*batch), progress, teacher)
+        return {"classification": classification, **self.adapter(labelled, unlabelled)}
+
+    def _classification(self, source: Source) -> Tensor:
+        """Return the cross-entropy: fusion one half, modalities the other half."""
+        outputs, losses = source.outputs, []
+        for branch, logits in outputs.logits.items():
+            weights = outputs.weight(branch) * self.class_weights[source.labels]
+            each = nn.functional.cross_entropy(
+                logits,
+                source.labels,
+                reduction="none",
+                label_smoothing=self.training.label_smoothing,
+            )
+            share = _share(branch, outputs)
+            losses.append(share * (each * weights).sum() / weights.sum().clamp(min=1e-12))
+        return torch.stack(losses).sum()
+
+    def _set_learning_rate(self, progress: float) -> None:
+        rate = self.training.learning_rate
+        if self.training.decay == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * progress))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def keep_if_best(self, epoch: int, score: float) -> None:
+        """Keep the weights unless an earlier epoch scored higher."""
+        if not self.best or score >= self.best_score:
+            self.best_score, self.fitted.epoch = score, epoch
+            self.best = {
+                name: value.detach().clone()
+                for name, value in self.model.state_dict().items()
+            }
+
+    def save(self, path: Path) -> None:
+        """Write everything to `path`, atomically."""
+        content = {
+            "parts": self.parts.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "best": self.best,
+            "best_score": self.best_score,
+            "epoch": self.fitted.epoch,
+            "history": self.fitted.history,
+            "trace": [torch.from_numpy(values) for values in self.fitted.trace],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".writing")
+        torch.save(content, partial)
+        partial.replace(path)
+
+    def load(self, path: Path | None) -> None:
+        """Resume from `path` where there is such a file."""
+        if path is None or not path.exists():
+            return
+        device = self.class_weights.device
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        self.parts.load_state_dict(content["parts"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.best, self.best_score = content["best"], content["best_score"]
+        trace = [values.cpu().numpy() for values in content["trace"]]
+        self.fitted = Fitted(content["epoch"], content["history"], trace)
+
+
+def _class_weights(model: Model, labels: Tensor, training: Training) -> Tensor:
+    if training.class_weight == "none":
+        return torch.ones(model.classes, device=labels.device)
+    counts = nn.functional.one_hot(labels, model.classes).sum(0)
+    return len(labels) / (model.classes * counts.clamp(min=1))
+
+
+def _share(branch: str, outputs: Outputs) -> float:
+    return 0.5 if branch == "fusion" else 0.5 / max(len(outputs.modalities), 1)
+
+
+def _without_dropout(
+    model: Model, batch: tuple[dict[str, Tensor], dict[str, Tensor]]
+) -> Outputs:
+    model.eval()
+    with torch.no_grad():
+        outputs = model(*batch)
+    model.train()
+    return outputs
+
+
+def _evaluate(model: Model, samples: Samples) -> Outputs:
+    """Return the outputs for all samples, without dropout or gradient."""
+    model.eval()
+    index = torch.arange(len(samples), device=samples.rows.device)
+    with torch.no_grad():
+        parts = [
+            model(*samples.batch(chunk)) for chunk in index.split(_EVALUATION_BATCH)
+        ]
+
+    def joined(name: str) -> dict[str, Tensor]:
+        return {
+            branch: torch.cat([getattr(part, name)[branch] for part in parts])
+            for branch in getattr(parts[0], name)
+        }
+
+    return Outputs(joined("embeddings"), joined("logits"), joined("present"))
+
+
+def _score(
+    model: Model,
+    validator: Validator,
+    held_out: LabelledSamples | None,
+    target: Samples,
+    progress: float,
+) -> float:
+    source = None
+    if held_out is not None:
+        outputs = _evaluate(model, held_out.samples)
+        source = Source(outputs, held_out.labels, held_out.domains)
+    return validator(source, Target(_evaluate(model, target), progress))

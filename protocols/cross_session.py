@@ -1,0 +1,87 @@
+"""Leave one session out, per subject: train on other days, test on one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from domainemo.core import Fold, Protocol
+from domainemo.errors import ConfigurationError, DataError
+from domainemo.registry import register
+
+from .held_out import Unit, check_options, divide
+
+__all__ = ["CrossSession"]
+
+
+@register
+class CrossSession(Protocol):
+    """Leave one session out for every subject by itself.
+
+    Some data sets (SEED) repeat the clips in every session: a new session is then
+    not a new stimulus. Subjects with a single session have no fold.
+
+    Parameters
+    ----------
+    source : {"others", "earlier"}
+        Train on all other sessions, or on those before the target's only.
+    held_out : float
+        Share of the target that training never sees and that alone is tested
+        (inductive); 0 tests the target that was seen unlabelled (transductive).
+    unit : {"trial", "time"}
+        Hold out whole trials, or the last part of every trial.
+    seed : int
+        For the draw of held-out trials.
+    """
+
+    domain: ClassVar[str] = "session"
+
+    def __init__(
+        self,
+        *,
+        source: Literal["others", "earlier"] = "others",
+        held_out: float = 0.0,
+        unit: Unit = "trial",
+        seed: int = 0,
+    ) -> None:
+        check_options("cross-session", held_out, unit)
+        if source not in ("others", "earlier"):
+            raise ConfigurationError(
+                f"cross-session: source is {source!r}; expected 'others' or 'earlier'."
+            )
+        self.source, self.held_out = source, held_out
+        self.unit, self.seed = unit, seed
+
+    def split(self, windows: pd.DataFrame) -> Iterator[Fold]:
+        """Yield a fold per subject and session."""
+        subjects = windows["subject"].to_numpy()
+        sessions = windows["session"].to_numpy()
+        found = False
+        for subject in sorted(set(subjects)):
+            rows = np.flatnonzero(subjects == subject)
+            names = sorted(set(sessions[rows]))
+            for position, session in enumerate(names):
+                others = names[:position]
+                if self.source == "others":
+                    others += names[position + 1 :]
+                if not others:
+                    continue
+                found = True
+                target, test = divide(
+                    windows,
+                    rows[sessions[rows] == session],
+                    held_out=self.held_out,
+                    unit=self.unit,
+                    seed=self.seed,
+                )
+                source = rows[np.isin(sessions[rows], others)]
+                yield Fold(f"subject {subject}, session {session}", source, target, test)
+        if not found:
+            raise DataError(
+                "cross-session: no subject has two sessions; expected at least one "
+                "that has. Check the column 'session', or use the protocol "
+                "cross-subject."
+            )

@@ -1,0 +1,80 @@
+"""A part of the target that training never sees, chosen from provenance alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from domainemo.core import Rows
+from domainemo.errors import ConfigurationError, DataError
+
+__all__ = ["Unit", "check_options", "divide"]
+
+Unit = Literal["trial", "time"]
+
+
+def check_options(owner: str, held_out: float, unit: str) -> None:
+    """Raise :class:`ConfigurationError` for options that `divide` cannot follow."""
+    if not 0 <= held_out < 1:
+        raise ConfigurationError(
+            f"{owner}: held_out is {held_out}; expected a share from 0 (transductive: "
+            f"the whole target is seen unlabelled) to below 1."
+        )
+    if unit not in ("trial", "time"):
+        raise ConfigurationError(
+            f"{owner}: unit is {unit!r}; expected 'trial' (whole trials are held out) "
+            f"or 'time' (the last part of every trial is)."
+        )
+
+
+def divide(
+    windows: pd.DataFrame, rows: Rows, *, held_out: float, unit: Unit, seed: int
+) -> tuple[Rows, Rows]:
+    """Divide a fold's target into the part training may see and the part it tests.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        Provenance of all windows.
+    rows : ndarray of int
+        The target's windows.
+    held_out : float
+        Share that is held out; 0 returns `rows` twice (transductive).
+    unit : {"trial", "time"}
+        Whole trials, drawn at random, or the end of every trial.
+    seed : int
+        For the draw of trials.
+
+    Returns
+    -------
+    target, test : ndarray of int
+
+    Raises
+    ------
+    DataError
+        If too few trials or windows are left on either side.
+    """
+    if held_out == 0:
+        return rows, rows
+    part = windows.iloc[rows]
+    if unit == "time":
+        place = part.groupby(["subject", "session", "trial"])["start"]
+        rank = place.rank(method="first").to_numpy() - 1
+        tested = rank >= place.transform("size").to_numpy() * (1 - held_out)
+    else:
+        keys = part[["session", "trial"]]
+        trials = keys.drop_duplicates().sort_values(["session", "trial"])
+        count = min(max(round(held_out * len(trials)), 1), len(trials) - 1)
+        chosen = np.random.default_rng(seed).permutation(len(trials))[:count]
+        picked = pd.MultiIndex.from_frame(trials.iloc[chosen])
+        tested = pd.MultiIndex.from_frame(keys).isin(picked)
+    if tested.all() or not tested.any():
+        raise DataError(
+            f"Holding out {held_out:.0%} of the target by {unit} leaves nothing on one "
+            f"side: subject {part['subject'].iloc[0]} has {len(part)} windows in "
+            f"{len(part[['session', 'trial']].drop_duplicates())} trials. Use "
+            f"held_out=0, or unit='time' to divide every trial in time."
+        )
+    return rows[~tested], rows[tested]

@@ -1,0 +1,503 @@
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+
+from domainemo.backbones.layers import (
+    Attention,
+    Dropout,
+    TransformerLayer,
+    masked_mean,
+    masked_softmax,
+)
+from domainemo.backbones.r2gfanet import CrossAttention, R2GFANet, TemporalEncoder
+from domainemo.backbones.regions import ELECTRODES, regions
+from domainemo.backbones.uf_ama import UFAMA
+from domainemo.core import FUSION, Modality
+from domainemo.data.sampling import Sequences, Trials, Windows
+from domainemo.errors import ConfigurationError, DataError
+from domainemo.registry import find
+
+torch.set_num_threads(1)
+BANDS = ("delta", "theta", "alpha", "beta", "gamma")
+SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3", "Cz", "P4", "O1", "Oz", "O2")
+
+
+def eeg(channels=SMALL, features=BANDS):
+    return Modality(tuple(channels), tuple(features), "eeg")
+
+
+def measures(count, kind="eye", features=1):
+    names = tuple(f"{kind} {i}" for i in range(count))
+    return Modality(names, tuple(map(str, range(features))), kind)
+
+
+def pair(channels=SMALL, count=7):
+    return {"eeg": eeg(channels), "eye": measures(count)}
+
+
+def batch_for(modalities, *, batch=4, time=5, seed=0, dtype=torch.float32):
+    """Signals, and masks of unlike lengths with one sensor gap; sample 0 is whole."""
+    generator = torch.Generator().manual_seed(seed)
+    signals, masks = {}, {}
+    lengths = torch.tensor([max(time - i, 1) for i in range(batch)])
+    for number, (name, modality) in enumerate(modalities.items()):
+        shape = (batch, time, len(modality.channels), len(modality.features))
+        mask = torch.arange(time) < lengths[:, None]
+        if batch > 1 and time > 2:
+            mask[1, number] = False
+        signals[name] = torch.randn(shape, generator=generator, dtype=dtype)
+        signals[name] *= mask[..., None, None]
+        masks[name] = mask
+    return signals, masks
+
+
+def largest_gap(first, second):
+    return max((first[b] - second[b]).abs().max().item() for b in first)
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+CASES = {
+    "r2gfanet": (R2GFANet, pair(), {}),
+    "r2gfanet, weights per region": (R2GFANet, pair(), {"shared_attention": False}),
+    "r2gfanet, EEG alone": (R2GFANet, {"eeg": eeg()}, {}),
+    "r2gfanet, two companions": (
+        R2GFANet,
+        {"ecg": measures(2, "physiology", 3), **pair()},
+        {"partition": "6", "kernel": 4, "width": 32, "global_layers": 2},
+    ),
+    "uf-ama": (UFAMA, pair(), {}),
+    "uf-ama, three layers": (UFAMA, pair(), {"layers": 3, "width": 32}),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def build(case, *, seed=0, dtype=torch.float64, training=False):
+    cls, modalities, options = CASES[case]
+    torch.manual_seed(seed)
+    return cls(modalities, **options).to(dtype).train(training), modalities
+
+
+# ------------------------------------------------------------------------ contract
+
+
+@every_case
+@pytest.mark.parametrize("time", [1, 6])
+def test_every_branch_has_a_finite_embedding_and_a_head(case, time):
+    model, modalities = build(case, dtype=torch.float32, training=True)
+    embeddings = model(*batch_for(modalities, time=time))
+    assert set(embeddings) == {*modalities, FUSION}
+    for branch, embedding in embeddings.items():
+        assert embedding.shape[0] == 4 and embedding.isfinite().all()
+        logits = model.head(branch, embedding.shape[-1], 3)(embedding)
+        assert logits.shape == (4, 3)
+
+
+def test_registered_names_samplings_and_options():
+    assert find("backbone", "r2gfanet") is R2GFANet
+    assert find("backbone", "uf-ama") is UFAMA
+    model = R2GFANet(pair(), width=32, partition=6)
+    assert (model.width, model.heads, model.partition) == (32, 4, "6")
+    assert isinstance(model.sampling, Sequences) and model.sampling.length == 8
+    assert isinstance(UFAMA(pair()).sampling, Windows)
+    trials = Trials()
+    assert R2GFANet(pair(), sampling=trials).sampling is trials
+    assert UFAMA(pair(), sampling=trials).sampling is trials
+
+
+def test_unfit_modalities_and_sizes_are_explained():
+    with pytest.raises(ConfigurationError, match="exactly one modality of kind 'eeg'"):
+        R2GFANet({"eye": measures(3)})
+    with pytest.raises(ConfigurationError, match=r"found 2 among: a \(eeg\), b"):
+        R2GFANet({"a": eeg(), "b": eeg()})
+    with pytest.raises(ConfigurationError, match=r"found 1 \(eeg\).*--modalities"):
+        UFAMA({"eeg": eeg()})
+    with pytest.raises(ConfigurationError, match="found 3"):
+        UFAMA({**pair(), "ecg": measures(2)})
+    for cls in (R2GFANet, UFAMA):
+        with pytest.raises(ConfigurationError, match="multiple of the number"):
+            cls(pair(), width=10, heads=4)
+        with pytest.raises(ConfigurationError, match=r"dropout of 1\.0"):
+            cls(pair(), dropout=1.0)
+    with pytest.raises(ConfigurationError, match="kernel of at least 1"):
+        R2GFANet(pair(), kernel=0)
+    with pytest.raises(DataError, match="'heart'"):
+        R2GFANet({"eeg": eeg(["Cz", "heart"])})
+
+
+@pytest.mark.parametrize(
+    ("classes", "layers", "measured", "backbone", "heads"),
+    [(3, 1, 33, 2_162_176, 21_001), (4, 3, 31, 2_255_104, 21_132)],
+)
+def test_uf_ama_has_as_many_parameters_as_released(
+    classes, layers, measured, backbone, heads
+):
+    model = UFAMA(pair(ELECTRODES, measured), layers=layers)
+    assert count(model) == backbone
+    dims = {"eeg": 64, "eye": 64, FUSION: 256}
+    assert sum(count(model.head(b, dim, classes)) for b, dim in dims.items()) == heads
+
+
+# ---------------------------------------------------------------------- invariances
+
+
+@every_case
+def test_more_padding_changes_nothing(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    longer = {n: functional.pad(s, (0, 0, 0, 0, 0, 3)) for n, s in signals.items()}
+    padded = {n: functional.pad(m, (0, 3)) for n, m in masks.items()}
+    assert largest_gap(model(signals, masks), model(longer, padded)) < 1e-10
+
+
+@every_case
+@pytest.mark.parametrize("junk", [7.0, float("nan"), float("inf")])
+def test_what_stands_in_masked_places_is_never_seen(case, junk):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    spoilt = {
+        name: signal.masked_fill(~masks[name][..., None, None], junk)
+        for name, signal in signals.items()
+    }
+    clean, dirty = model(signals, masks), model(spoilt, masks)
+    for branch in clean:
+        assert torch.equal(clean[branch], dirty[branch])
+
+
+@every_case
+def test_a_sample_does_not_depend_on_its_batch(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    together = model(signals, masks)
+    for i in range(4):
+        own = slice(i, i + 1)
+        alone = model(
+            {n: s[own] for n, s in signals.items()},
+            {n: m[own] for n, m in masks.items()},
+        )
+        assert largest_gap(alone, {b: e[own] for b, e in together.items()}) < 1e-10
+
+
+def test_r2gfanet_does_not_depend_on_the_order_of_channels():
+    turned = [ELECTRODES[i] for i in torch.randperm(62).tolist()]
+    order = [ELECTRODES.index(name) for name in turned]
+    model = R2GFANet(pair(ELECTRODES)).eval()
+    other = R2GFANet(pair(turned)).eval()
+    other.load_state_dict(model.state_dict())
+    signals, masks = batch_for(pair(ELECTRODES))
+    expected = model(signals, masks)
+    moved = other({"eeg": signals["eeg"][:, :, order], "eye": signals["eye"]}, masks)
+    for branch in expected:
+        assert torch.equal(expected[branch], moved[branch])
+
+
+@every_case
+def test_a_modality_branch_sees_its_modality_alone(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    before = model(signals, masks)
+    for changed in modalities:
+        after = model({**signals, changed: signals[changed] + 1.0}, masks)
+        for branch in before:
+            same = torch.equal(before[branch], after[branch])
+            assert same == (branch not in (changed, FUSION))
+
+
+# --------------------------------------------------------------------- lost sensors
+
+
+@every_case
+def test_any_sensor_may_be_missing(case):
+    model, modalities = build(case, training=True)
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    for lost in (*([name] for name in modalities), list(modalities)):
+        partly = {n: m & (n not in lost) for n, m in masks.items()}
+        model.zero_grad()
+        embeddings = model(signals, partly)
+        sum(e.square().sum() for e in embeddings.values()).backward()
+        assert all(e.isfinite().all() for e in embeddings.values())
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert gradients and all(g.isfinite().all() for g in gradients)
+        for name in lost:
+            assert not embeddings[name].any()
+
+
+def test_a_missing_companion_adds_nothing_to_any_region():
+    torch.manual_seed(0)
+    model = R2GFANet(pair()).eval()
+    signals, masks = batch_for(pair())
+    masks["eye"][2] = False
+    regional = model.region_encoder(signals["eeg"], masks["eeg"])
+    heard = model.companion_encoders[0](signals["eye"], masks["eye"])[0]
+    mixed, weights = model.alignment.attend[0](regional, heard, masks["eye"])
+    assert not mixed[:, 2].any() and not weights[2].any()
+    assert mixed[:, 0].abs().min() > 0
+
+
+def test_a_missing_modality_adds_nothing_to_the_other_in_uf_ama():
+    model, modalities = build("uf-ama")
+    signals, masks = batch_for(modalities, time=1, dtype=torch.float64)
+    masks["eye"][:] = False
+    fused = model(signals, masks)[FUSION]
+    tokens, _ = model.encoders[0](signals["eeg"][:, 0])
+    alone = model.fusion.down[0](model.fusion.up[0](tokens).flatten(1))
+    assert torch.allclose(fused[:, :128], alone) and not fused[:, 128:].any()
+
+
+@every_case
+def test_gradients_reach_every_parameter(case):
+    model, modalities = build(case, dtype=torch.float32, training=True)
+    embeddings = model(*batch_for(modalities, batch=8))
+    sum(e.square().sum() for e in embeddings.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), name
+    if isinstance(model, R2GFANet):
+        weight = model.region_encoder.weight.grad
+        assert weight.flatten(1).any(-1).all(), "an electrode is not listened to"
+
+
+# ------------------------------------------------------------------- explicit loops
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 4])
+def test_region_encoder_equals_one_cnn_per_region(kernel):
+    torch.manual_seed(0)
+    groups = list(regions(SMALL).values())
+    encoder = TemporalEncoder(groups, 5, width=8, kernel=kernel, dropout=0.3).eval()
+    signals, masks = batch_for(pair())
+    signal, mask = signals["eeg"], masks["eeg"]
+    found = encoder(signal, mask)
+    steps, start = mask[:, None, :].float(), 0
+    ends = ((kernel - 1) // 2, kernel // 2)
+    for number, group in enumerate(groups):
+        first = nn.Conv1d(len(group) * 5, 8, kernel)
+        second = nn.Conv1d(8, 8, kernel)
+        own = encoder.weight[start : start + len(group)]
+        kernels = encoder.second.weight[number].reshape(kernel, 8, 8)
+        with torch.no_grad():
+            first.weight.copy_(own.permute(3, 0, 2, 1).flatten(1, 2))
+            first.bias.copy_(encoder.bias[number, 0])
+            second.weight.copy_(kernels.permute(2, 1, 0))
+            second.bias.copy_(encoder.embedding[number, 0])
+            own = signal[:, :, group].flatten(2).transpose(1, 2)
+            hidden = first(functional.pad(own, ends)) * steps
+            hidden = functional.gelu(encoder.norm(hidden.transpose(1, 2)))
+            hidden = functional.pad(hidden.transpose(1, 2) * steps, ends)
+            hidden = second(hidden) * steps
+        torch.testing.assert_close(found[number], hidden.transpose(1, 2))
+        start += len(group)
+    assert start == len(SMALL)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_cross_attention_equals_torch_region_by_region(groups):
+    torch.manual_seed(0)
+    ours = CrossAttention(groups, 16, 4)
+    regional, heard = torch.randn(3, 4, 5, 16), torch.randn(4, 5, 16)
+    mask = torch.rand(4, 5) < 0.6
+    mask[:, 0] = True
+    mixed, weights = ours(regional, heard, mask)
+    weights = weights.flatten(1, 2)
+    for region in range(3):
+        group = region if groups == 3 else 0
+        theirs = nn.MultiheadAttention(16, 4, batch_first=True)
+        projections = (ours.query, ours.key, ours.value)
+        with torch.no_grad():
+            theirs.in_proj_weight.copy_(
+                torch.cat([p.weight[group].T for p in projections])
+            )
+            zero = torch.zeros(1, 16)
+            theirs.in_proj_bias.copy_(
+                torch.cat([ours.query.bias[group], zero, ours.value.bias[group]], 1)[0]
+            )
+            theirs.out_proj.weight.copy_(ours.out.weight[group].T)
+            theirs.out_proj.bias.copy_(ours.out.bias[group, 0])
+        expected, expected_weights = theirs(
+            regional[region],
+            heard,
+            heard,
+            key_padding_mask=~mask,
+            average_attn_weights=False,
+        )
+        torch.testing.assert_close(mixed[region], expected)
+        torch.testing.assert_close(weights[:, region], expected_weights)
+
+
+def test_attention_and_transformer_layer_are_torchs():
+    torch.manual_seed(0)
+    ours, theirs = Attention(16, 4), nn.MultiheadAttention(16, 4, batch_first=True)
+    ours.load_state_dict(theirs.state_dict())
+    query, memory = torch.randn(3, 5, 16), torch.randn(3, 7, 16)
+    torch.testing.assert_close(ours(query, memory), theirs(query, memory, memory)[0])
+    torch.testing.assert_close(ours(query, query), theirs(query, query, query)[0])
+    layer = TransformerLayer(16, 4, 32, dropout=0.0)
+    reference = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
+    layer.load_state_dict(reference.state_dict())
+    torch.testing.assert_close(layer(query), reference(query))
+
+
+def test_uf_ama_equals_the_released_network():
+    model, modalities = build("uf-ama, three layers", dtype=torch.float32)
+    signals, masks = batch_for(modalities, time=1)
+    tokens, embeddings = {}, {}
+    for name, encoder in zip(modalities, model.encoders, strict=True):
+        layer = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
+        stack = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval()
+        stack.layers.load_state_dict(encoder.layers.state_dict())
+        tokens[name] = stack(encoder.up(signals[name][:, 0]))
+        embeddings[name] = encoder.down(tokens[name].flatten(1))
+    wide = [up(t) for up, t in zip(model.fusion.up, tokens.values(), strict=True)]
+    fused = []
+    for own, other in ((0, 1), (1, 0)):
+        attention = nn.MultiheadAttention(64, 2, batch_first=True)
+        attention.load_state_dict(model.fusion.attend[own].state_dict())
+        heard, _ = attention(wide[own], wide[other], wide[other])
+        fused.append(model.fusion.down[own]((heard + wide[own]).flatten(1)))
+    embeddings[FUSION] = torch.cat(fused, 1)
+    found = model(signals, masks)
+    for branch, embedding in embeddings.items():
+        torch.testing.assert_close(found[branch], embedding)
+
+
+def test_uf_ama_averages_the_windows_that_are_there():
+    model, modalities = build("uf-ama")
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    found = model(signals, masks)
+    for i in range(4):
+        steps = [
+            model(
+                {n: s[i : i + 1, t : t + 1] for n, s in signals.items()},
+                {n: m[i : i + 1, t : t + 1] for n, m in masks.items()},
+            )
+            for t in range(5)
+        ]
+        there = {**masks, FUSION: masks["eeg"] | masks["eye"]}
+        for branch, embedding in found.items():
+            kept = [
+                s[branch] for s, m in zip(steps, there[branch][i], strict=True) if m
+            ]
+            expected = torch.cat(kept).mean(0)
+            torch.testing.assert_close(embedding[i], expected)
+
+
+# --------------------------------------------------------------------------- layers
+
+
+def test_masked_softmax_and_mean():
+    scores = torch.randn(3, 4, requires_grad=True)
+    valid = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]]).bool()
+    for dim, turned, mask in ((-1, scores, valid), (0, scores.T, valid.T)):
+        weights = masked_softmax(turned, mask, dim)
+        total = weights.sum(dim)
+        assert torch.allclose(total, torch.tensor([1.0, 1.0, 0.0]))
+        assert not weights[~mask].any()
+    masked_softmax(scores, valid).square().sum().backward()
+    assert scores.grad.isfinite().all() and not scores.grad[2].any()
+    values = torch.randn(3, 4, 2)
+    mean = masked_mean(values, valid)
+    assert torch.allclose(mean[1], values[1, [1, 3]].mean(0)) and not mean[2].any()
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share():
+    torch.manual_seed(0)
+    layer, values = Dropout(0.3), torch.ones(100_000)
+    dropped = layer(values)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(dropped.max()) == pytest.approx(1 / 0.7)
+    assert torch.equal(layer.eval()(values), values)
+    assert torch.equal(Dropout(0.0)(values), values)
+
+
+# ---------------------------------------------------------------------- explanation
+
+
+@pytest.mark.parametrize(
+    "case", [name for name, (cls, _, _) in CASES.items() if cls is R2GFANet]
+)
+def test_explanation_sums_to_one_over_what_was_recorded(case):
+    model, modalities = build(case, dtype=torch.float32, training=True)
+    signals, masks = batch_for(modalities)
+    first, again = model.explain(signals, masks), model.explain(signals, masks)
+    assert model.training and torch.equal(first.spatial, again.spatial)
+    names = tuple(regions(SMALL, model.partition))
+    assert first.regions == names and first.spatial.shape == (4, len(names))
+    assert torch.allclose(first.spatial.sum(-1), torch.ones(4))
+    assert set(first.temporal) == set(modalities) - {"eeg"}
+    for name, weights in first.temporal.items():
+        assert weights.shape == (4, len(names), 4, 5, 5)
+        assert not weights.requires_grad
+        unheard = ~masks[name][:, None, None, None].expand_as(weights)
+        assert not weights[unheard].any()
+        total = (masks["eeg"] & masks[name].any(-1, keepdim=True)).float()
+        expected = total[:, None, None].expand(weights.shape[:-1])
+        assert torch.allclose(weights.sum(-1), expected)
+
+
+# ---------------------------------------------------------- populations, checkpoints
+
+
+@every_case
+@pytest.mark.parametrize("stack_buffers", [True, False])
+def test_stacked_networks_equal_a_loop(case, stack_buffers):
+    models = [build(case, seed=seed)[0] for seed in range(3)]
+    modalities = CASES[case][1]
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    several = {n: torch.stack([s, s + 1, s * 2]) for n, s in signals.items()}
+    parameters, buffers = stack_module_state(models)
+    skeleton = copy.deepcopy(models[0])
+    if not stack_buffers:
+        buffers = dict(skeleton.named_buffers())
+
+    def run(parameters, buffers, signals):
+        return functional_call(skeleton, (parameters, buffers), (signals, masks))
+
+    axes = (0, 0 if stack_buffers else None, 0)
+    found = vmap(run, in_dims=axes, randomness="different")(
+        parameters, buffers, several
+    )
+    for i, model in enumerate(models):
+        expected = model({n: s[i] for n, s in several.items()}, masks)
+        assert largest_gap(expected, {b: e[i] for b, e in found.items()}) < 1e-10
+
+
+@every_case
+def test_stacked_networks_train(case):
+    models = [build(case, dtype=torch.float32, training=True)[0] for _ in range(2)]
+    signals, masks = batch_for(CASES[case][1])
+    parameters, buffers = stack_module_state(models)
+    skeleton = models[0]
+
+    def run(parameters, buffers):
+        return functional_call(skeleton, (parameters, buffers), (signals, masks))
+
+    found = vmap(run, randomness="different")(parameters, buffers)
+    # Equal weights and inputs: only the dropout tells them apart.
+    assert not torch.equal(found[FUSION][0], found[FUSION][1])
+    sum(e.square().sum() for e in found.values()).backward()
+    assert all(p.grad is not None and p.grad.any() for p in parameters.values())
+
+
+@every_case
+def test_state_survives_safetensors(case):
+    model, modalities = build(case)
+    other, _ = build(case, seed=1)
+    signals, masks = batch_for(modalities, dtype=torch.float64)
+    other.load_state_dict(load(save(model.state_dict())))
+    assert largest_gap(model(signals, masks), other(signals, masks)) == 0.0
+
+
+def test_a_state_fits_old_electrode_names():
+    modern = R2GFANet({"eeg": eeg(["T7", "Cz", "P8"])})
+    old = R2GFANet({"eeg": eeg(["CZ", "T6", "T3"])})
+    old.load_state_dict(modern.state_dict())
+    signal, mask = torch.randn(2, 3, 3, 5), torch.ones(2, 3, dtype=torch.bool)
+    expected = modern.eval()({"eeg": signal}, {"eeg": mask})
+    found = old.eval()({"eeg": signal[:, :, [1, 2, 0]]}, {"eeg": mask})
+    assert torch.equal(expected[FUSION], found[FUSION])

@@ -1,0 +1,184 @@
+"""The validators equal their formulas, and never select a broken model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn.metrics import balanced_accuracy_score
+from torch.nn.functional import one_hot
+
+from domainemo import registry
+from domainemo.core import FUSION, Outputs, Source, Target
+from domainemo.errors import ConfigurationError
+from domainemo.training.pytorch_adapt import load
+from domainemo.training.validators import (
+    InformationMaximisation,
+    LastEpoch,
+    SourceAccuracy,
+    SourceAndInformation,
+    balanced_accuracy,
+)
+
+VALIDATORS = {
+    "last": LastEpoch,
+    "source": SourceAccuracy,
+    "information-maximisation": InformationMaximisation,
+    "source-and-information": SourceAndInformation,
+}
+
+
+def outputs(logits: torch.Tensor) -> Outputs:
+    return Outputs(embeddings={}, logits={FUSION: logits})
+
+
+def make_target(logits: torch.Tensor, progress: float = 0.5) -> Target:
+    return Target(outputs(logits), progress)
+
+
+def make_source(logits: torch.Tensor, labels: torch.Tensor) -> Source:
+    return Source(outputs(logits), labels, torch.zeros_like(labels))
+
+
+def random_logits(seed: int, samples: int = 40, classes: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(samples, classes, generator=generator)
+
+
+def written_information(logits: torch.Tensor) -> float:
+    """Entropy of the mean prediction less the mean entropy, as written."""
+    x = logits.detach().double().numpy()
+    p = np.exp(x - x.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    mean = p.mean(0)
+    return float(-(mean * np.log(mean)).sum() + (p * np.log(p)).sum(1).mean())
+
+
+@st.composite
+def predictions(draw):
+    classes = draw(st.integers(2, 6))
+    numbers = st.integers(0, classes - 1)
+    shape = draw(st.integers(1, 50))
+    pair = [draw(arrays.arrays(np.int64, shape, elements=numbers)) for _ in range(2)]
+    return classes, *pair
+
+
+@given(predictions())
+@settings(deadline=None, max_examples=60)
+def test_balanced_accuracy_is_that_of_scikit_learn(case):
+    classes, labels, predicted = case
+    logits = one_hot(torch.as_tensor(predicted), classes).float()
+    with warnings.catch_warnings():
+        # It remarks on predicted classes that do not occur, and on single classes.
+        warnings.simplefilter("ignore", UserWarning)
+        expected = balanced_accuracy_score(labels, predicted)
+    found = balanced_accuracy(logits, torch.as_tensor(labels))
+    assert float(found) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_information_is_the_written_formula_and_pytorch_adapts_value(seed, dtype):
+    logits = random_logits(seed, classes=2 + seed).to(dtype).requires_grad_()
+    found = InformationMaximisation()(None, make_target(logits))
+    assert found == pytest.approx(written_information(logits), abs=1e-5)
+    theirs = load("validators").IMValidator()(target_train={"logits": logits})
+    assert found == pytest.approx(theirs, abs=1e-5)
+
+
+def test_information_runs_from_zero_to_the_logarithm_of_the_classes():
+    certain = 100 * one_hot(torch.arange(20) % 4).float()
+    score = InformationMaximisation()
+    assert score(None, make_target(certain)) == pytest.approx(math.log(4), abs=1e-6)
+    collapsed = certain[:1].expand(20, 4)
+    assert score(None, make_target(collapsed)) == pytest.approx(0, abs=1e-6)
+    assert score(None, make_target(torch.zeros(20, 4))) == pytest.approx(0, abs=1e-6)
+
+
+def test_information_prefers_a_confident_random_predictor_as_documented():
+    labels = torch.arange(400) % 4
+    good = 2 * one_hot(labels).float()
+    shuffled = labels[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
+    random = 100 * one_hot(shuffled).float()
+    information, both = InformationMaximisation(), SourceAndInformation()
+    assert information(None, make_target(random)) > information(None, make_target(good))
+    of_random = both(make_source(random, labels), make_target(random))
+    of_good = both(make_source(good, labels), make_target(good))
+    assert of_random < of_good
+
+
+def test_source_and_information_is_the_sum_it_says():
+    labels = torch.arange(40) % 3
+    source = make_source(random_logits(1), labels)
+    target = make_target(random_logits(2))
+    expected = SourceAccuracy()(source, target) + 0.5 * (
+        InformationMaximisation()(None, target) / math.log(3)
+    )
+    assert SourceAndInformation()(source, target) == pytest.approx(expected)
+
+
+def test_source_accuracy_looks_at_the_held_out_source_alone():
+    source = make_source(random_logits(1), torch.arange(40) % 3)
+    score = SourceAccuracy()
+    first = score(source, make_target(random_logits(2)))
+    assert first == score(source, make_target(random_logits(3), progress=1.0))
+    assert first == float(balanced_accuracy(random_logits(1), source.labels))
+
+
+def test_last_prefers_the_later_epoch():
+    logits = random_logits(0)
+    scores = [LastEpoch()(None, make_target(logits, i / 4)) for i in range(5)]
+    assert scores == sorted(set(scores))
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_model_that_is_not_finite_is_never_selected(name, value):
+    broken, sound = random_logits(0), random_logits(0)
+    broken[3, 1] = value
+    labels = torch.arange(40) % 3
+    score = VALIDATORS[name]()
+    assert score(make_source(sound, labels), make_target(broken)) == -math.inf
+    assert score(make_source(broken, labels), make_target(sound)) == -math.inf
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+@pytest.mark.parametrize(
+    "logits",
+    [
+        pytest.param(torch.zeros(0, 3), id="empty"),
+        pytest.param(torch.zeros(1, 3), id="one sample"),
+        pytest.param(torch.zeros(5, 1), id="a single class"),
+        pytest.param(torch.tensor([[9.0, 0, 0]]).expand(8, 3), id="collapsed"),
+        pytest.param(torch.tensor([[3e38, -3e38, 0]] * 4), id="huge"),
+    ],
+)
+def test_undefined_cases_are_finite(name, logits):
+    labels = torch.zeros(len(logits), dtype=torch.int64)
+    score = VALIDATORS[name]()(make_source(logits, labels), make_target(logits))
+    assert type(score) is float
+    assert math.isfinite(score)
+
+
+@pytest.mark.parametrize("cls", [SourceAccuracy, SourceAndInformation])
+def test_a_missing_held_out_source_is_explained(cls):
+    assert cls.held_out
+    with pytest.raises(ConfigurationError, match="held out of training"):
+        cls()(None, make_target(random_logits(0)))
+
+
+@pytest.mark.parametrize("cls", [LastEpoch, InformationMaximisation])
+def test_the_others_train_on_every_source_subject(cls):
+    assert not cls.held_out
+    assert math.isfinite(cls()(None, make_target(random_logits(0))))
+
+
+@pytest.mark.parametrize(("name", "cls"), VALIDATORS.items())
+def test_each_is_found_by_its_name(name, cls):
+    assert registry.find("validator", name) is cls
