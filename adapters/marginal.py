@@ -131,7 +131,10 @@ def transport_distance(
     # The solver is combinatorial and runs on the CPU, so this one loss does not
     # vectorise over folds.
     plan = ot.emd(
-        *(normalised(w.double()).cpu().numpy() for w in (source_weights, target_weights)),
+        *(
+            normalised(w.double()).cpu().numpy()
+            for w in (source_weights, target_weights)
+        ),
         costs.detach().double().cpu().numpy(),
     )
     return (costs * torch.as_tensor(plan).to(costs)).sum()

@@ -81,7 +81,9 @@ class UFAMA(Composite):
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:
         """Draw the loss weights and the rule of screening."""
         names = ("marginal", "conditional", "consistency", "distillation", "pairwise")
-        weights = {name: trial.suggest_float(name, 0.01, 10, log=True) for name in names}
+        weights = {
+            name: trial.suggest_float(name, 0.01, 10, log=True) for name in names
+        }
         rules = ["pooled", "calibrated", "absolute"]
         return {**weights, "rule": trial.suggest_categorical("rule", rules)}
 

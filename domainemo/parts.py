@@ -71,7 +71,8 @@ class Part:
     def describe(self) -> dict[str, Any]:
         """Return every option with its value, defaults included."""
         if self.made is not None:
-            return describe_object(self.made)
+            described: dict[str, Any] = describe_object(self.made)
+            return described
         options = {}
         for name in self.names:
             prefix = f"{name}." if len(self.names) > 1 else ""
@@ -111,18 +112,17 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
     if isinstance(given, str):
         return Part(kind, given, options)
     if isinstance(given, type):
-        name = getattr(given, "registered_name", None)
-        if name is None:
+        if not hasattr(given, "registered_name"):
             raise ConfigurationError(
                 f"{given.__name__} is not registered; put @register above the class."
             )
-        return Part(kind, name, options)
+        return Part(kind, given.registered_name, options)
     if kind == "backbone" or options:
         raise ConfigurationError(
             f"The {kind} was given as an object of {type(given).__name__}; give its "
-            f"name or class instead, so that every fold builds its own with the options."
+            f"name or class instead, so that every fold builds its own."
         )
-    name = getattr(given, "registered_name", type(given).__name__)
+    name = str(getattr(given, "registered_name", type(given).__name__))
     return Part(kind, name, made=given)
 
 

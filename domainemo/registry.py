@@ -91,7 +91,7 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
                 f"{_address(cls)}. Rename one with @register(name=...)."
             )
         _classes[key] = cls
-        cls.registered_name = key[1]
+        cls.registered_name = key[1]  # type: ignore[attr-defined]
         return cls
 
     return decorate if cls is None else decorate(cls)

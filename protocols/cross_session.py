@@ -78,7 +78,9 @@ class CrossSession(Protocol):
                     seed=self.seed,
                 )
                 source = rows[np.isin(sessions[rows], others)]
-                yield Fold(f"subject {subject}, session {session}", source, target, test)
+                yield Fold(
+                    f"subject {subject}, session {session}", source, target, test
+                )
         if not found:
             raise DataError(
                 "cross-session: no subject has two sessions; expected at least one "

@@ -68,9 +68,7 @@ def test_marginal(case, branch, linear):
     torch.testing.assert_close(value, expected, **TOLERANCE)
     distance = "mmd-linear" if linear else "mmd"
     losses = Marginal(distance=distance, schedule="constant")(*batch(case))
-    torch.testing.assert_close(
-        losses[branch], SHARES[branch] * expected, **TOLERANCE
-    )
+    torch.testing.assert_close(losses[branch], SHARES[branch] * expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("case", cases())

@@ -107,7 +107,7 @@ def _group_codes(
     inputs: Inputs, columns: list[str], visible: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     groups = inputs.windows.groupby(columns, sort=True)
-    codes = groups.ngroup().to_numpy()
+    codes = groups.ngroup().to_numpy(dtype=np.int64)
     unseen = set(codes) - set(codes[visible])
     if unseen:
         name = list(groups.indices)[min(unseen)]
@@ -116,7 +116,7 @@ def _group_codes(
             f"to learn from for {name}: all of them are held out. Use a coarser "
             f"normalisation (subject, source), or hold out less."
         )
-    return codes
+    return np.asarray(codes, dtype=np.int64)
 
 
 def _standardise_groups(
@@ -150,5 +150,3 @@ def _fill_single(
 ) -> NDArray[np.float32]:
     seen = np.isfinite(array).any(axis=(1, 2), keepdims=True)
     return np.where(np.isnan(array) & seen, fill, array).astype(np.float32)
-
-

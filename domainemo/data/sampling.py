@@ -100,9 +100,11 @@ SAMPLINGS: dict[str, type[Sampling]] = {
 def _trials(windows: pd.DataFrame) -> Iterator[Rows]:
     """Yield the window numbers of each trial in order of time."""
     keys = windows[["subject", "session", "trial"]]
-    for _, rows in windows.groupby(list(keys.columns), sort=True).indices.items():
-        start = windows["start"].to_numpy()[rows]
-        yield rows[np.argsort(start, kind="stable")].astype(np.int64)
+    start = windows["start"].to_numpy()
+    codes = keys.groupby(list(keys.columns), sort=True).ngroup().to_numpy()
+    order = np.lexsort((start, codes))
+    edges = np.flatnonzero(np.diff(codes[order])) + 1
+    yield from np.split(order.astype(np.int64), edges)
 
 
 def _middle(trial: Rows, length: int) -> Rows:

@@ -24,7 +24,7 @@ def canonical(inputs: Inputs) -> np.ndarray:
     place = ["subject", "session", "trial", "start"]
     twice = keys.duplicated(place)
     if twice.any():
-        first = keys.loc[twice.idxmax(), place].to_dict()
+        first = keys.loc[twice, place].iloc[0].to_dict()
         raise DataError(
             f"{inputs.name}: two windows have the same place {first}; expected every "
             f"window of a trial to start at a time of its own. Check the columns "
@@ -75,7 +75,7 @@ def check_signals(inputs: Inputs) -> None:
                 f"infinite in a window of subject {subjects[window]}; expected finite "
                 f"values, or NaN where the sensor lost the window."
             )
-        absent = np.isnan(array).all(axis=2)
+        absent = np.asarray(np.isnan(array).all(axis=2))
         for subject in np.unique(subjects):
             theirs = absent[subjects == subject]
             seen = theirs[~theirs.all(axis=1)]

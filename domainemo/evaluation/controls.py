@@ -52,7 +52,7 @@ def clip_duration(
     for length in np.unique(asked):
         distance = np.abs(lengths - length)
         table[length] = np.bincount(labels[distance == distance.min()]).argmax()
-    return table[asked]
+    return np.asarray(table[asked])
 
 
 def _commonest(labels: pd.Series) -> int:

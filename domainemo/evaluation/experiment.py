@@ -89,7 +89,7 @@ class Experiment:
 
     def describe(self) -> dict[str, Any]:
         """Return every choice, defaults spelled out, as a configuration file has it."""
-        options = {}
+        options: dict[str, Any] = {}
         for name in ("protocol", "backbone", "adapter", "validator"):
             chosen: Part | None = getattr(self, name)
             described = chosen.describe() if chosen else {}

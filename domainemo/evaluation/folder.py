@@ -40,9 +40,9 @@ def fingerprint(data: EmotionData) -> str:
     digest = sha256()
     for name in sorted(data.inputs.signals):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(data.inputs.signals[name]))
+        digest.update(np.ascontiguousarray(data.inputs.signals[name]).data)
     digest.update(data.inputs.windows.to_csv(index=False).encode())
-    digest.update(np.ascontiguousarray(data.labels))
+    digest.update(np.ascontiguousarray(data.labels).data)
     digest.update(repr(data.classes).encode())
     return digest.hexdigest()
 

@@ -1,6 +1,4 @@
-"""One fold, trained with one adapter and one seed, in a process that has no labels
-but the source's.
-"""
+"""One fold, one adapter, one seed, in a process without any label but the source's."""
 
 from __future__ import annotations
 
@@ -234,7 +232,9 @@ def _write(
 ) -> None:
     from safetensors.torch import save_file
 
-    state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {
+        name: value.cpu().contiguous() for name, value in model.state_dict().items()
+    }
     save_file(state, folder / "model.safetensors")
     trace = np.array(fitted.trace, dtype=np.float32).reshape(-1, *probabilities.shape)
     np.savez(
@@ -287,8 +287,6 @@ def folder_name(text: str) -> str:
     if re.fullmatch(r"[a-z0-9 ,-]*", text):
         return plain
     return f"{plain}-{sha256(text.encode()).hexdigest()[:6]}"
-
-
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -125,5 +125,3 @@ class Results:
             f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
             f"interval over subjects."
         )
-
-

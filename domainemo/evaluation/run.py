@@ -328,5 +328,3 @@ def subjects_without_fold(planned: Plan) -> list[Any]:
     windows = planned.data.inputs.windows
     tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
     return sorted(set(windows["subject"]) - tested)
-
-

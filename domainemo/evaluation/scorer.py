@@ -98,7 +98,7 @@ def control_record(
 
 
 def _per_group(
-    codes: NDArray[np.int64], values: NDArray[np.floating]
+    codes: NDArray[np.integer], values: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Return the mean of `values` of shape (samples, classes) within each group."""
     sums = np.zeros((codes.max() + 1, values.shape[1]))

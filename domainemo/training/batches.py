@@ -84,7 +84,7 @@ def sample(
     local = sampling.rows(part.windows)
     signals, present = {}, {}
     for name, array in part.signals.items():
-        seen = np.isfinite(array).all(axis=(1, 2))
+        seen = np.asarray(np.isfinite(array).all(axis=(1, 2)))
         values = np.where(seen[:, None, None], array, 0)
         signals[name] = torch.from_numpy(values.astype(np.float32)).to(device)
         present[name] = torch.from_numpy(seen).to(device)
@@ -105,7 +105,7 @@ def majority_label(members: Rows, labels: NDArray[np.int64]) -> NDArray[np.int64
     counts = np.zeros((len(members), classes), dtype=np.int64)
     sample_number, place = np.nonzero(members >= 0)
     np.add.at(counts, (sample_number, labels[members[sample_number, place]]), 1)
-    return counts.argmax(1)
+    return np.asarray(counts.argmax(1), dtype=np.int64)
 
 
 def epoch_batches(

@@ -100,7 +100,9 @@ def fit(
     for epoch in range(len(state.fitted.history), training.epochs):
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         losses = state.train_epoch(epoch, source, target)
-        score = _score(model, validator, held_out, target, (epoch + 1) / training.epochs)
+        score = _score(
+            model, validator, held_out, target, (epoch + 1) / training.epochs
+        )
         state.fitted.history.append({"epoch": epoch + 1, **losses, "score": score})
         state.keep_if_best(epoch + 1, score)
         if traced is not None:
@@ -146,7 +148,11 @@ class _State:
     """All that changes during training, so that it can be saved and resumed."""
 
     def __init__(
-        self, model: Model, adapter: Adapter, source: LabelledSamples, training: Training
+        self,
+        model: Model,
+        adapter: Adapter,
+        source: LabelledSamples,
+        training: Training,
     ) -> None:
         self.model, self.adapter, self.training = model, adapter, training
         self.parts = nn.ModuleList([model, adapter])
@@ -171,9 +177,7 @@ class _State:
         self.parts.train()
         generator = torch.Generator().manual_seed(torch.initial_seed())
         batches = list(
-            epoch_batches(
-                len(source), len(target), self.training.batch_size, generator
-            )
+            epoch_batches(len(source), len(target), self.training.batch_size, generator)
         )
         sums: dict[str, Tensor] = {}
         for step, (here, there) in enumerate(batches):
@@ -219,7 +223,9 @@ class _State:
             seen = Target(labelled.outputs, progress)
             return {"classification": classification, **self.adapter(labelled, seen)}
         batch = target.batch(there)
-        teacher = _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
+        teacher = (
+            _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
+        )
         unlabelled = Target(self.model(*batch), progress, teacher)
         return {"classification": classification, **self.adapter(labelled, unlabelled)}
 
@@ -235,7 +241,9 @@ class _State:
                 label_smoothing=self.training.label_smoothing,
             )
             share = _share(branch, outputs)
-            losses.append(share * (each * weights).sum() / weights.sum().clamp(min=1e-12))
+            losses.append(
+                share * (each * weights).sum() / weights.sum().clamp(min=1e-12)
+            )
         return torch.stack(losses).sum()
 
     def _set_learning_rate(self, progress: float) -> None:
@@ -275,7 +283,9 @@ class _State:
         if path is None or not path.exists():
             return
         device = self.class_weights.device
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content: dict[str, Any] = torch.load(
+            path, map_location=device, weights_only=True
+        )
         self.parts.load_state_dict(content["parts"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.best, self.best_score = content["best"], content["best_score"]
@@ -299,7 +309,7 @@ def _without_dropout(
 ) -> Outputs:
     model.eval()
     with torch.no_grad():
-        outputs = model(*batch)
+        outputs: Outputs = model(*batch)
     model.train()
     return outputs
 
@@ -309,8 +319,9 @@ def _evaluate(model: Model, samples: Samples) -> Outputs:
     model.eval()
     index = torch.arange(len(samples), device=samples.rows.device)
     with torch.no_grad():
-        parts = [
-            model(*samples.batch(chunk)) for chunk in index.split(_EVALUATION_BATCH)
+        parts: list[Outputs] = [
+            model(*samples.batch(chunk))
+            for chunk in torch.split(index, _EVALUATION_BATCH)
         ]
 
     def joined(name: str) -> dict[str, Tensor]:
