@@ -1,1 +1,72 @@
-"""placeholder."""
+"""The command line: one command a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from ..errors import DomainemoError
+from .adapt import adapt
+from .listing import list_parts
+from .predict import predict
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 4
+
+app = typer.Typer(
+    name="domainemo",
+    help="Cross-domain adaptation for multimodal emotion recognition.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("adapt")(adapt)
+app.command("list")(list_parts)
+app.command("predict")(predict)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version."),
+) -> None:
+    if version:
+        from .. import __version__
+
+        typer.echo(f"domainemo {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; explain errors in a paragraph and an exit code.
+
+    0 done, 1 some jobs failed, 2 configuration, 3 data, 4 interrupted and resumable.
+    """
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        _say("Interrupted. What is finished is kept; the same command resumes.")
+        sys.exit(INTERRUPTED)
+    except DomainemoError as error:
+        _say(f"Error: {error}")
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("DOMAINEMO_TRACEBACK"):
+            raise
+        _say(
+            f"Error: {type(error).__name__}: {error}. domainemo did not foresee this; "
+            f"set DOMAINEMO_TRACEBACK=1 to see where it happened, and please report it."
+        )
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    import textwrap
+
+    paragraphs = [
+        textwrap.fill(line, 88, subsequent_indent="  " if line[:2] == "- " else "")
+        for line in text.splitlines()
+    ]
+    sys.stderr.write("\n".join(paragraphs) + "\n")

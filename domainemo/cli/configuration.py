@@ -1,0 +1,264 @@
+"""What the command line, a configuration file and the defaults choose together."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError
+from ..parts import Part, part, unknown_option
+from ..registry import find, load_plugin, parameters
+
+if TYPE_CHECKING:
+    from ..evaluation.experiment import Experiment
+
+__all__ = ["DEFAULTS", "Configuration", "configure", "dataset_part", "parse_options"]
+
+DEFAULTS: Mapping[str, Any] = {
+    "dataset": "simulated",
+    "protocol": "cross-subject",
+    "backbone": "r2gfanet",
+    "adapter": "uf-ama",
+    "validator": "last",
+    "normalisation": "session",
+    "seeds": [0],
+    "device": "auto",
+    "baselines": True,
+}
+"""What runs where nothing else is said."""
+
+_KEYS = {*DEFAULTS, "data_root", "sampling", "modalities", "plugins", "options"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A full configuration, ready to run.
+
+    Attributes
+    ----------
+    dataset : Part
+    data_root : str or None
+    experiment : Experiment
+    plugins : tuple of str
+    """
+
+    dataset: Part
+    data_root: str | None
+    experiment: Experiment
+    plugins: tuple[str, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything as ``config.toml`` holds it."""
+        described = self.experiment.describe()
+        options = {f"data.{k}": v for k, v in self.dataset.describe().items()}
+        options = {k: v for k, v in options.items() if v is not None}
+        places: dict[str, Any] = {"dataset": self.dataset.name}
+        if self.data_root:
+            places["data_root"] = self.data_root
+        if self.plugins:
+            places["plugins"] = list(self.plugins)
+        return {**places, **described, "options": options | described["options"]}
+
+    def default_folder(self) -> Path:
+        """Return a folder that this configuration and no other is given."""
+        described = self.describe()
+        content = json.dumps(described, sort_keys=True)
+        names = (described[key] for key in ("dataset", "protocol", "backbone"))
+        stem = "-".join([*names, self.experiment.adapter.name.replace("+", "-")])
+        return Path("runs") / f"{stem}-{sha256(content.encode()).hexdigest()[:8]}"
+
+
+def configure(
+    chosen: Mapping[str, Any], sets: Sequence[str], file: str | None
+) -> Configuration:
+    """Join the command line, a configuration file and the defaults, in that order.
+
+    Parameters
+    ----------
+    chosen : mapping
+        What the command line says; None where it says nothing.
+    sets : sequence of str
+        ``NAME=VALUE`` options of any part.
+    file : str, optional
+        A TOML file, or the name of a shipped study.
+
+    Raises
+    ------
+    ConfigurationError
+        For anything unknown or ill-typed.
+    """
+    from ..evaluation.experiment import experiment
+    from ..evaluation.folder import read_config
+
+    stored = read_config(_study(file)) if file else {}
+    stored.pop("domainemo", None)
+    unknown = [key for key in stored if key not in _KEYS]
+    if unknown:
+        raise ConfigurationError(unknown_option(str(file), unknown[0], sorted(_KEYS)))
+    options = flatten(stored.pop("options", {}))
+    given = {key: value for key, value in chosen.items() if value is not None}
+    merged = {**DEFAULTS, **stored, **given}
+    _forget_stale(options, stored, merged)
+    for plugin in merged.get("plugins", ()):
+        load_plugin(plugin)
+    options |= parse_options(sets, merged)
+    data = {k: v for k, v in options.items() if k.startswith("data.")}
+    dataset, root = dataset_part(
+        merged["dataset"],
+        merged.get("data_root"),
+        {key.removeprefix("data."): value for key, value in data.items()},
+    )
+    modalities = merged.get("modalities")
+    return Configuration(
+        dataset=dataset,
+        data_root=root,
+        plugins=tuple(merged.get("plugins", ())),
+        experiment=experiment(
+            protocol=merged["protocol"],
+            backbone=merged["backbone"],
+            adapter=merged["adapter"],
+            validator=merged["validator"],
+            normalisation=merged["normalisation"],
+            sampling=merged.get("sampling"),
+            modalities=tuple(modalities) if modalities else None,
+            seeds=tuple(merged["seeds"]),
+            baselines=merged["baselines"],
+            device=merged["device"],
+            options={k: v for k, v in options.items() if k not in data},
+        ),
+    )
+
+
+def dataset_part(
+    name: str, root: str | None, options: Mapping[str, Any]
+) -> tuple[Part, str | None]:
+    """Return the data set by name, or the table folder that `name` is the path of."""
+    if Path(name, "dataset.toml").is_file():
+        name, root = "table", name
+    if root is None:
+        root = os.environ.get("DOMAINEMO_DATA")
+    return part("dataset", name, options), root
+
+
+def load_dataset(dataset: Part, root: str | None) -> Any:
+    """Return the data set's reader, with the data root where it takes one."""
+    if not takes_root(dataset):
+        return dataset.build()
+    if root is None:
+        raise ConfigurationError(
+            f"The dataset {dataset.name!r} is read from files, and no place was named. "
+            f"Say where they are with --data-root FOLDER or the environment variable "
+            f"DOMAINEMO_DATA."
+        )
+    return dataset.build(Path(root))
+
+
+def takes_root(dataset: Part) -> bool:
+    """Return whether the data set is read from files."""
+    import inspect
+
+    return "root" in inspect.signature(find("dataset", dataset.name)).parameters
+
+
+def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` options; a name without its part must be unique.
+
+    Parameters
+    ----------
+    sets : sequence of str
+    names : mapping
+        The chosen name of each part.
+    """
+    options = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigurationError(
+                f"--set {text!r}: expected NAME=VALUE, such as training.epochs=10."
+            )
+        if "." not in key:
+            key = _with_part(key, names)
+        options[key] = _value(value)
+    return options
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested TOML tables as dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _forget_stale(
+    options: dict[str, Any], stored: Mapping[str, Any], merged: Mapping[str, Any]
+) -> None:
+    """Drop a file's options for a part that the command line has replaced."""
+    kinds = {"dataset": "data"}
+    for key in ("dataset", "protocol", "backbone", "adapter", "validator", "sampling"):
+        if key in stored and stored[key] != merged[key]:
+            prefix = f"{kinds.get(key, key)}."
+            for name in [name for name in options if name.startswith(prefix)]:
+                del options[name]
+
+
+def _with_part(option: str, names: Mapping[str, Any]) -> str:
+    from ..data.sampling import SAMPLINGS
+    from ..training.settings import Training
+
+    owners: dict[str, list[str]] = {"training": list(Training.names())}
+    for kind in ("protocol", "backbone", "adapter", "validator", "dataset"):
+        name = str(names[kind])
+        if name in ("oracle",) or "+" in name or "/" in name:
+            continue
+        prefix = "data" if kind == "dataset" else kind
+        owners[prefix] = list(parameters(find(kind, name)))
+    if names.get("sampling") in SAMPLINGS:
+        owners["sampling"] = list(parameters(SAMPLINGS[names["sampling"]]))
+    found = [part for part, options in owners.items() if option in options]
+    if len(found) == 1:
+        return f"{found[0]}.{option}"
+    if found:
+        choices = " or ".join(f"{part}.{option}" for part in found)
+        raise ConfigurationError(f"--set {option}: say which one, {choices}.")
+    known = [f"{part}.{name}" for part, options in owners.items() for name in options]
+    raise ConfigurationError(unknown_option("The configuration", option, known))
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML does; anything else is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _study(name: str) -> Path:
+    """Return the path of a configuration file, or of a shipped study by that name."""
+    path = Path(name)
+    if path.is_dir():
+        return path / "config.toml"
+    shipped = studies().get(name)
+    return path if path.exists() or shipped is None else shipped
+
+
+def studies() -> dict[str, Path]:
+    """Return the shipped configurations by name."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("domainemo.studies")
+    folders = spec.submodule_search_locations if spec else None
+    return {
+        path.stem: path
+        for folder in folders or ()
+        for path in sorted(Path(folder).glob("*.toml"))
+    }

@@ -1,0 +1,57 @@
+"""``domainemo list``: every part that can be asked for by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigurationError
+from ..registry import KINDS, entries, load_plugin
+
+__all__ = ["list_parts"]
+
+
+def list_parts(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="dataset, protocol, backbone, adapter, validator, study."),
+    ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A Python file that registers parts; may be repeated."),
+    ] = None,
+) -> None:
+    """List every part by kind, name and what it is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .configuration import DEFAULTS, studies
+
+    kinds = [*KINDS, "study"]
+    if kind is not None and kind.removesuffix("s").replace("studie", "study") in kinds:
+        kinds = [kind.removesuffix("s").replace("studie", "study")]
+    elif kind is not None:
+        raise ConfigurationError(
+            f"There is no kind of part called {kind!r}; expected {', '.join(kinds)}."
+        )
+    for path in plugin or ():
+        load_plugin(path)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("kind", "name", "what it is"):
+        table.add_column(heading, no_wrap=heading != "what it is")
+    for name in kinds:
+        if name == "study":
+            rows = [(study, _headline(path)) for study, path in studies().items()]
+        else:
+            rows = [(entry.name, entry.summary) for entry in entries(name)]
+        for part, summary in rows:
+            default = " (default)" if DEFAULTS.get(name) == part else ""
+            table.add_row(name, part + default, summary)
+    Console().print(table)
+
+
+def _headline(path: object) -> str:
+    """Return the first comment of a study's file."""
+    with open(str(path), encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()

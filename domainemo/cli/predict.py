@@ -1,0 +1,61 @@
+"""``domainemo predict``: apply a trained fold to a new recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigurationError
+
+__all__ = ["predict"]
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished `adapt`.")],
+    dataset: Annotated[
+        str,
+        typer.Option(help="A data set's name, or the path of a table folder."),
+    ] = "table",
+    data_root: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the recordings; else the environment's DOMAINEMO_DATA."
+        ),
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="Which fold's model.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="Which adapter's model.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Which seed's model.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the data set: data.NAME=VALUE."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="CSV file to write; else it is printed.")
+    ] = None,
+) -> None:
+    """Apply a trained fold to a recording that needs no labels."""
+    from ..evaluation.folder import write_text
+    from ..evaluation.predict import find_trained, load_trained, predict_recording
+    from .configuration import configure, dataset_part, load_dataset, parse_options
+
+    if output is not None and output.exists():
+        raise ConfigurationError(
+            f"{output}: this file exists and was not overwritten; name another one."
+        )
+    trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
+    configuration = configure({"device": "cpu"}, [], str(run))
+    trained = load_trained(trained_folder, configuration.experiment)
+    options = {
+        key.removeprefix("data."): value
+        for key, value in parse_options(set_ or [], {"dataset": dataset}).items()
+    }
+    part, root = dataset_part(dataset, data_root, options)
+    table = predict_recording(trained, load_dataset(part, root).load_inputs())
+    text = table.to_csv(index=False)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(output, text)
+        typer.echo(f"{len(table)} predictions are in {output}.")

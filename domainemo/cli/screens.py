@@ -1,0 +1,188 @@
+"""What the command line shows: folds, progress and results."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..evaluation.execution import JobState, Monitor
+    from ..evaluation.results import Results
+    from ..evaluation.run import Plan
+
+__all__ = ["Progress", "show_plan", "show_results"]
+
+
+class Progress:
+    """One bar for all jobs and one for each that is running."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.told: set[str] = set()
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+    def update(self, monitor: Monitor) -> None:
+        """Show how far all jobs are."""
+        done = sum(state.finished or state.failed for state in monitor.jobs)
+        self._set("all jobs", done, len(monitor.jobs), "")
+        for state in monitor.jobs:
+            ended = state.finished or state.failed
+            if ended:
+                self._remove(state.name)
+                self._tell(state, done, len(monitor.jobs))
+            elif state.epoch:
+                loss = "" if np.isnan(state.loss) else f"loss {state.loss:.3f}"
+                self._set(state.name, state.epoch, monitor.epochs, loss)
+
+    def _set(self, name: str, completed: int, total: int, loss: str) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total, loss=loss)
+        self.bars.update(self.tasks[name], completed=completed, loss=loss)
+
+    def _remove(self, name: str) -> None:
+        if name in self.tasks:
+            self.bars.remove_task(self.tasks.pop(name))
+
+    def _tell(self, state: JobState, done: int, total: int) -> None:
+        """Say a line per job where there is no terminal to draw bars on."""
+        if self.console.is_terminal or state.name in self.told:
+            return
+        self.told.add(state.name)
+        how = "failed" if state.failed else "kept" if state.resumed else "done"
+        self.console.print(f"[{done}/{total}] {state.name}: {how}", highlight=False)
+
+
+def show_plan(planned: Plan, folder: Path) -> None:
+    """Print the folds and their sizes."""
+    from ..evaluation.run import missing_share, subjects_without_fold
+
+    console = Console()
+    windows = planned.data.inputs.windows
+    backbone = planned.experiment.build_backbone(planned.data.inputs.modalities)
+    table = Table(title=planned.data.inputs.name, box=None, pad_edge=False)
+    for name in ("fold", "source windows", "target windows", "test windows", "samples"):
+        table.add_column(name, justify="left" if name == "fold" else "right")
+    table.add_column("access")
+    for fold in planned.folds:
+        samples = [
+            len(backbone.sampling.rows(windows.iloc[rows].reset_index(drop=True)))
+            for rows in (fold.source, fold.target, fold.test)
+        ]
+        sizes = (len(fold.source), len(fold.target), len(fold.test))
+        counts = " / ".join(map(str, samples))
+        table.add_row(fold.name, *map(str, sizes), counts, fold.access)
+    console.print(table)
+    parameters = sum(p.numel() for p in backbone.parameters())
+    missing = ", ".join(
+        f"{name} {share:.1%}"
+        for name, share in missing_share(planned.data.inputs).items()
+    )
+    jobs = planned.jobs(folder)
+    console.print(
+        f"{len(jobs)} jobs ({len(planned.folds)} folds x "
+        f"{len(planned.experiment.seeds)} seeds x "
+        f"{len(planned.experiment.adapters)} adapters), "
+        f"{parameters:,} parameters; windows lost: {missing}; folder {folder}.",
+        highlight=False,
+    )
+    left_out = subjects_without_fold(planned)
+    if left_out:
+        console.print(f"No fold tests the subjects {', '.join(map(str, left_out))}.")
+
+
+def show_results(results: Results, folder: Path) -> None:
+    """Print a table per fold, the summary beside its baselines, and how it was done."""
+    console = Console()
+    folds = results.per_fold()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("balanced accuracy")
+    for method in results.methods:
+        table.add_column(method, justify="right")
+    for name, row in folds.iterrows():
+        table.add_row(str(name), *(f"{value:.3f}" for value in row))
+    console.print(table)
+    console.print()
+    summary = Table(box=None, pad_edge=False)
+    summary.add_column("method")
+    for heading in ("mean", "deviation", "95 % interval", "per trial"):
+        summary.add_column(heading, justify="right")
+    for method, row in results.summary().to_dict("index").items():
+        summary.add_row(
+            str(method),
+            *_cells(row),
+            style="bold" if method == results.method else None,
+        )
+    console.print(summary)
+    console.print()
+    for line in (*verdicts(results), results.how(), f"Everything is in {folder}."):
+        console.print(line, highlight=False)
+
+
+def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
+    known = not np.isnan(row["low"])
+    return (
+        f"{row['mean']:.3f}",
+        "-" if np.isnan(row["deviation"]) else f"{row['deviation']:.3f}",
+        f"{row['low']:.3f} to {row['high']:.3f}" if known else "-",
+        f"{row['trial']:.3f}",
+    )
+
+
+def verdicts(results: Results) -> list[str]:
+    """Return in words what the baselines say of the result."""
+    lines = []
+    found = results.comparison()
+    if found is not None:
+        p = "" if np.isnan(found.p) else f", Wilcoxon p = {found.p:.3g}"
+        interval = (
+            f" [{found.low:+.3f}, {found.high:+.3f}]" if not np.isnan(found.low) else ""
+        )
+        lines.append(
+            f"{results.method} less source only: {found.difference:+.3f}{interval}{p}, "
+            f"{found.subjects} subjects."
+        )
+    sees_length = results.table["sampling"].iloc[0] == "trials"
+    if sees_length and "clip duration only" in results.methods:
+        known = results.per_subject()["clip duration only"].mean()
+        chance = 1 / max(len([c for c in results.predictions if c.startswith("p_")]), 1)
+        if known > chance + 0.1:
+            lines.append(
+                f"Caution: whole trials show the network their length, and length "
+                f"alone reaches {known:.3f}. Use --sampling sequences, or a crop."
+            )
+    return lines

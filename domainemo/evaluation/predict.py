@@ -1,0 +1,175 @@
+"""Apply a trained fold to a recording that has no labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..core import Inputs, Modality
+from ..data.normalisation import Scale, normalise
+from ..errors import ConfigurationError, DataError
+from ..training.batches import sample
+from ..training.fit import predict, reproducible
+from ..training.model import Model
+from .checks import canonical, check_signals
+from .experiment import Experiment
+
+__all__ = ["Trained", "find_trained", "load_trained", "predict_recording"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained fold.
+
+    Attributes
+    ----------
+    model : Model
+    experiment : Experiment
+    modalities : dict of str to Modality
+    classes : tuple of str
+    scales : dict of str to Scale
+        The source's scale, for the normalisation ``source``.
+    """
+
+    model: Model
+    experiment: Experiment
+    modalities: dict[str, Modality]
+    classes: tuple[str, ...]
+    scales: dict[str, Scale]
+
+
+def find_trained(run: Path, **wanted: str | int | None) -> Path:
+    """Return the folder of the one trained fold that fits.
+
+    Parameters
+    ----------
+    run : Path
+        A run's folder.
+    **wanted
+        ``fold``, ``adapter`` and ``seed``; None fits all.
+
+    Raises
+    ------
+    ConfigurationError
+        If none fits, or several do; the message lists them.
+    """
+    records = {
+        path.parent: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(run.glob("folds/*/*/*/record.json"))
+        if not path.parent.name.endswith(".partial")
+    }
+    if not records:
+        raise ConfigurationError(
+            f"{run}: found no trained fold; expected the folder of a finished "
+            f"`domainemo adapt`."
+        )
+    asked = {key: value for key, value in wanted.items() if value is not None}
+    fitting = [
+        folder
+        for folder, record in records.items()
+        if all(str(record[key]) == str(value) for key, value in asked.items())
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = fitting or list(records)
+    names = "; ".join(
+        f"--fold '{records[f]['fold']}' --adapter {records[f]['adapter']} "
+        f"--seed {records[f]['seed']}"
+        for f in listed[:6]
+    )
+    more = f"; and {len(listed) - 6} more" if len(listed) > 6 else ""
+    found = "several trained folds fit" if fitting else "no trained fold fits"
+    raise ConfigurationError(f"{run}: {found}; choose one of {names}{more}.")
+
+
+def load_trained(folder: Path, experiment: Experiment) -> Trained:
+    """Read a trained fold.
+
+    Parameters
+    ----------
+    folder : Path
+        From `find_trained`.
+    experiment : Experiment
+        Of the run it belongs to.
+    """
+    from safetensors.torch import load_file
+
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    modalities = {
+        name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
+        for name, m in described["modalities"].items()
+    }
+    classes = tuple(described["classes"])
+    backbone = experiment.build_backbone(modalities)
+    model = Model(backbone, modalities, len(classes))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    scales = {
+        name: Scale(*(np.asarray(s[k], np.float32) for k in ("mean", "deviation")))
+        for name, s in described["scales"].items()
+    }
+    return Trained(model.eval(), experiment, modalities, classes, scales)
+
+
+def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
+    """Return a row per sample: provenance, predicted class, probabilities.
+
+    The recording is normalised as in training: by its own windows, or by the scale
+    of the source that the model was trained on.
+
+    Raises
+    ------
+    DataError
+        If modalities, channels or features are not those of training.
+    """
+    inputs = _aligned(trained, inputs)
+    inputs = inputs.take(canonical(inputs))
+    check_signals(inputs)
+    everything = np.arange(len(inputs))
+    normalised, _ = normalise(
+        inputs,
+        trained.experiment.normalisation,
+        source=everything,
+        target=everything,
+        stored=trained.scales,
+    )
+    with reproducible(trained.experiment.training.threads):
+        sampling = trained.model.backbone.sampling
+        samples, members = sample(normalised, everything, sampling, torch.device("cpu"))
+        probabilities = predict(trained.model, samples)
+    table = inputs.windows.iloc[members[:, 0]].reset_index(drop=True)
+    columns: dict[str, Any] = {
+        "windows": (members >= 0).sum(1),
+        "predicted": [trained.classes[index] for index in probabilities.argmax(1)],
+    }
+    columns |= {f"p_{c}": probabilities[:, i] for i, c in enumerate(trained.classes)}
+    return table.assign(**columns)
+
+
+def _aligned(trained: Trained, inputs: Inputs) -> Inputs:
+    """Return the modalities, channels and features in the order of training."""
+    signals = {}
+    for name, wanted in trained.modalities.items():
+        if name not in inputs.modalities:
+            raise DataError(
+                f"{inputs.name}: the modality {name!r} is missing; the model was "
+                f"trained on {', '.join(trained.modalities)}, found "
+                f"{', '.join(inputs.modalities)}."
+            )
+        array, found = inputs.signals[name], inputs.modalities[name]
+        for axis, kind in ((1, "channels"), (2, "features")):
+            expected, there = getattr(wanted, kind), getattr(found, kind)
+            missing = [item for item in expected if item not in there]
+            if missing:
+                raise DataError(
+                    f"{inputs.name}, modality {name!r}: the {kind} {missing} of "
+                    f"training are missing; found {list(there)}."
+                )
+            array = array.take([there.index(item) for item in expected], axis=axis)
+        signals[name] = array
+    return replace(inputs, signals=signals, modalities=trained.modalities)
