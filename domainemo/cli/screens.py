@@ -141,10 +141,10 @@ def show_results(results: Results, folder: Path) -> None:
     summary.add_column("method")
     for heading in ("mean", "deviation", "95 % interval", "per trial"):
         summary.add_column(heading, justify="right")
-    for method, row in results.summary().to_dict("index").items():
+    for method, found in results.summary().to_dict("index").items():
         summary.add_row(
             str(method),
-            *_cells(row),
+            *_cells(found),
             style="bold" if method == results.method else None,
         )
     console.print(summary)
@@ -179,7 +179,7 @@ def verdicts(results: Results) -> list[str]:
     sees_length = results.table["sampling"].iloc[0] == "trials"
     if sees_length and "clip duration only" in results.methods:
         known = results.per_subject()["clip duration only"].mean()
-        chance = 1 / max(len([c for c in results.predictions if c.startswith("p_")]), 1)
+        chance = 1 / max(sum(str(c).startswith("p_") for c in results.predictions), 1)
         if known > chance + 0.1:
             lines.append(
                 f"Caution: whole trials show the network their length, and length "
