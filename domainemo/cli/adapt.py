@@ -155,7 +155,7 @@ def _workers(jobs: str, planned: Plan) -> int:
             f"--jobs is {jobs!r}; expected a number of processes, or auto."
         )
     total = len(planned.folds) * len(planned.experiment.seeds)
-    return max(1, min(wanted, total * len(planned.experiment.adapters)))
+    return max(1, min(wanted, total * len(planned.experiment.trained)))
 
 
 def _seeds(text: str | None) -> list[int] | None:

@@ -114,9 +114,7 @@ def show_plan(planned: Plan, folder: Path) -> None:
     )
     jobs = planned.jobs(folder)
     console.print(
-        f"{len(jobs)} jobs ({len(planned.folds)} folds x "
-        f"{len(planned.experiment.seeds)} seeds x "
-        f"{len(planned.experiment.adapters)} adapters), "
+        f"{len(jobs)} jobs in {len(planned.folds)} folds, "
         f"{parameters:,} parameters; windows lost: {missing}; folder {folder}.",
         highlight=False,
     )
@@ -141,11 +139,11 @@ def show_results(results: Results, folder: Path) -> None:
     summary.add_column("method")
     for heading in ("mean", "deviation", "95 % interval", "per trial"):
         summary.add_column(heading, justify="right")
-    for method, found in results.summary().to_dict("index").items():
+    for key, found in results.summary().to_dict("index").items():
         summary.add_row(
-            str(method),
+            str(key),
             *_cells(found),
-            style="bold" if method == results.method else None,
+            style="bold" if key == results.method else None,
         )
     console.print(summary)
     console.print()

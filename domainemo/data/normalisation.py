@@ -17,10 +17,8 @@ __all__ = ["NORMALISATIONS", "Normalisation", "Scale", "describe", "normalise"]
 Normalisation = Literal["session", "subject", "source", "none"]
 
 NORMALISATIONS: Mapping[str, str] = {
-    "session": "z-scored per subject and session, by the target's own unlabelled "
-    "windows where it is the target",
-    "subject": "z-scored per subject, by the target's own unlabelled windows where "
-    "it is the target",
+    "session": "z-scored per subject and session (the target by its own windows)",
+    "subject": "z-scored per subject (the target by its own windows)",
     "source": "z-scored by the source alone",
     "none": "not normalised",
 }

@@ -15,12 +15,13 @@ from ..parts import Part, describe_object, part, unknown_option
 from ..registry import parameters
 from ..training.settings import Training
 
-__all__ = ["ORACLE", "Experiment", "experiment"]
+__all__ = ["ORACLE", "SOURCE_ONLY", "Experiment", "experiment"]
 
 ORACLE = "oracle"
 """Not a validator: the epoch is chosen by the test labels, after training."""
 
-SOURCE_ONLY = "none"
+SOURCE_ONLY = "source only"
+"""The name under which the unadapted network stands in every table."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ class Experiment:
         return self.validator.name
 
     @property
-    def adapters(self) -> dict[str, Part]:
-        """The adapters that are trained, by name: the one asked for, source only."""
-        trained = {self.adapter.name: self.adapter}
-        if self.baselines:
-            trained.setdefault(SOURCE_ONLY, part("adapter", SOURCE_ONLY))
-        return trained
+    def trained(self) -> list[Part | None]:
+        """What is trained: the adapter, source only, and None for the linear model."""
+        if not self.baselines:
+            return [self.adapter]
+        if self.adapter.name == "none":
+            return [self.adapter, None]
+        return [self.adapter, part("adapter", "none"), None]
 
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""

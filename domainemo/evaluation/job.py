@@ -24,7 +24,8 @@ from ..parts import Part
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.fit import Fitted, derive_seed, fit, predict, reproducible
 from ..training.model import Model
-from .experiment import Experiment
+from .experiment import SOURCE_ONLY, Experiment
+from .linear import LINEAR, linear_probabilities
 
 __all__ = ["Job", "Record", "folder_name", "load_record", "run_job"]
 
@@ -41,7 +42,8 @@ class Job:
     fold : Fold
     source_labels : ndarray of int, shape (len(fold.source),)
     classes : tuple of str
-    adapter : Part
+    adapter : Part or None
+        None trains a logistic regression in place of the network.
     seed : int
     folder : str
         Where the finished job is put, as one atomic step.
@@ -50,14 +52,21 @@ class Job:
     fold: Fold
     source_labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    adapter: Part
+    adapter: Part | None
     seed: int
     folder: str
 
     @property
     def name(self) -> str:
-        """Fold, adapter and seed, for people."""
-        return f"{self.fold.name}, {self.adapter.name}, seed {self.seed}"
+        """Fold, method and seed, for people."""
+        return f"{self.fold.name}, {self.method}, seed {self.seed}"
+
+    @property
+    def method(self) -> str:
+        """What is trained, as named in every table."""
+        if self.adapter is None:
+            return LINEAR
+        return SOURCE_ONLY if self.adapter.name == "none" else self.adapter.name
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,10 @@ def run_job(
     partial.mkdir(parents=True, exist_ok=True)
     try:
         with reproducible(experiment.training.threads):
-            _train(inputs, experiment, job, partial, report)
+            if job.adapter is None:
+                _train_linear(inputs, experiment, job, partial)
+            else:
+                _train(inputs, experiment, job, job.adapter, partial, report)
     except DomainemoError as error:
         raise type(error)(f"{job.name}: {error}") from error
     partial.replace(final)
@@ -120,6 +132,7 @@ def _train(
     inputs: Inputs,
     experiment: Experiment,
     job: Job,
+    chosen: Part,
     folder: Path,
     report: Callable[[int, float], None] | None,
 ) -> None:
@@ -132,7 +145,7 @@ def _train(
     torch.manual_seed(derive_seed(job.seed, fold.name))
     backbone = experiment.build_backbone(inputs.modalities)
     model = Model(backbone, inputs.modalities, len(job.classes)).to(device)
-    adapter = job.adapter.build().to(device)
+    adapter = chosen.build().to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
     train_rows, held_rows = _hold_out(inputs, experiment, job)
     if validator is None or not validator.held_out:
@@ -158,7 +171,7 @@ def _train(
     )
     facts = {
         "fold": fold.name,
-        "adapter": job.adapter.name,
+        "adapter": chosen.name,
         "seed": job.seed,
         "epoch": fitted.epoch,
         "seconds": round(time.monotonic() - began, 2),
@@ -168,6 +181,29 @@ def _train(
     }
     _write(folder, model, members, predict(model, test), fitted, facts)
     describe_model(folder, inputs.modalities, job.classes, scales)
+
+
+def _train_linear(
+    inputs: Inputs, experiment: Experiment, job: Job, folder: Path
+) -> None:
+    began = time.monotonic()
+    fold = job.fold
+    normalised, _ = normalise(
+        inputs, experiment.normalisation, source=fold.source, target=fold.target
+    )
+    backbone = experiment.build_backbone(inputs.modalities)
+    _, members = sample(normalised, fold.test, backbone.sampling, torch.device("cpu"))
+    probabilities = linear_probabilities(
+        normalised, fold, job.source_labels, members, len(job.classes)
+    )
+    facts = {
+        "fold": fold.name,
+        "adapter": LINEAR,
+        "seed": job.seed,
+        "seconds": round(time.monotonic() - began, 2),
+        "level": backbone.sampling.level,
+    }
+    _write_predictions(folder, members, probabilities, [], facts)
 
 
 def _hold_out(
@@ -236,17 +272,26 @@ def _write(
         name: value.cpu().contiguous() for name, value in model.state_dict().items()
     }
     save_file(state, folder / "model.safetensors")
-    trace = np.array(fitted.trace, dtype=np.float32).reshape(-1, *probabilities.shape)
+    pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
+    _write_predictions(folder, members, probabilities, fitted.trace, facts)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    (folder / PROGRESS).unlink(missing_ok=True)
+
+
+def _write_predictions(
+    folder: Path,
+    members: Rows,
+    probabilities: NDArray[np.float32],
+    trace: list[NDArray[np.float32]],
+    facts: Mapping[str, Any],
+) -> None:
     np.savez(
         folder / "predictions.npz",
         members=members,
         probabilities=probabilities,
-        trace=trace,
+        trace=np.array(trace, dtype=np.float32).reshape(-1, *probabilities.shape),
     )
-    pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
     _write_json(folder / "record.json", facts)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    (folder / PROGRESS).unlink(missing_ok=True)
 
 
 def describe_model(

@@ -62,7 +62,8 @@ def find_trained(run: Path, **wanted: str | int | None) -> Path:
     records = {
         path.parent: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(run.glob("folds/*/*/*/record.json"))
-        if not path.parent.name.endswith(".partial")
+        if (path.parent / "model.json").exists()
+        and not path.parent.name.endswith(".partial")
     }
     if not records:
         raise ConfigurationError(

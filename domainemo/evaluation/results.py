@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .experiment import SOURCE_ONLY
 from .statistics import Comparison, bootstrap_interval, compare
 
-__all__ = ["SOURCE_ONLY", "Results"]
-
-SOURCE_ONLY = "source only"
-"""The name under which the unadapted network stands in every table."""
+__all__ = ["Results"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from .execution import Monitor, execute
 from .experiment import Experiment, experiment
 from .folder import fingerprint, open_folder, write_results
 from .job import Job, Record, folder_name, load_record
-from .results import SOURCE_ONLY, Results
+from .linear import LINEAR
+from .results import Results
 from .scorer import control_record, oracle_epoch, prediction_rows, score_rows
 
 __all__ = ["Plan", "plan", "run", "run_plan"]
@@ -58,12 +59,14 @@ class Plan:
                     / "folds"
                     / folder_name(fold.name)
                     / f"seed-{seed}"
-                    / folder_name(name)
+                    / folder_name(adapter.name if adapter else LINEAR)
                 ),
             )
             for seed in self.experiment.seeds
             for fold in self.folds
-            for name, adapter in self.experiment.adapters.items()
+            for adapter in self.experiment.trained
+            # The linear model has no random start: one seed says it all.
+            if adapter is not None or seed == self.experiment.seeds[0]
         ]
 
 
@@ -211,7 +214,7 @@ def _collect(
     level = ""
     for job in jobs:
         record = load_record(Path(job.folder))
-        if chosen.validator is None:
+        if chosen.validator is None and job.adapter is not None:
             epoch = oracle_epoch(planned.data, record)
             facts = {**record.facts, "epoch": epoch}
             record = replace(record, probabilities=record.trace[epoch - 1], facts=facts)
@@ -230,10 +233,10 @@ def _collect(
                 how = _how_control(planned, fold, name)
                 _add(planned, how, record, level, scores, predictions)
     return Results(
-        table=pd.DataFrame(scores),
+        table=pd.DataFrame(scores).astype({"epoch": "Int64", "parameters": "Int64"}),
         predictions=pd.concat(predictions, ignore_index=True),
         description=description,
-        method=_method_name(chosen.adapter.name, chosen),
+        method=_method_name(jobs[0], chosen),
     )
 
 
@@ -257,37 +260,39 @@ def _add(
         )
 
 
-def _method_name(adapter: str, chosen: Experiment) -> str:
-    name = SOURCE_ONLY if adapter == "none" else adapter
-    return f"{name} [ORACLE]" if chosen.validator is None else name
+def _method_name(job: Job, chosen: Experiment) -> str:
+    chose_by_labels = chosen.validator is None and job.adapter is not None
+    return f"{job.method} [ORACLE]" if chose_by_labels else job.method
 
 
 def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     chosen, fold = planned.experiment, job.fold
     seen = []
-    if job.adapter.build().needs_target:
+    network = job.adapter is not None
+    if job.adapter is not None and job.adapter.build().needs_target:
         seen.append("training")
     if chosen.normalisation in ("session", "subject"):
         seen.append("normalisation")
-    if chosen.validator and chosen.validator.name not in ("last", "source"):
+    selects = chosen.validator and chosen.validator.name not in ("last", "source")
+    if network and selects:
         seen.append("selection")
     target_seen = "target not seen"
     if seen:
-        target_seen = f"target's windows seen in {', '.join(seen)}, without labels"
-    if chosen.validator is None:
+        target_seen = f"target's windows seen in {' and '.join(seen)}, unlabelled"
+    if network and chosen.validator is None:
         target_seen += "; ORACLE: the epoch was chosen by the target's labels"
     return {
-        "method": _method_name(job.adapter.name, chosen),
+        "method": _method_name(job, chosen),
         "fold": fold.name,
         "seed": job.seed,
         **_how_common(planned, fold),
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
-        "backbone": chosen.backbone.name,
-        "selection": chosen.selection,
-        "epoch": record.facts["epoch"],
         "normalisation": describe(chosen.normalisation),
-        "parameters": record.facts["parameters"],
+        "backbone": chosen.backbone.name if network else "",
+        "selection": chosen.selection if network else "",
+        "epoch": record.facts.get("epoch"),
+        "parameters": record.facts.get("parameters"),
         "seconds": record.facts["seconds"],
     }
 
