@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,9 @@ from .kernels import gaussian_kernel, signed_discrepancy
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Conditional", "conditional_discrepancy"]
+__all__ = ["Conditional", "conditional_discrepancy", "purity"]
+
+_WEIGHTINGS = ("purity", "equal")
 
 
 @register
@@ -34,6 +36,10 @@ class Conditional(Adapter):
     minimum : float
         A class that the target is believed to hold less than this many samples of
         in a batch is left out.
+    weighting : {"purity", "equal"}
+        Whether a class counts by how clearly the target's assignments single it out.
+        While they are still uniform, ``"equal"`` pulls every source class towards the
+        whole target and so together.
     schedule : {"ramp", "constant", "released"}
         How the weight develops in training, see `branches.schedule_factor`.
     """
@@ -41,16 +47,26 @@ class Conditional(Adapter):
     needs_teacher = True
 
     def __init__(
-        self, *, weight: float = 1.0, minimum: float = 1.0, schedule: Schedule = "ramp"
+        self,
+        *,
+        weight: float = 1.0,
+        minimum: float = 1.0,
+        weighting: Literal["purity", "equal"] = "purity",
+        schedule: Schedule = "ramp",
     ) -> None:
         super().__init__()
         one_of("conditional", "schedule", schedule, SCHEDULES)
-        self.weight, self.minimum, self.schedule = weight, minimum, schedule
+        one_of("conditional", "weighting", weighting, _WEIGHTINGS)
+        self.weight, self.minimum = weight, minimum
+        self.weighting, self.schedule = weighting, schedule
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return one loss per branch."""
         believed = (target.teacher or target.outputs).logits[FUSION].detach()
         assignments = believed.softmax(-1)
+        classes = purity(assignments)
+        if self.weighting == "equal":
+            classes = torch.ones_like(classes)
         factor = self.weight * schedule_factor(self.schedule, target.progress)
         losses = {}
         for branch, share in shares(source.outputs).items():
@@ -63,7 +79,7 @@ class Conditional(Adapter):
                 target.outputs.weight(branch),
                 minimum=self.minimum,
             )
-            losses[branch] = factor * share * discrepancy
+            losses[branch] = factor * share * (classes * discrepancy).mean(-1)
         return losses
 
     @classmethod
@@ -82,9 +98,9 @@ def conditional_discrepancy(
     *,
     minimum: float = 1.0,
 ) -> Tensor:
-    r"""Return the mean over classes of the class-wise discrepancy.
+    r"""Return the discrepancy of each class.
 
-    .. math:: \frac1C \sum_c \left[
+    .. math:: \left[
         \frac{s_c^\top K_{ss} s_c}{(1^\top s_c)^2}
         + \frac{u_c^\top K_{tt} u_c}{(1^\top u_c)^2}
         - \frac{2 s_c^\top K_{st} u_c}{(1^\top s_c)(1^\top u_c)} \right]
@@ -103,7 +119,7 @@ def conditional_discrepancy(
 
     Returns
     -------
-    Tensor of shape (...)
+    Tensor of shape (..., classes)
     """
     classes = assignments.shape[-1]
     kernel = gaussian_kernel(
@@ -114,4 +130,25 @@ def conditional_discrepancy(
     members = members * source_weights[..., None]
     assigned = assignments * target_weights[..., None]
     assigned = assigned * (assigned.sum(-2, keepdim=True) >= minimum)
-    return signed_discrepancy(kernel, members, assigned).mean(-1)
+    return signed_discrepancy(kernel, members, assigned)
+
+
+def purity(assignments: Tensor) -> Tensor:
+    r"""Return how clearly soft assignments single out each class, from 0 to 1.
+
+    .. math:: \frac{\sum_i u_{ic}^2 / \sum_i u_{ic} - 1/C}{1 - 1/C}
+
+    is 0 for uniform assignments and 1 where every sample belongs to one class.
+
+    Parameters
+    ----------
+    assignments : Tensor of shape (..., batch, classes)
+
+    Returns
+    -------
+    Tensor of shape (..., classes)
+    """
+    chance = 1 / assignments.shape[-1]
+    mass = assignments.sum(-2).clamp(min=1e-12)
+    found = assignments.square().sum(-2) / mass
+    return ((found - chance) / max(1 - chance, 1e-12)).clamp(min=0)
