@@ -112,7 +112,7 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
     if isinstance(given, str):
         return Part(kind, given, options)
     if isinstance(given, type):
-        if not hasattr(given, "registered_name"):
+        if "registered_name" not in vars(given):
             raise ConfigurationError(
                 f"{given.__name__} is not registered; put @register above the class."
             )
@@ -122,16 +122,24 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
             f"The {kind} was given as an object of {type(given).__name__}; give its "
             f"name or class instead, so that every fold builds its own."
         )
-    name = str(getattr(given, "registered_name", type(given).__name__))
+    name = str(vars(type(given)).get("registered_name", type(given).__name__))
     return Part(kind, name, made=given)
 
 
 def unknown_option(where: str, option: str, known: list[str]) -> str:
     """Return the sentence that says so, with the nearest names."""
-    near = difflib.get_close_matches(option, known, n=2, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    expected = f"expected one of {', '.join(known)}" if known else "it has no options"
-    return f"{where} has no option {option!r}; {expected}.{hint}"
+    by_last_name = {name.rpartition(".")[2]: name for name in known} | {
+        name: name for name in known
+    }
+    near = difflib.get_close_matches(option, list(by_last_name), n=2, cutoff=0.6)
+    if near:
+        meant = dict.fromkeys(by_last_name[name] for name in near)
+        return (
+            f"{where} has no option {option!r}. Did you mean "
+            f"{' or '.join(map(repr, meant))}?"
+        )
+    expected = f"expected one of {', '.join(known)}" if known else "it has none at all"
+    return f"{where} has no option {option!r}; {expected}."
 
 
 def describe_object(value: Any) -> Any:

@@ -62,7 +62,8 @@ def divide(
     if unit == "time":
         place = part.groupby(["subject", "session", "trial"])["start"]
         rank = place.rank(method="first").to_numpy() - 1
-        tested = rank >= place.transform("size").to_numpy() * (1 - held_out)
+        kept = place.transform("size").to_numpy() * (1 - held_out)
+        tested = rank >= np.round(kept, 9)  # 10 * (1 - 0.7) is a little above 3
     else:
         keys = part[["session", "trial"]]
         trials = keys.drop_duplicates().sort_values(["session", "trial"])

@@ -14,8 +14,6 @@ from .predict import predict
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 4
-
 app = typer.Typer(
     name="domainemo",
     help="Cross-domain adaptation for multimodal emotion recognition.",
@@ -45,10 +43,7 @@ def main() -> None:
     0 done, 1 some jobs failed, 2 configuration, 3 data, 4 interrupted and resumable.
     """
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        _say("Interrupted. What is finished is kept; the same command resumes.")
-        sys.exit(INTERRUPTED)
+        app()
     except DomainemoError as error:
         _say(f"Error: {error}")
         sys.exit(error.exit_code)

@@ -18,6 +18,9 @@ __all__ = ["adapt"]
 
 Text = str | None
 
+INTERRUPTED = 4
+"""Exit code after Ctrl-C: not done, and resumable."""
+
 
 def adapt(
     dataset: Annotated[
@@ -93,7 +96,7 @@ def adapt(
 
     shortcuts = {"training.epochs": epochs, "training.batch_size": batch_size}
     sets = [f"{k}={v}" for k, v in shortcuts.items() if v is not None] + (set_ or [])
-    chosen = {
+    chosen: dict[str, object] = {
         "dataset": dataset,
         "data_root": data_root,
         "protocol": protocol,
@@ -108,7 +111,14 @@ def adapt(
         "plugins": plugin or None,
         "baselines": baselines,
     }
-    _run(configure(chosen, sets, config), output, jobs, dry_run)
+    try:
+        _run(configure(chosen, sets, config), output, jobs, dry_run)
+    except KeyboardInterrupt:
+        typer.echo(
+            "\nInterrupted. What is finished is kept; the same command resumes.",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _run(

@@ -20,7 +20,7 @@ def canonical(inputs: Inputs) -> np.ndarray:
     DataError
         If two windows have the same provenance.
     """
-    keys = inputs.windows[list(PROVENANCE)]
+    keys = inputs.windows[list(PROVENANCE)].reset_index(drop=True)
     place = ["subject", "session", "trial", "start"]
     twice = keys.duplicated(place)
     if twice.any():

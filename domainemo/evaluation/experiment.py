@@ -200,8 +200,9 @@ def resolve_device(name: str) -> str:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ConfigurationError(
-            f"The device {name!r} cannot be used: {str(error).splitlines()[0]} Use "
-            f"'auto', 'cpu' or, with a GPU, 'cuda'."
+            f"The device {name!r} cannot be used: "
+            f"{str(error).splitlines()[0].rstrip('.')}. Use 'auto', 'cpu' or, with a "
+            f"GPU, 'cuda'."
         ) from error
     return name
 

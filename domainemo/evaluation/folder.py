@@ -39,7 +39,7 @@ def fingerprint(data: EmotionData) -> str:
     """Return a hash of everything in the recordings: signals, provenance, labels."""
     digest = sha256()
     for name in sorted(data.inputs.signals):
-        digest.update(name.encode())
+        digest.update(f"{name} {data.inputs.modalities[name]}".encode())
         digest.update(np.ascontiguousarray(data.inputs.signals[name]).data)
     digest.update(data.inputs.windows.to_csv(index=False).encode())
     digest.update(np.ascontiguousarray(data.labels).data)

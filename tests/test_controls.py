@@ -1,0 +1,129 @@
+"""Controls: what can be predicted from next to nothing, against slow loops."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domainemo.evaluation.controls import CONTROLS, clip_duration, majority_class
+
+quick = settings(max_examples=50, deadline=None, database=None)
+TRIAL = ["subject", "session", "trial"]
+
+
+@st.composite
+def folds(draw):
+    """Two to four subjects with trials of random lengths and labels; rows shuffled."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    subjects, trials = draw(st.integers(2, 4)), draw(st.integers(1, 6))
+    rows, labels = [], []
+    for subject in range(subjects):
+        for trial in range(trials):
+            length, label = int(rng.integers(1, 8)), int(rng.integers(0, 3))
+            for place in range(length):
+                rows.append((subject, 1, trial, trial, float(place)))
+                # Now and then a window is labelled apart from its trial.
+                labels.append(label if rng.random() < 0.9 else int(rng.integers(0, 3)))
+    order = rng.permutation(len(rows))
+    windows = pd.DataFrame(rows, columns=[*TRIAL, "stimulus", "start"])
+    windows = windows.iloc[order].reset_index(drop=True)
+    labels = np.array(labels)[order]
+    source = np.flatnonzero(windows["subject"] > 0)
+    return windows, source, labels[source], np.flatnonzero(windows["subject"] == 0)
+
+
+def commonest(values):
+    counts = Counter(int(value) for value in values)
+    return min(counts, key=lambda value: (-counts[value], value))
+
+
+def slow_majority(windows, source, source_labels, test):
+    return [commonest(source_labels)] * len(test)
+
+
+def slow_duration(windows, source, source_labels, test):
+    """One nearest neighbour on the length of trials; all at the distance vote."""
+    known = []
+    members = {}
+    for row, label in zip(source, source_labels, strict=True):
+        members.setdefault(tuple(windows[TRIAL].iloc[row]), []).append(label)
+    for inside in members.values():
+        known.append((len(inside), commonest(inside)))
+    asked = Counter(tuple(windows[TRIAL].iloc[row]) for row in test)
+    predicted = []
+    for row in test:
+        length = asked[tuple(windows[TRIAL].iloc[row])]
+        nearest = min(abs(size - length) for size, _ in known)
+        predicted.append(
+            commonest([y for size, y in known if abs(size - length) == nearest])
+        )
+    return predicted
+
+
+@quick
+@given(folds())
+def test_majority_class_against_a_loop(fold):
+    assert majority_class(*fold).tolist() == slow_majority(*fold)
+
+
+@quick
+@given(folds())
+def test_clip_duration_against_a_loop(fold):
+    assert clip_duration(*fold).tolist() == slow_duration(*fold)
+
+
+def test_clip_duration_is_perfect_where_the_length_tells_the_label():
+    rows = [
+        (subject, 1, trial, trial, float(place))
+        for subject in (1, 2)
+        for trial, length in ((1, 3), (2, 5), (3, 9))
+        for place in range(length)
+    ]
+    windows = pd.DataFrame(rows, columns=[*TRIAL, "stimulus", "start"])
+    labels = windows["trial"].to_numpy() - 1
+    source = np.flatnonzero(windows["subject"] == 1)
+    test = np.flatnonzero(windows["subject"] == 2)
+    found = clip_duration(windows, source, labels[source], test)
+    np.testing.assert_array_equal(found, labels[test])
+
+
+def test_clip_duration_says_one_thing_per_trial():
+    rng = np.random.default_rng(0)
+    windows = pd.DataFrame(
+        [
+            (s, 1, t, t, float(p))
+            for s in (1, 2)
+            for t in range(5)
+            for p in range(t + 1)
+        ],
+        columns=[*TRIAL, "stimulus", "start"],
+    )
+    source = np.flatnonzero(windows["subject"] == 1)
+    test = np.flatnonzero(windows["subject"] == 2)
+    found = clip_duration(windows, source, rng.integers(0, 3, len(source)), test)
+    per_trial = pd.Series(found).groupby(windows["trial"].iloc[test].to_numpy())
+    assert (per_trial.nunique() == 1).all()
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_controls_are_blind_to_the_clip(name):
+    """Other names for the stimuli, other starts: the same predictions."""
+    windows = pd.DataFrame(
+        [
+            (s, 1, t, t, float(p))
+            for s in (1, 2)
+            for t in range(4)
+            for p in range(t + 2)
+        ],
+        columns=[*TRIAL, "stimulus", "start"],
+    )
+    source = np.flatnonzero(windows["subject"] == 1)
+    test = np.flatnonzero(windows["subject"] == 2)
+    labels = windows["trial"].to_numpy()[source] % 3
+    other = windows.assign(stimulus=0, start=windows["start"] * 3 + 1)
+    one = CONTROLS[name](windows, source, labels, test)
+    np.testing.assert_array_equal(one, CONTROLS[name](other, source, labels, test))
+    assert one.shape == test.shape

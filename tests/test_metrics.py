@@ -1,0 +1,158 @@
+"""Metrics: by hand, against slow loops and scikit-learn's own figures."""
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domainemo.evaluation.metrics import METRICS, calibration_error, metrics
+
+quick = settings(max_examples=80, deadline=None, database=None)
+
+
+def certain(predicted, classes=3):
+    """Probabilities that put everything on the predicted class."""
+    return np.eye(classes)[predicted]
+
+
+@st.composite
+def predictions(draw):
+    """True classes, and random probabilities of up to four classes."""
+    classes = draw(st.integers(2, 4))
+    size = draw(st.integers(1, 25))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    labels = rng.integers(0, classes, size)
+    return labels, rng.dirichlet(np.ones(classes), size)
+
+
+def slowly(labels, probabilities):
+    """Every metric from a confusion matrix filled one sample at a time."""
+    classes = probabilities.shape[1]
+    matrix = [[0] * classes for _ in range(classes)]
+    for label, row in zip(labels, probabilities, strict=True):
+        matrix[int(label)][max(range(classes), key=lambda c: row[c])] += 1
+    total = len(labels)
+    right = sum(matrix[c][c] for c in range(classes))
+    recalls, scores, chance = [], [], 0.0
+    for c in range(classes):
+        true, said = sum(matrix[c]), sum(row[c] for row in matrix)
+        chance += true * said / total**2
+        if true:
+            recalls.append(matrix[c][c] / true)
+            scores.append(2 * matrix[c][c] / (true + said))
+    agreement = right / total
+    return {
+        "accuracy": agreement,
+        "balanced_accuracy": sum(recalls) / len(recalls),
+        "macro_f1": sum(scores) / len(scores),
+        "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
+        "calibration_error": slow_calibration(labels, probabilities),
+    }
+
+
+def slow_calibration(labels, probabilities):
+    """Guo et al. (2017), equation 3, with bins (0, 0.1], (0.1, 0.2] ..."""
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == labels
+    error = 0.0
+    for m in range(10):
+        inside = (confidence > m / 10) & (confidence <= (m + 1) / 10)
+        if inside.any():
+            gap = abs(right[inside].mean() - confidence[inside].mean())
+            error += inside.sum() / len(labels) * gap
+    return error
+
+
+@quick
+@given(predictions())
+def test_against_a_confusion_matrix(drawn):
+    found = metrics(*drawn)
+    assert tuple(found) == METRICS
+    expected = slowly(*drawn)
+    for name in METRICS:
+        assert found[name] == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_by_hand():
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    found = metrics(labels, certain([0, 0, 0, 1, 1, 0], 2))
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert found["macro_f1"] == pytest.approx((6 / 8 + 2 / 4) / 2)
+    # Agreement 2/3, by chance 4/6 * 4/6 + 2/6 * 2/6 = 5/9: (6 - 5) / (9 - 5).
+    assert found["kappa"] == pytest.approx(1 / 4)
+    assert found["calibration_error"] == pytest.approx(1 - 4 / 6)
+
+
+def test_against_scikit_learn_where_every_class_occurs():
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(4), rng.integers(0, 4, 60)])
+    probabilities = rng.dirichlet(np.ones(4), 64)
+    predicted = probabilities.argmax(1)
+    found = metrics(labels, probabilities)
+    reference = {
+        "accuracy": sklearn.metrics.accuracy_score(labels, predicted),
+        "balanced_accuracy": sklearn.metrics.balanced_accuracy_score(labels, predicted),
+        "macro_f1": sklearn.metrics.f1_score(labels, predicted, average="macro"),
+        "kappa": sklearn.metrics.cohen_kappa_score(labels, predicted),
+    }
+    for name, value in reference.items():
+        assert found[name] == pytest.approx(value)
+
+
+def test_a_class_that_never_occurs_does_not_count():
+    """Only classes 0 and 1 are true; class 2 is predicted once, wrongly."""
+    found = metrics(np.array([0, 0, 1, 1]), certain([0, 2, 1, 1]))
+    assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_one_class_alone_has_no_kappa():
+    found = metrics(np.array([1, 1, 1]), certain([1, 1, 1]))
+    assert found["kappa"] == 0
+    assert found["accuracy"] == found["balanced_accuracy"] == found["macro_f1"] == 1
+
+
+@quick
+@given(predictions(), st.integers(0, 1000))
+def test_the_order_of_samples_does_not_matter(drawn, seed):
+    labels, probabilities = drawn
+    order = np.random.default_rng(seed).permutation(len(labels))
+    one, other = (
+        metrics(labels, probabilities),
+        metrics(labels[order], probabilities[order]),
+    )
+    assert one == pytest.approx(other, abs=1e-9)
+
+
+# ---------------------------------------------------------------------- calibration
+
+
+def test_calibration_by_hand():
+    probabilities = np.array([[0.95, 0.05], [0.92, 0.08], [0.65, 0.35], [0.45, 0.55]])
+    labels = np.array([0, 1, 0, 1])
+    # (0.9, 1]: 1 of 2 right, 0.935 sure; (0.6, 0.7]: 1, 0.65; (0.5, 0.6]: 1, 0.55.
+    expected = 2 / 4 * 0.435 + 1 / 4 * 0.35 + 1 / 4 * 0.45
+    assert calibration_error(labels, probabilities) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("right", [0, 3, 10])
+def test_calibration_of_a_constant_confidence_is_the_gap(right):
+    probabilities = np.tile([0.75, 0.25], (10, 1))
+    labels = np.array([0] * right + [1] * (10 - right))
+    found = calibration_error(labels, probabilities)
+    assert found == pytest.approx(abs(right / 10 - 0.75))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bins_are_closed_above(dtype):
+    """0.6 belongs to (0.5, 0.6]: its two gaps there cancel in part."""
+    probabilities = np.array([[0.6, 0.4], [0.55, 0.45]], dtype=dtype)
+    found = calibration_error(np.array([0, 1]), probabilities)
+    assert found == pytest.approx(abs(0.4 - 0.55) / 2, abs=1e-6)
+
+
+def test_certainty_is_calibrated_where_it_is_right():
+    assert calibration_error(np.array([0, 1, 2]), certain([0, 1, 2])) == 0
+    assert calibration_error(np.array([0, 1, 2]), certain([1, 2, 0])) == 1
