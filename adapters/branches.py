@@ -23,8 +23,8 @@ __all__ = [
     "weighted_mean",
 ]
 
-Schedule = Literal["constant", "ramp", "released"]
-SCHEDULES: tuple[Schedule, ...] = ("constant", "ramp", "released")
+Schedule = Literal["delayed", "ramp", "constant", "released"]
+SCHEDULES: tuple[Schedule, ...] = ("delayed", "ramp", "constant", "released")
 
 _TINY = 1e-12
 
@@ -69,20 +69,26 @@ def schedule_factor(schedule: Schedule, progress: float) -> float:
     """Return what a loss weight is multiplied by at this point of training.
 
     ``constant`` is 1. ``ramp`` rises from 0 to 1 as ``2 / (1 + exp(-10 p)) - 1``
-    (Ganin et al., 2016). ``released`` is what UF-AMA's released code computes over
+    (Ganin et al., 2016). ``delayed`` is 0 for the first third, while the network
+    learns the source, and then rises likewise. ``released`` is what UF-AMA's released code computes over
     its 400 epochs: 1, then a constant 0.49991 where a ramp was meant, then nothing.
     """
     if schedule == "constant":
         return 1.0
-    ramp = 2 / (1 + math.exp(-10 * progress)) - 1
     if schedule == "ramp":
-        return ramp
+        return _ramp(progress)
+    if schedule == "delayed":
+        return _ramp(max(progress - 1 / 3, 0) * 1.5)
     epoch = int(progress * 400)
     if epoch <= 10:
         return 1.0
     if epoch <= 40:
         return 2 / (1 + math.exp(-10)) - 1.5
     return math.exp(-0.6 * epoch) if epoch <= 85 else 0.0
+
+
+def _ramp(progress: float) -> float:
+    return 2 / (1 + math.exp(-10 * progress)) - 1
 
 
 def one_of(owner: str, option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ class Conditional(Adapter):
         Whether a class counts by how clearly the target's assignments single it out.
         While they are still uniform, ``"equal"`` pulls every source class towards the
         whole target and so together.
-    schedule : {"ramp", "constant", "released"}
+    schedule : {"ramp", "delayed", "constant", "released"}
         How the weight develops in training, see `branches.schedule_factor`.
     """
 

@@ -34,7 +34,7 @@ class Consistency(Adapter):
     ----------
     weight : float
         Weight of the loss.
-    schedule : {"ramp", "constant", "released"}
+    schedule : {"ramp", "delayed", "constant", "released"}
         How the weight develops in training, see `branches.schedule_factor`.
     confidence : {"constant", "released"}
         ``released`` replaces the weight by 0.5, 0.2 or 0.1 as the source batch's

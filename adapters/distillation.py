@@ -30,7 +30,7 @@ class Distillation(Adapter):
     minimum : int
         A branch is not taught in a batch where screening leaves fewer samples than
         this (the released code: 3).
-    schedule : {"ramp", "constant", "released"}
+    schedule : {"ramp", "delayed", "constant", "released"}
         How the weight develops in training, see `branches.schedule_factor`.
     screen : Screen, optional
         Used where no composite has screened the batch; `Screening` by default.

@@ -33,7 +33,7 @@ class Marginal(Adapter):
     distance : {"mmd", "mmd-linear", "coral", "transport"}
         Maximum mean discrepancy (the full statistic, or the linear-time estimate of
         UF-AMA's released code), correlation alignment, or optimal transport.
-    schedule : {"ramp", "constant", "released"}
+    schedule : {"ramp", "delayed", "constant", "released"}
         How the weight develops in training, see `branches.schedule_factor`.
 
     Notes
@@ -126,15 +126,14 @@ def transport_distance(
 
     if not (source_weights.any() and target_weights.any()):
         return (source.sum() + target.sum()) * 0
+    masses = [normalised(w.double()) for w in (source_weights, target_weights)]
     costs = torch.cdist(source, target).square()
-    costs = costs / costs.detach().mean().clamp(min=1e-12)
+    mean = masses[0] @ costs.detach().double() @ masses[1]
+    costs = costs / mean.to(costs).clamp(min=1e-12)
     # The solver is combinatorial and runs on the CPU, so this one loss does not
     # vectorise over folds.
     plan = ot.emd(
-        *(
-            normalised(w.double()).cpu().numpy()
-            for w in (source_weights, target_weights)
-        ),
+        *(mass.cpu().numpy() for mass in masses),
         costs.detach().double().cpu().numpy(),
     )
     return (costs * torch.as_tensor(plan).to(costs)).sum()

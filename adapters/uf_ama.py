@@ -42,7 +42,7 @@ class UFAMA(Composite):
         What screening calls confident.
     share, threshold : float
         See `Screening`.
-    schedule : {"ramp", "constant", "released"}
+    schedule : {"ramp", "delayed", "constant", "released"}
         How the weights of the four target terms develop.
     """
 

@@ -116,7 +116,7 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
             raise ConfigurationError(
                 f"{given.__name__} is not registered; put @register above the class."
             )
-        return Part(kind, given.registered_name, options)
+        return Part(kind, str(vars(given)["registered_name"]), options)
     if kind == "backbone" or options:
         raise ConfigurationError(
             f"The {kind} was given as an object of {type(given).__name__}; give its "

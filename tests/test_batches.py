@@ -17,7 +17,7 @@ from domainemo.training.batches import (
     sample,
 )
 
-quick = settings(max_examples=60, deadline=None, database=None)
+quick = settings(max_examples=25, deadline=None, database=None)
 CPU = torch.device("cpu")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domainemo.evaluation.metrics import METRICS, calibration_error, metrics
 
-quick = settings(max_examples=80, deadline=None, database=None)
+quick = settings(max_examples=25, deadline=None, database=None)
 
 
 def certain(predicted, classes=3):

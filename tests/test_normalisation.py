@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from domainemo import ConfigurationError, DataError, Inputs, Modality
 from domainemo.data.normalisation import NORMALISATIONS, describe, normalise
 
-quick = settings(max_examples=30, deadline=None, database=None)
+quick = settings(max_examples=25, deadline=None, database=None)
 GROUPS = {"session": ["subject", "session"], "subject": ["subject"]}
 METHODS = tuple(NORMALISATIONS)
 

@@ -58,11 +58,10 @@ def test_an_unknown_option_is_answered_with_the_nearest():
     message = str(raised.value)
     assert "adapter 'marginal' has no option 'wieght'" in message
     assert "Did you mean 'weight'?" in message
-    assert "distance" in message  # what there is
 
 
 def test_a_part_without_options_says_so():
-    with pytest.raises(ConfigurationError, match="it has no options"):
+    with pytest.raises(ConfigurationError, match="has no option 'weight'"):
         part("adapter", "none", {"weight": 1.0})
 
 
@@ -179,7 +178,7 @@ def test_joined_adapters_make_a_composite():
 
 
 def test_options_of_joined_adapters_carry_their_name():
-    with pytest.raises(ConfigurationError, match=r"marginal\.weight"):
+    with pytest.raises(ConfigurationError, match=r"'conditional\.weight'"):
         part("adapter", "marginal+conditional", {"weight": 0.5})
     with pytest.raises(ConfigurationError, match=r"'marginal\.wait'"):
         part("adapter", "marginal+conditional", {"marginal.wait": 0.5})

@@ -15,7 +15,7 @@ from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.protocols.held_out import divide
 from domainemo.registry import entries, find
 
-quick = settings(max_examples=40, deadline=None, database=None)
+quick = settings(max_examples=25, deadline=None, database=None)
 TRIAL = ["subject", "session", "trial"]
 COLUMNS = [*TRIAL, "stimulus", "start"]
 
@@ -209,6 +209,19 @@ def test_cross_session_stays_within_a_subject(windows, source):
     assert len(folds) == subjects * (sessions - (source == "earlier"))
 
 
+@pytest.mark.xfail(
+    strict=True, reason="known: sessions named by text are sorted as text, 10 before 2"
+)
+def test_earlier_sessions_are_earlier_where_names_are_text():
+    windows = pd.concat(
+        [table(1, 1).assign(session=name) for name in ("1", "2", "10")],
+        ignore_index=True,
+    )
+    folds = list(CrossSession(source="earlier").split(windows))
+    found = [values(windows, fold.source, "session") for fold in folds]
+    assert found == [{"1"}, {"1", "2"}]
+
+
 def test_a_subject_with_one_session_has_no_fold():
     windows = table(seed=4)
     windows = windows[(windows["subject"] != 2) | (windows["session"] == 1)]
@@ -255,7 +268,7 @@ def test_held_out_in_time_is_the_last_part_of_every_trial(windows, share):
     target, test = divide(windows, rows, held_out=share, unit="time", seed=0)
     assert sorted([*target, *test]) == sorted(rows)
     for key, size in sizes.items():
-        trial = (windows[TRIAL] == key).all(axis=1)
+        trial = (windows[TRIAL] == list(key)).all(axis=1)
         seen = windows["start"].iloc[target][trial.iloc[target]]
         tested = windows["start"].iloc[test][trial.iloc[test]]
         assert len(tested) == np.floor(size * share + 1e-9)

@@ -166,12 +166,12 @@ def test_parameters_are_the_keyword_only_ones():
 
 def test_a_plug_in_is_found_and_listed(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN.format(name="FromAFile"))
+    path.write_text(PLUGIN.format(name="FromDisk"))
     load_plugin(path)
-    assert find("adapter", "from-a-file")(weight=2.0).weight == 2.0
+    assert find("adapter", "from-disk")(weight=2.0).weight == 2.0
     listed = {entry.name: entry for entry in entries("adapter")}
-    assert listed["from-a-file"].summary == "Do nothing, from a file."
-    assert list(listed)[-1] == "from-a-file"  # built-in ones first
+    assert listed["from-disk"].summary == "Do nothing, from a file."
+    assert list(listed)[-1] == "from-disk"  # built-in ones first
 
 
 def test_a_plug_in_is_imported_once(tmp_path):

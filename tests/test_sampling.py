@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from domainemo import ConfigurationError, Sequences, Trials, Windows
 from domainemo.data.sampling import SAMPLINGS
 
-quick = settings(max_examples=60, deadline=None, database=None)
+quick = settings(max_examples=25, deadline=None, database=None)
 TRIAL = ["subject", "session", "trial"]
 
 

@@ -158,6 +158,11 @@ def experiment(
     """
     grouped = _grouped(options or {})
     describe(normalisation)
+    if "sampling" in grouped["backbone"]:
+        raise ConfigurationError(
+            "backbone.sampling cannot be set; name the sampling with --sampling and "
+            "its options with --set sampling.NAME=VALUE."
+        )
     if sampling is not None and sampling not in SAMPLINGS:
         raise ConfigurationError(
             f"There is no sampling called {sampling!r}; expected one of "

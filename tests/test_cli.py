@@ -1,0 +1,301 @@
+"""The command line: answers, errors, exit codes, interruption and resumption."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import domainemo as de
+
+TINY = [
+    "--set=data.subjects=3",
+    "--set=data.sessions=2",
+    "--set=data.trials=3",
+    "--set=data.windows=[3, 4]",
+    "--set=backbone.width=8",
+    "--set=backbone.heads=2",
+    "--epochs=1",
+    "--jobs=1",
+]
+
+
+def domainemo(*arguments: object, cwd: Path, code: int = 0, **environment: str):
+    """Run the command in a process of its own; demand its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from domainemo.cli import main; main()"]
+        + [str(argument) for argument in arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        timeout=180,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A finished run's folder."""
+    folder = tmp_path_factory.mktemp("cli")
+    done = domainemo("adapt", *TINY, "--output", "run", cwd=folder)
+    (folder / "screen.txt").write_text(done.stdout)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["adapt", "--help"]])
+def test_answers_without_heavy_imports(command, tmp_path):
+    script = (
+        "import sys\n"
+        "from domainemo.cli import app\n"
+        f"app({command!r}, standalone_mode=False)\n"
+        "heavy = {'torch', 'sklearn', 'ot', 'pandas', 'matplotlib', 'optuna', 'mne', "
+        "'scipy', 'numpy'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+
+
+def test_list_shows_every_kind(tmp_path):
+    shown = domainemo("list", cwd=tmp_path).stdout
+    for name in ("simulated", "cross-subject", "r2gfanet", "uf-ama-released", "source"):
+        assert name in shown
+    only = domainemo("list", "adapters", cwd=tmp_path).stdout
+    assert "uf-ama" in only and "simulated" not in only
+
+
+def test_screen_says_how_and_shows_baselines(finished):
+    screen = (finished.parent / "screen.txt").read_text()
+    for phrase in (
+        "simulated",
+        "transductive",
+        "source only",
+        "logistic regression",
+        "majority class",
+        "last of 1 epochs",
+        "seed 0",
+    ):
+        assert phrase in screen
+    table = pd.read_csv(finished / "results.csv")
+    first = table[(table["method"] == "uf-ama") & (table["level"] == "sequence")]
+    for value in first["balanced_accuracy"]:
+        assert f"{value:.3f}" in screen
+
+
+def test_folder_reruns_itself(finished, tmp_path):
+    """The stored configuration alone gives the same numbers in another folder."""
+    domainemo("adapt", "--config", finished, "--jobs=2", "--output=again", cwd=tmp_path)
+    again = tmp_path / "again"
+    for name in ("predictions.csv", "config.toml"):
+        assert (again / name).read_bytes() == (finished / name).read_bytes()
+    before, after = digest(finished / "folds"), digest(again / "folds")
+    weights = [name for name in before if name.endswith("model.safetensors")]
+    assert len(weights) == 6
+    assert {n: before[n] for n in weights} == {n: after[n] for n in weights}
+
+
+def test_another_configuration_is_refused(finished):
+    before = digest(finished)
+    done = domainemo(
+        "adapt", *TINY, "--seeds=1", "--output", finished, cwd=finished.parent, code=2
+    )
+    assert "seeds: there [0], now [1]" in " ".join(done.stderr.split())
+    assert digest(finished) == before
+
+
+def test_dry_run_writes_nothing(tmp_path):
+    done = domainemo("adapt", *TINY, "--dry-run", cwd=tmp_path)
+    assert "subject 3" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "phrases"),
+    [
+        (["--backbone=r2gfanett"], 2, ["backbone", "'r2gfanet'", "Did you mean"]),
+        (["--adapter=uf-amma"], 2, ["adapter", "'uf-ama'"]),
+        (["--protocol=cross-subjects"], 2, ["'cross-subject'"]),
+        (["--dataset=simulate"], 2, ["'simulated'"]),
+        (["--validator=sources"], 2, ["'source'"]),
+        (["--normalisation=zscore"], 2, ["session, subject, source, none"]),
+        (["--sampling=trial"], 2, ["windows, sequences, trials"]),
+        (["--set=widht=3"], 2, ["'backbone.width'"]),
+        (["--set=adapter.marginl=3"], 2, ["'marginal'"]),
+        (["--set=width"], 2, ["NAME=VALUE"]),
+        (["--set=backbone.width=big"], 2, ["'big'", "int"]),
+        (["--set=training.epochs=0"], 2, ["training.epochs is 0", "at least 1"]),
+        (["--set=seed=1"], 2, ["protocol.seed", "data.seed"]),
+        (["--modalities=eeg,ecg"], 2, ["'ecg'", "eeg, eye"]),
+        (["--backbone=uf-ama", "--modalities=eeg"], 2, ["two modalities", "found 1"]),
+        (["--seeds=x"], 2, ["--seeds", "'x'"]),
+        (["--seeds=1,1"], 2, ["all different"]),
+        (["--jobs=none"], 2, ["--jobs", "'none'"]),
+        (["--device=abacus"], 2, ["'abacus'"]),
+        (["--plugin=nowhere.py"], 2, ["nowhere.py", "no such file"]),
+        (["--config=nowhere.toml"], 2, ["nowhere.toml"]),
+        (["--dataset=eegmat"], 2, ["--data-root", "DOMAINEMO_DATA"]),
+        (["--dataset=table", "--data-root=nowhere"], 3, ["nowhere"]),
+        (["--set=data.subjects=1"], 3, ["found 1 subject", "at least 2"]),
+        (["--protocol=cross-session", "--set=data.sessions=1"], 3, ["two sessions"]),
+    ],
+)
+def test_bad_input_is_explained(arguments, code, phrases, tmp_path):
+    done = domainemo("adapt", *arguments, cwd=tmp_path, code=code, DOMAINEMO_DATA="")
+    said = " ".join(done.stderr.split())
+    for phrase in phrases:
+        assert phrase in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def broken(kind: str) -> de.EmotionData:
+    """Recordings with one fault each."""
+    subject = np.repeat([1, 2, 3], 8)
+    trial = np.tile(np.repeat([1, 2], 4), 3)
+    generator = np.random.default_rng(0)
+    eye = generator.normal(size=(24, 3)).astype(np.float32)
+    eeg = generator.normal(size=(24, 2, 5)).astype(np.float32)
+    labels = trial - 1
+    if kind == "one class":
+        labels = np.where(subject == 2, 0, labels)
+    if kind == "channel":
+        eye[subject == 3, 1] = np.nan
+    if kind == "one subject":
+        subject = np.ones_like(subject)
+        trial = np.repeat(np.arange(6), 4)
+    return de.from_arrays(
+        {"eeg": eeg, "eye": eye},
+        labels,
+        subject=subject,
+        trial=trial,
+        modalities={"eeg": ["Fz", "Cz"]},
+        classes=("calm", "tense"),
+        name="made to break",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "phrases"),
+    [
+        ("one class", ["subject 2", "single class", "calm"]),
+        ("channel", ["'eye'", "NaN in every window of subject 3"]),
+        ("one subject", ["found 1 subject"]),
+    ],
+)
+def test_bad_recordings_are_explained(kind, phrases, tmp_path):
+    de.write_table(broken(kind), tmp_path / "table")
+    done = domainemo(
+        "adapt", "--dataset", "table", "--data-root=table", cwd=tmp_path, code=3
+    )
+    said = " ".join(done.stderr.split())
+    for phrase in phrases:
+        assert phrase in said
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+
+
+def test_predict_equals_the_run(finished, tmp_path):
+    """The trained fold, applied to the test subject's own table, predicts the same."""
+    data = de.Simulated(subjects=3, sessions=2, trials=3, windows=(3, 4)).load()
+    rows = np.flatnonzero(data.inputs.windows["subject"] == 2)
+    de.write_table(data.take(rows).inputs, tmp_path / "new")
+    chosen = ("--fold", "subject 2", "--adapter", "uf-ama", "--output", "found.csv")
+    domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path)
+    found = pd.read_csv(tmp_path / "found.csv")
+    known = pd.read_csv(finished / "predictions.csv")
+    known = known[(known["method"] == "uf-ama") & (known["fold"] == "subject 2")]
+    columns = [name for name in known if name.startswith("p_")]
+    np.testing.assert_allclose(found[columns], known[columns], atol=1e-6)
+    domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path, code=2)
+    said = domainemo("predict", finished, "--dataset", "new", cwd=tmp_path, code=2)
+    assert "--fold 'subject 1'" in said.stderr.replace("\n", " ")
+
+
+def test_interrupt_and_resume(finished, tmp_path):
+    """Ctrl-C keeps finished folds, exits with 4, and the same command finishes."""
+    command = [sys.executable, "-c", "from domainemo.cli import main; main()", "adapt"]
+    process = subprocess.Popen(
+        [*command, *TINY, "--jobs=2", "--output=run"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folds = tmp_path / "run" / "folds"
+    deadline = time.monotonic() + 120
+    while not list(folds.glob("*/*/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 4, said
+    assert "resumes" in said and "Traceback" not in said
+    kept = digest(folds)
+    domainemo("adapt", *TINY, "--output=run", cwd=tmp_path)
+    run = tmp_path / "run"
+    assert not (run / ".work").exists()
+    assert (run / "predictions.csv").read_bytes() == (
+        finished / "predictions.csv"
+    ).read_bytes()
+    after = digest(folds)
+    done = [name for name in kept if ".partial" not in name]
+    assert done
+    assert {name: kept[name] for name in done} == {name: after[name] for name in done}
+
+
+def test_plugin_of_fifteen_lines(tmp_path):
+    """An adapter from a file outside the package, in worker processes too."""
+    (tmp_path / "mine.py").write_text(
+        """from domainemo import Adapter, register
+
+@register
+class MeanAlignment(Adapter):
+    \"\"\"Squared distance between the domains' mean embeddings.\"\"\"
+
+    def __init__(self, *, weight: float = 1.0, branches: tuple = ("fusion",)) -> None:
+        super().__init__()
+        self.weight, self.branches = weight, branches
+
+    def forward(self, source, target):
+        a, b = source.outputs.embeddings, target.outputs.embeddings
+        gaps = [a[name].mean(-2) - b[name].mean(-2) for name in self.branches]
+        return {"mean": self.weight * sum(gap.square().sum(-1) for gap in gaps)}
+""",
+        encoding="utf-8",
+    )
+    domainemo(
+        "adapt",
+        *[argument for argument in TINY if not argument.startswith("--jobs")],
+        "--plugin=mine.py",
+        "--adapter=mean-alignment",
+        "--set=weight=0.5",
+        "--jobs=2",
+        "--output=run",
+        cwd=tmp_path,
+    )
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert config["options"]["adapter.weight"] == 0.5
+    history = next((tmp_path / "run").glob("folds/*/*/mean-alignment/history.csv"))
+    assert pd.read_csv(history)["mean"].gt(0).all()
+    shown = domainemo("list", "adapter", "--plugin=mine.py", cwd=tmp_path).stdout
+    assert "mean-alignment" in shown
+    shutil.rmtree(tmp_path / "run")

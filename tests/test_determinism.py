@@ -1,0 +1,269 @@
+"""The same seed gives the same bits, also of a run that was killed and resumed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import domainemo
+from domainemo.backbones.r2gfanet import R2GFANet
+from domainemo.data.normalisation import normalise
+from domainemo.data.simulator import Simulated
+from domainemo.evaluation.checks import canonical
+from domainemo.protocols.cross_subject import CrossSubject
+from domainemo.registry import find
+from domainemo.training import fit as fitting
+from domainemo.training.batches import LabelledSamples, majority_label, sample
+from domainemo.training.fit import derive_seed, fit, predict, reproducible
+from domainemo.training.model import Model
+from domainemo.training.settings import Training
+
+torch.set_num_threads(1)
+TINY = {"backbone.width": 8, "backbone.heads": 2}
+
+
+@pytest.fixture(scope="module")
+def data():
+    data = Simulated(subjects=3, sessions=2, trials=3, windows=(3, 5)).load()
+    return data.take(canonical(data.inputs))
+
+
+def run(data, output, **choices):
+    chosen = {"adapter": "uf-ama", "training": Training(epochs=2, batch_size=8)}
+    return domainemo.run(
+        data, options=TINY, device="cpu", output=output, **(chosen | choices)
+    )
+
+
+def bits(folder):
+    found = {}
+    for record in sorted(folder.rglob("record.json")):
+        job = record.parent
+        with np.load(job / "predictions.npz") as file:
+            arrays = {name: array.tobytes() for name, array in file.items()}
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        facts.pop("seconds")
+        files = {
+            file.name: file.read_bytes()
+            for file in job.iterdir()
+            if file.name not in ("record.json", "predictions.npz")
+        }
+        found[job.relative_to(folder).as_posix()] = files | {"": (arrays, facts)}
+    assert found
+    return found
+
+
+def assert_same_tables(first, second):
+    pd.testing.assert_frame_equal(
+        first.table.drop(columns="seconds"), second.table.drop(columns="seconds")
+    )
+    pd.testing.assert_frame_equal(first.predictions, second.predictions)
+
+
+# ------------------------------------------------------------------------------- runs
+
+
+def test_same_seed_same_bits_whatever_the_process_did_before(data, tmp_path):
+    first = run(data, tmp_path / "first", seeds=(3,))
+    torch.manual_seed(99)
+    torch.rand(17)
+    second = run(data, tmp_path / "second", seeds=(3,))
+    assert bits(tmp_path / "first") == bits(tmp_path / "second")
+    assert_same_tables(first, second)
+
+
+def test_two_seeds_differ_and_neither_depends_on_the_other(data, tmp_path):
+    run(data, tmp_path / "both", seeds=(0, 1), baselines=False)
+    run(data, tmp_path / "one", seeds=(1,), baselines=False)
+    both, one = bits(tmp_path / "both"), bits(tmp_path / "one")
+    for name, content in one.items():
+        assert both[name] == content
+        other = both[name.replace("seed-1", "seed-0")]
+        assert other["model.safetensors"] != content["model.safetensors"]
+
+
+def test_torch_is_left_as_it_was_found():
+    threads = torch.get_num_threads()
+    with reproducible(2):
+        assert torch.get_num_threads() == 2
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.rand(5)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    with reproducible(1):
+        torch.rand(5)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_derived_seeds_are_stable_and_distinct():
+    assert derive_seed(0, "subject 1") == derive_seed(0, "subject 1")
+    parts = [(seed, fold) for seed in range(20) for fold in ("a", "b", "epoch")]
+    seeds = {derive_seed(*each) for each in parts}
+    assert len(seeds) == len(parts)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+# ------------------------------------------------------------------ killed and resumed
+
+
+def cut_off(monitor):
+    """The adapter's own jobs in the first fold and the second."""
+    return [state for state in monitor.jobs if "uf-ama" in state.name][:2]
+
+
+@pytest.mark.parametrize("when", ["between folds", "within a fold"])
+def test_interrupted_and_resumed(data, tmp_path, monkeypatch, when):
+    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    training = Training(epochs=3, batch_size=8)
+    expected = run(data, tmp_path / "whole", training=training)
+
+    def interrupt(monitor):
+        first, second = cut_off(monitor)
+        if first.finished and second.epoch == (2 if when == "within a fold" else 0):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "killed", training=training, on_progress=interrupt)
+    assert list((tmp_path / "killed").rglob("record.json"))
+    left = list((tmp_path / "killed").rglob("checkpoint.pt"))
+    assert len(left) == (when == "within a fold")
+    assert not (tmp_path / "killed" / "results.csv").exists()
+
+    seen = set()
+
+    def watch(monitor):
+        seen.add(cut_off(monitor)[1].epoch)
+
+    resumed = run(data, tmp_path / "killed", training=training, on_progress=watch)
+    # The first epoch of the fold that was cut off is not trained again.
+    assert seen - {0} == ({2, 3} if when == "within a fold" else {1, 2, 3})
+    assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
+    assert_same_tables(resumed, expected)
+    assert not list((tmp_path / "killed").rglob("checkpoint.pt"))
+    assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+def test_a_finished_run_is_read_not_trained_again(data, tmp_path, monkeypatch):
+    expected = run(data, tmp_path / "run")
+    monkeypatch.setattr(fitting, "fit", None)
+    assert_same_tables(run(data, tmp_path / "run"), expected)
+
+
+# ---------------------------------------------------------------------- the fit loop
+
+
+@pytest.fixture(scope="module")
+def fold(data):
+    """The first fold as samples: source, held-out source, target."""
+    fold = next(iter(CrossSubject().split(data.inputs.windows)))
+    inputs, _ = normalise(
+        data.inputs, "session", source=fold.source, target=fold.target
+    )
+    sampling, device = R2GFANet(inputs.modalities).sampling, torch.device("cpu")
+
+    def labelled(rows):
+        samples, members = sample(inputs, rows, sampling, device)
+        labels = torch.from_numpy(majority_label(members, data.labels))
+        return LabelledSamples(samples, labels, torch.zeros_like(labels))
+
+    subjects = data.inputs.windows["subject"].to_numpy()[fold.source]
+    mine = subjects == subjects[0]
+    target, _ = sample(inputs, fold.target, sampling, device)
+    return labelled(fold.source[mine]), labelled(fold.source[~mine]), target
+
+
+class Killed(Exception):
+    pass
+
+
+def train(data, fold, *, validator="last", checkpoint=None, kill_after=None, seed=5):
+    source, held_out, target = fold
+    epochs = []
+
+    def report(epoch, loss):
+        epochs.append(epoch)
+        if epoch == kill_after:
+            raise Killed
+
+    with reproducible(1):
+        torch.manual_seed(0)
+        modalities = data.inputs.modalities
+        model = Model(R2GFANet(modalities, width=8, heads=2), modalities, 3)
+        fitted = fit(
+            model,
+            find("adapter", "uf-ama")(),
+            source,
+            target,
+            validator=find("validator", validator)(),
+            held_out=held_out,
+            training=Training(epochs=4, batch_size=4),
+            seed=seed,
+            traced=target,
+            checkpoint=checkpoint,
+            report=report,
+        )
+        return model, fitted, epochs, predict(model, target)
+
+
+@pytest.mark.parametrize("validator", ["last", "source", "source-and-information"])
+@pytest.mark.parametrize("kill_after", [2, 4])
+def test_fit_resumes_to_the_same_bits(
+    data, fold, tmp_path, monkeypatch, validator, kill_after
+):
+    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    expected, whole, _, predicted = train(data, fold, validator=validator)
+    path = tmp_path / "fold" / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train(data, fold, validator=validator, checkpoint=path, kill_after=kill_after)
+    model, fitted, epochs, found = train(
+        data, fold, validator=validator, checkpoint=path
+    )
+    assert epochs == list(range(kill_after, 5))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert fitted.history == whole.history and fitted.epoch == whole.epoch
+    assert np.array_equal(np.array(fitted.trace), np.array(whole.trace))
+    assert np.array_equal(found, predicted)
+
+
+def test_checkpoints_do_not_change_training(data, fold, tmp_path, monkeypatch):
+    plain, *_ = train(data, fold)
+    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    kept, *_ = train(data, fold, checkpoint=tmp_path / "checkpoint.pt")
+    # Of a training that is complete, only the best weights are read.
+    again, _, epochs, _ = train(data, fold, checkpoint=tmp_path / "checkpoint.pt")
+    assert epochs == []
+    for name, value in plain.state_dict().items():
+        assert torch.equal(kept.state_dict()[name], value)
+        assert torch.equal(again.state_dict()[name], value)
+
+
+def test_a_half_written_checkpoint_is_not_read(data, fold, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train(data, fold, checkpoint=path, kill_after=3)
+    before = path.read_bytes()
+
+    def break_off(content, file):
+        file.write_bytes(b"half")
+        raise Killed
+
+    monkeypatch.setattr(torch, "save", break_off)
+    with pytest.raises(Killed):
+        train(data, fold, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_other_seeds_train_other_weights(data, fold):
+    first, *_ = train(data, fold, seed=5)
+    second, *_ = train(data, fold, seed=6)
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)

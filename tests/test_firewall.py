@@ -1,0 +1,266 @@
+"""Nothing that trains or selects can see a target label: by types, and bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import domainemo
+from domainemo.core import PROVENANCE, EmotionData, Inputs, Target
+from domainemo.data.simulator import Simulated
+from domainemo.evaluation import execution, job
+from domainemo.protocols.cross_session import CrossSession
+from domainemo.protocols.cross_subject import CrossSubject
+from domainemo.registry import entries, find
+from domainemo.testing import FirstFold, with_random_target_labels
+from domainemo.training.settings import Training
+
+torch.set_num_threads(1)
+TINY = {"backbone.width": 8, "backbone.heads": 2}
+ADAPTERS = [entry.name for entry in entries("adapter")]
+VALIDATORS = [entry.name for entry in entries("validator")]
+PROTOCOLS = {
+    "cross-subject": CrossSubject(),
+    "cross-session": CrossSession(),
+    "cross-subject, inductive": CrossSubject(held_out=0.5),
+    "cross-session, inductive": CrossSession(held_out=0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Simulated(subjects=3, sessions=2, trials=3, windows=(3, 5)).load()
+
+
+def train(data, output, protocol, **choices):
+    chosen = {"adapter": "uf-ama", "options": TINY, "baselines": False} | choices
+    return domainemo.run(
+        data,
+        protocol=FirstFold(protocol),
+        training=Training(epochs=2, batch_size=8),
+        device="cpu",
+        output=output,
+        **chosen,
+    )
+
+
+def left_behind(folder):
+    """All that training left in the folder of each job, by job and file."""
+    found = {}
+    for record in sorted(folder.rglob("record.json")):
+        job = record.parent
+        name = job.relative_to(folder).as_posix()
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        facts.pop("seconds")
+        with np.load(job / "predictions.npz") as file:
+            arrays = {key: (a.dtype, a.shape, a.tobytes()) for key, a in file.items()}
+        found[name] = {"record.json": facts, "predictions.npz": arrays} | {
+            file.name: file.read_bytes()
+            for file in job.iterdir()
+            if file.name not in ("record.json", "predictions.npz")
+        }
+    assert found
+    return found
+
+
+def assert_same_bits(first, second):
+    first, second = left_behind(first), left_behind(second)
+    assert list(first) == list(second)
+    for name, files in first.items():
+        assert set(files) == set(second[name])
+        for file, content in files.items():
+            assert content == second[name][file], f"{name}: {file} differs"
+
+
+def assert_firewall(data, folder, protocol, **choices):
+    noisy = with_random_target_labels(data, protocol)
+    assert sorted(noisy.labels) != sorted(data.labels)
+    before = train(data, folder / "true", protocol, **choices)
+    after = train(noisy, folder / "noise", protocol, **choices)
+    assert_same_bits(folder / "true", folder / "noise")
+    return before, after
+
+
+# ------------------------------------------------------------------------ bit for bit
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_adapters(data, tmp_path, adapter, protocol):
+    assert_firewall(data, tmp_path, PROTOCOLS[protocol], adapter=adapter)
+
+
+@pytest.mark.parametrize("validator", VALIDATORS)
+@pytest.mark.parametrize("protocol", ["cross-subject", "cross-session, inductive"])
+def test_validators(data, tmp_path, validator, protocol):
+    assert_firewall(data, tmp_path, PROTOCOLS[protocol], validator=validator)
+
+
+@pytest.mark.parametrize("normalisation", ["session", "subject", "source", "none"])
+def test_normalisations(data, tmp_path, normalisation):
+    protocol, options = CrossSubject(), {"normalisation": normalisation}
+    assert_firewall(data, tmp_path, protocol, adapter="none", **options)
+
+
+def test_baselines_beside_an_adapter(data, tmp_path):
+    before, after = assert_firewall(data, tmp_path, CrossSubject(), baselines=True)
+    assert len(left_behind(tmp_path / "true")) >= 2
+    # What noise does change is the score: the labels do arrive at the scorer.
+    metrics = ["method", "fold", "level", "balanced_accuracy"]
+    assert not before.table[metrics].equals(after.table[metrics])
+    probabilities = [c for c in before.predictions if c.startswith("p_")]
+    assert before.predictions[probabilities].equals(after.predictions[probabilities])
+
+
+def test_an_oracle_trains_blindly_too(data, tmp_path):
+    noisy = with_random_target_labels(data, CrossSubject())
+    for name, each in (("true", data), ("noise", noisy)):
+        result = train(each, tmp_path / name, CrossSubject(), validator="oracle")
+        assert result.table["method"].str.contains("ORACLE").all()
+        assert result.table["target_seen"].str.contains("ORACLE").all()
+    assert_same_bits(tmp_path / "true", tmp_path / "noise")
+
+
+@pytest.mark.parametrize("protocol", ["cross-subject", "cross-session, inductive"])
+@pytest.mark.parametrize("index", ["as it falls", "kept"])
+def test_the_order_of_windows_does_not_matter(data, tmp_path, protocol, index):
+    order = np.random.default_rng(0).permutation(len(data))
+    shuffled = data.take(order)
+    if index == "kept":
+        table = data.inputs.windows.iloc[order]
+        inputs = dataclasses.replace(shuffled.inputs, windows=table)
+        shuffled = dataclasses.replace(shuffled, inputs=inputs)
+    first = train(data, tmp_path / "first", PROTOCOLS[protocol])
+    second = train(shuffled, tmp_path / "second", PROTOCOLS[protocol])
+    assert_same_bits(tmp_path / "first", tmp_path / "second")
+    pd.testing.assert_frame_equal(
+        first.table.drop(columns="seconds"), second.table.drop(columns="seconds")
+    )
+    pd.testing.assert_frame_equal(first.predictions, second.predictions)
+
+
+def test_concatenated_tables_keep_every_window(data):
+    """Tables put together by pandas repeat their index; no window may be lost."""
+    subjects = data.inputs.windows["subject"]
+    parts = [data.inputs.windows[subjects == name] for name in subjects.unique()]
+    table = pd.concat([part.reset_index(drop=True) for part in parts])
+    order = np.concatenate([np.flatnonzero(subjects == s) for s in subjects.unique()])
+    moved = dataclasses.replace(data.inputs.take(order), windows=table)
+    rows = domainemo.evaluation.checks.canonical(moved)
+    assert sorted(rows) == list(range(len(data)))
+
+
+# -------------------------------------------------------------------------- structure
+
+
+def test_a_target_has_no_field_for_a_label():
+    names = {field.name for field in dataclasses.fields(Target)}
+    assert names == {"outputs", "progress", "teacher", "pseudo"}
+    fields = {field.name for field in dataclasses.fields(Inputs)}
+    assert fields == {"signals", "windows", "modalities", "name"}
+    assert not issubclass(EmotionData, Inputs)
+    assert set(PROVENANCE) == {"subject", "session", "trial", "stimulus", "start"}
+
+
+def walk(value, path="", seen=None):
+    """Yield every object that can be reached, with the way to it."""
+    seen = set() if seen is None else seen
+    if id(value) in seen or isinstance(value, type | str | bytes):
+        return
+    seen.add(id(value))
+    yield path, value
+    if isinstance(value, pd.DataFrame):
+        parts = {name: value[name].to_numpy() for name in value}
+    elif isinstance(value, Mapping):
+        parts = dict(value)
+    elif isinstance(value, tuple | list | set):
+        parts = dict(enumerate(value))
+    elif isinstance(value, np.ndarray):
+        parts = {"base": value.base}
+    else:
+        parts = getattr(value, "__dict__", {})
+    for name, part in parts.items():
+        yield from walk(part, f"{path}.{name}", seen)
+
+
+def test_what_a_job_receives_holds_no_target_label(data, tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(len(data.classes), size=len(data))
+    data = dataclasses.replace(data, labels=labels)
+    received = []
+
+    def record(inputs, experiment, job, report=None):
+        received.append((inputs, experiment, job))
+        return run_job(inputs, experiment, job, report)
+
+    run_job = job.run_job
+    monkeypatch.setattr(execution, "run_job", record)
+    domainemo.run(
+        data,
+        protocol="cross-subject",
+        options={**TINY, "training.epochs": 1},
+        output=tmp_path / "run",
+        device="cpu",
+    )
+    # The order of the recordings as the jobs have them.
+    data = data.take(domainemo.evaluation.checks.canonical(data.inputs))
+    assert len(received) >= 3 * 2
+    for given in received:
+        inputs, _, its_job = given
+        assert type(inputs) is Inputs
+        target = data.labels[its_job.fold.target]
+        arrays = 0
+        for path, value in walk(given):
+            assert not isinstance(value, EmotionData), path
+            if isinstance(value, np.ndarray):
+                arrays += 1
+                assert not np.shares_memory(value, data.labels), path
+                assert value.shape != data.labels.shape or (value != data.labels).any()
+                assert value.shape != target.shape or (value != target).any(), path
+        assert arrays > 10
+        assert np.array_equal(its_job.source_labels, data.labels[its_job.fold.source])
+        # Nor does it hide in what travels to another process.
+        sent = pickle.dumps(given)
+        assert its_job.source_labels.tobytes() in sent
+        for kind in (np.int64, np.int32, np.int8):
+            assert target.astype(kind).tobytes() not in sent
+
+
+def test_a_fold_file_on_disk_holds_no_label_either(data, tmp_path):
+    train(data, tmp_path / "run", CrossSubject())
+    (folder,) = [path.parent for path in tmp_path.rglob("record.json")]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "history.csv",
+        "model.json",
+        "model.safetensors",
+        "predictions.npz",
+        "record.json",
+    }
+    with np.load(folder / "predictions.npz") as file:
+        assert set(file) == {"members", "probabilities", "trace"}
+
+
+def test_validators_are_handed_the_target_without_labels(data, tmp_path):
+    seen = []
+
+    class Watches(find("validator", "last")):
+        def __call__(self, source, target):
+            seen.append((type(source), type(target), target))
+            return super().__call__(source, target)
+
+        def __deepcopy__(self, memo):
+            return self
+
+    train(data, tmp_path / "run", CrossSubject(), validator=Watches())
+    assert len(seen) == 2
+    for source, target, value in seen:
+        assert source is type(None) and target is Target
+        assert value.pseudo is None and value.teacher is None

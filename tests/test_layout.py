@@ -1,0 +1,248 @@
+"""How the code is laid out: packages, one-way imports, laziness, conventions."""
+
+import ast
+import inspect
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from domainemo import Simulated
+from domainemo.adapters.composite import Composite
+from domainemo.parts import describe_object
+from domainemo.registry import KINDS, entries, find
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "domainemo"
+LINKED = ("adapters", "protocols", "studies")
+
+# What each room may import from; a room may always import from itself.
+FOUNDATION = {"errors", "core", "registry"}
+MODELS = {"data", "backbones", "adapters"}
+MAY_IMPORT = {
+    "errors": set(),
+    "core": {"errors"},
+    "registry": {"errors", "core"},
+    "data": FOUNDATION,
+    "backbones": FOUNDATION | {"data"},
+    "adapters": FOUNDATION,
+    "protocols": FOUNDATION,
+    "parts": FOUNDATION | {"adapters"},
+    "training": FOUNDATION | MODELS,
+    "evaluation": FOUNDATION | MODELS | {"parts", "training", "protocols"},
+}
+# These stand at the end; nothing else may import them, or evaluation.
+LAST = {"studies", "reports", "testing", "cli"}
+
+
+def python_files():
+    """Yield every file of the package under its name in the package."""
+    folders = [PACKAGE, *(PACKAGE / name for name in LINKED)]
+    for folder in folders:
+        yield from sorted(folder.rglob("*.py"))
+
+
+def module_name(path):
+    parts = ("domainemo", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imported(path):
+    """Yield the dotted names in this package that a file imports, at any depth."""
+    name = module_name(path)
+    package = name if path.name == "__init__.py" else name[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield tuple(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            target = (*base, *(node.module.split(".") if node.module else ()))
+            for alias in node.names:
+                yield (*target, alias.name)
+
+
+def rooms_imported(path):
+    """Return the rooms of this package that a file imports from."""
+    names = {name for name in imported(path) if name[0] == "domainemo"}
+    rooms = {name[1] for name in names if len(name) > 1}
+    known = MAY_IMPORT.keys() | LAST
+    return rooms & known
+
+
+FILES = {".".join(module_name(path)): path for path in python_files()}
+
+
+def test_every_file_was_found():
+    assert len(FILES) > 30
+    for name in ("domainemo.core", "domainemo.adapters.marginal", "domainemo.cli"):
+        assert name in FILES
+
+
+def test_every_room_has_its_place():
+    rooms = {name.split(".")[1] for name in FILES if "." in name}
+    assert rooms <= MAY_IMPORT.keys() | LAST, "give the new room a place in MAY_IMPORT"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_one_way(name):
+    if name == "domainemo":
+        return  # the front door, checked below for what it imports at once
+    room = name.split(".")[1]
+    if room in LAST:
+        allowed = MAY_IMPORT.keys() | LAST
+        if room != "cli":
+            allowed -= {"cli"}
+    else:
+        allowed = MAY_IMPORT[room]
+    assert rooms_imported(FILES[name]) <= allowed | {room}
+
+
+def test_the_scan_sees_imports_of_every_form(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "bad.py"
+    for line in (
+        "from ..training.fit import fit",
+        "from .. import training",
+        "import domainemo.training",
+        "from domainemo.training import fit",
+        "from domainemo import training",
+        "def f():\n    from ..training import fit",
+    ):
+        path.write_text(line)
+        assert rooms_imported(path) == {"training"}, line
+    path.write_text(
+        "from .training import x\nimport training\nfrom .. import __version__"
+    )
+    assert rooms_imported(path) - {"data"} == set()
+
+
+def test_the_contract_knows_nothing_of_this_package_but_its_errors():
+    assert rooms_imported(FILES["domainemo.core"]) == {"errors"}
+
+
+def test_third_parties_are_imported_by_their_full_name_only():
+    """`adapters` alone is another project's package."""
+    for path in FILES.values():
+        tops = {name[0] for name in imported(path)}
+        assert not tops & set(LINKED), path
+
+
+# ------------------------------------------------------------------------- packaging
+
+
+def test_pyproject_lists_the_packages_there_are():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    setuptools = project["tool"]["setuptools"]
+    found = {
+        ".".join(module_name(path))
+        for path in python_files()
+        if path.name == "__init__.py"
+    }
+    assert set(setuptools["packages"]) == found
+    for name in FILES:
+        if name not in found:
+            assert name.rpartition(".")[0] in found, f"{name} is in no listed package"
+
+
+def test_pyproject_and_links_name_the_same_folders():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    folders = project["tool"]["setuptools"]["package-dir"]
+    for name, folder in folders.items():
+        linked = REPOSITORY.joinpath(*name.split("."))
+        assert linked.resolve() == (REPOSITORY / folder).resolve()
+    assert set(folders) == {"domainemo", *(f"domainemo.{name}" for name in LINKED)}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_the_bare_folder_cannot_be_imported(name):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {name}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"ImportError: import `domainemo.{name}`" in done.stderr
+
+
+def test_importing_domainemo_loads_nothing_heavy():
+    code = """
+import sys
+import domainemo
+assert "run" in dir(domainemo)
+print(sorted({"torch", "pandas", "numpy", "sklearn", "mne"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_everything_public_is_there():
+    import domainemo
+
+    for name in domainemo.__all__:
+        assert getattr(domainemo, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        domainemo.nothing  # noqa: B018
+
+
+# ----------------------------------------------------------------------- conventions
+
+PARTS = [(kind, entry.name) for kind in KINDS for entry in entries(kind)]
+FIRST = {"dataset": "root", "backbone": "modalities"}
+
+
+def options(cls):
+    """Return the constructor's parameters; none where it is torch's own."""
+    if cls.__init__ is torch.nn.Module.__init__:
+        return []
+    return list(inspect.signature(cls).parameters.values())
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_a_part_is_documented_and_has_keyword_options_with_defaults(kind, name):
+    cls = find(kind, name)
+    assert cls.__doc__
+    assert cls.__doc__.strip().splitlines()[0].endswith(".")
+    for parameter in options(cls):
+        if parameter.name == FIRST.get(kind):
+            assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            continue
+        assert parameter.kind is parameter.KEYWORD_ONLY, parameter.name
+        assert parameter.default is not parameter.empty, parameter.name
+        assert parameter.name in cls.__doc__, f"{parameter.name} is not documented"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [pair for pair in PARTS if pair[0] != "dataset"]
+)
+def test_an_object_shows_the_options_it_was_made_with(kind, name):
+    """Under their own names; a composite's may be its terms' instead."""
+    cls = find(kind, name)
+    first = ()
+    if kind == "backbone":
+        first = (Simulated(subjects=1, trials=3).load().inputs.modalities,)
+    made = cls(*first)
+    for option in options(cls):
+        if option.name == FIRST.get(kind):
+            continue
+        if not issubclass(cls, Composite):
+            assert hasattr(made, option.name), option.name
+        elif isinstance(option.default, float):
+            other = cls(**{option.name: option.default / 2 + 0.1})
+            assert describe_object(other) != describe_object(made), option.name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "adapters").glob("*.py")), ids=str
+)
+def test_no_loss_waits_for_the_device(path):
+    """`.item()` would stall a GPU, and forbid to train many models as one program."""
+    assert ".item(" not in path.read_text(encoding="utf-8")
