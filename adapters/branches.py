@@ -70,8 +70,9 @@ def schedule_factor(schedule: Schedule, progress: float) -> float:
 
     ``constant`` is 1. ``ramp`` rises from 0 to 1 as ``2 / (1 + exp(-10 p)) - 1``
     (Ganin et al., 2016). ``delayed`` is 0 for the first third, while the network
-    learns the source, and then rises likewise. ``released`` is what UF-AMA's released code computes over
-    its 400 epochs: 1, then a constant 0.49991 where a ramp was meant, then nothing.
+    learns the source, and then rises likewise. ``released`` is what UF-AMA's released
+    code computes over its 400 epochs: 1, then a constant 0.49991 where a ramp was
+    meant, then nothing.
     """
     if schedule == "constant":
         return 1.0

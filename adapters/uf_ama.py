@@ -42,8 +42,14 @@ class UFAMA(Composite):
         What screening calls confident.
     share, threshold : float
         See `Screening`.
-    schedule : {"ramp", "delayed", "constant", "released"}
-        How the weights of the four target terms develop.
+    schedule : {"delayed", "ramp", "constant", "released"}
+        How the weights of the four target terms develop, see
+        `branches.schedule_factor`.
+
+    Notes
+    -----
+    The weights and the schedule were chosen on simulated recordings with other seeds
+    than the default, not on any real one.
     """
 
     def __init__(
@@ -53,12 +59,12 @@ class UFAMA(Composite):
         conditional: float = 1.0,
         consistency: float = 0.5,
         distillation: float = 0.5,
-        pairwise: float = 1.0,
+        pairwise: float = 0.1,
         distance: Distance = "mmd",
         rule: Rule = "pooled",
         share: float = 0.5,
         threshold: float = 0.9,
-        schedule: Schedule = "ramp",
+        schedule: Schedule = "delayed",
     ) -> None:
         terms: dict[str, Adapter] = {}
         if marginal:

@@ -30,12 +30,15 @@ class Part:
         Constructor options; of a joined adapter, ``"marginal.weight"`` and the like.
     made : object, optional
         An adapter, protocol or validator made in Python, used as it is.
+    cls : type, optional
+        The class itself, where it was given in place of its name.
     """
 
     kind: str
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     made: Any = None
+    cls: type | None = None
 
     def __post_init__(self) -> None:
         if self.made is None:
@@ -55,7 +58,7 @@ class Part:
                 for name in self.names
             }
             return Composite(terms=terms)
-        return find(self.kind, self.name)(*arguments, **self.options)
+        return self._class(self.name)(*arguments, **self.options)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,10 +79,13 @@ class Part:
         options = {}
         for name in self.names:
             prefix = f"{name}." if len(self.names) > 1 else ""
-            for option, parameter in parameters(find(self.kind, name)).items():
+            for option, parameter in parameters(self._class(name)).items():
                 value = self._options_of(name).get(option, parameter.default)
                 options[prefix + option] = describe_object(value)
         return options
+
+    def _class(self, name: str) -> type:
+        return self.cls or find(self.kind, name)
 
     def _options_of(self, name: str) -> dict[str, Any]:
         if len(self.names) == 1:
@@ -95,7 +101,7 @@ class Part:
         known: dict[str, inspect.Parameter] = {}
         for name in self.names:
             prefix = f"{name}." if len(self.names) > 1 else ""
-            options = parameters(find(self.kind, name))
+            options = parameters(self._class(name))
             known |= {prefix + option: value for option, value in options.items()}
         for option, value in self.options.items():
             where = f"{self.kind} {self.name!r}"
@@ -116,7 +122,7 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
             raise ConfigurationError(
                 f"{given.__name__} is not registered; put @register above the class."
             )
-        return Part(kind, str(vars(given)["registered_name"]), options)
+        return Part(kind, str(vars(given)["registered_name"]), options, cls=given)
     if kind == "backbone" or options:
         raise ConfigurationError(
             f"The {kind} was given as an object of {type(given).__name__}; give its "
@@ -147,7 +153,7 @@ def describe_object(value: Any) -> Any:
     if isinstance(value, bool | int | float | str) or value is None:
         return value
     if isinstance(value, tuple | list):
-        return [describe_object(item) for item in value]
+        return ["none" if item is None else describe_object(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): describe_object(item) for key, item in value.items()}
     inner = {

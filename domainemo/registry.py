@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -84,10 +85,13 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
 
     def decorate(cls: T) -> T:
         key = (_kind(cls), name or _kebab(cls.__name__))
-        taken = _classes.get(key)
-        if taken is not None and _address(taken) != _address(cls):
+        taken = _address(_classes[key]) if key in _classes else None
+        built_in = _built_in(key[0]).get(key[1])
+        if built_in is not None and built_in.origin != cls.__module__:
+            taken = built_in.origin
+        if taken is not None and taken != _address(cls):
             raise ConfigurationError(
-                f"Two {key[0]}s are called {key[1]!r}: {_address(taken)} and "
+                f"Two {key[0]}s are called {key[1]!r}: {taken} and "
                 f"{_address(cls)}. Rename one with @register(name=...)."
             )
         _classes[key] = cls
@@ -147,7 +151,8 @@ def load_plugin(path: str | Path) -> None:
             f"that registers a part with @register."
         )
     # The path is part of the module's name: two plug-ins of one file name can meet.
-    module_name = f"domainemo_plugin_{path.stem}_{abs(hash(str(path))):x}"
+    place = sha256(str(path).encode()).hexdigest()[:8]
+    module_name = f"domainemo_plugin_{path.stem}_{place}"
     if module_name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(module_name, path)

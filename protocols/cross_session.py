@@ -13,6 +13,7 @@ from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import register
 
 from .held_out import Unit, check_options, divide
+from .order import in_order
 
 __all__ = ["CrossSession"]
 
@@ -60,9 +61,9 @@ class CrossSession(Protocol):
         subjects = windows["subject"].to_numpy()
         sessions = windows["session"].to_numpy()
         found = False
-        for subject in sorted(set(subjects)):
+        for subject in in_order(subjects):
             rows = np.flatnonzero(subjects == subject)
-            names = sorted(set(sessions[rows]))
+            names = in_order(sessions[rows])
             for position, session in enumerate(names):
                 others = names[:position]
                 if self.source == "others":

@@ -13,6 +13,7 @@ from domainemo.errors import DataError
 from domainemo.registry import register
 
 from .held_out import Unit, check_options, divide
+from .order import in_order
 
 __all__ = ["CrossSubject"]
 
@@ -55,7 +56,7 @@ class CrossSubject(Protocol):
         """Yield a fold per subject, and per session where these stand apart."""
         for suffix, rows in self._sessions(windows):
             subjects = windows["subject"].to_numpy()[rows]
-            names = sorted(set(subjects))
+            names = in_order(subjects)
             if len(names) < 2:
                 raise DataError(
                     f"cross-subject{suffix}: found {len(names)} subject "
@@ -78,11 +79,11 @@ class CrossSubject(Protocol):
         if self.session == "pooled":
             yield "", np.arange(len(windows))
             return
-        names = sorted(sessions.unique())
+        names = in_order(sessions)
         if self.session != "each":
             names = [name for name in names if str(name) == str(self.session)]
             if not names:
-                known = ", ".join(map(str, sorted(sessions.unique())))
+                known = ", ".join(map(str, in_order(sessions)))
                 raise DataError(
                     f"cross-subject: found no session {self.session!r}; expected "
                     f"'pooled', 'each' or one of {known}."

@@ -130,9 +130,6 @@ def test_controls_are_blind_to_the_clip(name):
     assert one.shape == test.shape
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known: counts the tested windows, not those of the trial"
-)
 def test_clip_duration_knows_the_trial_where_it_is_divided_in_time():
     rows = [
         (subject, 1, trial, trial, float(place))

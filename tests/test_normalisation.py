@@ -251,9 +251,6 @@ def test_the_unit_of_measurement_does_not_matter(method, unit):
         np.testing.assert_allclose(one.signals[name], two.signals[name], atol=2e-4)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known: a deviation below 1e-12 is taken for a constant"
-)
 def test_powers_in_square_volts_are_scaled_too():
     inputs = recordings(lost=False)
     tiny = {name: a * np.float32(1e-13) for name, a in inputs.signals.items()}

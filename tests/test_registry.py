@@ -125,9 +125,6 @@ def test_a_built_in_name_is_refused_once_its_module_is_imported():
         register(adapter("Marginal"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known: register does not look at built-ins not yet imported"
-)
 def test_a_built_in_name_is_refused_before_its_module_is_imported():
     code = """
 from domainemo import Adapter, ConfigurationError, register

@@ -142,7 +142,7 @@ def dataset_part(
     if Path(name, "dataset.toml").is_file():
         name, root = "table", name
     if root is None:
-        root = os.environ.get("DOMAINEMO_DATA")
+        root = os.environ.get("DOMAINEMO_DATA") or None
     return part("dataset", name, options), root
 
 

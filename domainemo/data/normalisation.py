@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from ..core import Inputs, Rows
 from ..errors import ConfigurationError, DataError
 
-__all__ = ["NORMALISATIONS", "Normalisation", "Scale", "describe", "normalise"]
+__all__ = [
+    "NORMALISATIONS",
+    "Normalisation",
+    "Scale",
+    "check_visible",
+    "describe",
+    "normalise",
+]
 
 Normalisation = Literal["session", "subject", "source", "none"]
 
@@ -60,7 +67,8 @@ def normalise(
 
     Statistics come from the windows at `source` and `target` only: a held-out part of
     the target is scaled by the part that may be seen. Single missing values are then
-    set to the source's mean; a window that is missing altogether stays NaN.
+    set to the source's mean; a window that is missing altogether stays NaN, and so
+    does one for which nothing could be seen of its sensor.
 
     Parameters
     ----------
@@ -101,6 +109,14 @@ def normalise(
     return replace(inputs, signals=signals), scales
 
 
+def check_visible(inputs: Inputs, method: str, visible: Rows) -> None:
+    """Raise :class:`DataError` if a group of windows has none at `visible`."""
+    if method in _GROUPS:
+        seen = np.zeros(len(inputs), dtype=bool)
+        seen[visible] = True
+        _group_codes(inputs, _GROUPS[method], seen)
+
+
 def _group_codes(
     inputs: Inputs, columns: list[str], visible: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
@@ -123,8 +139,11 @@ def _standardise_groups(
     result = np.empty_like(array)
     for code in np.unique(codes):
         group = codes == code
-        scale = _scale(array[group & visible])
+        seen = array[group & visible]
+        scale = _scale(seen)
         result[group] = (array[group] - scale.mean) / scale.deviation
+        if np.isnan(seen).all():
+            result[group] = np.nan
     return result
 
 
@@ -139,7 +158,8 @@ def _scale(array: NDArray[np.float32]) -> Scale:
     mean = values.sum(0) / count
     spread = np.where(finite, values - mean, 0)
     deviation = np.sqrt(np.square(spread).sum(0) / count)
-    deviation[deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1
+    least = np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)
+    deviation[deviation <= least] = 1
     return Scale(mean.astype(np.float32), deviation.astype(np.float32))
 
 

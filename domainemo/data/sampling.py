@@ -42,10 +42,10 @@ class Sequences(Sampling):
     level: ClassVar[str] = "sequence"
 
     def __init__(self, *, length: int = 8, stride: int | None = None) -> None:
-        if length < 1 or (stride is not None and stride < 1):
+        if length < 1 or not 1 <= (stride or length) <= length or stride == 0:
             raise ConfigurationError(
-                f"Sequences need a length and a stride of at least 1; got "
-                f"length={length}, stride={stride}."
+                f"Sequences need a length of at least 1 and a stride from 1 to the "
+                f"length; got length={length}, stride={stride}."
             )
         self.length, self.stride = length, stride
 

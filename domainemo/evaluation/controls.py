@@ -43,11 +43,14 @@ def clip_duration(
     -------
     ndarray of int, shape (len(test),)
     """
-    known = windows.iloc[source][_TRIAL].assign(label=source_labels)
-    trials = known.groupby(_TRIAL)["label"].agg(["size", _commonest])
-    lengths = trials["size"].to_numpy()
-    labels = trials["_commonest"].to_numpy()
-    asked = windows.iloc[test].groupby(_TRIAL)["start"].transform("size").to_numpy()
+    # A trial's length is that of the whole trial, also where a part is held out.
+    length = windows.groupby(_TRIAL)["start"].transform("size").to_numpy()
+    known = windows.iloc[source][_TRIAL].assign(
+        label=source_labels, length=length[source]
+    )
+    trials = known.groupby(_TRIAL).agg({"label": _commonest, "length": "first"})
+    lengths, labels = trials["length"].to_numpy(), trials["label"].to_numpy()
+    asked = length[test]
     table = np.empty(int(asked.max()) + 1, dtype=np.int64)
     for length in np.unique(asked):
         distance = np.abs(lengths - length)

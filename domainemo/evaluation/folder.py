@@ -75,7 +75,9 @@ def open_folder(folder: Path, config: Mapping[str, Any], recordings: str) -> Non
                 f"new --output folder, or restore the recordings."
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    # A run that was killed here has left nothing but its environment.
+    ours = {"environment.json", f"{CONFIG}.partial"}
+    if folder.exists() and any(path.name not in ours for path in folder.iterdir()):
         raise ConfigurationError(
             f"{folder}: found files but no {CONFIG}, so this is no run's folder; "
             f"nothing was written. Give an --output folder that is new or empty."

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,15 @@ def run_job(
         return
     partial = partial_folder(job)
     partial.mkdir(parents=True, exist_ok=True)
+    # Nothing but the fold's windows goes on; `used` tells their numbers among all.
+    used = np.unique(np.concatenate([job.fold.source, job.fold.target, job.fold.test]))
+    inputs, job = inputs.take(used), _renumbered(job, used)
     try:
         with reproducible(experiment.training.threads):
             if job.adapter is None:
-                _train_linear(inputs, experiment, job, partial)
+                _train_linear(inputs, experiment, job, partial, used)
             else:
-                _train(inputs, experiment, job, job.adapter, partial, report)
+                _train(inputs, experiment, job, job.adapter, partial, used, report)
     except DomainemoError as error:
         raise type(error)(f"{job.name}: {error}") from error
     partial.replace(final)
@@ -134,6 +137,7 @@ def _train(
     job: Job,
     chosen: Part,
     folder: Path,
+    used: Rows,
     report: Callable[[int, float], None] | None,
 ) -> None:
     began = time.monotonic()
@@ -179,12 +183,13 @@ def _train(
         "level": backbone.sampling.level,
         "device": str(device),
     }
+    members = _among_all(members, used)
     _write(folder, model, members, predict(model, test), fitted, facts)
     describe_model(folder, inputs.modalities, job.classes, scales)
 
 
 def _train_linear(
-    inputs: Inputs, experiment: Experiment, job: Job, folder: Path
+    inputs: Inputs, experiment: Experiment, job: Job, folder: Path, used: Rows
 ) -> None:
     began = time.monotonic()
     fold = job.fold
@@ -203,7 +208,11 @@ def _train_linear(
         "seconds": round(time.monotonic() - began, 2),
         "level": backbone.sampling.level,
     }
-    _write_predictions(folder, members, probabilities, [], facts)
+    _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
+
+
+def _among_all(members: Rows, used: Rows) -> Rows:
+    return np.where(members >= 0, used[members], -1)
 
 
 def _hold_out(
@@ -312,6 +321,15 @@ def describe_model(
     _write_json(folder / "model.json", described)
 
 
+def _renumbered(job: Job, used: Rows) -> Job:
+    fold = job.fold
+    source, target, test = (
+        np.searchsorted(used, rows).astype(np.int64)
+        for rows in (fold.source, fold.target, fold.test)
+    )
+    return replace(job, fold=Fold(fold.name, source, target, test))
+
+
 def partial_folder(job: Job) -> Path:
     """Return where an unfinished job keeps its checkpoint and progress."""
     final = Path(job.folder)
@@ -328,9 +346,9 @@ def load_record(folder: Path) -> Record:
 
 def folder_name(text: str) -> str:
     """Return a file name for `text`, distinct for distinct texts."""
+    if re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text):
+        return text.replace(", ", "__").replace(" ", "_")
     plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
-    if re.fullmatch(r"[a-z0-9 ,-]*", text):
-        return plain
     return f"{plain}-{sha256(text.encode()).hexdigest()[:6]}"
 
 

@@ -96,12 +96,13 @@ class Results:
 
         Returns None where source only was not run, or is the adapter itself.
         """
-        if self.method == SOURCE_ONLY or SOURCE_ONLY not in self.methods:
+        baseline = next((m for m in self.methods if m.startswith(SOURCE_ONLY)), None)
+        if baseline is None or self.method == baseline:
             return None
         wide = self.per_subject(metric)
         return compare(
             wide[self.method].to_numpy(dtype=float),
-            wide[SOURCE_ONLY].to_numpy(dtype=float),
+            wide[baseline].to_numpy(dtype=float),
         )
 
     def how(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import EmotionData, Fold, Inputs, Rows
-from ..data.normalisation import describe
+from ..data.normalisation import check_visible, describe
 from ..parts import describe_object
 from ..training.settings import Training
 from .checks import canonical, check_folds, check_signals, select_modalities
@@ -79,7 +79,7 @@ def run(
     validator: Any = "last",
     normalisation: str = "session",
     sampling: str | None = None,
-    modalities: Sequence[str] | None = None,
+    modalities: Sequence[str] | str | None = None,
     seeds: Sequence[int] = (0,),
     training: Training | None = None,
     baselines: bool = True,
@@ -134,7 +134,7 @@ def run(
         validator=validator,
         normalisation=normalisation,
         sampling=sampling,
-        modalities=tuple(modalities) if modalities else None,
+        modalities=_names(modalities),
         seeds=tuple(seeds),
         training=training,
         baselines=baselines,
@@ -147,6 +147,12 @@ def run(
         return run_plan(planned, Path(output), description, executor, on_progress)
     with tempfile.TemporaryDirectory() as folder:
         return run_plan(planned, Path(folder), description, executor, on_progress)
+
+
+def _names(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if isinstance(given, str):
+        given = given.split(",")
+    return tuple(given) if given else None
 
 
 def plan(data: EmotionData, chosen: Experiment) -> Plan:
@@ -162,6 +168,12 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     data = data.take(canonical(inputs))
     check_signals(data.inputs)
     folds = list(chosen.protocol.build().split(data.inputs.windows))
+    for fold in folds:
+        used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
+        visible = np.isin(used, np.concatenate([fold.source, fold.target]))
+        check_visible(
+            data.inputs.take(used), chosen.normalisation, np.flatnonzero(visible)
+        )
     check_folds(data, folds)
     chosen.build_backbone(data.inputs.modalities)
     return Plan(data, chosen, folds)
