@@ -38,7 +38,7 @@ class Part:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     made: Any = None
-    cls: type | None = None
+    cls: type | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.made is None:
@@ -156,6 +156,8 @@ def describe_object(value: Any) -> Any:
         return ["none" if item is None else describe_object(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): describe_object(item) for key, item in value.items()}
+    if not hasattr(value, "__dict__"):
+        return repr(value)
     inner = {
         key: item
         for key, item in {**vars(value), **vars(value).get("_modules", {})}.items()

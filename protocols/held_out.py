@@ -76,6 +76,6 @@ def divide(
             f"Holding out {held_out:.0%} of the target by {unit} leaves nothing on one "
             f"side: subject {part['subject'].iloc[0]} has {len(part)} windows in "
             f"{len(part[['session', 'trial']].drop_duplicates())} trials. Use "
-            f"held_out=0, or unit='time' to divide every trial in time."
+            f"another share, the other unit (trial, time), or held_out=0."
         )
     return rows[~tested], rows[tested]

@@ -257,7 +257,7 @@ def test_an_object_is_described_by_what_it_holds():
 
 
 def test_describe_object_by_hand():
-    assert describe_object((1, "a", None)) == [1, "a", None]
+    assert describe_object((1, "a", None)) == [1, "a", "none"]
     assert describe_object({1: (2.5,)}) == {"1": [2.5]}
     assert describe_object(Sequences(length=3)) == {"class": "Sequences", "length": 3}
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core import EmotionData, Fold, Inputs, Rows
+from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.normalisation import check_visible, describe
 from ..parts import describe_object
+from ..training.fit import reproducible
 from ..training.settings import Training
 from .checks import canonical, check_folds, check_signals, select_modalities
 from .controls import CONTROLS
@@ -39,11 +40,14 @@ class Plan:
         In canonical order, with the chosen modalities only.
     experiment : Experiment
     folds : list of Fold
+    sampling : Sampling
+        What was asked for, or else the backbone's own.
     """
 
     data: EmotionData
     experiment: Experiment
     folds: list[Fold]
+    sampling: Sampling
 
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
@@ -175,8 +179,9 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
             data.inputs.take(used), chosen.normalisation, np.flatnonzero(visible)
         )
     check_folds(data, folds)
-    chosen.build_backbone(data.inputs.modalities)
-    return Plan(data, chosen, folds)
+    with reproducible(chosen.training.threads):
+        sampling = chosen.build_backbone(data.inputs.modalities).sampling
+    return Plan(data, chosen, folds, sampling)
 
 
 def run_plan(
@@ -322,8 +327,7 @@ def _how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
 
 def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
     chosen = planned.experiment
-    backbone = chosen.build_backbone(planned.data.inputs.modalities)
-    sampling = describe_object(backbone.sampling)
+    sampling = describe_object(planned.sampling)
     options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
     return {
         "dataset": planned.data.inputs.name,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..core import Adapter, Outputs, Source, Target, Validator
-from ..errors import RunError
+from ..errors import ConfigurationError, RunError
 from .batches import LabelledSamples, Samples, epoch_batches
 from .model import Model
 from .settings import Training
@@ -29,6 +29,7 @@ Report = Callable[[int, float], None]
 """Called after every epoch with its number and the mean total loss."""
 
 _EVALUATION_BATCH = 256
+_RESERVED = {"classification", "total", "epoch", "score"}
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -217,17 +218,28 @@ class _State:
             labels=source.labels[here],
             domains=source.domains[here],
         )
-        classification = self._classification(labelled)
+        classification = {"classification": self._classification(labelled)}
         if not self.adapter.needs_target:
             # Without a target the adapter sees the source twice, and never uses it.
             seen = Target(labelled.outputs, progress)
-            return {"classification": classification, **self.adapter(labelled, seen)}
+            return classification | self._adapt(labelled, seen)
         batch = target.batch(there)
         teacher = (
             _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
         )
         unlabelled = Target(self.model(*batch), progress, teacher)
-        return {"classification": classification, **self.adapter(labelled, unlabelled)}
+        return classification | self._adapt(labelled, unlabelled)
+
+    def _adapt(self, source: Source, target: Target) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.adapter(source, target)
+        reserved = _RESERVED & losses.keys()
+        if reserved:
+            raise ConfigurationError(
+                f"{type(self.adapter).__name__} returned a loss called "
+                f"{', '.join(map(repr, sorted(reserved)))}, a name that the trainer "
+                f"uses itself; call it something else."
+            )
+        return losses
 
     def _classification(self, source: Source) -> Tensor:
         """Return the cross-entropy: fusion one half, modalities the other half."""
