@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 import domainemo as de
+from domainemo.cli import main
 
 TINY = [
     "--set=data.subjects=3",
@@ -44,6 +45,16 @@ def domainemo(*arguments: object, cwd: Path, code: int = 0, **environment: str):
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def refused(monkeypatch, capsys, cwd: Path, *arguments: str) -> tuple[int, str]:
+    """Run the command in this process; return its exit code and what it said."""
+    monkeypatch.chdir(cwd)
+    monkeypatch.setenv("DOMAINEMO_DATA", "")
+    monkeypatch.setattr(sys, "argv", ["domainemo", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code), " ".join(capsys.readouterr().err.split())
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -162,9 +173,11 @@ def test_dry_run_writes_nothing(tmp_path):
         (["--protocol=cross-session", "--set=data.sessions=1"], 3, ["two sessions"]),
     ],
 )
-def test_bad_input_is_explained(arguments, code, phrases, tmp_path):
-    done = domainemo("adapt", *arguments, cwd=tmp_path, code=code, DOMAINEMO_DATA="")
-    said = " ".join(done.stderr.split())
+def test_bad_input_is_explained(
+    arguments, code, phrases, tmp_path, monkeypatch, capsys
+):
+    found, said = refused(monkeypatch, capsys, tmp_path, "adapt", *arguments)
+    assert found == code
     for phrase in phrases:
         assert phrase in said
     assert list(tmp_path.iterdir()) == []
@@ -204,12 +217,11 @@ def broken(kind: str) -> de.EmotionData:
         ("one subject", ["found 1 subject"]),
     ],
 )
-def test_bad_recordings_are_explained(kind, phrases, tmp_path):
+def test_bad_recordings_are_explained(kind, phrases, tmp_path, monkeypatch, capsys):
     de.write_table(broken(kind), tmp_path / "table")
-    done = domainemo(
-        "adapt", "--dataset", "table", "--data-root=table", cwd=tmp_path, code=3
-    )
-    said = " ".join(done.stderr.split())
+    arguments = ("adapt", "--dataset", "table", "--data-root=table")
+    found, said = refused(monkeypatch, capsys, tmp_path, *arguments)
+    assert found == 3
     for phrase in phrases:
         assert phrase in said
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
