@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 import domainemo as de
-from domainemo.cli import main
+from domainemo.cli import app, main
+from domainemo.cli.configuration import studies
 
 TINY = [
     "--set=data.subjects=3",
@@ -135,6 +136,17 @@ def test_another_configuration_is_refused(finished):
     )
     assert "seeds: there [0], now [1]" in " ".join(done.stderr.split())
     assert digest(finished) == before
+
+
+@pytest.mark.parametrize("study", sorted(studies()))
+def test_every_study_can_be_planned(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["adapt", "--config", study, "--dry-run", "--set=data.subjects=3"]
+    app(arguments, standalone_mode=False)
+    # Three subjects; the released protocol tests each of two sessions by itself.
+    folds = 6 if study == "uf-ama-released" else 3
+    assert f"in {folds} folds" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dry_run_writes_nothing(tmp_path):

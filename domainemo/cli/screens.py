@@ -94,18 +94,22 @@ def show_plan(planned: Plan, folder: Path) -> None:
     console = Console()
     windows = planned.data.inputs.windows
     backbone = planned.experiment.build_backbone(planned.data.inputs.modalities)
+    level = planned.sampling.level
     table = Table(title=planned.data.inputs.name, box=None, pad_edge=False)
-    for name in ("fold", "source windows", "target windows", "test windows", "samples"):
-        table.add_column(name, justify="left" if name == "fold" else "right")
+    table.add_column("fold", no_wrap=True)
+    for role in ("source", "target", "test"):
+        table.add_column(f"{role}\nwindows", justify="right")
+        if level != "window":
+            table.add_column(f"{role}\n{level}s", justify="right")
     table.add_column("access")
     for fold in planned.folds:
-        samples = [
-            len(backbone.sampling.rows(windows.iloc[rows].reset_index(drop=True)))
-            for rows in (fold.source, fold.target, fold.test)
-        ]
-        sizes = (len(fold.source), len(fold.target), len(fold.test))
-        counts = " / ".join(map(str, samples))
-        table.add_row(fold.name, *map(str, sizes), counts, fold.access)
+        sizes = []
+        for rows in (fold.source, fold.target, fold.test):
+            sizes.append(str(len(rows)))
+            if level != "window":
+                part = windows.iloc[rows].reset_index(drop=True)
+                sizes.append(str(len(planned.sampling.rows(part))))
+        table.add_row(fold.name, *sizes, fold.access)
     console.print(table)
     parameters = sum(p.numel() for p in backbone.parameters())
     missing = ", ".join(
