@@ -101,7 +101,7 @@ def show_plan(planned: Plan, folder: Path) -> None:
         table.add_column(f"{role}\nwindows", justify="right")
         if level != "window":
             table.add_column(f"{role}\n{level}s", justify="right")
-    table.add_column("access")
+    table.add_column("access", no_wrap=True)
     for fold in planned.folds:
         sizes = []
         for rows in (fold.source, fold.target, fold.test):
