@@ -10,6 +10,7 @@ is handed :class:`Target`, which has no field a label could be read from.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -122,6 +123,7 @@ class Inputs:
                 f"for {sorted(self.modalities)}; give one Modality per array."
             )
         for name, array in self.signals.items():
+            _check_modality_name(self.name, name)
             modality = self.modalities[name]
             expected = (
                 len(self.windows),
@@ -174,6 +176,16 @@ class EmotionData:
                 f"{self.inputs.name}: found {self.labels.shape} labels for "
                 f"{len(self.inputs)} windows; expected one label per window."
             )
+        if not np.issubdtype(self.labels.dtype, np.integer):
+            raise DataError(
+                f"{self.inputs.name}: the labels are {self.labels.dtype}; expected "
+                f"whole numbers, indices into the classes."
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise DataError(
+                f"{self.inputs.name}: two classes have the same name among "
+                f"{', '.join(self.classes)}; expected distinct names."
+            )
         if len(self.labels) == 0:
             raise DataError(f"{self.inputs.name}: there are no windows at all.")
         low, high = int(self.labels.min()), int(self.labels.max())
@@ -190,6 +202,17 @@ class EmotionData:
     def take(self, rows: Rows) -> EmotionData:
         """Return the windows at `rows`, in that order."""
         return replace(self, inputs=self.inputs.take(rows), labels=self.labels[rows])
+
+
+def _check_modality_name(recordings: str, name: str) -> None:
+    """Refuse what cannot name a branch of a network, or a file."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name)
+    if not plain or name == FUSION or hasattr(nn.ModuleDict, name):
+        raise DataError(
+            f"{recordings}: a modality is called {name!r}; expected letters, digits, "
+            f"'-' and '_', and none of the words that networks use themselves, such "
+            f"as 'fusion' or 'type'. Rename it."
+        )
 
 
 class Dataset(ABC):
@@ -432,6 +455,9 @@ class Validator(ABC):
 
     held_out: ClassVar[bool] = False
     """Whether some source domains are kept out of training to be scored here."""
+
+    sees_target: ClassVar[bool] = True
+    """Whether the score depends on the target's signals; results say so."""
 
     @abstractmethod
     def __call__(self, source: Source | None, target: Target) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import Inputs, Rows
@@ -25,7 +26,7 @@ Normalisation = Literal["session", "subject", "source", "none"]
 
 NORMALISATIONS: Mapping[str, str] = {
     "session": "z-scored per subject and session (the target by its own windows)",
-    "subject": "z-scored per subject (the target by its own windows)",
+    "subject": "z-scored per subject (by all its visible windows)",
     "source": "z-scored by the source alone",
     "none": "not normalised",
 }
@@ -98,7 +99,7 @@ def normalise(
     scales, signals = {}, {}
     for name, array in inputs.signals.items():
         if method in _GROUPS:
-            codes = _group_codes(inputs, _GROUPS[method], visible)
+            codes = _group_codes(inputs.name, inputs.windows, _GROUPS[method], visible)
             array = _standardise_groups(array, codes, visible)
         scale = stored[name] if stored else _scale(array[source])
         if method == "source":
@@ -109,24 +110,27 @@ def normalise(
     return replace(inputs, signals=signals), scales
 
 
-def check_visible(inputs: Inputs, method: str, visible: Rows) -> None:
-    """Raise :class:`DataError` if a group of windows has none at `visible`."""
+def check_visible(
+    recordings: str, windows: pd.DataFrame, method: str, visible: NDArray[np.bool_]
+) -> None:
+    """Raise :class:`DataError` if a group of windows has no visible one."""
     if method in _GROUPS:
-        seen = np.zeros(len(inputs), dtype=bool)
-        seen[visible] = True
-        _group_codes(inputs, _GROUPS[method], seen)
+        _group_codes(recordings, windows, _GROUPS[method], visible)
 
 
 def _group_codes(
-    inputs: Inputs, columns: list[str], visible: NDArray[np.bool_]
+    recordings: str,
+    windows: pd.DataFrame,
+    columns: list[str],
+    visible: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
-    groups = inputs.windows.groupby(columns, sort=True)
+    groups = windows.groupby(columns, sort=True)
     codes = groups.ngroup().to_numpy(dtype=np.int64)
     unseen = set(codes) - set(codes[visible])
     if unseen:
         name = list(groups.indices)[min(unseen)]
         raise DataError(
-            f"{inputs.name}: normalisation per {' and '.join(columns)} has no window "
+            f"{recordings}: normalisation per {' and '.join(columns)} has no window "
             f"to learn from for {name}: all of them are held out. Use a coarser "
             f"normalisation (subject, source), or hold out less."
         )

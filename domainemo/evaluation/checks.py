@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core import PROVENANCE, EmotionData, Fold, Inputs
 from ..errors import ConfigurationError, DataError
@@ -90,15 +91,56 @@ def check_signals(inputs: Inputs) -> None:
                 )
 
 
+def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
+    size = len(trials)
+    for role, rows in (
+        ("source", fold.source),
+        ("target", fold.target),
+        ("test", fold.test),
+    ):
+        inside = len(rows) > 0 and rows.min() >= 0 and rows.max() < size
+        if not inside or len(np.unique(rows)) < len(rows):
+            raise ConfigurationError(
+                f"Fold {fold.name!r}: its {role} rows are empty, repeated or outside "
+                f"the {size} windows. The protocol must be corrected."
+            )
+    same = np.array_equal(np.sort(fold.target), np.sort(fold.test))
+    leaks = {
+        "source and target share windows": np.isin(fold.source, fold.target).any(),
+        "source and test share windows": np.isin(fold.source, fold.test).any(),
+        "source and test share a trial": np.isin(
+            trials[fold.source], trials[fold.test]
+        ).any(),
+        "target and test overlap without being the same": not same
+        and np.isin(fold.target, fold.test).any(),
+    }
+    for leak, found in leaks.items():
+        if found:
+            raise ConfigurationError(
+                f"Fold {fold.name!r}: {leak}, so that a result would mean nothing. The "
+                f"protocol must be corrected."
+            )
+
+
 def check_folds(data: EmotionData, folds: list[Fold]) -> None:
-    """Refuse folds that cannot be trained or scored.
+    """Refuse folds that cannot be trained or scored, or that would leak.
 
     Raises
     ------
+    ConfigurationError
+        If a protocol lets training see the labels, or the trials, that it tests.
     DataError
         If a fold's source or test part holds a single class.
     """
+    names = [fold.name for fold in folds]
+    if len(set(names)) < len(names) or not names:
+        raise ConfigurationError(
+            f"The protocol made {len(names)} folds with {len(set(names))} distinct "
+            f"names; expected at least one, each with a name of its own."
+        )
+    trials = data.inputs.windows.groupby(["subject", "session", "trial"]).ngroup()
     for fold in folds:
+        _check_leakage(fold, trials.to_numpy(dtype=np.int64))
         for role, rows in (("source", fold.source), ("test", fold.test)):
             found = np.unique(data.labels[rows])
             if len(found) < 2:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
 import pickle
 import shutil
 import signal
+import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import Inputs
-from ..errors import DomainemoError, RunError
+from ..errors import ConfigurationError, DomainemoError, RunError
 from ..registry import load_plugin
 from .experiment import Experiment
 from .job import PROGRESS, Job, partial_folder, run_job
@@ -86,6 +96,11 @@ def execute(
         monitor.jobs.append(JobState(job.name, finished=done, resumed=done))
         if not done:
             waiting.append((job, monitor.jobs[-1]))
+    if isinstance(executor, ThreadPoolExecutor):
+        raise ConfigurationError(
+            "Folds cannot be trained in threads, which share their random numbers; "
+            "give an executor of processes, or none."
+        )
     tell = on_progress or (lambda monitor: None)
     tell(monitor)
     if executor is None:
@@ -94,7 +109,7 @@ def execute(
         with _context(inputs, experiment, folder, plugins) as context:
             failures = list(_run_there(context, executor, waiting, monitor, tell))
     if failures:
-        reasons = "\n".join(f"- {failure}" for failure in failures)
+        reasons = "\n".join(f"- {failure}" for failure in _grouped(failures))
         raise RunError(
             f"{len(failures)} of {len(jobs)} jobs failed; the others are kept in "
             f"{folder} and are not run again:\n{reasons}"
@@ -107,8 +122,10 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_ignore_interrupt,
+        initializer=_start_worker,
     )
+    with _interrupts_ignored():
+        pool.submit(_ready)
     try:
         yield pool
     except BaseException:
@@ -120,9 +137,34 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _ignore_interrupt() -> None:
-    # Ctrl-C reaches the whole process group; only the parent should answer it.
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and die with it, however it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            multiprocessing.connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _ready() -> None:
+    """Do nothing: the first job, whose submission starts the workers."""
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let processes started in this block inherit that they ignore Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run_here(
@@ -131,7 +173,7 @@ def _run_here(
     waiting: Sequence[tuple[Job, JobState]],
     monitor: Monitor,
     tell: OnProgress,
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
     for job, state in waiting:
 
         def report(epoch: int, loss: float, state: JobState = state) -> None:
@@ -153,9 +195,9 @@ def _run_there(
     waiting: Sequence[tuple[Job, JobState]],
     monitor: Monitor,
     tell: OnProgress,
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
     futures: dict[Future[None], tuple[Job, JobState]] = {
-        executor.submit(_run_in_context, str(context), job): (job, state)
+        executor.submit(_run_in_context, str(context), pickle.dumps(job)): (job, state)
         for job, state in waiting
     }
     while futures:
@@ -173,15 +215,26 @@ def _run_there(
         tell(monitor)
 
 
-def _reason(job: Job, error: Exception) -> str:
+def _reason(job: Job, error: Exception) -> tuple[str, str]:
+    """Return the job's name, and why it failed."""
     if isinstance(error, DomainemoError):
-        return str(error)
+        return job.name, str(error).removeprefix(f"{job.name}: ")
     if isinstance(error, BrokenProcessPool):
-        return (
-            f"{job.name}: a worker process died, perhaps for want of memory. Run "
-            f"again to resume, with fewer --jobs."
+        return job.name, (
+            "a worker process died, perhaps for want of memory. Run again to resume, "
+            "with fewer --jobs."
         )
-    return f"{job.name}: {type(error).__name__}: {error}"
+    return job.name, f"{type(error).__name__}: {error}"
+
+
+def _grouped(failures: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield each reason once, with the jobs it stopped."""
+    jobs: dict[str, list[str]] = {}
+    for name, reason in failures:
+        jobs.setdefault(reason, []).append(name)
+    for reason, names in jobs.items():
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        yield f"{'; '.join(names[:2])}{more}: {reason}"
 
 
 def _read_progress(job: Job, state: JobState) -> None:
@@ -198,8 +251,10 @@ def _context(
     inputs: Inputs, experiment: Experiment, folder: Path, plugins: Sequence[str]
 ) -> Iterator[Path]:
     """Lay out what all workers share, so that they map it instead of copying it."""
-    context = folder / ".work"
-    shutil.rmtree(context, ignore_errors=True)
+    for stale in folder.glob(".work-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    # A name of its own: workers keep what they have read under it.
+    context = folder / f".work-{uuid.uuid4().hex}"
     context.mkdir(parents=True)
     try:
         for name, array in inputs.signals.items():
@@ -214,8 +269,10 @@ def _context(
         shutil.rmtree(context, ignore_errors=True)
 
 
-def _run_in_context(context: str, job: Job) -> None:
+def _run_in_context(context: str, pickled: bytes) -> None:
     inputs, experiment = _load_context(context)
+    # Only now, as the job may name a class of a plug-in that the context has loaded.
+    job: Job = pickle.loads(pickled)
     run_job(inputs, experiment, job)
 
 

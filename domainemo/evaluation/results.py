@@ -117,10 +117,11 @@ class Results:
             else f"epoch {chosen} chosen by {first['selection']}"
         )
         return (
-            f"{first['dataset']}; {first['protocol']}, {self.table['fold'].nunique()} "
+            f"{first['dataset']}, {first['modalities']}; {self.method} on "
+            f"{first['backbone']}; {first['protocol']}, {self.table['fold'].nunique()} "
             f"folds, {first['access']} ({first['target_seen']}); "
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; domainemo {self.description['domainemo']}. Balanced "
+            f"seed {seeds}; domainemo {first['version']}. Balanced "
             f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
             f"interval over subjects."
         )

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .. import __version__
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.normalisation import check_visible, describe
+from ..errors import ConfigurationError, DomainemoError
 from ..parts import describe_object
 from ..training.fit import reproducible
+from ..training.model import Model
 from ..training.settings import Training
 from .checks import canonical, check_folds, check_signals, select_modalities
 from .controls import CONTROLS
@@ -146,7 +149,7 @@ def run(
         options=options,
     )
     planned = plan(data, chosen)
-    description = {"dataset": data.inputs.name, **chosen.describe()}
+    description = {"recordings": data.inputs.name, **chosen.describe()}
     if output is not None:
         return run_plan(planned, Path(output), description, executor, on_progress)
     with tempfile.TemporaryDirectory() as folder:
@@ -172,16 +175,30 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     data = data.take(canonical(inputs))
     check_signals(data.inputs)
     folds = list(chosen.protocol.build().split(data.inputs.windows))
+    check_folds(data, folds)
     for fold in folds:
         used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
         visible = np.isin(used, np.concatenate([fold.source, fold.target]))
-        check_visible(
-            data.inputs.take(used), chosen.normalisation, np.flatnonzero(visible)
-        )
-    check_folds(data, folds)
+        windows = data.inputs.windows.iloc[used]
+        check_visible(data.inputs.name, windows, chosen.normalisation, visible)
     with reproducible(chosen.training.threads):
-        sampling = chosen.build_backbone(data.inputs.modalities).sampling
+        sampling = _trial_model(data, chosen).backbone.sampling
     return Plan(data, chosen, folds, sampling)
+
+
+def _trial_model(data: EmotionData, chosen: Experiment) -> Model:
+    """Build the network once, so that an option it cannot take is told at once."""
+    modalities = data.inputs.modalities
+    try:
+        return Model(chosen.build_backbone(modalities), modalities, len(data.classes))
+    except DomainemoError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"The backbone {chosen.backbone.name!r} could not be built for "
+            f"{', '.join(modalities)}: {type(error).__name__}: {error}. Check its "
+            f"options."
+        ) from error
 
 
 def run_plan(
@@ -268,13 +285,14 @@ def _add(
     rows = prediction_rows(planned.data, record)
     keys = {key: how[key] for key in ("method", "fold", "seed")}
     predictions.append(rows.assign(**keys))
-    subject = rows["subject"].iloc[0]
-    for name, samples, values in score_rows(rows, level, len(planned.data.classes)):
-        scores.append(
-            {**keys, "subject": subject, "level": name, "samples": samples}
-            | values
-            | {key: value for key, value in how.items() if key not in keys}
-        )
+    classes = len(planned.data.classes)
+    for subject, theirs in rows.groupby("subject"):
+        for name, samples, values in score_rows(theirs, level, classes):
+            scores.append(
+                {**keys, "subject": subject, "level": name, "samples": samples}
+                | values
+                | {key: value for key, value in how.items() if key not in keys}
+            )
 
 
 def _method_name(job: Job, chosen: Experiment) -> str:
@@ -290,8 +308,7 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         seen.append("training")
     if chosen.normalisation in ("session", "subject"):
         seen.append("normalisation")
-    selects = chosen.validator and chosen.validator.name not in ("last", "source")
-    if network and selects:
+    if network and chosen.validator and chosen.validator.build().sees_target:
         seen.append("selection")
     target_seen = "target not seen"
     if seen:
@@ -329,9 +346,13 @@ def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
     chosen = planned.experiment
     sampling = describe_object(planned.sampling)
     options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
+    protocol = chosen.protocol.describe()
+    detail = ", ".join(f"{key} {value}" for key, value in protocol.items())
     return {
         "dataset": planned.data.inputs.name,
-        "protocol": chosen.protocol.name,
+        "modalities": ", ".join(planned.data.inputs.modalities),
+        "version": __version__,
+        "protocol": f"{chosen.protocol.name} ({detail})",
         "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",
     }
 

@@ -65,7 +65,9 @@ def score_rows(
     yield level, len(labels), metrics(labels, probabilities)
     if level == "trial":
         return
-    votes = np.eye(classes)[predictions["predicted"]]
+    # Where a vote is tied, the more probable class wins, not the first.
+    votes = np.eye(classes)[predictions["predicted"]] + 1e-6 * probabilities
+    votes /= votes.sum(1, keepdims=True)
     codes = predictions.groupby(_TRIAL, sort=True).ngroup().to_numpy()
     truth = _per_group(codes, np.eye(classes)[labels]).argmax(1)
     for name, values in (("trial", probabilities), ("trial, majority", votes)):

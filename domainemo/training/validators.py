@@ -32,6 +32,8 @@ __all__ = [
 class LastEpoch(Validator):
     """The last epoch: no selection at all; the later, the better."""
 
+    sees_target: ClassVar[bool] = False
+
     def __call__(self, source: Source | None, target: Target) -> float:
         """Return how far training has come, from 0 to 1."""
         return target.progress if _finite(source, target) else -math.inf
@@ -46,6 +48,7 @@ class SourceAccuracy(Validator):
     """
 
     held_out: ClassVar[bool] = True
+    sees_target: ClassVar[bool] = False
 
     def __call__(self, source: Source | None, target: Target) -> float:
         """Return the balanced accuracy, from 0 to 1."""
