@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from domainemo.core import FUSION, Outputs, Pseudo, Screen, Target
+from domainemo.errors import ConfigurationError
 
 from .branches import one_of
 
@@ -54,6 +55,11 @@ class Screening(Screen):
     ) -> None:
         super().__init__()
         one_of("screening", "rule", rule, _RULES)
+        for name, value in (("share", share), ("threshold", threshold)):
+            if not 0 <= value <= 1:
+                raise ConfigurationError(
+                    f"screening: {name} is {value}; expected a number from 0 to 1."
+                )
         self.rule, self.share, self.threshold = rule, share, threshold
         self.teaching_floor, self.teacher = teaching_floor, teacher
         self.needs_teacher = teacher

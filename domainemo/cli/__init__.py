@@ -47,6 +47,13 @@ def main() -> None:
     except DomainemoError as error:
         _say(f"Error: {error}")
         sys.exit(error.exit_code)
+    except OSError as error:
+        _say(
+            f"Error: {error.filename or 'a file'}: {error.strerror or error}. Check "
+            f"that the path is right, that it may be written to, and that the disk is "
+            f"not full."
+        )
+        sys.exit(2)
     except Exception as error:
         if os.environ.get("DOMAINEMO_TRACEBACK"):
             raise
@@ -61,7 +68,13 @@ def _say(text: str) -> None:
     import textwrap
 
     paragraphs = [
-        textwrap.fill(line, 88, subsequent_indent="  " if line[:2] == "- " else "")
+        textwrap.fill(
+            line,
+            88,
+            subsequent_indent="  " if line[:2] == "- " else "",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         for line in text.splitlines()
     ]
     sys.stderr.write("\n".join(paragraphs) + "\n")

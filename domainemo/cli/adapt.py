@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,9 @@ def adapt(
     ] = None,
     modalities: Annotated[
         Text, typer.Option(help="Modalities to use, such as eeg,eye.")
+    ] = None,
+    exclude: Annotated[
+        Text, typer.Option(help="Subjects to leave out altogether, such as 6,7,15.")
     ] = None,
     seeds: Annotated[Text, typer.Option(help="Seeds, such as 0,1,2.")] = None,
     epochs: Annotated[
@@ -106,11 +110,14 @@ def adapt(
         "normalisation": normalisation,
         "sampling": sampling,
         "modalities": modalities.split(",") if modalities else None,
+        "exclude": exclude.split(",") if exclude else None,
         "seeds": _seeds(seeds),
         "device": device,
         "plugins": plugin or None,
         "baselines": baselines,
     }
+    # A job scheduler's stop is answered like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(configure(chosen, sets, config), output, jobs, dry_run)
     except KeyboardInterrupt:

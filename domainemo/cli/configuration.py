@@ -18,7 +18,16 @@ from ..registry import find, load_plugin, parameters
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment
 
-__all__ = ["DEFAULTS", "Configuration", "configure", "dataset_part", "parse_options"]
+__all__ = [
+    "DEFAULTS",
+    "Configuration",
+    "configure",
+    "dataset_place",
+    "load_dataset",
+    "parse_options",
+    "stored_experiment",
+    "studies",
+]
 
 DEFAULTS: Mapping[str, Any] = {
     "dataset": "simulated",
@@ -33,7 +42,26 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """What runs where nothing else is said."""
 
-_KEYS = {*DEFAULTS, "data_root", "sampling", "modalities", "plugins", "options"}
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "dataset": (str, "a name"),
+    "data_root": (str, "a path"),
+    "protocol": (str, "a name"),
+    "backbone": (str, "a name"),
+    "adapter": (str, "a name"),
+    "validator": (str, "a name"),
+    "normalisation": (str, "a name"),
+    "sampling": (str, "a name"),
+    "device": (str, "a name"),
+    "modalities": (list, "a list of names"),
+    "exclude": (list, "a list of subjects"),
+    "plugins": (list, "a list of paths"),
+    "seeds": (list, "a list of whole numbers"),
+    "baselines": (bool, "true or false"),
+    "options": (dict, "a table"),
+    "recordings": (str, "a name"),
+    "domainemo": (str, "a version"),
+}
+"""What a configuration file may hold, and of what type."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +88,20 @@ class Configuration:
         options = {k: v for k, v in options.items() if v is not None}
         places: dict[str, Any] = {"dataset": self.dataset.name}
         if self.data_root:
-            places["data_root"] = self.data_root
+            places["data_root"] = str(Path(self.data_root).resolve())
         if self.plugins:
-            places["plugins"] = list(self.plugins)
+            places["plugins"] = [str(Path(path).resolve()) for path in self.plugins]
         return {**places, **described, "options": options | described["options"]}
 
     def default_folder(self) -> Path:
         """Return a folder that this configuration and no other is given."""
         described = self.describe()
         content = json.dumps(described, sort_keys=True)
-        names = (described[key] for key in ("dataset", "protocol", "backbone"))
-        stem = "-".join([*names, self.experiment.adapter.name.replace("+", "-")])
+        dataset = self.dataset.name
+        if dataset == "table" and self.data_root:
+            dataset = Path(self.data_root).resolve().name
+        names = (described[key] for key in ("protocol", "backbone", "adapter"))
+        stem = "-".join([dataset, *names]).replace("+", "-")
         return Path("runs") / f"{stem}-{sha256(content.encode()).hexdigest()[:8]}"
 
 
@@ -93,57 +124,93 @@ def configure(
     ConfigurationError
         For anything unknown or ill-typed.
     """
-    from ..evaluation.experiment import experiment
-    from ..evaluation.folder import read_config
-
-    stored = read_config(_study(file)) if file else {}
-    stored.pop("domainemo", None)
-    unknown = [key for key in stored if key not in _KEYS]
-    if unknown:
-        raise ConfigurationError(unknown_option(str(file), unknown[0], sorted(_KEYS)))
+    stored = read_stored(file) if file else {}
     options = flatten(stored.pop("options", {}))
     given = {key: value for key, value in chosen.items() if value is not None}
+    made_on = stored.pop("recordings", None)
+    if made_on and "dataset" not in given:
+        raise ConfigurationError(
+            f"{file}: this run was made from Python, on {made_on!r}, which a "
+            f"configuration cannot name. Say which recordings with --dataset."
+        )
     merged = {**DEFAULTS, **stored, **given}
     _forget_stale(options, stored, merged)
     for plugin in merged.get("plugins", ()):
         load_plugin(plugin)
+    merged["dataset"], root = dataset_place(merged["dataset"], merged.get("data_root"))
     options |= parse_options(sets, merged)
     data = {k: v for k, v in options.items() if k.startswith("data.")}
-    dataset, root = dataset_part(
+    dataset = part(
+        "dataset",
         merged["dataset"],
-        merged.get("data_root"),
         {key.removeprefix("data."): value for key, value in data.items()},
     )
-    modalities = merged.get("modalities")
     return Configuration(
         dataset=dataset,
-        data_root=root,
+        data_root=root if takes_root(dataset) else None,
         plugins=tuple(merged.get("plugins", ())),
-        experiment=experiment(
-            protocol=merged["protocol"],
-            backbone=merged["backbone"],
-            adapter=merged["adapter"],
-            validator=merged["validator"],
-            normalisation=merged["normalisation"],
-            sampling=merged.get("sampling"),
-            modalities=tuple(modalities) if modalities else None,
-            seeds=tuple(merged["seeds"]),
-            baselines=merged["baselines"],
-            device=merged["device"],
-            options={k: v for k, v in options.items() if k not in data},
+        experiment=_experiment(
+            merged, {k: v for k, v in options.items() if k not in data}
         ),
     )
 
 
-def dataset_part(
-    name: str, root: str | None, options: Mapping[str, Any]
-) -> tuple[Part, str | None]:
-    """Return the data set by name, or the table folder that `name` is the path of."""
-    if Path(name, "dataset.toml").is_file():
-        name, root = "table", name
-    if root is None:
-        root = os.environ.get("DOMAINEMO_DATA") or None
-    return part("dataset", name, options), root
+def stored_experiment(run: Path) -> Experiment:
+    """Return the experiment of a finished run, to be applied on the CPU."""
+    stored = read_stored(str(run))
+    for plugin in stored.get("plugins", ()):
+        load_plugin(plugin)
+    options = flatten(stored.get("options", {}))
+    return _experiment(
+        {**DEFAULTS, **stored, "device": "cpu"},
+        {k: v for k, v in options.items() if not k.startswith("data.")},
+    )
+
+
+def read_stored(file: str) -> dict[str, Any]:
+    """Read a configuration file and check the type of everything in it."""
+    from ..evaluation.folder import read_config
+
+    stored = read_config(_study(file))
+    for key, value in stored.items():
+        if key not in _TYPES:
+            raise ConfigurationError(unknown_option(file, key, sorted(_TYPES)))
+        kind, words = _TYPES[key]
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"{file}: {key} is {value!r}; expected {words}.")
+    if not all(type(seed) is int for seed in stored.get("seeds", ())):
+        raise ConfigurationError(
+            f"{file}: seeds is {stored['seeds']!r}; expected a list of whole numbers."
+        )
+    stored.pop("domainemo", None)
+    return stored
+
+
+def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experiment:
+    from ..evaluation.experiment import experiment
+
+    modalities = merged.get("modalities")
+    return experiment(
+        protocol=merged["protocol"],
+        backbone=merged["backbone"],
+        adapter=merged["adapter"],
+        validator=merged["validator"],
+        normalisation=merged["normalisation"],
+        sampling=merged.get("sampling"),
+        modalities=tuple(modalities) if modalities else None,
+        exclude=tuple(map(str, merged.get("exclude", ()))),
+        seeds=tuple(merged["seeds"]),
+        baselines=merged["baselines"],
+        device=merged["device"],
+        options=options,
+    )
+
+
+def dataset_place(name: str, root: str | None) -> tuple[str, str | None]:
+    """Return a data set's name and root; a path in place of a name is a table's."""
+    if os.sep in name or Path(name, "dataset.toml").is_file():
+        return "table", name
+    return name, root or os.environ.get("DOMAINEMO_DATA") or None
 
 
 def load_dataset(dataset: Part, root: str | None) -> Any:
@@ -217,8 +284,8 @@ def _with_part(option: str, names: Mapping[str, Any]) -> str:
 
     owners: dict[str, list[str]] = {"training": list(Training.names())}
     for kind in ("protocol", "backbone", "adapter", "validator", "dataset"):
-        name = str(names[kind])
-        if name in ("oracle",) or "+" in name or "/" in name:
+        name = str(names.get(kind, "oracle"))
+        if name == "oracle" or "+" in name:
             continue
         prefix = "data" if kind == "dataset" else kind
         owners[prefix] = list(parameters(find(kind, name)))

@@ -38,21 +38,32 @@ def predict(
     """Apply a trained fold to a recording that needs no labels."""
     from ..evaluation.folder import write_text
     from ..evaluation.predict import find_trained, load_trained, predict_recording
-    from .configuration import configure, dataset_part, load_dataset, parse_options
+    from ..parts import part
+    from .configuration import (
+        dataset_place,
+        load_dataset,
+        parse_options,
+        stored_experiment,
+    )
 
     if output is not None and output.exists():
         raise ConfigurationError(
             f"{output}: this file exists and was not overwritten; name another one."
         )
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
-    configuration = configure({"device": "cpu"}, [], str(run))
-    trained = load_trained(trained_folder, configuration.experiment)
+    trained = load_trained(trained_folder, stored_experiment(run))
+    if trained.experiment.validator is None:
+        typer.echo(
+            "Note: the run's figures are an oracle's; this model is the last epoch's.",
+            err=True,
+        )
+    name, root = dataset_place(dataset, data_root)
     options = {
         key.removeprefix("data."): value
-        for key, value in parse_options(set_ or [], {"dataset": dataset}).items()
+        for key, value in parse_options(set_ or [], {"dataset": name}).items()
     }
-    part, root = dataset_part(dataset, data_root, options)
-    table = predict_recording(trained, load_dataset(part, root).load_inputs())
+    reader = load_dataset(part("dataset", name, options), root)
+    table = predict_recording(trained, reader.load_inputs())
     text = table.to_csv(index=False)
     if output is None:
         typer.echo(text, nl=False)

@@ -31,12 +31,12 @@ class Progress:
     """One bar for all jobs and one for each that is running."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False)
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[loss]}", markup=False),
             TimeElapsedColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -91,7 +91,7 @@ def show_plan(planned: Plan, folder: Path) -> None:
     """Print the folds and their sizes."""
     from ..evaluation.run import missing_share, subjects_without_fold
 
-    console = Console()
+    console = Console(markup=False)
     windows = planned.data.inputs.windows
     backbone = planned.experiment.build_backbone(planned.data.inputs.modalities)
     level = planned.sampling.level
@@ -129,7 +129,7 @@ def show_plan(planned: Plan, folder: Path) -> None:
 
 def show_results(results: Results, folder: Path) -> None:
     """Print a table per fold, the summary beside its baselines, and how it was done."""
-    console = Console()
+    console = Console(markup=False)
     folds = results.per_fold()
     table = Table(box=None, pad_edge=False)
     table.add_column("balanced accuracy")

@@ -87,7 +87,7 @@ def check_signals(inputs: Inputs) -> None:
                     f"{inputs.name}, modality {name!r}: channel {channel!r} is NaN in "
                     f"every window of subject {subject}, while other channels are "
                     f"there. Leave the channel out for everybody, interpolate it, or "
-                    f"leave the subject out."
+                    f"leave the subject out (--exclude {subject})."
                 )
 
 
@@ -138,9 +138,12 @@ def check_folds(data: EmotionData, folds: list[Fold]) -> None:
             f"The protocol made {len(names)} folds with {len(set(names))} distinct "
             f"names; expected at least one, each with a name of its own."
         )
-    trials = data.inputs.windows.groupby(["subject", "session", "trial"]).ngroup()
+    trials = np.asarray(
+        data.inputs.windows.groupby(["subject", "session", "trial"]).ngroup(),
+        dtype=np.int64,
+    )
     for fold in folds:
-        _check_leakage(fold, trials.to_numpy(dtype=np.int64))
+        _check_leakage(fold, trials)
         for role, rows in (("source", fold.source), ("test", fold.test)):
             found = np.unique(data.labels[rows])
             if len(found) < 2:
@@ -148,6 +151,6 @@ def check_folds(data: EmotionData, folds: list[Fold]) -> None:
                 raise DataError(
                     f"{data.inputs.name}, fold {fold.name!r}: the {role} part holds "
                     f"a single class ({held}); expected at least two, as accuracy "
-                    f"means nothing otherwise. Leave the subject out, or use another "
-                    f"protocol (pooled sessions, unit='time')."
+                    f"means nothing otherwise. Leave the subject out (--exclude), or "
+                    f"use another protocol (pooled sessions, unit='time')."
                 )

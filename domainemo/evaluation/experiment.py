@@ -39,6 +39,8 @@ class Experiment:
     sampling_options : mapping
     modalities : tuple of str or None
         None uses all.
+    exclude : tuple of str
+        Subjects left out altogether.
     training : Training
     seeds : tuple of int
     baselines : bool
@@ -54,6 +56,7 @@ class Experiment:
     sampling: str | None
     sampling_options: Mapping[str, Any]
     modalities: tuple[str, ...] | None
+    exclude: tuple[str, ...]
     training: Training
     seeds: tuple[int, ...]
     baselines: bool
@@ -109,6 +112,7 @@ class Experiment:
             "normalisation": self.normalisation,
             "sampling": self.sampling,
             "modalities": list(self.modalities) if self.modalities else None,
+            "exclude": list(self.exclude) or None,
             "seeds": list(self.seeds),
             "baselines": self.baselines,
             "device": self.device,
@@ -126,6 +130,7 @@ def experiment(
     normalisation: str = "session",
     sampling: str | None = None,
     modalities: tuple[str, ...] | None = None,
+    exclude: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (0,),
     training: Training | None = None,
     baselines: bool = True,
@@ -143,6 +148,8 @@ def experiment(
         The backbone's own by default.
     modalities : tuple of str, optional
         All by default.
+    exclude : tuple of str
+        Subjects to leave out.
     seeds : tuple of int
     training : Training, optional
     baselines : bool
@@ -183,6 +190,7 @@ def experiment(
         sampling=sampling,
         sampling_options=_sampling_options(sampling, grouped["sampling"]),
         modalities=modalities,
+        exclude=exclude,
         training=_training(training or Training(), grouped["training"]),
         seeds=tuple(seeds),
         baselines=baselines,
@@ -201,6 +209,10 @@ def resolve_device(name: str) -> str:
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ConfigurationError(
+            f"The device {name!r} is not supported; expected 'auto', 'cpu' or 'cuda'."
+        )
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,15 @@ from ..core import EmotionData
 from ..errors import ConfigurationError, DataError
 from .results import Results
 
-__all__ = ["fingerprint", "open_folder", "read_config", "write_results"]
+__all__ = [
+    "fingerprint",
+    "identity",
+    "locked",
+    "open_folder",
+    "read_config",
+    "write_results",
+    "write_text",
+]
 
 CONFIG = "config.toml"
 _PLACES = ("data_root", "plugins")
@@ -38,7 +47,7 @@ _PACKAGES = (
 def fingerprint(data: EmotionData) -> str:
     """Return a hash of everything in the recordings: signals, provenance, labels."""
     digest = sha256()
-    for name in sorted(data.inputs.signals):
+    for name in data.inputs.signals:
         digest.update(f"{name} {data.inputs.modalities[name]}".encode())
         digest.update(np.ascontiguousarray(data.inputs.signals[name]).data)
     digest.update(data.inputs.windows.to_csv(index=False).encode())
@@ -47,7 +56,46 @@ def fingerprint(data: EmotionData) -> str:
     return digest.hexdigest()
 
 
-def open_folder(folder: Path, config: Mapping[str, Any], recordings: str) -> None:
+def identity(data: EmotionData, plugins: Sequence[str]) -> dict[str, str]:
+    """Return what must not change between a run's beginning and its resumption."""
+    code = sha256()
+    for plugin in plugins:
+        code.update(Path(plugin).read_bytes())
+    return {
+        "recordings": fingerprint(data),
+        "plugins": code.hexdigest() if plugins else "none",
+        "torch": _version("torch"),
+    }
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, so that two processes never write to it at once.
+
+    Raises
+    ------
+    ConfigurationError
+        If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # where the system has no such locks
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder}: another process is running this very configuration here. "
+                f"Wait for it or stop it, or give another --output folder."
+            ) from error
+        yield
+
+
+def open_folder(
+    folder: Path, config: Mapping[str, Any], identity: Mapping[str, str]
+) -> None:
     """Make a run's folder, or check that it is this very run's.
 
     Parameters
@@ -55,8 +103,8 @@ def open_folder(folder: Path, config: Mapping[str, Any], recordings: str) -> Non
     folder : Path
     config : mapping
         The full configuration.
-    recordings : str
-        Fingerprint of the recordings.
+    identity : mapping of str to str
+        From `identity`: what must be as it was when the run began.
 
     Raises
     ------
@@ -68,15 +116,10 @@ def open_folder(folder: Path, config: Mapping[str, Any], recordings: str) -> Non
     path = folder / CONFIG
     if path.exists():
         _check_same(folder, read_config(path), config)
-        known = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-        if known["recordings"] != recordings:
-            raise DataError(
-                f"{folder}: the recordings have changed since this run began. Give a "
-                f"new --output folder, or restore the recordings."
-            )
+        _check_unchanged(folder, identity)
         return
     # A run that was killed here has left nothing but its environment.
-    ours = {"environment.json", f"{CONFIG}.partial"}
+    ours = {"environment.json", "environment.json.partial", f"{CONFIG}.partial"}
     if folder.exists() and any(path.name not in ours for path in folder.iterdir()):
         raise ConfigurationError(
             f"{folder}: found files but no {CONFIG}, so this is no run's folder; "
@@ -84,7 +127,7 @@ def open_folder(folder: Path, config: Mapping[str, Any], recordings: str) -> Non
         )
     folder.mkdir(parents=True, exist_ok=True)
     environment = {
-        "recordings": recordings,
+        **identity,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
@@ -94,6 +137,25 @@ def open_folder(folder: Path, config: Mapping[str, Any], recordings: str) -> Non
     import tomli_w
 
     write_text(path, tomli_w.dumps(dict(config)))
+
+
+def _check_unchanged(folder: Path, identity: Mapping[str, str]) -> None:
+    path = folder / "environment.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in identity if known[key] != identity[key]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{path}: expected what this run was begun with, but the file is missing "
+            f"or damaged. Give a new --output folder."
+        ) from error
+    if changed:
+        kind = DataError if changed == ["recordings"] else ConfigurationError
+        raise kind(
+            f"{folder}: changed since this run began: {', '.join(changed)}. Finished "
+            f"folds and new ones would not fit together. Give a new --output folder, "
+            f"or restore what has changed."
+        )
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ..core import Backbone, Fold, Inputs, Modality, Rows
 from ..data.normalisation import Scale, normalise
-from ..errors import DomainemoError
+from ..errors import DataError, DomainemoError
 from ..parts import Part
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.fit import Fitted, derive_seed, fit, predict, reproducible
@@ -121,7 +122,8 @@ def run_job(
     used = np.unique(np.concatenate([job.fold.source, job.fold.target, job.fold.test]))
     inputs, job = inputs.take(used), _renumbered(job, used)
     try:
-        with reproducible(experiment.training.threads):
+        threads = experiment.training.threads
+        with reproducible(threads), threadpool_limits(threads, user_api="blas"):
             if job.adapter is None:
                 _train_linear(inputs, experiment, job, partial, used)
             else:
@@ -151,9 +153,9 @@ def _train(
     model = Model(backbone, inputs.modalities, len(job.classes)).to(device)
     adapter = chosen.build().to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
-    train_rows, held_rows = _hold_out(inputs, experiment, job)
-    if validator is None or not validator.held_out:
-        train_rows, held_rows = fold.source, None
+    train_rows, held_rows = fold.source, None
+    if validator is not None and validator.held_out:
+        train_rows, held_rows = _hold_out(inputs, experiment, job)
 
     def labelled(rows: Rows) -> LabelledSamples:
         return _labelled(normalised, rows, job, backbone, experiment, device)
@@ -215,25 +217,37 @@ def _among_all(members: Rows, used: Rows) -> Rows:
     return np.where(members >= 0, used[members], -1)
 
 
-def _hold_out(
-    inputs: Inputs, experiment: Experiment, job: Job
-) -> tuple[Rows, Rows | None]:
+def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
     """Divide the source by whole domains, or by whole trials of a single one."""
     source = job.fold.source
     windows = inputs.windows.iloc[source]
     domain = experiment.protocol.build().domain
-    keys = windows[domain]
-    if keys.nunique() < 2:
-        keys = windows.groupby(["session", "trial"]).ngroup()
-    names = sorted(keys.unique())
+    keys = windows[domain].to_numpy()
     share = experiment.training.validation_share
-    count = min(max(round(share * len(names)), 1), len(names) - 1)
-    if count < 1:
-        return source, None
     generator = np.random.default_rng(derive_seed(job.seed, job.fold.name, "held out"))
-    chosen = generator.permutation(len(names))[:count]
-    held = keys.isin([names[index] for index in chosen]).to_numpy()
+    if len(np.unique(keys)) > 1:
+        held = np.isin(keys, _draw(np.unique(keys), share, generator))
+        return source[~held], source[held]
+    # Of a single domain, some trials of every class.
+    trials = windows.groupby(["session", "trial"]).ngroup().to_numpy()
+    held = np.zeros(len(source), dtype=bool)
+    for label in np.unique(job.source_labels):
+        theirs = np.unique(trials[job.source_labels == label])
+        if len(theirs) < 2:
+            raise DataError(
+                f"The source has a single trial of class {job.classes[label]!r}, so "
+                f"none can be held out to choose the epoch by. Use the validator "
+                f"'last', or a longer source."
+            )
+        held |= np.isin(trials, _draw(theirs, share, generator))
     return source[~held], source[held]
+
+
+def _draw(
+    names: NDArray[Any], share: float, generator: np.random.Generator
+) -> NDArray[Any]:
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    return names[generator.permutation(len(names))[:count]]
 
 
 def _labelled(
@@ -283,8 +297,8 @@ def _write(
     save_file(state, folder / "model.safetensors")
     pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
     _write_predictions(folder, members, probabilities, fitted.trace, facts)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    (folder / PROGRESS).unlink(missing_ok=True)
+    for leftover in (*folder.glob("checkpoint.*"), *folder.glob(f"{PROGRESS}*")):
+        leftover.unlink()
 
 
 def _write_predictions(

@@ -28,7 +28,8 @@ def linear_probabilities(
     Parameters
     ----------
     normalised : Inputs
-        All windows, normalised as for the network; what is missing counts as the mean.
+        All windows, normalised as for the network, and then standardised by the
+        source; what is missing counts as the source's mean.
     fold : Fold
     source_labels : ndarray of int, shape (len(fold.source),)
     members : ndarray of int, shape (samples, time)
@@ -40,12 +41,14 @@ def linear_probabilities(
     ndarray of float, shape (samples, classes)
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     features = np.concatenate(
         [array.reshape(len(normalised), -1) for array in normalised.signals.values()],
         axis=1,
     )
-    features = np.nan_to_num(features).astype(np.float64)
+    scaler = StandardScaler().fit(features[fold.source])
+    features = np.nan_to_num(scaler.transform(features)).astype(np.float64)
     model = LogisticRegression(
         C=_INVERSE_PENALTY, class_weight="balanced", max_iter=2000
     )

@@ -24,7 +24,7 @@ from .checks import canonical, check_folds, check_signals, select_modalities
 from .controls import CONTROLS
 from .execution import Monitor, execute
 from .experiment import Experiment, experiment
-from .folder import fingerprint, open_folder, write_results
+from .folder import identity, locked, open_folder, write_results
 from .job import Job, Record, folder_name, load_record
 from .linear import LINEAR
 from .results import Results
@@ -87,6 +87,7 @@ def run(
     normalisation: str = "session",
     sampling: str | None = None,
     modalities: Sequence[str] | str | None = None,
+    exclude: Sequence[str | int] = (),
     seeds: Sequence[int] = (0,),
     training: Training | None = None,
     baselines: bool = True,
@@ -109,6 +110,8 @@ def run(
         The backbone's own by default.
     modalities : sequence of str, optional
         All by default.
+    exclude : sequence of str or int
+        Subjects to leave out altogether.
     seeds : sequence of int
     training : Training, optional
     baselines : bool
@@ -142,7 +145,8 @@ def run(
         normalisation=normalisation,
         sampling=sampling,
         modalities=_names(modalities),
-        seeds=tuple(seeds),
+        exclude=tuple(map(str, exclude)),
+        seeds=tuple(int(seed) for seed in seeds),
         training=training,
         baselines=baselines,
         device=device,
@@ -171,8 +175,8 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         For anything that would fail later.
     """
     inputs = select_modalities(data.inputs, chosen.modalities)
-    data = replace(data, inputs=inputs)
-    data = data.take(canonical(inputs))
+    data = replace(data, inputs=inputs).take(_kept(inputs, chosen.exclude))
+    data = data.take(canonical(data.inputs))
     check_signals(data.inputs)
     folds = list(chosen.protocol.build().split(data.inputs.windows))
     check_folds(data, folds)
@@ -184,6 +188,18 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     with reproducible(chosen.training.threads):
         sampling = _trial_model(data, chosen).backbone.sampling
     return Plan(data, chosen, folds, sampling)
+
+
+def _kept(inputs: Inputs, exclude: tuple[str, ...]) -> Rows:
+    """Return the windows of all subjects but those left out."""
+    subjects = inputs.windows["subject"].astype(str)
+    unknown = [name for name in exclude if name not in set(subjects)]
+    if unknown:
+        raise ConfigurationError(
+            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out; "
+            f"found {', '.join(dict.fromkeys(subjects))}."
+        )
+    return np.flatnonzero(~subjects.isin(exclude))
 
 
 def _trial_model(data: EmotionData, chosen: Experiment) -> Model:
@@ -222,19 +238,20 @@ def run_plan(
     plugins : sequence of str
         Files to import in every process.
     """
-    open_folder(folder, description, fingerprint(planned.data))
+    open_folder(folder, description, identity(planned.data, plugins))
     jobs = planned.jobs(folder)
-    execute(
-        planned.data.inputs,
-        planned.experiment,
-        jobs,
-        folder=folder,
-        executor=executor,
-        on_progress=on_progress,
-        plugins=plugins,
-    )
-    results = _collect(planned, jobs, description)
-    write_results(folder, results)
+    with locked(folder):
+        execute(
+            planned.data.inputs,
+            planned.experiment,
+            jobs,
+            folder=folder,
+            executor=executor,
+            on_progress=on_progress,
+            plugins=plugins,
+        )
+        results = _collect(planned, jobs, description)
+        write_results(folder, results)
     return results
 
 
@@ -351,6 +368,7 @@ def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
     return {
         "dataset": planned.data.inputs.name,
         "modalities": ", ".join(planned.data.inputs.modalities),
+        "excluded": ", ".join(chosen.exclude),
         "version": __version__,
         "protocol": f"{chosen.protocol.name} ({detail})",
         "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 __all__ = ["Comparison", "bootstrap_interval", "compare"]
 
 _RESAMPLES = 10_000
-_FEWEST = 3
+# Resampling fewer subjects says little more than their range.
+_FEWEST = 5
 
 
 def bootstrap_interval(
@@ -30,7 +31,7 @@ def bootstrap_interval(
     Returns
     -------
     low, high : float
-        NaN with fewer than three subjects.
+        NaN with fewer than five subjects.
     """
     if len(values) < _FEWEST:
         return float("nan"), float("nan")
@@ -53,7 +54,7 @@ class Comparison:
         95 % bootstrap interval of the difference.
     p : float
         Two-sided Wilcoxon signed-rank test; 1 where all differences are zero, NaN
-        with fewer than three subjects.
+        with fewer than five subjects.
     subjects : int
     """
 

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..core import Adapter, Outputs, Source, Target, Validator
+from ..adapters.branches import shares
+from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
 from .batches import LabelledSamples, Samples, epoch_batches
 from .model import Model
@@ -120,7 +121,7 @@ def fit(
 
 def predict(model: Model, samples: Samples) -> NDArray[np.float32]:
     """Return the fusion's class probabilities; shape (samples, classes)."""
-    probabilities = _evaluate(model, samples).logits["fusion"].softmax(-1)
+    probabilities = _evaluate(model, samples).logits[FUSION].softmax(-1)
     return probabilities.cpu().numpy()
 
 
@@ -135,7 +136,10 @@ def reproducible(threads: int) -> Iterator[None]:
     """Run a block with deterministic kernels, and leave torch as it was found."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with torch.random.fork_rng():
+    # Asking a machine for its GPUs would wake them, also where the CPU trains.
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count() if used else 0)
+    with torch.random.fork_rng(devices):
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
         try:
@@ -252,7 +256,7 @@ class _State:
                 reduction="none",
                 label_smoothing=self.training.label_smoothing,
             )
-            share = _share(branch, outputs)
+            share = shares(outputs)[branch]
             losses.append(
                 share * (each * weights).sum() / weights.sum().clamp(min=1e-12)
             )
@@ -312,10 +316,6 @@ def _class_weights(model: Model, labels: Tensor, training: Training) -> Tensor:
     return len(labels) / (model.classes * counts.clamp(min=1))
 
 
-def _share(branch: str, outputs: Outputs) -> float:
-    return 0.5 if branch == "fusion" else 0.5 / max(len(outputs.modalities), 1)
-
-
 def _without_dropout(
     model: Model, batch: tuple[dict[str, Tensor], dict[str, Tensor]]
 ) -> Outputs:
@@ -356,4 +356,9 @@ def _score(
     if held_out is not None:
         outputs = _evaluate(model, held_out.samples)
         source = Source(outputs, held_out.labels, held_out.domains)
-    return validator(source, Target(_evaluate(model, target), progress))
+    # In no order that could tell anything, where targets are sorted by trial.
+    shuffled = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(target), generator=shuffled).to(target.rows.device)
+    mixed = replace(target, rows=target.rows[order])
+    score = validator(source, Target(_evaluate(model, mixed), progress))
+    return -math.inf if math.isnan(score) else score
