@@ -19,6 +19,7 @@ import pytest
 import domainemo as de
 from domainemo.cli import app, main
 from domainemo.cli.configuration import studies
+from domainemo.evaluation.folder import locked
 
 TINY = [
     "--set=data.subjects=3",
@@ -276,7 +277,7 @@ def test_interrupt_and_resume(finished, tmp_path):
     kept = digest(folds)
     domainemo("adapt", *TINY, "--output=run", cwd=tmp_path)
     run = tmp_path / "run"
-    assert not (run / ".work").exists()
+    assert not list(run.glob(".work*"))
     assert (run / "predictions.csv").read_bytes() == (
         finished / "predictions.csv"
     ).read_bytes()
@@ -284,6 +285,119 @@ def test_interrupt_and_resume(finished, tmp_path):
     done = [name for name in kept if ".partial" not in name]
     assert done
     assert {name: kept[name] for name in done} == {name: after[name] for name in done}
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    tasks = Path("/proc", str(process.pid), "task", str(process.pid), "children")
+    return [int(pid) for pid in tasks.read_text().split()]
+
+
+def wait_until(holds, seconds=60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_killed_with_all_its_workers_and_resumed(finished, tmp_path):
+    """After kill -9 no worker goes on, and the rest ends with the same bits."""
+    command = [sys.executable, "-c", "from domainemo.cli import main; main()", "adapt"]
+    process = subprocess.Popen(
+        [*command, *TINY, "--jobs=2", "--output=run"],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    folds = tmp_path / "run" / "folds"
+    wait_until(lambda: list(folds.glob("*/*/*/record.json")))
+    workers = children(process)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(Path("/proc", str(pid)).exists() for pid in workers))
+    domainemo("adapt", *TINY, "--output=run", cwd=tmp_path)
+    again = (tmp_path / "run" / "predictions.csv").read_bytes()
+    assert again == (finished / "predictions.csv").read_bytes()
+    assert not list((tmp_path / "run").glob(".work*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_a_killed_worker_is_named_and_loses_nothing(tmp_path):
+    arguments = ["adapt", *TINY, "--set=training.epochs=150", "--jobs=2"]
+    command = [sys.executable, "-c", "from domainemo.cli import main; main()"]
+    process = subprocess.Popen(
+        [*command, *arguments, "--output=run"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folds = tmp_path / "run" / "folds"
+    wait_until(lambda: list(folds.glob("*/*/*/record.json")))
+    for pid in children(process):
+        name = Path("/proc", str(pid), "cmdline").read_bytes()
+        if b"spawn_main" in name:
+            os.kill(pid, signal.SIGKILL)
+            break
+    said = " ".join(process.communicate(timeout=60)[1].split())
+    assert process.returncode == 1, said
+    assert "worker process died" in said and "Traceback" not in said
+    kept = {n: d for n, d in digest(folds).items() if ".partial" not in n}
+    assert kept
+    domainemo(*arguments, "--output=run", cwd=tmp_path)
+    after = digest(folds)
+    assert {name: after[name] for name in kept} == kept
+
+
+def test_two_processes_never_share_a_folder(finished):
+    with locked(finished):
+        done = domainemo(
+            "adapt", *TINY, "--output", finished, cwd=finished.parent, code=2
+        )
+    assert "another process" in done.stderr
+
+
+def test_an_edited_plugin_is_noticed(tmp_path):
+    """Folds of the old code and of the new never stand in one table."""
+    code = """from domainemo import Adapter, register
+
+@register
+class Edited(Adapter):
+    \"\"\"A constant.\"\"\"
+
+    def forward(self, source, target):
+        return {"mean": source.outputs.embeddings["fusion"].mean()}
+"""
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    arguments = ("adapt", *TINY, "--plugin=mine.py", "--adapter=edited", "--output=run")
+    domainemo(*arguments, "--no-baselines", cwd=tmp_path)
+    before = digest(tmp_path / "run")
+    (tmp_path / "mine.py").write_text(code + "\n# other\n", encoding="utf-8")
+    done = domainemo(*arguments, "--no-baselines", cwd=tmp_path, code=2)
+    assert "plugins" in done.stderr
+    assert digest(tmp_path / "run") == before
+
+
+def test_a_python_run_can_be_applied(tmp_path):
+    """Predicting needs the trained fold, not the recordings' name."""
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(3, 4)).load()
+    options = {"backbone.width": 8, "backbone.heads": 2, "training.epochs": 1}
+    de.run(data, options=options, baselines=False, output=tmp_path / "run")
+    de.write_table(data.inputs, tmp_path / "new")
+    chosen = ("--fold=subject 2", "--dataset=./new", "--output=found.csv")
+    domainemo("predict", "run", *chosen, cwd=tmp_path)
+    assert len(pd.read_csv(tmp_path / "found.csv")) == 6
+    done = domainemo("adapt", "--config=run", cwd=tmp_path, code=2)
+    assert "made from Python" in " ".join(done.stderr.split())
+
+
+def test_the_readme_runs(capsys):
+    """The README's Python is what it says, and its commands are this package's."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "source only" in shown and "simulated" in shown
+    assert "&& pytest" in text and "&& domainemo adapt --protocol cross-subject" in text
 
 
 def test_plugin_of_fifteen_lines(tmp_path):

@@ -99,7 +99,9 @@ def test_adapters(data, tmp_path, adapter, protocol):
 
 @pytest.mark.parametrize("validator", VALIDATORS)
 @pytest.mark.parametrize("protocol", ["cross-subject", "cross-session, inductive"])
-def test_validators(data, tmp_path, validator, protocol):
+def test_validators(tmp_path, validator, protocol):
+    # Twice the trials: some of every class can be held out of a single session.
+    data = Simulated(subjects=3, sessions=2, trials=6, windows=(3, 5)).load()
     assert_firewall(data, tmp_path, PROTOCOLS[protocol], validator=validator)
 
 

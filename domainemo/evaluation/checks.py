@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from ..core import PROVENANCE, EmotionData, Fold, Inputs
 from ..errors import ConfigurationError, DataError
 
-__all__ = ["canonical", "check_folds", "check_signals", "select_modalities"]
+__all__ = [
+    "canonical",
+    "check_classes",
+    "check_folds",
+    "check_signals",
+    "select_modalities",
+]
 
 
 def canonical(inputs: Inputs) -> np.ndarray:
@@ -122,15 +128,14 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
             )
 
 
-def check_folds(data: EmotionData, folds: list[Fold]) -> None:
-    """Refuse folds that cannot be trained or scored, or that would leak.
+def check_folds(inputs: Inputs, folds: list[Fold]) -> None:
+    """Refuse folds that would leak.
 
     Raises
     ------
     ConfigurationError
-        If a protocol lets training see the labels, or the trials, that it tests.
-    DataError
-        If a fold's source or test part holds a single class.
+        If names repeat, or a protocol lets training see the labels, or the trials,
+        that it tests.
     """
     names = [fold.name for fold in folds]
     if len(set(names)) < len(names) or not names:
@@ -139,11 +144,21 @@ def check_folds(data: EmotionData, folds: list[Fold]) -> None:
             f"names; expected at least one, each with a name of its own."
         )
     trials = np.asarray(
-        data.inputs.windows.groupby(["subject", "session", "trial"]).ngroup(),
-        dtype=np.int64,
+        inputs.windows.groupby(["subject", "session", "trial"]).ngroup(), dtype=np.int64
     )
     for fold in folds:
         _check_leakage(fold, trials)
+
+
+def check_classes(data: EmotionData, folds: list[Fold]) -> None:
+    """Refuse folds that cannot be trained or scored.
+
+    Raises
+    ------
+    DataError
+        If a fold's source or test part holds a single class.
+    """
+    for fold in folds:
         for role, rows in (("source", fold.source), ("test", fold.test)):
             found = np.unique(data.labels[rows])
             if len(found) < 2:

@@ -20,7 +20,13 @@ from ..parts import describe_object
 from ..training.fit import reproducible
 from ..training.model import Model
 from ..training.settings import Training
-from .checks import canonical, check_folds, check_signals, select_modalities
+from .checks import (
+    canonical,
+    check_classes,
+    check_folds,
+    check_signals,
+    select_modalities,
+)
 from .controls import CONTROLS
 from .execution import Monitor, execute
 from .experiment import Experiment, experiment
@@ -179,12 +185,13 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     data = data.take(canonical(data.inputs))
     check_signals(data.inputs)
     folds = list(chosen.protocol.build().split(data.inputs.windows))
-    check_folds(data, folds)
+    check_folds(data.inputs, folds)
     for fold in folds:
         used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
         visible = np.isin(used, np.concatenate([fold.source, fold.target]))
         windows = data.inputs.windows.iloc[used]
         check_visible(data.inputs.name, windows, chosen.normalisation, visible)
+    check_classes(data, folds)
     with reproducible(chosen.training.threads):
         sampling = _trial_model(data, chosen).backbone.sampling
     return Plan(data, chosen, folds, sampling)
