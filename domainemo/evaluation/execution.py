@@ -103,6 +103,8 @@ def execute(
         )
     tell = on_progress or (lambda monitor: None)
     tell(monitor)
+    for stale in folder.glob(".work-*"):  # of a run that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     if executor is None:
         failures = list(_run_here(inputs, experiment, waiting, monitor, tell))
     else:
@@ -251,8 +253,6 @@ def _context(
     inputs: Inputs, experiment: Experiment, folder: Path, plugins: Sequence[str]
 ) -> Iterator[Path]:
     """Lay out what all workers share, so that they map it instead of copying it."""
-    for stale in folder.glob(".work-*"):
-        shutil.rmtree(stale, ignore_errors=True)
     # A name of its own: workers keep what they have read under it.
     context = folder / f".work-{uuid.uuid4().hex}"
     context.mkdir(parents=True)
