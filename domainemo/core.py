@@ -282,8 +282,8 @@ class Outputs:
 class Backbone(nn.Module, ABC):
     """Any fusion network. The library adds one classifier head per branch.
 
-    The constructor takes the modalities first, then keyword-only options with
-    defaults, kept under their own names.
+    The constructor takes the modalities first, then keyword-only options, all
+    with defaults.
     """
 
     sampling: Sampling
@@ -378,7 +378,7 @@ class Target:
 class Adapter(nn.Module, ABC):
     """A loss between source and target. It owns no optimiser, loader or epoch.
 
-    Constructors take keyword-only options with defaults, kept under their own names.
+    Constructors take keyword-only options, all with defaults.
     """
 
     needs_target: bool = True
