@@ -2,7 +2,8 @@
 
     python benchmarks/eegmat.py DATA OUTPUT
 
-DATA holds `eegmat/features_4s.npz` (36 subjects) and `eegmat_raw/*.edf`. Every run is
+DATA holds `eegmat/features_4s.npz` (features of 36 subjects made for development, not
+shipped) and the published files as `eegmat_raw/*.edf`. Every run is
 kept below OUTPUT and resumed from there; the table is printed as Markdown.
 """
 

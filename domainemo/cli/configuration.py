@@ -189,7 +189,6 @@ def read_stored(file: str) -> dict[str, Any]:
 def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experiment:
     from ..evaluation.experiment import experiment
 
-    modalities = merged.get("modalities")
     return experiment(
         protocol=merged["protocol"],
         backbone=merged["backbone"],
@@ -197,9 +196,9 @@ def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experi
         validator=merged["validator"],
         normalisation=merged["normalisation"],
         sampling=merged.get("sampling"),
-        modalities=tuple(modalities) if modalities else None,
-        exclude=tuple(map(str, merged.get("exclude", ()))),
-        seeds=tuple(merged["seeds"]),
+        modalities=merged.get("modalities"),
+        exclude=merged.get("exclude", ()),
+        seeds=merged["seeds"],
         baselines=merged["baselines"],
         device=merged["device"],
         options=options,

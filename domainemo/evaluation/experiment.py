@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -129,9 +129,9 @@ def experiment(
     validator: Any = "last",
     normalisation: str = "session",
     sampling: str | None = None,
-    modalities: tuple[str, ...] | None = None,
-    exclude: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (0,),
+    modalities: Sequence[str] | str | None = None,
+    exclude: Sequence[str | int] = (),
+    seeds: Sequence[int] = (0,),
     training: Training | None = None,
     baselines: bool = True,
     device: str = "auto",
@@ -139,24 +139,7 @@ def experiment(
 ) -> Experiment:
     """Make an experiment of names, classes or objects.
 
-    Parameters
-    ----------
-    protocol, adapter, validator : str, class or object
-    backbone : str or class
-    normalisation : {"session", "subject", "source", "none"}
-    sampling : {"windows", "sequences", "trials"}, optional
-        The backbone's own by default.
-    modalities : tuple of str, optional
-        All by default.
-    exclude : tuple of str
-        Subjects to leave out.
-    seeds : tuple of int
-    training : Training, optional
-    baselines : bool
-    device : str
-        ``"auto"`` takes a GPU where there is one.
-    options : mapping of str to value
-        Options of any part, such as ``{"backbone.width": 32, "training.epochs": 5}``.
+    The parameters are those of :func:`~domainemo.evaluation.run.run`.
 
     Raises
     ------
@@ -164,6 +147,8 @@ def experiment(
         For a name, an option or a value that does not fit.
     """
     grouped = _grouped(options or {})
+    if isinstance(modalities, str):
+        modalities = modalities.split(",")
     describe(normalisation)
     if "sampling" in grouped["backbone"]:
         raise ConfigurationError(
@@ -175,7 +160,7 @@ def experiment(
             f"There is no sampling called {sampling!r}; expected one of "
             f"{', '.join(SAMPLINGS)}."
         )
-    if not seeds or len(set(seeds)) < len(seeds):
+    if not len(seeds) or len(set(seeds)) < len(seeds):
         raise ConfigurationError(
             f"The seeds are {list(seeds)}; expected at least one, all different."
         )
@@ -189,10 +174,10 @@ def experiment(
         normalisation=normalisation,
         sampling=sampling,
         sampling_options=_sampling_options(sampling, grouped["sampling"]),
-        modalities=modalities,
-        exclude=exclude,
+        modalities=tuple(modalities) if modalities else None,
+        exclude=tuple(map(str, exclude)),
         training=_training(training or Training(), grouped["training"]),
-        seeds=tuple(seeds),
+        seeds=tuple(int(seed) for seed in seeds),
         baselines=baselines,
         device=resolve_device(device),
     )

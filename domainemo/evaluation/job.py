@@ -1,4 +1,4 @@
-"""One fold, one adapter, one seed, in a process without any label but the source's."""
+"""One fold, one adapter, one seed: it is handed the source's labels and no others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PROGRESS_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Job:
-    """What one process is handed: source labels travel, target labels do not.
+    """What training one fold takes: source labels travel, target labels do not.
 
     Attributes
     ----------

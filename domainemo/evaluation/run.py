@@ -1,4 +1,4 @@
-"""Run an experiment: the only place that holds target labels, and it trains nothing."""
+"""Run an experiment: the only place that holds target labels; jobs are sent none."""
 
 from __future__ import annotations
 
@@ -150,9 +150,9 @@ def run(
         validator=validator,
         normalisation=normalisation,
         sampling=sampling,
-        modalities=_names(modalities),
-        exclude=tuple(map(str, exclude)),
-        seeds=tuple(int(seed) for seed in seeds),
+        modalities=modalities,
+        exclude=exclude,
+        seeds=seeds,
         training=training,
         baselines=baselines,
         device=device,
@@ -164,12 +164,6 @@ def run(
         return run_plan(planned, Path(output), description, executor, on_progress)
     with tempfile.TemporaryDirectory() as folder:
         return run_plan(planned, Path(folder), description, executor, on_progress)
-
-
-def _names(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    if isinstance(given, str):
-        given = given.split(",")
-    return tuple(given) if given else None
 
 
 def plan(data: EmotionData, chosen: Experiment) -> Plan:
@@ -343,7 +337,7 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         "method": _method_name(job, chosen),
         "fold": fold.name,
         "seed": job.seed,
-        **_how_common(planned, fold),
+        **_how_common(planned),
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
         "normalisation": describe(chosen.normalisation),
@@ -360,13 +354,13 @@ def _how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
         "method": name,
         "fold": fold.name,
         "seed": planned.experiment.seeds[0],
-        **_how_common(planned, fold),
+        **_how_common(planned),
         "access": "inductive",
         "target_seen": "target not seen",
     }
 
 
-def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
+def _how_common(planned: Plan) -> dict[str, Any]:
     chosen = planned.experiment
     sampling = describe_object(planned.sampling)
     options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
