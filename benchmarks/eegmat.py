@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import domainemo as de
-from domainemo.data.eegmat import EEGMAT
+from domainemo.data.readers.eegmat import EEGMAT
 from domainemo.data.table import Table
 from domainemo.evaluation.execution import process_pool
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigurationError", "DataError", "DomainemoError", "RunError"]
+from pathlib import Path
+
+__all__ = [
+    "ConfigurationError",
+    "DataError",
+    "DomainemoError",
+    "RunError",
+    "data_error",
+]
 
 
 class DomainemoError(Exception):
@@ -30,3 +38,20 @@ class DataError(DomainemoError):
     """A file, a table or an array does not hold what it should."""
 
     exit_code = 3
+
+
+def data_error(where: Path | str, found: str, expected: str, remedy: str) -> DataError:
+    """Return the error that says where, what was found, what was expected, what to do.
+
+    Parameters
+    ----------
+    where : Path or str
+        The file, and the field or key in it.
+    found, expected : str
+        Phrases without a full stop.
+    remedy : str
+        A sentence, with its full stop.
+    """
+    message = f"{where}: found {found}; expected {expected}. {remedy}"
+    # Names may hold anything; the message stays one paragraph.
+    return DataError(message.replace("\r", "\\r").replace("\n", "\\n"))

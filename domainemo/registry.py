@@ -206,8 +206,9 @@ def _built_in(kind: str) -> dict[str, Entry]:
     spec = importlib.util.find_spec(KINDS[kind])
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
-        for path in sorted(Path(folder).glob("*.py")):
-            module = f"{KINDS[kind]}.{path.stem}"
+        for path in sorted(Path(folder).rglob("*.py")):
+            inside = path.relative_to(folder).with_suffix("").parts
+            module = ".".join([KINDS[kind], *inside])
             for name, summary in _registered_in(path):
                 found[name] = Entry(kind, name, summary, module)
     return found

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from domainemo.core import PROVENANCE
-from domainemo.data.eegmat import EEGMAT
+from domainemo.data.readers.eegmat import EEGMAT
 from domainemo.errors import ConfigurationError, DataError
 
 NAMES = "Fp1 Fp2 F3 F4 F7 F8 T3 T4 C3 C4 T5 T6 P3 P4 O1 O2 Fz Cz Pz"
@@ -258,7 +258,7 @@ def test_options_that_do_not_fit_are_named():
 
 
 def test_the_reader_is_imported_without_mne():
-    code = "import sys, domainemo.data.eegmat; sys.exit('mne' in sys.modules)"
+    code = "import sys, domainemo.data.readers.eegmat; sys.exit('mne' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

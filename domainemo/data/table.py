@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core import FUSION, PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError, DataError
+from ..errors import data_error as _error
 from ..registry import register
 
 __all__ = ["FORMAT", "Table", "from_arrays", "write_table"]
@@ -933,9 +934,3 @@ def _suggest(word: str, known: Iterable[str]) -> str:
 def _show(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _error(where: Path | str, found: str, expected: str, remedy: str) -> DataError:
-    message = f"{where}: found {found}; expected {expected}. {remedy}"
-    # Names may hold anything; the message stays one paragraph.
-    return DataError(message.replace("\r", "\\r").replace("\n", "\\n"))

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
-from ..errors import ConfigurationError, DataError
-from ..registry import register
-from .features import (
+from ...core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
+from ...errors import ConfigurationError, DataError
+from ...registry import register
+from ..features import (
     BANDS,
     HEART_MEASURES,
     constant_windows,

@@ -1,0 +1,1 @@
+"""One published data set a file, each read as its publisher lays it out."""
