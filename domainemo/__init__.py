@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         Target,
         Validator,
     )
+    from .data.epochs import from_epochs
+    from .data.loading import load
     from .data.sampling import Sequences, Trials, Windows
     from .data.simulator import Simulated
     from .data.table import from_arrays, write_table
@@ -50,6 +52,8 @@ _HOME = {
         "Adapter Backbone Dataset EmotionData Fold Inputs Modality Outputs Protocol "
         "Pseudo Sampling Screen Source Target Validator"
     ),
+    "data.epochs": "from_epochs",
+    "data.loading": "load",
     "data.sampling": "Sequences Trials Windows",
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
@@ -87,6 +91,8 @@ __all__ = [
     "Validator",
     "Windows",
     "from_arrays",
+    "from_epochs",
+    "load",
     "register",
     "run",
     "write_table",

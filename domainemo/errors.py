@@ -8,6 +8,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DomainemoError",
+    "DomainemoWarning",
     "RunError",
     "data_error",
 ]
@@ -20,6 +21,10 @@ class DomainemoError(Exception):
     """
 
     exit_code = 1
+
+
+class DomainemoWarning(UserWarning):
+    """Something to know that stops nothing; a paragraph like an error's."""
 
 
 class RunError(DomainemoError):

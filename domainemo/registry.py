@@ -24,7 +24,16 @@ from typing import Any, TypeVar, overload
 
 from .errors import ConfigurationError
 
-__all__ = ["KINDS", "Entry", "entries", "find", "load_plugin", "parameters", "register"]
+__all__ = [
+    "KINDS",
+    "Entry",
+    "entries",
+    "find",
+    "load_plugin",
+    "parameters",
+    "plugin_of",
+    "register",
+]
 
 KINDS: Mapping[str, str] = {
     "dataset": "domainemo.data",
@@ -34,6 +43,8 @@ KINDS: Mapping[str, str] = {
     "validator": "domainemo.training",
 }
 """Each kind of part, and the package whose files define it."""
+
+_PLUGIN = "domainemo_plugin_"
 
 T = TypeVar("T", bound=type)
 _classes: dict[tuple[str, str], type] = {}
@@ -152,7 +163,7 @@ def load_plugin(path: str | Path) -> None:
         )
     # The path is part of the module's name: two plug-ins of one file name can meet.
     place = sha256(str(path).encode()).hexdigest()[:8]
-    module_name = f"domainemo_plugin_{path.stem}_{place}"
+    module_name = f"{_PLUGIN}{path.stem}_{place}"
     if module_name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -170,6 +181,13 @@ def load_plugin(path: str | Path) -> None:
         raise ConfigurationError(
             f"Plug-in {path} could not be imported: {type(error).__name__}: {error}."
         ) from error
+
+
+def plugin_of(cls: type) -> str | None:
+    """Return the path of the plug-in that a class comes from, if it does."""
+    if not cls.__module__.startswith(_PLUGIN):
+        return None
+    return str(sys.modules[cls.__module__].__file__)
 
 
 def parameters(cls: type) -> dict[str, inspect.Parameter]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import TextIO
 
 import typer
 
-from ..errors import DomainemoError
+from ..errors import DomainemoError, DomainemoWarning
 from .adapt import adapt
 from .listing import list_parts
 from .predict import predict
@@ -43,7 +45,9 @@ def main() -> None:
     0 done, 1 some jobs failed, 2 configuration, 3 data, 4 interrupted and resumable.
     """
     try:
-        app()
+        with warnings.catch_warnings():
+            _show_notes()
+            app()
     except DomainemoError as error:
         _say(f"Error: {error}")
         sys.exit(error.exit_code)
@@ -62,6 +66,26 @@ def main() -> None:
             f"set DOMAINEMO_TRACEBACK=1 to see where it happened, and please report it."
         )
         sys.exit(1)
+
+
+def _show_notes() -> None:
+    """Show the warnings of this library as sentences, without a place in the code."""
+    show = warnings.showwarning
+
+    def note(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, DomainemoWarning):
+            _say(f"Note: {message}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = note
 
 
 def _say(text: str) -> None:

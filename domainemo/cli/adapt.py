@@ -84,6 +84,9 @@ def adapt(
         list[str] | None,
         typer.Option(help="A Python file that registers parts; may be repeated."),
     ] = None,
+    cache: Annotated[
+        bool, typer.Option(help="Keep what was read on disk for the next time.")
+    ] = True,
     baselines: Annotated[
         bool | None, typer.Option(help="Run source only and the controls as well.")
     ] = None,
@@ -119,7 +122,7 @@ def adapt(
     # A job scheduler's stop is answered like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _run(configure(chosen, sets, config), output, jobs, dry_run)
+        _run(configure(chosen, sets, config), output, jobs, dry_run, cache)
     except KeyboardInterrupt:
         typer.echo(
             "\nInterrupted. What is finished is kept; the same command resumes.",
@@ -129,15 +132,22 @@ def adapt(
 
 
 def _run(
-    configuration: Configuration, output: Path | None, jobs: str, dry_run: bool
+    configuration: Configuration,
+    output: Path | None,
+    jobs: str,
+    dry_run: bool,
+    cache: bool,
 ) -> None:
+    from ..data.loading import load
     from ..evaluation.execution import process_pool
     from ..evaluation.run import plan, run_plan
     from .configuration import load_dataset
-    from .screens import Progress, show_plan, show_results
+    from .screens import Progress, Reading, show_plan, show_results
 
     reader = load_dataset(configuration.dataset, configuration.data_root)
-    planned = plan(reader.load(), configuration.experiment)
+    with Reading() as reading:
+        data = load(reader, cache=cache, on_read=reading.update)
+    planned = plan(data, configuration.experiment)
     folder = output or configuration.default_folder()
     if dry_run:
         show_plan(planned, folder)

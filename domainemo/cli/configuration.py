@@ -227,9 +227,9 @@ def load_dataset(dataset: Part, root: str | None) -> Any:
 
 def takes_root(dataset: Part) -> bool:
     """Return whether the data set is read from files."""
-    import inspect
+    from ..data import loading
 
-    return "root" in inspect.signature(find("dataset", dataset.name)).parameters
+    return loading.takes_root(find("dataset", dataset.name))
 
 
 def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, Any]:

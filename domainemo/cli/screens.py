@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..evaluation.results import Results
     from ..evaluation.run import Plan
 
-__all__ = ["Progress", "show_plan", "show_results"]
+__all__ = ["Progress", "Reading", "show_plan", "show_results"]
 
 
 class Progress:
@@ -85,6 +85,42 @@ class Progress:
         self.told.add(state.name)
         how = "failed" if state.failed else "kept" if state.resumed else "done"
         self.console.print(f"[{done}/{total}] {state.name}: {how}", highlight=False)
+
+
+class Reading:
+    """One bar for the recordings that are read; nothing where they are mapped."""
+
+    def __init__(self, verb: str = "reading") -> None:
+        console = Console(stderr=True, markup=False)
+        self.bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[recording]}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.verb = verb
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Reading:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+    def update(self, done: int, total: int, recording: str) -> None:
+        """Show how many recordings are read, of how many, and which was the last."""
+        if self.task is None:
+            self.task = self.bars.add_task(self.verb, total=total, recording="")
+        self.bars.update(self.task, completed=done, recording=recording)
 
 
 def show_plan(planned: Plan, folder: Path) -> None:

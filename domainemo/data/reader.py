@@ -7,6 +7,7 @@ telling the progress and keeping what was corrected is done here, once.
 
 from __future__ import annotations
 
+import pickle
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import DataError, data_error
+from ..registry import load_plugin, plugin_of
 
 __all__ = ["OnRead", "Reader", "Recording", "Trial"]
 
@@ -181,7 +183,11 @@ class Reader(Dataset):
         import joblib
 
         pool = joblib.Parallel(n_jobs=jobs, return_as="generator")
-        read = pool(joblib.delayed(self.read)(recording) for recording in recordings)
+        plugin, reader = plugin_of(type(self)), pickle.dumps(self)
+        read = pool(
+            joblib.delayed(_read_there)(plugin, reader, recording)
+            for recording in recordings
+        )
         yield from zip(recordings, read, strict=True)
 
     def read(self, recording: Recording) -> list[Trial | DataError]:
@@ -232,6 +238,16 @@ class Reader(Dataset):
         return EmotionData(inputs, labels.astype(np.int64), self.classes)
 
 
+def _read_there(
+    plugin: str | None, reader: bytes, recording: Recording
+) -> list[Trial | DataError]:
+    """Read a recording in a process of its own, which knows no plug-in yet."""
+    if plugin is not None:
+        load_plugin(plugin)
+    made: Reader = pickle.loads(reader)  # our own, of a moment ago
+    return made.read(recording)
+
+
 def _checked(
     trial: Trial | DataError, modalities: Mapping[str, Modality], recording: Recording
 ) -> Trial | DataError:
@@ -271,7 +287,11 @@ def _file(recording: Recording, modality: str) -> Path:
 def _read_so_far(trials: Sequence[tuple[int, Trial]]) -> str:
     """Say how much was read, and how often what was corrected."""
     subjects = len({subject for subject, _ in trials})
-    parts = [f"{subjects} subjects, {len(trials)} trials"]
+    parts = [f"{_count(subjects, 'subject')}, {_count(len(trials), 'trial')}"]
     notes = Counter(note for _, trial in trials for note in trial.notes)
-    parts += [f"{note} in {times} trials" for note, times in sorted(notes.items())]
+    parts += [f"{note} in {_count(n, 'trial')}" for note, n in sorted(notes.items())]
     return "; ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

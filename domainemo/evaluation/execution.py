@@ -258,7 +258,7 @@ def _context(
     context.mkdir(parents=True)
     try:
         for name, array in inputs.signals.items():
-            np.save(context / f"{name}.npy", array)
+            _lay_out(array, context / f"{name}.npy")
         bare = replace(inputs, signals={}, modalities={})
         content = pickle.dumps((bare, dict(inputs.modalities), experiment))
         (context / "experiment.pickle").write_bytes(content)
@@ -267,6 +267,21 @@ def _context(
         yield context
     finally:
         shutil.rmtree(context, ignore_errors=True)
+
+
+def _lay_out(array: np.ndarray, path: Path) -> None:
+    """Put an array into a file; one that is mapped from a file is linked instead."""
+    if isinstance(array, np.memmap) and array.filename:
+        whole = array.offset + array.nbytes == os.path.getsize(array.filename)
+        if whole and array.flags.c_contiguous:
+            # A link, so that it stays when the cache makes the entry anew.
+            try:
+                os.link(array.filename, path)
+            except OSError:  # on another disk
+                pass
+            else:
+                return
+    np.save(path, array)
 
 
 def _run_in_context(context: str, pickled: bytes) -> None:

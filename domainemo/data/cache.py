@@ -1,0 +1,155 @@
+"""What a reader made of its files, kept on disk and mapped into memory afterwards.
+
+An entry is a folder: one ``.npy`` file per modality, the windows, the labels and a
+description. Its name is made of everything that the content depends on: the data set,
+its options, the names, sizes and times of change of all its files, and the code that
+read them. So an entry is never out of date, and never has to be deleted by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache as remember
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import __version__
+from ..core import EmotionData, Inputs, Modality
+
+__all__ = ["cache_folder", "entry_folder", "read_entry", "write_entry"]
+
+_WINDOWS = "windows.parquet"
+_LABELS = "labels.npy"
+_DESCRIPTION = "entry.json"
+
+
+def cache_folder() -> Path:
+    """Return where entries lie: ``DOMAINEMO_CACHE``, or the system's own place."""
+    chosen = os.environ.get("DOMAINEMO_CACHE")
+    if chosen:
+        return Path(chosen)
+    import pooch
+
+    return Path(pooch.os_cache("domainemo"))
+
+
+def entry_folder(name: str, choices: Mapping[str, Any], files: list[Path]) -> Path:
+    """Return the folder of an entry, whether it is there or not.
+
+    Parameters
+    ----------
+    name : str
+        The data set's name.
+    choices : mapping
+        Its root and its options, as plain values.
+    files : list of Path
+        Every file that is read.
+
+    Returns
+    -------
+    Path
+        One folder for the choices, and in it one for the state of files and code.
+    """
+    chosen = json.dumps(choices, sort_keys=True, default=str)
+    state = sha256(f"{__version__} {np.__version__} {_code()}".encode())
+    for path in files:
+        status = path.stat()
+        state.update(
+            f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+        )
+    first = f"{name}-{sha256(chosen.encode()).hexdigest()[:16]}"
+    return cache_folder() / first / state.hexdigest()[:24]
+
+
+def read_entry(folder: Path) -> EmotionData | None:
+    """Return an entry with its arrays mapped, or None if it is not there or not whole.
+
+    Parameters
+    ----------
+    folder : Path
+        From :func:`entry_folder`.
+    """
+    try:
+        text = (folder / _DESCRIPTION).read_text(encoding="utf-8")
+        stored = json.loads(text)
+        modalities = {
+            name: Modality(
+                tuple(each["channels"]),
+                tuple(each["features"]),
+                each["kind"],
+                each["unit"],
+            )
+            for name, each in stored["modalities"].items()
+        }
+        signals = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in modalities
+        }
+        windows = pd.read_parquet(folder / _WINDOWS)
+        labels = np.load(folder / _LABELS)
+        inputs = Inputs(signals, windows, modalities, stored["name"])
+        return EmotionData(inputs, labels, tuple(stored["classes"]))
+    except Exception:  # absent or damaged in any way: it is made anew
+        return None
+
+
+def write_entry(folder: Path, data: EmotionData) -> None:
+    """Write an entry in one atomic step, and remove those that it replaces.
+
+    Parameters
+    ----------
+    folder : Path
+        From :func:`entry_folder`. Where another process has just written it, that one
+        stays.
+    data : EmotionData
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or the folder cannot be written.
+    """
+    parent = folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    partial = parent / f".{uuid.uuid4().hex}.partial"
+    try:
+        partial.mkdir()
+        for name, array in data.inputs.signals.items():
+            np.save(partial / f"{name}.npy", array)
+        np.save(partial / _LABELS, data.labels)
+        data.inputs.windows.to_parquet(partial / _WINDOWS)
+        description = {
+            "name": data.inputs.name,
+            "classes": data.classes,
+            "modalities": {k: asdict(v) for k, v in data.inputs.modalities.items()},
+        }
+        text = json.dumps(description, indent=1)
+        (partial / _DESCRIPTION).write_text(text, encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        if read_entry(folder) is None:
+            raise
+    for other in parent.iterdir():
+        # Of files that have changed since. Who has them mapped keeps them.
+        if other != folder and not other.name.endswith(".partial"):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+@remember
+def _code() -> str:
+    """Return a hash of all code that reads, so that no entry outlives a correction."""
+    digest = sha256()
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

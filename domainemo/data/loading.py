@@ -1,0 +1,147 @@
+"""Recordings by name: read once, in parallel over the files, and mapped afterwards."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ..core import Dataset, EmotionData
+from ..errors import ConfigurationError, DomainemoWarning
+from ..registry import find, parameters
+from .cache import entry_folder, read_entry, write_entry
+from .reader import OnRead, Reader
+
+__all__ = ["load", "takes_root"]
+
+
+def load(
+    dataset: str | type[Dataset] | Dataset,
+    root: str | Path | None = None,
+    *,
+    cache: bool = True,
+    jobs: int | None = None,
+    on_read: OnRead | None = None,
+    **options: Any,
+) -> EmotionData:
+    """Load a data set by its name.
+
+    What is read from files is kept on disk and mapped into memory the next time, see
+    :mod:`domainemo.data.cache`.
+
+    Parameters
+    ----------
+    dataset : str, type or Dataset
+        A registered name, such as ``"seed-iv"``; a class; or an object of one, which
+        has its root and options already.
+    root : path, optional
+        Where the files lie; else the environment's ``DOMAINEMO_DATA``.
+    cache : bool
+        False reads the files again, and keeps nothing.
+    jobs : int, optional
+        Files read at once, each in a process; one per core by default.
+    on_read : callable, optional
+        Told after each recording: how many are read, of how many, and which one.
+    **options
+        The data set's own options, see its docstring.
+
+    Returns
+    -------
+    EmotionData
+        Arrays that were mapped cannot be written to.
+
+    Raises
+    ------
+    ConfigurationError
+        For a name or an option that is not known, or where no root is given.
+    DataError
+        If a file is missing or does not hold what it should.
+
+    Examples
+    --------
+    >>> data = load("seed-iv", "recordings", smoothing="moving-average")
+    """
+    if not isinstance(dataset, Dataset):
+        dataset = _make(dataset, root, options)
+    elif root is not None or options:
+        raise ConfigurationError(
+            f"The data set was given as an object of {type(dataset).__name__}, which "
+            f"has its root and options; give none beside it."
+        )
+    if not isinstance(dataset, Reader):
+        return dataset.load()
+    folder = _entry(dataset) if cache else None
+    kept = read_entry(folder) if folder else None
+    if kept is not None:
+        return kept
+    data = dataset.load(jobs=jobs or _cores(), on_read=on_read)
+    return data if folder is None else _keep(folder, data)
+
+
+def takes_root(dataset: type[Dataset]) -> bool:
+    """Return whether a data set is read from files."""
+    return "root" in inspect.signature(dataset).parameters
+
+
+def _make(
+    dataset: str | type[Dataset], root: str | Path | None, options: dict[str, Any]
+) -> Dataset:
+    made = find("dataset", dataset) if isinstance(dataset, str) else dataset
+    name = getattr(made, "registered_name", made.__name__)
+    known = parameters(made)
+    for option in options:
+        if option not in known:
+            raise ConfigurationError(
+                f"The dataset {name!r} has no option {option!r}; expected one of "
+                f"{', '.join(known) or 'none at all'}."
+            )
+    arguments: list[Path] = []
+    if takes_root(made):
+        place = root or os.environ.get("DOMAINEMO_DATA")
+        if not place:
+            raise ConfigurationError(
+                f"The dataset {name!r} is read from files, and no place was named. "
+                f"Give root=, or set the environment variable DOMAINEMO_DATA."
+            )
+        arguments = [Path(place)]
+    elif root is not None:
+        raise ConfigurationError(
+            f"The dataset {name!r} has no files, and root={str(root)!r} was given."
+        )
+    made_object: Dataset = made(*arguments, **options)
+    return made_object
+
+
+def _entry(reader: Reader) -> Path:
+    kind = type(reader)
+    choices = {k: v for k, v in vars(reader).items() if not k.startswith("_")}
+    choices["root"] = str(Path(choices.get("root") or ".").resolve())
+    choices["class"] = f"{kind.__module__}.{kind.__qualname__}"
+    code = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    files = [*reader.files(), *([Path(code)] if code else [])]
+    name = str(getattr(kind, "registered_name", kind.__name__))
+    return entry_folder(name, choices, files)
+
+
+def _keep(folder: Path, data: EmotionData) -> EmotionData:
+    """Write the entry and map it; without a place to write, say so and go on."""
+    try:
+        write_entry(folder, data)
+    except OSError as error:
+        warnings.warn(
+            f"{folder}: what was read could not be kept there "
+            f"({error.strerror or error}), so that it will be read again. Name "
+            f"another folder with the environment variable DOMAINEMO_CACHE.",
+            DomainemoWarning,
+            stacklevel=3,
+        )
+    return read_entry(folder) or data
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
