@@ -74,6 +74,12 @@ CASES = {
         {"partition": "6", "kernel": 4, "width": 32, "global_layers": 2},
     ),
     "uf-ama": (UFAMA, pair(), {}),
+    "uf-ama, EEG alone": (UFAMA, {"eeg": eeg()}, {"width": 16}),
+    "uf-ama, four modalities": (
+        UFAMA,
+        {**pair(), "ecg": measures(2, "physiology", 3), "skin": measures(1)},
+        {"width": 16},
+    ),
     "uf-ama, three layers": (UFAMA, pair(), {"layers": 3, "width": 32}),
 }
 every_case = pytest.mark.parametrize("case", CASES)
@@ -117,10 +123,8 @@ def test_unfit_modalities_and_sizes_are_explained():
         R2GFANet({"eye": measures(3)})
     with pytest.raises(ConfigurationError, match=r"found 2 among: a \(eeg\), b"):
         R2GFANet({"a": eeg(), "b": eeg()})
-    with pytest.raises(ConfigurationError, match=r"found 1 \(eeg\).*--modalities"):
-        UFAMA({"eeg": eeg()})
-    with pytest.raises(ConfigurationError, match="found 3"):
-        UFAMA({**pair(), "ecg": measures(2)})
+    with pytest.raises(ConfigurationError, match="found none.*--modalities"):
+        UFAMA({})
     for cls in (R2GFANet, UFAMA):
         with pytest.raises(ConfigurationError, match="multiple of the number"):
             cls(pair(), width=10, heads=4)
@@ -364,6 +368,29 @@ def test_uf_ama_equals_the_released_network():
     found = model(signals, masks)
     for branch, embedding in embeddings.items():
         torch.testing.assert_close(found[branch], embedding)
+
+
+def test_uf_ama_attends_to_all_others_that_are_there():
+    model, modalities = build("uf-ama, four modalities", dtype=torch.float32)
+    signals, masks = batch_for(modalities, time=1)
+    masks["ecg"] = torch.zeros_like(masks["ecg"])
+    found = model(signals, masks)[FUSION].chunk(4, -1)
+    wide = {}
+    for name, encoder, up in zip(
+        modalities, model.encoders, model.fusion.up, strict=True
+    ):
+        wide[name] = up(encoder(signals[name][:, 0])[0])
+    for own, name in enumerate(modalities):
+        if name == "ecg":
+            assert (found[own] == 0).all()
+            continue
+        others = [n for n in modalities if n not in (name, "ecg")]
+        memory = torch.cat([wide[other] for other in others], 1)
+        attention = nn.MultiheadAttention(32, 2, batch_first=True)
+        attention.load_state_dict(model.fusion.attend[own].state_dict())
+        heard, _ = attention(wide[name], memory, memory)
+        expected = model.fusion.down[own]((heard + wide[name]).flatten(1))
+        torch.testing.assert_close(found[own], expected)
 
 
 def test_uf_ama_averages_the_windows_that_are_there():

@@ -176,13 +176,18 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, memory: Tensor) -> Tensor:
+    def forward(
+        self, query: Tensor, memory: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
         """Attend from `query` to `memory`.
 
         Parameters
         ----------
         query : Tensor of shape (batch, queries, width)
         memory : Tensor of shape (batch, keys, width)
+        valid : bool Tensor of shape (batch, keys), optional
+            Which keys may be attended to; all by default. Where none may, the
+            attention is zero but for the last layer's bias.
 
         Returns
         -------
@@ -199,7 +204,11 @@ class Attention(nn.Module):
             ).chunk(2, -1)
         queries = self._split(queries) * (width // self.heads) ** -0.5
         scores = queries @ self._split(keys).transpose(-1, -2)
-        mixed = self.dropout(scores.softmax(-1)) @ self._split(values)
+        if valid is None:
+            shares = scores.softmax(-1)
+        else:
+            shares = masked_softmax(scores, valid[..., None, None, :])
+        mixed = self.dropout(shares) @ self._split(values)
         attended: Tensor = self.out_proj(mixed.transpose(-2, -3).flatten(-2))
         return attended
 

@@ -1,8 +1,8 @@
-"""The fusion network of UF-AMA: two Transformer encoders and cross-attention."""
+"""The fusion network of UF-AMA: Transformer encoders and cross-attention."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,23 +24,25 @@ __all__ = ["UFAMA"]
 
 @register(name="uf-ama")
 class UFAMA(Backbone):
-    """Two modalities, each through a Transformer over channels, then cross-attention.
+    """Modalities, each through a Transformer over channels, then cross-attention.
 
     The network that the authors of UF-AMA released (Wang, Wang and Wang, 2026, arXiv
     2606.00170, code BetterCoderLab/UF-AMA), without the template layer that was
     registered there beside its copies and never used. Each channel is a token.
 
-    Two things are ours. A sample of several windows has each window encoded by itself,
-    and the embeddings averaged over the windows that are there. A modality that is
-    missing in a window contributes exactly zero to that window's fusion.
+    Three things are ours. A sample of several windows has each window encoded by
+    itself, and the embeddings averaged over the windows that are there. A modality that
+    is missing in a window contributes exactly zero to that window's fusion. And beyond
+    the two modalities of the paper there may be any number: each attends to the tokens
+    of all others, and a single one to none.
 
     Parameters
     ----------
     modalities : mapping of str to Modality
-        Exactly two; the first is the EEG in the paper, the second the eye movements.
+        In the paper, the EEG and the eye movements.
     width : int
         Dimension of a token, and of each modality's embedding; the fusion embedding
-        has four times as many.
+        has twice as many for each modality.
     layers : int
         Transformer layers of each encoder: 1 for SEED, 3 for SEED-IV in the paper.
     heads : int
@@ -55,7 +57,7 @@ class UFAMA(Backbone):
     Raises
     ------
     ConfigurationError
-        If there are not exactly two modalities, or `heads` does not divide `width`.
+        If there is no modality, or `heads` does not divide `width`.
     """
 
     def __init__(
@@ -70,12 +72,10 @@ class UFAMA(Backbone):
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
-        if len(modalities) != 2:
-            found = ", ".join(modalities) or "none"
+        if not modalities:
             raise ConfigurationError(
-                f"The backbone uf-ama fuses exactly two modalities; found "
-                f"{len(modalities)} ({found}). Choose two with --modalities, or use "
-                f"r2gfanet, which takes EEG with any number of others."
+                "The backbone uf-ama fuses modalities; found none. Choose at least one "
+                "with --modalities."
             )
         require_divisible(width, heads)
         self.width, self.layers, self.heads = width, layers, heads
@@ -94,7 +94,7 @@ class UFAMA(Backbone):
             )
             for modality in modalities.values()
         )
-        self.fusion = CrossModalFusion(tokens[0], tokens[1], width=width, heads=heads)
+        self.fusion = CrossModalFusion(tokens, width=width, heads=heads)
 
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
@@ -109,8 +109,8 @@ class UFAMA(Backbone):
         Returns
         -------
         mapping of str to Tensor
-            Of shape (batch, width) for each modality, (batch, 4 * width) for the
-            fusion; zero for a modality that is missing in the whole sample.
+            Of shape (batch, width) for each modality, (batch, modalities * 2 * width)
+            for the fusion; zero for a modality that is missing in the whole sample.
         """
         ours = {branch: masks[branch] for branch in self.branches}
         valid = list(ours.values())
@@ -128,7 +128,7 @@ class UFAMA(Backbone):
         }
         fused = self.fusion([tokens for tokens, _ in encoded], present)
         embeddings[FUSION] = masked_mean(
-            fused.reshape(-1, time, 4 * self.width), valid[0] | valid[1]
+            fused.reshape(-1, time, fused.shape[-1]), torch.stack(valid).any(0)
         )
         return embeddings
 
@@ -182,30 +182,49 @@ class ChannelEncoder(nn.Module):
 
 
 class CrossModalFusion(nn.Module):
-    """Attention from each modality to the other, then one vector of both."""
+    """Attention from each modality to the others, then one vector of all.
 
-    def __init__(self, first: int, second: int, *, width: int, heads: int) -> None:
+    Parameters
+    ----------
+    tokens : sequence of int
+        Channels of each modality.
+    width, heads : int
+    """
+
+    def __init__(self, tokens: Sequence[int], *, width: int, heads: int) -> None:
         super().__init__()
         wide = 2 * width
-        self.up = nn.ModuleList(nn.Linear(width, wide) for _ in range(2))
-        self.attend = nn.ModuleList(Attention(wide, heads) for _ in range(2))
-        self.down = nn.ModuleList(
-            nn.Linear(tokens * wide, wide) for tokens in (first, second)
-        )
+        attending = len(tokens) if len(tokens) > 1 else 0
+        self.up = nn.ModuleList(nn.Linear(width, wide) for _ in tokens)
+        self.attend = nn.ModuleList(Attention(wide, heads) for _ in range(attending))
+        self.down = nn.ModuleList(nn.Linear(count * wide, wide) for count in tokens)
 
-    def forward(self, tokens: list[Tensor], present: list[Tensor]) -> Tensor:
-        """Return the fused vector of each window; shape (windows, 4 * width).
+    def forward(self, tokens: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+        """Return the fused vector of each window; shape (windows, modalities * wide).
 
         Parameters
         ----------
-        tokens : list of two Tensor of shape (windows, channels, width)
-        present : list of two Tensor of shape (windows, 1)
+        tokens : sequence of Tensor of shape (windows, channels, width)
+        present : sequence of Tensor of shape (windows, 1)
             1 where the modality was recorded, 0 where it is missing.
         """
         wide = [up(each) for up, each in zip(self.up, tokens, strict=True)]
         fused = []
-        for own, other in ((0, 1), (1, 0)):
-            heard = self.attend[own](wide[own], wide[other])
-            mixed = wide[own] + heard * present[other][..., None]
-            fused.append(self.down[own](mixed.flatten(-2)) * present[own])
+        for own, down in enumerate(self.down):
+            mixed = wide[own]
+            if len(wide) > 1:
+                mixed = mixed + self._heard(own, wide, present)
+            fused.append(down(mixed.flatten(-2)) * present[own])
         return torch.cat(fused, -1)
+
+    def _heard(
+        self, own: int, wide: Sequence[Tensor], present: Sequence[Tensor]
+    ) -> Tensor:
+        """Return what a modality's tokens take from the others that are there."""
+        others = [number for number in range(len(wide)) if number != own]
+        memory = torch.cat([wide[other] for other in others], -2)
+        there = torch.cat(
+            [present[other].expand(-1, wide[other].shape[-2]) for other in others], -1
+        )
+        heard: Tensor = self.attend[own](wide[own], memory, there > 0)
+        return heard * there.amax(-1)[..., None, None]
