@@ -123,7 +123,7 @@ def test_unfit_modalities_and_sizes_are_explained():
         R2GFANet({"eye": measures(3)})
     with pytest.raises(ConfigurationError, match=r"found 2 among: a \(eeg\), b"):
         R2GFANet({"a": eeg(), "b": eeg()})
-    with pytest.raises(ConfigurationError, match="found none.*--modalities"):
+    with pytest.raises(ConfigurationError, match=r"found none.*--modalities"):
         UFAMA({})
     for cls in (R2GFANet, UFAMA):
         with pytest.raises(ConfigurationError, match="multiple of the number"):
