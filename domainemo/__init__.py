@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Target,
         Validator,
     )
-    from .data.epochs import from_epochs
+    from .data.epochs import from_epochs, join
     from .data.loading import load
     from .data.sampling import Sequences, Trials, Windows
     from .data.simulator import Simulated
@@ -52,7 +52,7 @@ _HOME = {
         "Adapter Backbone Dataset EmotionData Fold Inputs Modality Outputs Protocol "
         "Pseudo Sampling Screen Source Target Validator"
     ),
-    "data.epochs": "from_epochs",
+    "data.epochs": "from_epochs join",
     "data.loading": "load",
     "data.sampling": "Sequences Trials Windows",
     "data.simulator": "Simulated",
@@ -92,6 +92,7 @@ __all__ = [
     "Windows",
     "from_arrays",
     "from_epochs",
+    "join",
     "load",
     "register",
     "run",

@@ -8,11 +8,15 @@ import statistics
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import signal
 
 from domainemo.data.features import (
     BANDS,
     HEART_MEASURES,
+    band_power,
+    baseline_removed,
     constant_windows,
     differential_entropy,
     heart_measures,
@@ -86,12 +90,16 @@ def test_entropy_has_no_direction_of_time():
     np.testing.assert_allclose(forward[1:-1], backward[1:-1], atol=1e-4)
 
 
-def test_scaling_the_signal_adds_the_logarithm():
-    recording = np.random.default_rng(4).normal(size=(2, 8 * RATE))
-    gain = differential_entropy(1e3 * recording, RATE) - differential_entropy(
-        recording, RATE
-    )
-    np.testing.assert_allclose(gain, math.log(1e3), atol=1e-9)
+@settings(max_examples=25, deadline=None)
+@given(st.floats(1e-6, 1e6), st.sampled_from([1, -1]), st.integers(0, 9), st.booleans())
+def test_scaling_the_signal_adds_the_logarithm(factor, sign, seed, single):
+    recording = np.random.default_rng(seed).normal(size=(2, 8 * 100))
+    scaled = (sign * factor * recording).astype(np.float32 if single else np.float64)
+    tolerance = 1e-3 if single else 1e-7
+    gain = differential_entropy(scaled, 100) - differential_entropy(recording, 100)
+    np.testing.assert_allclose(gain, math.log(factor), atol=tolerance)
+    gain = band_power(scaled, 100) - band_power(recording, 100)
+    np.testing.assert_allclose(gain, 2 * math.log(factor), atol=tolerance)
 
 
 def test_a_sensor_that_is_off_is_lost_and_not_minus_infinity():
@@ -106,6 +114,17 @@ def test_a_sensor_that_is_off_is_lost_and_not_minus_infinity():
     assert np.isfinite(entropy[~off]).all()
 
 
+def test_entropy_of_windows_shorter_than_a_wave_is_that_of_their_variance():
+    time = np.arange(40 * RATE) / RATE
+    sine = 3.0 * np.sin(2 * np.pi * 2 * time)
+    entropy = differential_entropy(sine[None], RATE, {"delta": (1, 4)}, window=0.2)
+    inside = [
+        0.5 * math.log(2 * math.pi * math.e * sine[start:][:100].var())
+        for start in range(0, len(sine), 100)
+    ]
+    np.testing.assert_allclose(entropy[20:-20, 0, 0], inside[20:-20], atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("recording", "found"),
     [
@@ -114,9 +133,10 @@ def test_a_sensor_that_is_off_is_lost_and_not_minus_infinity():
         (np.where(np.arange(4000) == 9, np.nan, 1.0)[None], "in 1 of 4000 samples"),
     ],
 )
-def test_recordings_that_do_not_fit_are_named(recording, found):
+@pytest.mark.parametrize("extract", [differential_entropy, band_power])
+def test_recordings_that_do_not_fit_are_named(extract, recording, found):
     with pytest.raises(DataError, match=found):
-        differential_entropy(recording, RATE)
+        extract(recording, RATE)
 
 
 def test_options_that_do_not_fit_are_named():
@@ -131,6 +151,118 @@ def test_options_that_do_not_fit_are_named():
         r_peaks(recording[0], 40)
     with pytest.raises(DataError, match=r"\(1, 4000\)"):
         r_peaks(recording, RATE)
+
+
+# ---------------------------------------------------------------------- band power
+
+
+def test_power_of_white_noise_is_its_variance_per_hertz():
+    noise = np.random.default_rng(1).normal(scale=3.0, size=(2, 2000 * 100))
+    power = band_power(noise, 100, window=4.0)
+    assert power.shape == (500, 2, 5)
+    # One-sided: the variance spreads over half the sampling rate.
+    mean = np.log(np.exp(power).mean(axis=0))
+    np.testing.assert_allclose(mean, math.log(9 / 50), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "band"), [(2, "delta"), (6, "theta"), (10, "alpha"), (20, "beta")]
+)
+@pytest.mark.parametrize("window", [2.0, 4.0])
+def test_power_of_a_sine_is_half_its_squared_amplitude(frequency, band, window):
+    time = np.arange(20 * RATE) / RATE
+    amplitude = np.array([[1.0], [5.0]])
+    sine = 100 + amplitude * np.sin(2 * np.pi * frequency * time + 0.3)
+    power = band_power(sine, RATE, window=window)
+    low, high = BANDS[band]
+    expected = np.log(amplitude[:, 0] ** 2 / 2 / (high - low))
+    found = power[:, :, list(BANDS).index(band)]
+    np.testing.assert_allclose(found, np.tile(expected, (len(power), 1)), atol=1e-6)
+    others = np.delete(power, list(BANDS).index(band), axis=2)
+    assert (others < expected[:, None] - 10).all()
+
+
+@pytest.mark.parametrize(
+    ("rate", "window"), [(200, 1.0), (250, 3.0), (128, 2.5), (128.3, 1.0)]
+)
+def test_power_equals_a_slow_transform(rate, window):
+    bands = {"low": (2.0, 9.0), "high": (12.0, 40.0)}
+    samples = round(window * rate)
+    recording = np.random.default_rng(2).normal(size=(2, 3 * samples + 7))
+    recording = recording.cumsum(axis=1)
+    power = band_power(recording, rate, bands, window)
+    assert power.shape == (3, 2, 2)
+    n = np.arange(samples)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / samples)
+    for w, c in np.ndindex(3, 2):
+        values = recording[c, w * samples : (w + 1) * samples]
+        values = hann * (values - values.mean())
+        for b, (low, high) in enumerate(bands.values()):
+            # A bin is the band's where its nominal frequency, k / window, is.
+            bins = [k for k in range(samples // 2) if low <= k / window < high]
+            density = [
+                2 * abs((values * np.exp(-2j * np.pi * k * n / samples)).sum()) ** 2
+                for k in bins
+            ]
+            mean = np.mean(density) / (rate * (hann**2).sum())
+            assert power[w, c, b] == pytest.approx(math.log(mean), abs=1e-9)
+
+
+def test_power_is_that_of_welch():
+    recording = np.random.default_rng(3).normal(size=(4, 1000))
+    frequencies, density = signal.welch(recording, 200, nperseg=1000)
+    inside = (frequencies >= 8) & (frequencies < 14)
+    expected = np.log(density[:, inside].mean(axis=1))
+    power = band_power(recording, 200, {"alpha": (8, 14)}, window=5.0)
+    np.testing.assert_allclose(power[0, :, 0], expected, atol=1e-12)
+
+
+def test_power_sees_no_other_window_and_no_other_channel():
+    recording = np.random.default_rng(4).normal(size=(3, 12 * RATE))
+    whole = band_power(recording, RATE)
+    part = band_power(recording[1:2, 4 * RATE : 8 * RATE], RATE)
+    np.testing.assert_array_equal(part[0, 0], whole[1, 1])
+
+
+def test_power_of_a_sensor_that_is_off_is_lost():
+    recording = np.random.default_rng(5).normal(size=(2, 12 * RATE))
+    recording[1, 4 * RATE : 8 * RATE] = -1.0
+    power = band_power(recording, RATE)
+    assert np.isnan(power[1, 1]).all()
+    assert np.isnan(power).sum() == 5
+
+
+def test_windows_too_short_for_a_band_are_named():
+    recording = np.random.default_rng(6).normal(size=(1, 4000))
+    assert np.isfinite(band_power(recording, RATE, window=1.0)).all()
+    with pytest.raises(ConfigurationError, match=r"'delta' of 1-4 Hz.*at least 1 s"):
+        band_power(recording, RATE, window=0.5)
+    with pytest.raises(ConfigurationError, match=r"'narrow'.*at least 4 s"):
+        band_power(recording, RATE, {"narrow": (10, 10.25)}, window=2.0)
+    with pytest.raises(ConfigurationError, match=r"'gamma' of 31-45 Hz.*80 Hz"):
+        band_power(recording, 80)
+
+
+def test_a_baseline_is_taken_off_feature_by_feature():
+    features = np.array([[[1.0, 2.0], [3.0, np.nan]], [[5.0, 6.0], [7.0, 8.0]]])
+    baseline = np.array([[[1.0, np.nan], [np.nan, 1.0]], [[2.0, 4.0], [np.nan, 3.0]]])
+    expected = [[[-0.5, -2.0], [np.nan, np.nan]], [[3.5, 2.0], [np.nan, 6.0]]]
+    np.testing.assert_array_equal(baseline_removed(features, baseline), expected)
+    own = baseline_removed(features, features[1:])
+    np.testing.assert_array_equal(own[1], np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "found"),
+    [
+        (np.ones((3, 5)), r"windows of shape \(5,\), expected \(2,\)"),
+        (np.ones((0, 2)), r"baseline of shape \(0, 2\)"),
+        (np.float64(1), r"baseline of shape \(\)"),
+    ],
+)
+def test_a_baseline_that_does_not_fit_is_named(baseline, found):
+    with pytest.raises(DataError, match=found):
+        baseline_removed(np.ones((4, 2)), baseline)
 
 
 # ------------------------------------------------------------------------- heart

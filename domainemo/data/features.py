@@ -1,4 +1,4 @@
-"""Features of raw signals: entropy of the EEG's bands, measures of the heart.
+"""Features of raw signals: entropy and power of the EEG's bands, the heart.
 
 Everything here is a pure function of one continuous recording. The filters run forward
 and backward (zero phase), so they are not causal: a window's value depends a little on
@@ -8,6 +8,7 @@ forward only, and expect other values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..errors import ConfigurationError, DataError
 __all__ = [
     "BANDS",
     "HEART_MEASURES",
+    "band_power",
+    "baseline_removed",
     "constant_windows",
     "differential_entropy",
     "heart_measures",
@@ -66,6 +69,9 @@ def differential_entropy(
     ``0.5 * ln(2 * pi * e * variance)`` (Shi, Jiao & Lu, 2013, doi
     10.1109/EMBC.2013.6611075). Samples after the last full window are dropped.
 
+    The filter sees the whole recording, so a window may be shorter than a band's
+    period: its entropy is then that of the part of a wave it holds, low and uneven.
+
     Parameters
     ----------
     recording : ndarray of shape (channels, samples)
@@ -106,6 +112,108 @@ def differential_entropy(
         entropy[:, :, index] = 0.5 * np.log(2 * np.pi * np.e * variance)
     entropy[constant_windows(recording, samples)] = np.nan
     return entropy
+
+
+def band_power(
+    recording: NDArray[Any],
+    sampling_rate: float,
+    bands: Mapping[str, tuple[float, float]] = BANDS,
+    window: float = 4.0,
+) -> Array:
+    """Return the logarithm of the mean power spectral density of each band.
+
+    Each window, less its mean, is tapered by a Hann window; its periodogram is averaged
+    over the frequencies from a band's lower edge up to, not including, the upper one.
+    That is ``scipy.signal.welch`` with one segment per window. Windows do not overlap
+    and see no sample outside them; samples after the last full window are dropped.
+    Beside the result, memory is taken for one channel at a time.
+
+    Parameters
+    ----------
+    recording : ndarray of shape (channels, samples)
+        The continuous signal, for EEG in microvolts.
+    sampling_rate : float
+        In Hz.
+    bands : mapping of str to (float, float)
+        Band edges in Hz.
+    window : float
+        Length of a window in seconds, at least one period of each band's lower edge
+        and the inverse of each band's width: a shorter one cannot resolve the band.
+
+    Returns
+    -------
+    ndarray of shape (windows, channels, bands)
+        Natural logarithm of the density, for EEG of microvolts squared per Hz; NaN
+        where a channel held one value throughout the window.
+
+    Raises
+    ------
+    DataError
+        If the recording is not two-dimensional, holds NaN or infinity, or is shorter
+        than one window.
+    ConfigurationError
+        If a band does not lie between 0 and half the sampling rate, or the window is
+        too short for it.
+    """
+    samples = _samples(window, sampling_rate)
+    bins = _band_bins(bands, sampling_rate, window)
+    recording = _checked(recording, samples)
+    taper = signal.windows.hann(samples, sym=False)
+    # Power at a negative frequency is that at the positive one, hence twice.
+    scale = 2 / (sampling_rate * np.square(taper).sum())
+    power = np.empty((recording.shape[1] // samples, len(recording), len(bands)))
+    for channel, windows in enumerate(_cut(recording, samples)):
+        tapered = taper * (windows - windows.mean(axis=1, keepdims=True))
+        spectrum = np.fft.rfft(tapered, axis=1)
+        density = scale * (spectrum.real**2 + spectrum.imag**2)
+        for index, inside in enumerate(bins):
+            power[:, channel, index] = density[:, inside].mean(axis=1)
+    # A constant channel has no power; it becomes NaN below, not -inf.
+    power = np.log(np.maximum(power, np.finfo(np.float64).tiny))
+    power[constant_windows(recording, samples)] = np.nan
+    return power
+
+
+def baseline_removed(features: NDArray[Any], baseline: NDArray[Any]) -> Array:
+    """Return features less their mean over the windows of a baseline.
+
+    Parameters
+    ----------
+    features : ndarray of shape (windows, ...)
+        Of one trial.
+    baseline : ndarray of shape (baseline windows, ...)
+        The same features of what was recorded before the trial.
+
+    Returns
+    -------
+    ndarray of shape (windows, ...)
+        NaN where the features are, and in the features whose baseline is NaN
+        throughout.
+
+    Raises
+    ------
+    DataError
+        If the axes after the first differ, or the baseline has no windows.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    baseline = np.asarray(baseline, dtype=np.float64)
+    if baseline.ndim == 0 or len(baseline) == 0 or features.ndim == 0:
+        raise DataError(
+            f"Baseline: found features of shape {features.shape} and a baseline of "
+            f"shape {baseline.shape}, expected some windows in both. Give at least one "
+            f"baseline window per trial."
+        )
+    if features.shape[1:] != baseline.shape[1:]:
+        raise DataError(
+            f"Baseline: found windows of shape {baseline.shape[1:]}, expected "
+            f"{features.shape[1:]} as in the features. Compute both alike."
+        )
+    seen = ~np.isnan(baseline)
+    total = np.where(seen, baseline, 0.0).sum(axis=0)
+    count = seen.sum(axis=0)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    removed: Array = features - mean
+    return removed
 
 
 def constant_windows(recording: NDArray[Any], samples: int) -> NDArray[np.bool_]:
@@ -290,12 +398,15 @@ def _find_beats(ecg: Array, filtered: Array, sampling_rate: float) -> NDArray[np
 
 
 def _beat_shapes(
-    filtered: Array, peaks: NDArray[np.int64], sampling_rate: float
+    filtered: Array,
+    peaks: NDArray[np.integer],
+    sampling_rate: float,
+    reach: float = 0.2,
 ) -> Array:
     """Return each beat's stretch, of mean 0 and norm 1; NaN at the recording's ends."""
-    reach = round(0.2 * sampling_rate)
-    padded = np.pad(filtered, reach, constant_values=np.nan)
-    shapes = sliding_window_view(padded, 2 * reach + 1)[peaks]
+    side = round(reach * sampling_rate)
+    padded = np.pad(filtered, side, constant_values=np.nan)
+    shapes = sliding_window_view(padded, 2 * side + 1)[peaks]
     shapes = shapes - shapes.mean(axis=1, keepdims=True)
     normalised: Array = shapes / np.linalg.norm(shapes, axis=1, keepdims=True)
     return normalised
@@ -312,6 +423,27 @@ def _similarity(shapes: Array) -> float:
     return float(products / (beats * (beats - 1)))
 
 
+def _band_bins(
+    bands: Mapping[str, tuple[float, float]], sampling_rate: float, window: float
+) -> list[slice]:
+    """Return which frequencies of a window's spectrum are each band's."""
+    resolution = sampling_rate / _samples(window, sampling_rate)
+    bins = []
+    for name, (low, high) in bands.items():
+        _check_band(name, (low, high), sampling_rate)
+        longest = max(1 / low, 1 / (high - low))
+        # Where a window is no whole number of samples, frequencies are off by a little.
+        first, last = (math.ceil(edge / resolution - 0.05) for edge in (low, high))
+        if window < longest * (1 - 1e-9) or first == last:
+            raise ConfigurationError(
+                f"Band {name!r} of {low:g}-{high:g} Hz in windows of {window:g} s: "
+                f"expected windows of at least {longest:g} s, which resolve it. Choose "
+                f"longer windows, or leave the band out."
+            )
+        bins.append(slice(first, last))
+    return bins
+
+
 def _qrs_band(recording: Array, sampling_rate: float) -> Array:
     return _band_pass(recording, sampling_rate, "heart beat", _QRS_BAND, order=2)
 
@@ -323,6 +455,15 @@ def _band_pass(
     edges: tuple[float, float],
     order: int,
 ) -> Array:
+    _check_band(name, edges, sampling_rate)
+    sections = signal.butter(order, edges, "bandpass", fs=sampling_rate, output="sos")
+    # Mirrored ends as long as the slowest edge's period let its transient die out.
+    padding = min(round(3 * sampling_rate / edges[0]), recording.shape[1] - 1)
+    filtered: Array = signal.sosfiltfilt(sections, recording, padlen=padding)
+    return filtered
+
+
+def _check_band(name: str, edges: tuple[float, float], sampling_rate: float) -> None:
     low, high = edges
     if not 0 < low < high < sampling_rate / 2:
         raise ConfigurationError(
@@ -331,11 +472,6 @@ def _band_pass(
             f"{sampling_rate / 2:g} Hz, half the sampling rate. Change the band, or "
             f"use recordings sampled faster."
         )
-    sections = signal.butter(order, edges, "bandpass", fs=sampling_rate, output="sos")
-    # Mirrored ends as long as the slowest edge's period let its transient die out.
-    padding = min(round(3 * sampling_rate / low), recording.shape[1] - 1)
-    filtered: Array = signal.sosfiltfilt(sections, recording, padlen=padding)
-    return filtered
 
 
 def _cut(recording: NDArray[Any], samples: int) -> NDArray[Any]:
