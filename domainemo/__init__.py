@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .data.simulator import Simulated
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
+    from .evaluation.pretraining import pretrain
     from .evaluation.results import Results
     from .evaluation.run import run
     from .registry import register
@@ -58,6 +59,7 @@ _HOME = {
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
+    "evaluation.pretraining": "pretrain",
     "evaluation.results": "Results",
     "evaluation.run": "run",
     "registry": "register",
@@ -94,6 +96,7 @@ __all__ = [
     "from_epochs",
     "join",
     "load",
+    "pretrain",
     "register",
     "run",
     "write_table",

@@ -309,6 +309,26 @@ class Backbone(nn.Module, ABC):
             One embedding per modality, and ``"fusion"``.
         """
 
+    def views(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Embed a batch as pre-training compares it, before anything is fused.
+
+        By default a view is a modality's embedding. A network that looks at a modality
+        in several ways overrides this and names the views ``"MODALITY/WAY"``.
+
+        Parameters
+        ----------
+        signals, masks
+            As for `forward`.
+
+        Returns
+        -------
+        mapping of str to Tensor of shape (batch, dim)
+        """
+        embeddings = self(signals, masks)
+        return {name: value for name, value in embeddings.items() if name != FUSION}
+
     def head(self, branch: str, dim: int, classes: int) -> nn.Module:
         """Return the classifier that the library puts on `branch`."""
         hidden = max(dim // 2, 8)

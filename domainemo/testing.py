@@ -277,7 +277,11 @@ def _require_options(part: type, required: int) -> None:
 
 
 def _draw(
-    branches: Sequence[str], *, samples: int = _SAMPLES, seed: int = 0
+    branches: Sequence[str],
+    *,
+    samples: int = _SAMPLES,
+    seed: int = 0,
+    widths: Mapping[str, int] = _WIDTHS,
 ) -> Tensors:
     """Return a batch as tensors by path, such as ``target/logits/eeg``."""
     generator = torch.Generator().manual_seed(seed)
@@ -287,7 +291,7 @@ def _draw(
     }
     for branch in branches:
         for role in ("source", "target"):
-            shape = {"embeddings": _WIDTHS[branch], "logits": _CLASSES}
+            shape = {"embeddings": widths[branch], "logits": _CLASSES}
             for quantity, width in shape.items():
                 values = torch.randn(samples, width, generator=generator)
                 tensors[f"{role}/{quantity}/{branch}"] = values + (role == "target")
@@ -295,6 +299,17 @@ def _draw(
                 present = torch.ones(samples, dtype=torch.bool)
                 tensors[f"{role}/present/{branch}"] = present
     return tensors
+
+
+def _widths(check: Check) -> Mapping[str, int]:
+    """Return unequal widths of the branches, or equal ones if the adapter asks so."""
+    try:
+        _losses(check.build(), _draw(_BRANCHES[0]))
+    except ConfigurationError:
+        return dict.fromkeys(_WIDTHS, 6)
+    except Exception:  # the check itself will tell
+        pass
+    return _WIDTHS
 
 
 def _outputs(tensors: Tensors, role: str, *, detach: bool = False) -> Outputs:
@@ -450,8 +465,9 @@ def _adapter_options(check: Check) -> None:
 
 def _adapter_losses(check: Check) -> None:
     """Require a dict of named finite scalars, whatever branches there are."""
+    widths = _widths(check)
     for branches in _BRANCHES:
-        losses = _losses(check.build(), _draw(branches))
+        losses = _losses(check.build(), _draw(branches, widths=widths))
         where = f"with the branches {', '.join(branches)}"
         _require(isinstance(losses, dict), f"a {type(losses).__name__} {where}")
         for name, loss in losses.items():
@@ -480,14 +496,18 @@ def _adapter_losses(check: Check) -> None:
 
 def _adapter_gradients(check: Check) -> None:
     """Require losses that can be differentiated, with finite gradients."""
+    widths = _widths(check)
     for branches in _BRANCHES:
-        _require_finite(check.build(), _draw(branches), f"with {', '.join(branches)}")
+        _require_finite(
+            check.build(), _draw(branches, widths=widths), f"with {', '.join(branches)}"
+        )
 
 
 def _adapter_leaves_inputs(check: Check) -> None:
     """Require every tensor that is handed over to be left as it was."""
+    widths = _widths(check)
     for branches in _BRANCHES:
-        _, handed = _leaves(_draw(branches))
+        _, handed = _leaves(_draw(branches, widths=widths))
         before = {path: values.detach().clone() for path, values in handed.items()}
         versions = {path: values._version for path, values in handed.items()}
         _losses(check.build(), handed)
@@ -501,26 +521,31 @@ def _adapter_leaves_inputs(check: Check) -> None:
 
 def _adapter_hostile(check: Check) -> None:
     """Require finite losses and gradients in every batch training may meet."""
+    widths = _widths(check)
     for branches in _BRANCHES:
         for where, change in _hostile(branches).items():
-            _require_finite(check.build(), change(_draw(branches)), where)
+            _require_finite(
+                check.build(), change(_draw(branches, widths=widths)), where
+            )
 
 
 def _adapter_deterministic(check: Check) -> None:
     """Require the same losses from the same inputs and seed, bit for bit."""
+    widths = _widths(check)
     for branches in _BRANCHES:
         found = []
         adapter = check.build()
         for twin in (adapter, copy.deepcopy(adapter)):
             torch.manual_seed(1)
-            found.append(_losses(twin, _draw(branches)))
+            found.append(_losses(twin, _draw(branches, widths=widths)))
         _require_equal(*found, tolerance=0.0, where="the second time")
 
 
 def _adapter_vectorises(check: Check) -> None:
     """Require the same losses under torch.func.vmap over folds as in a loop."""
+    widths = _widths(check)
     for branches in _BRANCHES:
-        batches = [_draw(branches, seed=seed) for seed in range(3)]
+        batches = [_draw(branches, widths=widths, seed=seed) for seed in range(3)]
         batches[1] = _hostile(branches)["with a class absent from the source"](
             batches[1]
         )
@@ -549,21 +574,23 @@ def _adapter_sees_no_labels(check: Check) -> None:
                 asked.append(name)
             raise AttributeError(name)
 
+    widths = _widths(check)
     for branches in _BRANCHES:
         try:
-            _losses(check.build(), _draw(branches), target=Watched)
+            _losses(check.build(), _draw(branches, widths=widths), target=Watched)
         finally:
             _require(not asked, f"target.{', target.'.join(asked)} asked for")
 
 
 def _adapter_state(check: Check) -> None:
     """Require the same losses from a state_dict loaded into another object."""
+    widths = _widths(check)
     for branches in _BRANCHES:
         first, second = check.build(seed=0), check.build(seed=1)
         for adapter in (first, second):
-            _losses(adapter, _draw(branches, seed=2))
+            _losses(adapter, _draw(branches, widths=widths, seed=2))
         second.load_state_dict(first.state_dict())
-        batch = _draw(branches)
+        batch = _draw(branches, widths=widths)
         found = [_losses(adapter.eval(), batch) for adapter in (first, second)]
         _require_equal(*found, tolerance=0.0, where="from the loaded state")
 
@@ -581,7 +608,7 @@ def _adapter_space(check: Check) -> None:
             options = check.part.space(study.ask())  # type: ignore[attr-defined]
             unknown = sorted(set(options) - set(known))
             _require(not unknown, f"unknown options {', '.join(unknown)}")
-            _losses(check.part(**options), _draw(_BRANCHES[0]))
+            _losses(check.part(**options), _draw(_BRANCHES[0], widths=_widths(check)))
     finally:
         optuna.logging.set_verbosity(verbosity)
 

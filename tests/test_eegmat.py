@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.eegmat import EdfFile, write_eegmat
 
 from domainemo.core import PROVENANCE
 from domainemo.data.readers.eegmat import EEGMAT
@@ -18,97 +19,16 @@ from domainemo.errors import ConfigurationError, DataError
 NAMES = "Fp1 Fp2 F3 F4 F7 F8 T3 T4 C3 C4 T5 T6 P3 P4 O1 O2 Fz Cz Pz"
 ELECTRODES = NAMES.split()
 BANDS = ("delta", "theta", "alpha", "beta", "gamma")
-RATE = 500
-
-# ---------------------------------------------------------------- EDF files, made up
-
-
-@dataclass
-class Recording:
-    """Makes up an EDF file, and what may be wrong with it."""
-
-    seconds: int = 12
-    padding: int = 0
-    rate: int = RATE
-    one_rate: int | None = None
-    labels: tuple[str, ...] = (
-        *(f"EEG {name}" for name in ELECTRODES),
-        "EEG A2-A1",
-        "ECG ECG",
-    )
-    header: dict[str, str] = field(default_factory=dict)
-    off: int | None = None
-    scale: float = 1.0
-    seed: int = 0
-
-    def values(self) -> np.ndarray:
-        """Digital values (channels, samples): alpha waves on the EEG, 75 bpm."""
-        time = np.arange(self.seconds * self.rate) / self.rate
-        values = np.random.default_rng(self.seed).normal(scale=50, size=(21, len(time)))
-        gain = 2000 + 500 * np.arange(19)
-        values[:19] += gain[:, None] * np.sin(2 * np.pi * 10 * time)
-        beat = (time + 0.3) % 0.8 - 0.4
-        values[20] += 8000 * np.exp(-0.5 * (beat / 0.015) ** 2)
-        values *= self.scale
-        if self.off is not None:
-            values[self.off] = 40
-        held = values[:, -1:].repeat(self.padding * self.rate, axis=1)
-        held[:, held.shape[1] // 2 :] = 0
-        return np.concatenate([values, held], axis=1).round().astype("<i2")
-
-    def bytes(self) -> bytes:
-        """The file, by https://www.edfplus.info/specs/edf.html."""
-        count, seconds = len(self.labels), self.seconds + self.padding
-        rates = [self.rate] * count
-        if self.one_rate:
-            rates[3] = self.one_rate
-        fixed = {
-            "version": ("0", 8),
-            "patient": ("X X X X", 80),
-            "recording": ("Startdate X X X X", 80),
-            "date": ("01.01.11", 8),
-            "time": ("00.00.00", 8),
-            "length": (str(256 + 256 * count), 8),
-            "reserved": ("", 44),
-            "records": (str(seconds), 8),
-            "duration": ("1", 8),
-            "signals": (str(count), 4),
-        }
-        texts = [
-            self.header.get(name, text).ljust(n) for name, (text, n) in fixed.items()
-        ]
-        units = ["mV" if label.startswith("ECG") else "uV" for label in self.labels]
-        ends = ["1" if unit == "mV" else "1000" for unit in units]
-        columns = [
-            (self.labels, 16),
-            ([""] * count, 80),
-            (units, 8),
-            ([f"-{end}" for end in ends], 8),
-            (ends, 8),
-            (["-32767"] * count, 8),
-            (["32767"] * count, 8),
-            ([""] * count, 80),
-            ([str(rate) for rate in rates], 8),
-            ([""] * count, 32),
-        ]
-        texts += [text.ljust(width) for column, width in columns for text in column]
-        records = self.values()[:count].reshape(-1, seconds, self.rate)
-        body = b"".join(
-            records[channel % 21, second, :rate].tobytes()
-            for second in range(seconds)
-            for channel, rate in enumerate(rates)
-        )
-        return "".join(texts).encode("ascii") + body
 
 
 @pytest.fixture
 def write(tmp_path):
     """Write both files of subject 0, the second one as given."""
 
-    def write(task: Recording | bytes, folder: str = "") -> Path:
+    def write(task: EdfFile | bytes, folder: str = "") -> Path:
         home = tmp_path / folder
         home.mkdir(exist_ok=True)
-        (home / "Subject00_1.edf").write_bytes(Recording(16, seed=1).bytes())
+        (home / "Subject00_1.edf").write_bytes(EdfFile(16, seed=1).bytes())
         data = task if isinstance(task, bytes) else task.bytes()
         (home / "Subject00_2.edf").write_bytes(data)
         return tmp_path
@@ -122,9 +42,12 @@ def contents(root):
     return [(path, path.read_bytes(), path.stat().st_mtime_ns) for path in files]
 
 
-@pytest.mark.parametrize("folder", ["", "eegmat_raw", "eegmat"])
+@pytest.mark.parametrize(
+    "folder",
+    ["", "eegmat_raw", "eegmat", "eeg-during-mental-arithmetic-tasks-1.0.0"],
+)
 def test_reads_files_wherever_they_may_lie_and_writes_none(write, folder):
-    root = write(Recording(12), folder)
+    root = write(EdfFile(12), folder)
     before = contents(root)
     data = EEGMAT(root).load()
     assert contents(root) == before
@@ -140,11 +63,12 @@ def test_reads_files_wherever_they_may_lie_and_writes_none(write, folder):
     assert (list(eeg.channels), eeg.features, eeg.kind) == (ELECTRODES, BANDS, "eeg")
     assert ecg.channels == ("heart_rate", "sdnn", "rmssd", "ln_sd")
     assert (ecg.features, ecg.kind) == (("value",), "physiology")
-    assert "1 subjects, 4 s windows" in data.inputs.name
+    assert "4 s windows, average reference" in data.inputs.name
+    assert "1 subject" in data.inputs.name and "2 trials" in data.inputs.name
 
 
 def test_values_come_back_in_microvolts_and_beats_per_minute(write):
-    inputs = EEGMAT(write(Recording(12)), reference="linked-ears").load().inputs
+    inputs = EEGMAT(write(EdfFile(12)), reference="linked-ears").load().inputs
     amplitude = (2000 + 500 * np.arange(19)) / 32767 * 1000
     expected = 0.5 * np.log(2 * np.pi * np.e * amplitude**2 / 2)
     alpha = inputs.signals["eeg"][:, :, BANDS.index("alpha")]
@@ -156,7 +80,7 @@ def test_values_come_back_in_microvolts_and_beats_per_minute(write):
 
 
 def test_the_average_reference_leaves_no_common_signal(write):
-    eeg = EEGMAT(write(Recording(12))).load().inputs.signals["eeg"]
+    eeg = EEGMAT(write(EdfFile(12))).load().inputs.signals["eeg"]
     amplitude = 500 * np.abs(np.arange(19) - 9) / 32767 * 1000
     away = np.flatnonzero(amplitude)
     expected = 0.5 * np.log(2 * np.pi * np.e * amplitude[away] ** 2 / 2)
@@ -166,7 +90,7 @@ def test_the_average_reference_leaves_no_common_signal(write):
 
 @pytest.mark.parametrize("reference", ["average", "linked-ears"])
 def test_an_electrode_that_is_off_is_lost(write, reference):
-    root = write(Recording(12, off=4))
+    root = write(EdfFile(12, off=4))
     eeg = EEGMAT(root, reference=reference).load().inputs.signals["eeg"]
     lost = np.zeros((7, 19), dtype=bool)
     lost[4:, 4] = True
@@ -174,18 +98,55 @@ def test_an_electrode_that_is_off_is_lost(write, reference):
 
 
 def test_padding_at_the_end_of_a_file_is_no_signal(write):
-    data = EEGMAT(write(Recording(12, padding=5))).load()
+    data = EEGMAT(write(EdfFile(12, padding=5))).load()
     assert (data.labels == 1).sum() == 3
-    whole = EEGMAT(write(Recording(12))).load()
+    whole = EEGMAT(write(EdfFile(12))).load()
     for name, signal in whole.inputs.signals.items():
         np.testing.assert_array_equal(data.inputs.signals[name], signal)
 
 
 @pytest.mark.parametrize("window", [1.0, 2.5, 6.0])
 def test_windows_of_any_length(write, window):
-    data = EEGMAT(write(Recording(12)), window=window).load()
+    data = EEGMAT(write(EdfFile(12)), window=window).load()
     task = data.inputs.windows["start"][data.labels == 1]
     np.testing.assert_allclose(task, np.arange(12 // window) * window)
+
+
+def test_a_recording_is_a_subjects_two_files(tmp_path):
+    reader = EEGMAT(write_eegmat(tmp_path, [11, 0, 35], rest=4, task=4))
+    recordings = reader.recordings()
+    assert [each.subject for each in recordings] == [0, 11, 35]
+    assert {use: path.name for use, path in recordings[1].files.items()} == {
+        "rest": "Subject11_1.edf",
+        "arithmetic": "Subject11_2.edf",
+    }
+    assert len(reader.files()) == 6
+    assert "1.0.0" in reader.release() and "3 of 36" in reader.release()
+    absent = reader.missing()
+    assert len(absent) == 33 and absent[0] == "subject 1" and absent[-1] == "subject 34"
+
+
+def test_a_reader_can_be_sent_to_another_process():
+    reader = EEGMAT("somewhere", window=2.0)
+    assert vars(pickle.loads(pickle.dumps(reader))) == vars(reader)
+
+
+def test_progress_is_told(tmp_path):
+    told = []
+    root = write_eegmat(tmp_path, [0, 7], rest=4, task=4)
+    EEGMAT(root).load(on_read=lambda *progress: told.append(progress))
+    assert told == [(1, 2, "subject 0"), (2, 2, "subject 7")]
+
+
+def test_what_was_found_odd_is_noted(write):
+    reader = EEGMAT(write(EdfFile(12, padding=2, off=3, beating=False)))
+    rest, task = reader.read(reader.recordings()[0])
+    assert rest.notes == ()
+    assert task.notes == (
+        "padding at the end cut off",
+        "an electrode off",
+        "heart beat lost",
+    )
 
 
 # ------------------------------------------------------------------------ bad input
@@ -193,25 +154,26 @@ def test_windows_of_any_length(write, window):
 
 BAD = {
     "cut off": (
-        Recording().bytes()[:-1000],
+        EdfFile().bytes()[:-1000],
         "found 256632 bytes, expected 257632.*cut off",
     ),
-    "unfinished": (Recording(header={"records": "-1"}), "'number of records'.*-1"),
-    "cut header": (Recording().bytes()[:3000], "3000 bytes, expected 5632"),
+    "unfinished": (EdfFile(header={"records": "-1"}), "'number of records'.*-1"),
+    "cut header": (EdfFile().bytes()[:3000], "3000 bytes, expected 5632"),
     "empty": (b"", "version field.*0 header bytes"),
     "no EDF": (b"subject;rate\n" * 100, "version field.*subject"),
-    "damaged": (Recording(header={"signals": "ab"}), "'number of signals'.*'ab"),
-    "longer": (Recording().bytes() + b"\0" * 10, "too long"),
+    "damaged": (EdfFile(header={"signals": "ab"}), "'number of signals'.*'ab"),
+    "huge": (EdfFile(header={"signals": "9e99"}), "'number of signals'.*9e99"),
+    "longer": (EdfFile().bytes() + b"\0" * 10, "too long"),
     "no Pz": (
-        Recording(labels=tuple(x for x in Recording().labels if x != "EEG Pz")),
+        EdfFile(labels=tuple(x for x in EdfFile().labels if x != "EEG Pz")),
         "missing EEG Pz",
     ),
-    "more": (Recording(labels=(*Recording().labels, "EMG")), "not expected EMG"),
-    "slower": (Recording(rate=250), "'EEG Fp1'.* 250 Hz, expected 500 Hz"),
-    "one slower": (Recording(one_rate=100), "'EEG F4'.* 100 Hz, expected 500 Hz"),
-    "short": (Recording(3), "found 3 s of signal.*4 s.*subject 0"),
-    "dead": (Recording(scale=0), "constant value in every channel"),
-    "no duration": (Recording(header={"duration": "0"}), "'record duration'"),
+    "more": (EdfFile(labels=(*EdfFile().labels, "EMG")), "not expected EMG"),
+    "slower": (EdfFile(rate=250), "'EEG Fp1'.* 250 Hz, expected 500 Hz"),
+    "one slower": (EdfFile(one_rate=100), "'EEG F4'.* 100 Hz, expected 500 Hz"),
+    "short": (EdfFile(3), "found 3 s of signal.*4 s.*subject 0"),
+    "dead": (EdfFile(scale=0), "constant value in every channel"),
+    "no duration": (EdfFile(header={"duration": "0"}), "'record duration'"),
 }
 
 
@@ -228,8 +190,23 @@ def test_files_that_do_not_fit_are_named(write, case):
     assert str(root) in message
 
 
+def test_one_file_that_does_not_fit_leaves_the_other(write):
+    reader = EEGMAT(write(b""))
+    rest, task = reader.read(reader.recordings()[0])
+    assert (rest.trial, rest.stimulus, len(rest.start)) == (0, "rest", 4)
+    assert isinstance(task, DataError) and "Subject00_2.edf" in str(task)
+
+
+def test_a_file_that_cannot_be_opened_is_named(write):
+    root = write(b"")
+    (root / "Subject00_2.edf").unlink()
+    (root / "Subject00_2.edf").mkdir()
+    with pytest.raises(DataError, match=r"Subject00_2\.edf: found .*not be read"):
+        EEGMAT(root).load()
+
+
 def test_a_subject_with_one_recording_is_named(write):
-    root = write(Recording())
+    root = write(EdfFile())
     (root / "Subject07_2.edf").write_bytes(b"")
     (root / "Subject00_2.edf").unlink()
     with pytest.raises(DataError, match=r"Subject00_1.edf, Subject07_2.edf without"):

@@ -26,13 +26,14 @@ MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
     "registry": {"errors", "core"},
-    "data": FOUNDATION,
+    "processes": set(),
+    "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data"},
     "adapters": FOUNDATION,
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
     "training": FOUNDATION | MODELS,
-    "evaluation": FOUNDATION | MODELS | {"parts", "training", "protocols"},
+    "evaluation": FOUNDATION | MODELS | {"parts", "training", "protocols", "processes"},
 }
 # These stand at the end; nothing else may import them, or evaluation.
 LAST = {"studies", "reports", "testing", "cli"}

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, DomainemoWarning
+from ..processes import cores
 from ..registry import find, parameters
 from .cache import entry_folder, read_entry, write_entry
 from .reader import OnRead, Reader
@@ -77,7 +78,7 @@ def load(
     kept = read_entry(folder) if folder else None
     if kept is not None:
         return kept
-    data = dataset.load(jobs=jobs or _cores(), on_read=on_read)
+    data = dataset.load(jobs=jobs or cores(), on_read=on_read)
     return data if folder is None else _keep(folder, data)
 
 
@@ -139,9 +140,3 @@ def _keep(folder: Path, data: EmotionData) -> EmotionData:
             stacklevel=3,
         )
     return read_entry(folder) or data
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -11,6 +11,7 @@ import pickle
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
-from ..errors import DataError, data_error
+from ..errors import DataError, RunError, data_error
+from ..processes import process_pool
 from ..registry import load_plugin, plugin_of
 
 __all__ = ["OnRead", "Reader", "Recording", "Trial"]
@@ -175,20 +177,31 @@ class Reader(Dataset):
     def read_all(
         self, recordings: Sequence[Recording], jobs: int = 1
     ) -> Iterator[tuple[Recording, list[Trial | DataError]]]:
-        """Yield each recording with its trials, in order, `jobs` read at once."""
+        """Yield each recording with its trials, in order, `jobs` read at once.
+
+        Raises
+        ------
+        RunError
+            If a process that was reading is killed.
+        """
         if jobs == 1 or len(recordings) == 1:
             for recording in recordings:
                 yield recording, self.read(recording)
             return
-        import joblib
-
-        pool = joblib.Parallel(n_jobs=jobs, return_as="generator")
         plugin, reader = plugin_of(type(self)), pickle.dumps(self)
-        read = pool(
-            joblib.delayed(_read_there)(plugin, reader, recording)
-            for recording in recordings
-        )
-        yield from zip(recordings, read, strict=True)
+        with process_pool(min(jobs, len(recordings))) as pool:
+            futures = [
+                pool.submit(_read_there, plugin, reader, recording)
+                for recording in recordings
+            ]
+            for recording, future in zip(recordings, futures, strict=True):
+                try:
+                    yield recording, future.result()
+                except BrokenProcessPool as error:
+                    raise RunError(
+                        f"{recording.name}: a process that was reading died, perhaps "
+                        f"for want of memory. Read fewer files at once (jobs)."
+                    ) from error
 
     def read(self, recording: Recording) -> list[Trial | DataError]:
         """Return a recording's trials and errors; never raise :class:`DataError`."""

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ...core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
-from ...errors import ConfigurationError, DataError
+from ...core import Modality
+from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..features import (
     BANDS,
@@ -21,6 +20,7 @@ from ..features import (
     differential_entropy,
     heart_measures,
 )
+from ..reader import Reader, Recording, Trial
 
 __all__ = ["EEGMAT"]
 
@@ -36,16 +36,26 @@ ELECTRODES = tuple(_NAMES.split())
 SAMPLING_RATE = 500
 """Of every published file, in Hz."""
 
+SUBJECTS = range(36)
+"""The subjects of the full release, counted from 0 as in the files' names."""
+
 _LABELS = (*(f"EEG {name}" for name in ELECTRODES), "EEG A2-A1", "ECG ECG")
 _REFERENCES = ("average", "linked-ears")
-_FOLDERS = ("", "eegmat_raw", "eegmat")
+_FOLDERS = (
+    "",
+    "eegmat_raw",
+    "eegmat",
+    # As wget -r and the publisher's zip file lay them out.
+    "physionet.org/files/eegmat/1.0.0",
+    "eeg-during-mental-arithmetic-tasks-1.0.0",
+)
 _FILE = re.compile(r"Subject(\d+)_([12])\.edf")
 _HOME = "https://physionet.org/content/eegmat/1.0.0/"
 _FETCH_AGAIN = f"Download the file again from {_HOME}."
 
 
 @register(name="eegmat")
-class EEGMAT(Dataset):
+class EEGMAT(Reader):
     """Rest (0) against mental arithmetic (1); EEG and ECG of up to 36 students.
 
     Source: PhysioNet, "EEG During Mental Arithmetic Tasks" 1.0.0,
@@ -74,7 +84,7 @@ class EEGMAT(Dataset):
     ----------
     root : str or Path
         The folder of the EDF files, or the data root above it, in which they may lie
-        in ``eegmat_raw`` or ``eegmat``.
+        in ``eegmat_raw`` or ``eegmat``, or as PhysioNet's zip file unpacks.
     window : float
         Length of a window in seconds; windows do not overlap.
     reference : {"average", "linked-ears"}
@@ -86,6 +96,9 @@ class EEGMAT(Dataset):
     ConfigurationError
         If an option is not one of these.
     """
+
+    home = _HOME
+    classes = CLASSES
 
     def __init__(
         self,
@@ -107,42 +120,58 @@ class EEGMAT(Dataset):
         self.root = None if root is None else Path(root)
         self.window, self.reference = window, reference
 
-    def load(self) -> EmotionData:
-        """Read every subject's two recordings, one file at a time.
-
-        Returns
-        -------
-        EmotionData
-            Windows in order of subject, trial (0 rest, 1 arithmetic) and time.
+    def recordings(self) -> list[Recording]:
+        """Find each subject's two files.
 
         Raises
         ------
         DataError
-            If a folder or a file is missing, cut off or not as published; the message
-            names it, what was found, what was expected and the remedy.
+            If there are none, or a subject has only one.
         """
-        paths = _find_files(self.root)
-        parts = [
-            self._recording(path, subject, label)
-            for (subject, label), path in paths.items()
-        ]
-        signals = {
-            name: np.concatenate([part.signals[name] for part in parts])
-            for name in parts[0].signals
-        }
-        windows = pd.concat([part.windows for part in parts], ignore_index=True)
-        subjects = len({subject for subject, _ in paths})
-        name = (
-            f"eegmat (PhysioNet EEG During Mental Arithmetic Tasks 1.0.0, {subjects} "
-            f"subjects, {self.window:g} s windows, {self.reference} reference)"
-        )
-        inputs = Inputs(signals, windows, parts[0].modalities, name)
-        labels = windows["trial"].to_numpy(dtype=np.int64)
-        return EmotionData(inputs, labels, CLASSES)
+        files: dict[int, dict[str, Path]] = {}
+        for (subject, label), path in _find_files(self.root).items():
+            files.setdefault(subject, {})[CLASSES[label]] = path
+        return [Recording(subject, paths) for subject, paths in files.items()]
 
-    def _recording(self, path: Path, subject: int, label: int) -> Inputs:
-        """Return one file's windows."""
-        microvolts, millivolts = _read(path)
+    def trials(self, recording: Recording) -> Iterator[Trial | DataError]:
+        """Yield trial 0 (rest) and trial 1 (arithmetic), or what is wrong with them."""
+        for label, name in enumerate(CLASSES):
+            try:
+                yield self._trial(recording.files[name], recording.subject, label)
+            except DataError as error:
+                yield error
+
+    def modalities(self) -> dict[str, Modality]:
+        """Describe ``eeg`` and ``ecg``."""
+        return {
+            "eeg": Modality(ELECTRODES, tuple(BANDS), "eeg", "nat"),
+            "ecg": Modality(
+                HEART_MEASURES, ("value",), "physiology", "bpm, ms, ms, ln(mV)"
+            ),
+        }
+
+    def title(self) -> str:
+        """Name the release, the window and the reference."""
+        return (
+            f"eegmat (PhysioNet EEG During Mental Arithmetic Tasks 1.0.0, "
+            f"{self.window:g} s windows, {self.reference} reference)"
+        )
+
+    def release(self) -> str:
+        """Name the release and say how many of its subjects are there."""
+        return (
+            f"EEG During Mental Arithmetic Tasks 1.0.0, {len(self.recordings())} of "
+            f"{len(SUBJECTS)} subjects"
+        )
+
+    def missing(self) -> list[str]:
+        """List the subjects that are not there."""
+        present = {recording.subject for recording in self.recordings()}
+        return [f"subject {each}" for each in SUBJECTS if each not in present]
+
+    def _trial(self, path: Path, subject: int, label: int) -> Trial:
+        """Read one file."""
+        microvolts, millivolts, padding = _read(path)
         seconds = microvolts.shape[1] / SAMPLING_RATE
         samples = round(self.window * SAMPLING_RATE)
         if microvolts.shape[1] < samples:
@@ -157,30 +186,23 @@ class EEGMAT(Dataset):
         eeg = differential_entropy(microvolts, SAMPLING_RATE, BANDS, self.window)
         eeg[lost] = np.nan
         heart = heart_measures(millivolts, SAMPLING_RATE, self.window)
-        windows = pd.DataFrame(
-            {
-                "subject": subject,
-                "session": 1,
-                "trial": label,
-                "stimulus": CLASSES[label],
-                "start": np.arange(len(eeg)) * (samples / SAMPLING_RATE),
-            },
-            columns=list(PROVENANCE),
-        )
-        signals = {
-            "eeg": eeg.astype(np.float32),
-            "ecg": heart[:, :, None].astype(np.float32),
+        noted = {
+            "padding at the end cut off": padding > 0,
+            "an electrode off": lost.any(),
+            "heart beat lost": np.isnan(heart).any(),
         }
-        return Inputs(signals, windows, _modalities(), path.name)
-
-
-def _modalities() -> dict[str, Modality]:
-    return {
-        "eeg": Modality(ELECTRODES, tuple(BANDS), "eeg", "nat"),
-        "ecg": Modality(
-            HEART_MEASURES, ("value",), "physiology", "bpm, ms, ms, ln(mV)"
-        ),
-    }
+        return Trial(
+            session=1,
+            trial=label,
+            stimulus=CLASSES[label],
+            label=label,
+            signals={
+                "eeg": eeg.astype(np.float32),
+                "ecg": heart[:, :, None].astype(np.float32),
+            },
+            start=np.arange(len(eeg)) * (samples / SAMPLING_RATE),
+            notes=tuple(note for note, applies in noted.items() if applies),
+        )
 
 
 # -------------------------------------------------------------------------- files
@@ -237,12 +259,20 @@ def _check_pairs(folder: Path, paths: dict[tuple[int, int], Path]) -> None:
         )
 
 
-def _read(path: Path) -> tuple[Array, Array]:
+def _read(path: Path) -> tuple[Array, Array, int]:
     """Return EEG (electrodes, samples) in microvolts and ECG (samples,) in millivolts.
 
-    The padding at the end of the file is cut off.
+    The padding at the end of the file is cut off; last comes its length in samples.
     """
-    _check_header(path)
+    try:
+        _check_header(path)
+    except OSError as error:
+        raise data_error(
+            path,
+            f"a file that could not be read ({error.strerror or error})",
+            "an EDF file as published",
+            f"Check that you may read it and that its disk works. {_FETCH_AGAIN}",
+        ) from error
     # Importing MNE takes seconds, which listing and checking should not.
     import mne
 
@@ -254,13 +284,14 @@ def _read(path: Path) -> tuple[Array, Array]:
             f"expected an EDF file as published. {_FETCH_AGAIN}"
         ) from error
     volts = raw.get_data(picks=list(_LABELS))
-    volts = volts[:, : _signal_end(volts)]
-    if volts.shape[1] == 0:
+    end = _signal_end(volts)
+    if end == 0:
         raise DataError(
             f"{path}: found a constant value in every channel, expected a signal. "
             f"{_FETCH_AGAIN}"
         )
-    return volts[: len(ELECTRODES)] * 1e6, volts[-1] * 1e3
+    padding = volts.shape[1] - end
+    return volts[: len(ELECTRODES), :end] * 1e6, volts[-1, :end] * 1e3, padding
 
 
 def _signal_end(volts: Array) -> int:
@@ -342,7 +373,7 @@ def _read_header(path: Path) -> _Header:
                 f"bytes, expected b'0       ' in 256: this is no EDF file. "
                 f"{_FETCH_AGAIN}"
             )
-        channels = int(_number(path, "number of signals", fixed[252:256]))
+        channels = _count(path, "number of signals", fixed[252:256])
         text = file.read(256 * channels)
     if len(text) < 256 * channels:
         raise DataError(
@@ -354,12 +385,12 @@ def _read_header(path: Path) -> _Header:
     # Between them: transducer, unit, four ends of ranges, filter; 216 bytes a channel.
     samples = _fields(text[216 * channels :], 8, channels)
     return _Header(
-        length=int(_number(path, "header length", fixed[184:192])),
-        records=int(_number(path, "number of records", fixed[236:244])),
+        length=_count(path, "header length", fixed[184:192]),
+        records=_count(path, "number of records", fixed[236:244]),
         record_seconds=_number(path, "record duration", fixed[244:252]),
         labels=tuple(label.decode("latin-1").strip() for label in labels),
         record_samples=tuple(
-            int(_number(path, "samples per record", item)) for item in samples
+            _count(path, "samples per record", item) for item in samples
         ),
     )
 
@@ -368,14 +399,25 @@ def _fields(text: bytes, width: int, count: int) -> list[bytes]:
     return [text[width * index :][:width] for index in range(count)]
 
 
+def _count(path: Path, field: str, text: bytes) -> int:
+    """Return a whole number; ``9e99`` would be one to Python, but is none in EDF."""
+    if not text.strip().isdigit():
+        raise _wrong_number(path, field, text)
+    return int(_number(path, field, text))
+
+
 def _number(path: Path, field: str, text: bytes) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < np.inf:
-        raise DataError(
-            f"{path}, header field {field!r}: found {text!r}, expected a number above "
-            f"0; the recording was not finished, or the file is damaged. {_FETCH_AGAIN}"
-        )
+        raise _wrong_number(path, field, text)
     return number
+
+
+def _wrong_number(path: Path, field: str, text: bytes) -> DataError:
+    return DataError(
+        f"{path}, header field {field!r}: found {text!r}, expected a number above 0; "
+        f"the recording was not finished, or the file is damaged. {_FETCH_AGAIN}"
+    )

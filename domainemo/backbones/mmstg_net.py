@@ -1,0 +1,540 @@
+"""MMSTG-Net: multi-scale convolution over time, graphs over the scalp, gated fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial, reduce
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..core import FUSION, Backbone, Modality, Sampling
+from ..data.sampling import Sequences
+from ..errors import ConfigurationError
+from ..registry import register
+from .graphs import (
+    ChebyshevConvolution,
+    LearnedGraph,
+    RegionPooling,
+    Spectrum,
+    electrode_positions,
+)
+from .layers import Dropout, observed
+from .r2gfanet import TemporalPooling
+from .regions import regions
+
+__all__ = ["GatedFusion", "MMSTGNet", "MultiScaleConvolution"]
+
+Readout = Literal["regions", "electrodes"]
+_READOUTS: tuple[Readout, ...] = ("regions", "electrodes")
+
+
+@register(name="mmstg-net")
+class MMSTGNet(Backbone):
+    """Multi-scale spatio-temporal graphs over EEG, fused with other sensors by a gate.
+
+    After MMSTG-Net (Bi, Lu and Sun, IEEE JBHI 2026, 10.1109/JBHI.2026.3667946). Only
+    the paper's abstract could be read, so this is a reconstruction and says where it is
+    one. Its contrastive term is the adapter ``cross-modal-contrast``.
+
+    Documented (title and abstract): a multimodal spatio-temporal graph network for EEG
+    and eye tracking, which jointly models temporal dynamics at several scales, cortical
+    connectivity and cross-modal alignment by a contrast.
+
+    Reconstruction (ours, each with its reason):
+
+    - `kernels` (1, 3, 5), `scale_width` 16: the scales are a single window, its
+      neighbours and theirs, concatenated, GELU, LayerNorm and a linear layer; no batch
+      norm, as padding and the rest of the batch would enter its statistics;
+    - connectivity by the learned, symmetric adjacency and Chebyshev convolution of
+      `order` 3 of DGCNN, beside a distance `prior` with `prior_scale` in metres, so
+      that neighbours are joined before anything is learned; `spectrum` "bound" spares
+      an eigenvalue problem in every step. One graph over electrodes and one over the
+      regions of `partition`, whose places are the means of their electrodes', serve
+      all blocks, as connectivity is of the scalp and not of a layer;
+    - regions are the mean of their electrodes, and what they compute is added to each
+      of these: the second spatial scale;
+    - `block_widths` (32, 64): two blocks, convolution over time, then over both graphs,
+      LayerNorm, GELU, `dropout` 0.3, residual;
+    - pooling over time by a learned score per electrode, then `readout` "regions": a
+      linear layer reads every region's mean, as weights that all electrodes share would
+      lose what lies where; ``"electrodes"`` reads each, as DGCNN does, with four times
+      the weights;
+    - a companion's channels pass one linear layer to `width`, the same convolution
+      over time and pooling;
+    - the projections of the contrast are each modality's embedding, so that it needs
+      no parameters of its own; the gates see them at unit length;
+    - `fusion_width` 128, `head_dropout` 0.5: one hidden layer and a linear classifier;
+    - several companions: see :class:`GatedFusion`;
+    - `sampling`: 8 windows, starting every 4.
+
+    Parameters
+    ----------
+    modalities : mapping of str to Modality
+        Exactly one of kind ``"eeg"`` and any number of companions, such as eye
+        movements. Without a companion the network is of EEG alone.
+    width : int
+        Dimension of each modality's embedding.
+    kernels : sequence of int
+        Windows that each scale sees; odd.
+    scale_width : int
+        Features of each scale.
+    block_widths : sequence of int
+        Features of an electrode after each spatio-temporal block.
+    order : int
+        Chebyshev polynomials of a graph convolution.
+    partition : {"16", "20", "6"}
+        Brain regions, see :mod:`domainemo.backbones.regions`.
+    prior, prior_scale : float
+        Weight and reach in metres of the distance prior.
+    spectrum : {"bound", "exact"}
+        See :func:`domainemo.backbones.graphs.scaled_laplacian`.
+    readout : {"regions", "electrodes"}
+        What the EEG's embedding is read from.
+    dropout : float
+        Dropout in the encoders.
+    fusion_width : int
+        Dimension of the fusion embedding.
+    head_dropout : float
+        Dropout before the fusion classifier.
+    sampling : Sampling, optional
+        ``Sequences(length=8, stride=4)`` by default.
+
+    Attributes
+    ----------
+    electrodes : tuple of str
+        The nodes of `electrode_graph`, whose ``adjacency()`` is the connectivity.
+    regions : tuple of str
+        The nodes of `region_graph`.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is not exactly one EEG modality, or an option is out of range.
+    DataError
+        If an electrode's name is unknown.
+    """
+
+    order_of_nodes: Tensor
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        *,
+        width: int = 64,
+        kernels: Sequence[int] = (1, 3, 5),
+        scale_width: int = 16,
+        block_widths: Sequence[int] = (32, 64),
+        order: int = 3,
+        partition: str = "16",
+        prior: float = 1.0,
+        prior_scale: float = 0.03,
+        spectrum: Spectrum = "bound",
+        readout: Readout = "regions",
+        dropout: float = 0.3,
+        fusion_width: int = 128,
+        head_dropout: float = 0.5,
+        sampling: Sampling | None = None,
+    ) -> None:
+        super().__init__()
+        # A configuration file has lists, and may well say 16 where it means "16".
+        self.kernels, self.block_widths = tuple(kernels), tuple(block_widths)
+        self.partition = str(partition)
+        self.width, self.scale_width, self.order = width, scale_width, order
+        self.prior, self.prior_scale, self.spectrum = prior, prior_scale, spectrum
+        self.readout, self.dropout = readout, dropout
+        self.fusion_width, self.head_dropout = fusion_width, head_dropout
+        self.sampling = sampling or Sequences(length=8, stride=4)
+        self._require_options()
+        self.eeg = _eeg(modalities)
+        self.companions = tuple(name for name in modalities if name != self.eeg)
+        self._build(modalities)
+
+    def _require_options(self) -> None:
+        sizes = {
+            "width": self.width,
+            "scale_width": self.scale_width,
+            "fusion_width": self.fusion_width,
+            "block_widths": min(self.block_widths, default=0),
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ConfigurationError(
+                    f"The backbone mmstg-net needs {name} of at least 1; got "
+                    f"{getattr(self, name)}."
+                )
+        if self.readout not in _READOUTS:
+            raise ConfigurationError(
+                f"The backbone mmstg-net has no readout {self.readout!r}; expected one "
+                f"of {', '.join(_READOUTS)}."
+            )
+
+    def _build(self, modalities: Mapping[str, Modality]) -> None:
+        """Make the layers."""
+        convolution = partial(
+            MultiScaleConvolution, kernels=self.kernels, scale_width=self.scale_width
+        )
+        width, eeg = self.width, modalities[self.eeg]
+        self._build_graphs(eeg)
+        widths = (len(eeg.features), *self.block_widths)
+        self.blocks = nn.ModuleList(
+            SpatioTemporalBlock(
+                convolution(inputs, outputs),
+                inputs,
+                outputs,
+                order=self.order,
+                dropout=self.dropout,
+            )
+            for inputs, outputs in pairwise(widths)
+        )
+        self.pool = TemporalPooling(widths[-1])
+        places = self.regions if self.readout == "regions" else self.electrodes
+        # Without a bias, nothing recorded is nothing summarised.
+        self.summarise = nn.Linear(len(places) * widths[-1], width, bias=False)
+        self.companion_encoders = nn.ModuleDict(
+            {
+                name: CompanionEncoder(
+                    modalities[name], convolution(width, width), width, self.dropout
+                )
+                for name in self.companions
+            }
+        )
+        self.projections = nn.ModuleDict(
+            {
+                name: nn.Linear(width, width, bias=False)
+                for name in (self.eeg, *self.companions)
+            }
+        )
+        self.gate = GatedFusion(self.companions, width)
+        self.fusion = nn.Sequential(
+            nn.Linear(self.gate.outputs, self.fusion_width), nn.GELU()
+        )
+
+    def _build_graphs(self, eeg: Modality) -> None:
+        """Make both graphs, their nodes in an order that names alone decide."""
+        found = regions(eeg.channels, self.partition)
+        order = [channel for members in found.values() for channel in members]
+        self.regions = tuple(found)
+        self.electrodes = tuple(eeg.channels[channel] for channel in order)
+        self.register_buffer("order_of_nodes", torch.tensor(order), persistent=False)
+        numbers = iter(range(len(order)))
+        groups = [[next(numbers) for _ in members] for members in found.values()]
+        self.pooling = RegionPooling(groups)
+        positions = electrode_positions(self.electrodes)
+        centres = np.stack([positions[group].mean(0) for group in groups])
+        graph = partial(
+            LearnedGraph,
+            prior=self.prior,
+            scale=self.prior_scale,
+            spectrum=self.spectrum,
+        )
+        self.electrode_graph, self.region_graph = graph(positions), graph(centres)
+
+    def forward(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        signals : mapping of str to Tensor of shape (batch, time, channels, features)
+        masks : mapping of str to bool Tensor of shape (batch, time)
+
+        Returns
+        -------
+        mapping of str to Tensor
+            Of shape (batch, width) for each modality, zero where it is missing in the
+            whole sample; (batch, fusion_width) for the fusion.
+        """
+        ours = {name: masks[name] for name in (self.eeg, *self.companions)}
+        seen = dict(zip(ours, observed(signals, ours), strict=True))
+        summaries = {self.eeg: self._summary(seen[self.eeg], ours[self.eeg])}
+        for name, encoder in self.companion_encoders.items():
+            summaries[name] = encoder(seen[name], ours[name])
+        embeddings = {
+            name: self.projections[name](summary) for name, summary in summaries.items()
+        }
+        present = {name: mask.any(-1, keepdim=True) for name, mask in ours.items()}
+        fused = self.gate(self.eeg, summaries, embeddings, present)
+        return {**embeddings, FUSION: self.fusion(fused)}
+
+    def head(self, branch: str, dim: int, classes: int) -> nn.Module:
+        """Return the classifier: linear on the fusion, a hidden layer elsewhere."""
+        if branch != FUSION:
+            return super().head(branch, dim, classes)
+        return nn.Sequential(nn.Dropout(self.head_dropout), nn.Linear(dim, classes))
+
+    def _summary(self, signal: Tensor, mask: Tensor) -> Tensor:
+        """Return the EEG's features (batch, width), zero where there is none."""
+        graphs = self.electrode_graph(), self.region_graph()
+        nodes = signal.index_select(-2, self.order_of_nodes)
+        for block in self.blocks:
+            nodes = block(nodes, mask, *graphs, self.pooling)
+        pooled = self.pool(nodes.movedim(-2, 0), mask).movedim(0, -2)
+        if self.readout == "regions":
+            pooled = self.pooling(pooled)
+        summary: Tensor = self.summarise(pooled.flatten(-2))
+        return summary
+
+
+class MultiScaleConvolution(nn.Module):
+    """Convolutions over time of several lengths, side by side, then mixed.
+
+    Every node has the same weights; none sees another.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Features of each node before and after.
+    kernels : sequence of int
+        Steps that each convolution sees; odd, so that it looks as far back as ahead.
+    scale_width : int
+        Features of each convolution.
+
+    Raises
+    ------
+    ConfigurationError
+        If a kernel is even or below 1, or there is none.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, kernels: Sequence[int], scale_width: int
+    ) -> None:
+        super().__init__()
+        if not kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
+            raise ConfigurationError(
+                f"A multi-scale convolution with kernels={tuple(kernels)} is not "
+                f"possible; expected odd numbers of windows, such as 1, 3, 5."
+            )
+        self.kernels = tuple(kernels)
+        self.scales = nn.ModuleList(
+            nn.Linear(kernel * inputs, scale_width) for kernel in kernels
+        )
+        joined = scale_width * len(self.kernels)
+        self.mix = nn.Sequential(
+            nn.GELU(), nn.LayerNorm(joined), nn.Linear(joined, outputs)
+        )
+
+    def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
+        """Convolve a masked sequence.
+
+        Parameters
+        ----------
+        nodes : Tensor of shape (batch, time, nodes, inputs)
+            Zero where `mask` is False.
+        mask : bool Tensor of shape (batch, time)
+
+        Returns
+        -------
+        Tensor of shape (batch, time, nodes, outputs)
+            Zero where `mask` is False.
+        """
+        time, inputs = nodes.shape[-3], nodes.shape[-1]
+        reach = max(self.kernels) // 2
+        padded = functional.pad(nodes, (0, 0, 0, 0, reach, reach))
+        # Each step's neighbours side by side; a shorter kernel reads the middle ones.
+        taps = torch.cat(
+            [padded[..., k : k + time, :, :] for k in range(2 * reach + 1)], -1
+        )
+        found = []
+        for kernel, scale in zip(self.kernels, self.scales, strict=True):
+            first = (reach - kernel // 2) * inputs
+            found.append(scale(taps[..., first : first + kernel * inputs]))
+        mixed: Tensor = self.mix(torch.cat(found, -1))
+        return mixed * mask[..., None, None]
+
+
+class SpatioTemporalBlock(nn.Module):
+    """Convolution over time, then over electrodes and regions; residual.
+
+    Parameters
+    ----------
+    temporal : MultiScaleConvolution
+        From `inputs` to `outputs`.
+    inputs, outputs : int
+    order : int
+        Chebyshev polynomials of the graph convolutions.
+    dropout : float
+    """
+
+    def __init__(
+        self,
+        temporal: MultiScaleConvolution,
+        inputs: int,
+        outputs: int,
+        *,
+        order: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.temporal = temporal
+        self.over_electrodes = ChebyshevConvolution(outputs, outputs, order)
+        # The other convolution's bias serves both.
+        self.over_regions = ChebyshevConvolution(outputs, outputs, order, bias=False)
+        self.norm = nn.LayerNorm(outputs)
+        self.dropout = Dropout(dropout)
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs
+            else nn.Linear(inputs, outputs, bias=False)
+        )
+
+    def forward(
+        self,
+        nodes: Tensor,
+        mask: Tensor,
+        electrodes: Tensor,
+        regions: Tensor,
+        pooling: RegionPooling,
+    ) -> Tensor:
+        """Map (batch, time, nodes, inputs) to (batch, time, nodes, outputs).
+
+        Parameters
+        ----------
+        nodes : Tensor of shape (batch, time, nodes, inputs)
+            Zero where `mask` is False, as is what is returned.
+        mask : bool Tensor of shape (batch, time)
+        electrodes : Tensor of shape (nodes, nodes)
+            The scaled Laplacian.
+        regions : Tensor of shape (regions, regions)
+        pooling : RegionPooling
+        """
+        hidden = self.temporal(nodes, mask)
+        wide = pooling.unpool(self.over_regions(pooling(hidden), regions))
+        spatial = self.norm(self.over_electrodes(hidden, electrodes) + wide)
+        spatial = self.dropout(functional.gelu(spatial))
+        masked: Tensor = (self.shortcut(nodes) + spatial) * mask[..., None, None]
+        return masked
+
+
+class CompanionEncoder(nn.Module):
+    """All channels of a sensor as one node, over time.
+
+    Parameters
+    ----------
+    modality : Modality
+        Weights are bound to channels in the order of their names.
+    temporal : MultiScaleConvolution
+        From `width` to `width`.
+    width : int
+    dropout : float
+    """
+
+    order_of_channels: Tensor
+
+    def __init__(
+        self,
+        modality: Modality,
+        temporal: MultiScaleConvolution,
+        width: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        names = modality.channels
+        order = torch.tensor(sorted(range(len(names)), key=names.__getitem__))
+        self.register_buffer("order_of_channels", order, persistent=False)
+        self.up = nn.Linear(len(names) * len(modality.features), width)
+        self.temporal, self.dropout = temporal, Dropout(dropout)
+        self.pool = TemporalPooling(width)
+
+    def forward(self, signal: Tensor, mask: Tensor) -> Tensor:
+        """Encode (batch, time, channels, features) under (batch, time): (batch, width).
+
+        Zero where the whole sample is missing.
+        """
+        ordered = signal.index_select(-2, self.order_of_channels).flatten(-2)
+        # The bias has filled the padding: cleared before the convolution looks across.
+        node = (self.up(ordered) * mask[..., None]).unsqueeze(-2)
+        hidden = self.dropout(self.temporal(node, mask)).squeeze(-2)
+        pooled: Tensor = self.pool(hidden, mask)
+        return pooled
+
+
+class GatedFusion(nn.Module):
+    r"""The EEG and its companions, by a gate for every pair.
+
+    With features :math:`h` and projections of unit length :math:`u, v`
+
+    .. math:: g_c = \sigma(W_c [u; v_c] + b_c), \quad
+              f = \Big[\operatorname{mean}_c\big(g_c \circ h_e + (1 - g_c) \circ
+              h_c\big);\; \operatorname{mean}_c\big(h_e \circ h_c\big)\Big]
+
+    where the means are over the companions that the sample has. With one companion this
+    is the equation of two modalities; with none the first half is :math:`h_e` and the
+    second zero, left out where the network has no companion at all. Where the EEG is
+    missing the gates are closed: the mean of :math:`h_c`, and zero.
+
+    Parameters
+    ----------
+    companions : sequence of str
+    width : int
+        Of features and projections.
+    """
+
+    def __init__(self, companions: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.outputs = 2 * width if companions else width
+        self.gates = nn.ModuleDict(
+            {name: nn.Linear(2 * width, width) for name in companions}
+        )
+
+    def forward(
+        self,
+        eeg: str,
+        features: Mapping[str, Tensor],
+        projections: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Fuse.
+
+        Parameters
+        ----------
+        eeg : str
+            Which of the modalities is the EEG.
+        features, projections : mapping of str to Tensor of shape (batch, width)
+            Zero where the modality is missing.
+        present : mapping of str to bool Tensor of shape (batch, 1)
+
+        Returns
+        -------
+        Tensor of shape (batch, 2 * width), or (batch, width) without companions
+        """
+        own = features[eeg]
+        if not self.gates:
+            return own
+        units = {
+            name: functional.normalize(value, dim=-1, eps=1e-6)
+            for name, value in projections.items()
+        }
+        gated, products = [], []
+        for name, gate in self.gates.items():
+            opened = gate(torch.cat([units[eeg], units[name]], -1)).sigmoid()
+            opened = opened * present[eeg]
+            mixed = opened * own + (1 - opened) * features[name]
+            gated.append(mixed * present[name])
+            products.append(own * features[name])
+        there = torch.stack([present[name] for name in self.gates]).sum(0)
+        total = there.clamp(min=1)
+        alone = own * (there == 0)
+        return torch.cat([_sum(gated) / total + alone, _sum(products) / total], -1)
+
+
+def _sum(terms: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.add, terms)
+
+
+def _eeg(modalities: Mapping[str, Modality]) -> str:
+    """Return the name of the one modality of kind "eeg"."""
+    names = [name for name, modality in modalities.items() if modality.kind == "eeg"]
+    if len(names) != 1:
+        kinds = ", ".join(f"{name} ({each.kind})" for name, each in modalities.items())
+        raise ConfigurationError(
+            f"The backbone mmstg-net needs exactly one modality of kind 'eeg'; found "
+            f"{len(names)} among: {kinds or 'no modalities'}. Choose modalities with "
+            f"--modalities, or set kind='eeg' where channels are 10-20 electrodes."
+        )
+    return names[0]

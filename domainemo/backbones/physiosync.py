@@ -1,0 +1,492 @@
+"""PhysioSync: every sensor at two temporal resolutions, fused by confidence gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..core import FUSION, Backbone, Modality, Sampling
+from ..data.sampling import Sequences
+from ..errors import ConfigurationError
+from ..registry import register
+from .layers import Attention, Dropout, masked_mean, observed, require_divisible
+from .regions import _canonical
+
+__all__ = ["PhysioSync"]
+
+_VIEWS = 3
+_TOKENS = 1 + _VIEWS
+
+
+@register(name="physiosync")
+class PhysioSync(Backbone):
+    r"""A Transformer over each window and one over the whole run, for every sensor.
+
+    After PhysioSync (IEEE TCSS 2025, doi 10.1109/TCSS.2025.3602913, arXiv 2504.17163;
+    code MSA-LMC/PhysioSync). The paper's text was not available: the network is rebuilt
+    from what the released code computes. Its pre-training is
+    :class:`domainemo.training.synchrony.SynchronyContrast`, on :meth:`views`.
+
+    As released: in every modality a long encoder reads `length` consecutive windows at
+    once and a short encoder each of them (5 s and 1 s of raw signal in the paper; any
+    features serve). An encoder makes three gated views of its input and a summary token
+    of them, which exchange in `blocks` Transformer blocks with learned prompts in those
+    of the EEG, and returns all four tokens side by side, :math:`h`. A linear layer
+    that all modalities share, one for each resolution, gives the confidence
+
+    .. math:: h \leftarrow h \cdot \max_k \operatorname{softmax}(W h + b)_k,
+
+    and two layers fuse the long features and every window's short ones.
+
+    Ours, each with its reason:
+
+    - `short_width` 32 and `long_width` 64: the released 128 and 640 have 90 million
+      parameters on DEAP's raw signals. The study ``physiosync`` has those;
+    - LayerNorm wherever the original has BatchNorm (the views, the fusion), so that
+      neither padding nor the rest of the batch enters an embedding;
+    - `gate`: the scores of the confidence layer, as many as classes in the original,
+      are a number of their own, as a backbone does not know the classes;
+    - a modality's embedding: its gated long features, and the mean of the short ones
+      over the windows that were recorded. The original has no modality branches;
+    - fewer windows than `length` are filled up with zeros. More are divided into
+      consecutive blocks of `length`, and embeddings averaged over the blocks in which
+      something was recorded;
+    - what a sensor lost is zero in the long encoder's input, and exactly zero among the
+      features that are fused;
+    - any number of modalities, with or without EEG;
+    - weights are bound to channels by name: another order of channels is the same.
+
+    Parameters
+    ----------
+    modalities : mapping of str to Modality
+        In the paper, the EEG with skin conductance or with ECG.
+    length : int
+        Windows that the long encoder sees at once: 5 in the paper.
+    short_width, long_width : int
+        Dimension of a token in the short and in the long encoders: 128 and 640 as
+        released. An encoder returns four tokens.
+    blocks : int
+        Transformer blocks of each encoder.
+    heads : int
+        Attention heads.
+    feedforward_ratio : int
+        Hidden units of a block's feed-forward layers, in multiples of the width.
+    layer_scale : float
+        Initial weight of what a block adds to its tokens.
+    prompts : int
+        Prompt tokens in every block of encoders of the kind ``"eeg"``; 0 for none.
+    dropout : float
+        Dropout of the embedded tokens, likewise for the kind ``"eeg"`` alone.
+    gate : int
+        Scores whose largest share is the confidence; at least 2.
+    fusion_hidden, fusion_width : int
+        Units of the first layer of the fusion; dimension of the fusion embedding.
+    head_dropout : float
+        Dropout before the fusion classifier.
+    sampling : Sampling, optional
+        ``Sequences(length=length)`` by default.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no modality, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        *,
+        length: int = 5,
+        short_width: int = 32,
+        long_width: int = 64,
+        blocks: int = 3,
+        heads: int = 4,
+        feedforward_ratio: int = 4,
+        layer_scale: float = 0.1,
+        prompts: int = 2,
+        dropout: float = 0.2,
+        gate: int = 3,
+        fusion_hidden: int = 256,
+        fusion_width: int = 128,
+        head_dropout: float = 0.2,
+        sampling: Sampling | None = None,
+    ) -> None:
+        super().__init__()
+        if not modalities:
+            raise ConfigurationError(
+                "The backbone physiosync fuses modalities; found none. Choose at least "
+                "one with --modalities."
+            )
+        self.length, self.short_width, self.long_width = length, short_width, long_width
+        self.blocks, self.heads = blocks, heads
+        self.feedforward_ratio, self.layer_scale = feedforward_ratio, layer_scale
+        self.prompts, self.dropout, self.gate = prompts, dropout, gate
+        self.fusion_hidden, self.fusion_width = fusion_hidden, fusion_width
+        self.head_dropout = head_dropout
+        self._require_options()
+        self.sampling = sampling or Sequences(length=length)
+        self.branches = tuple(modalities)
+        self._build(modalities)
+
+    def _require_options(self) -> None:
+        least = {
+            "length": 1,
+            "blocks": 1,
+            "feedforward_ratio": 1,
+            "prompts": 0,
+            "gate": 2,
+            "fusion_hidden": 1,
+            "fusion_width": 1,
+        }
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise ConfigurationError(
+                    f"The backbone physiosync needs {name} of at least {lowest}; got "
+                    f"{getattr(self, name)}."
+                )
+        for width in (self.short_width, self.long_width):
+            require_divisible(width, self.heads)
+
+    def _build(self, modalities: Mapping[str, Modality]) -> None:
+        """Make the layers."""
+        short, long = _TOKENS * self.short_width, _TOKENS * self.long_width
+        self.short_encoders = nn.ModuleDict()
+        self.long_encoders = nn.ModuleDict()
+        for name, modality in modalities.items():
+            inputs = len(modality.channels) * len(modality.features)
+            self.short_encoders[name] = self._encoder(
+                inputs, self.short_width, modality.kind
+            )
+            self.long_encoders[name] = self._encoder(
+                self.length * inputs, self.long_width, modality.kind
+            )
+            # It follows from the names: a saved state fits any channel order.
+            self.register_buffer(
+                f"_channels_{name}", _by_name(modality), persistent=False
+            )
+        self.short_gate = ConfidenceGate(short, self.gate)
+        self.long_gate = ConfidenceGate(long, self.gate)
+        self.fusion = nn.Sequential(
+            nn.Linear(
+                len(modalities) * (long + self.length * short), self.fusion_hidden
+            ),
+            nn.LayerNorm(self.fusion_hidden),
+            nn.ReLU(),
+            nn.Linear(self.fusion_hidden, self.fusion_width),
+            nn.LayerNorm(self.fusion_width),
+            nn.ReLU(),
+        )
+
+    def _encoder(self, inputs: int, width: int, kind: str) -> Encoder:
+        eeg = kind == "eeg"
+        return Encoder(
+            inputs,
+            width,
+            blocks=self.blocks,
+            heads=self.heads,
+            feedforward=self.feedforward_ratio * width,
+            layer_scale=self.layer_scale,
+            prompts=self.prompts if eeg else 0,
+            dropout=self.dropout if eeg else 0.0,
+        )
+
+    def forward(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        signals : mapping of str to Tensor of shape (batch, time, channels, features)
+        masks : mapping of str to bool Tensor of shape (batch, time)
+
+        Returns
+        -------
+        mapping of str to Tensor
+            Of shape (batch, 4 * (long_width + short_width)) for each modality, zero
+            where it is missing in the whole sample; (batch, fusion_width) for the
+            fusion.
+        """
+        embeddings: dict[str, list[Tensor]] = {b: [] for b in (*self.branches, FUSION)}
+        present: dict[str, list[Tensor]] = {b: [] for b in (*self.branches, FUSION)}
+        for block in self._encoded(signals, masks):
+            joined = []
+            for name, encoded in block.items():
+                long = self.long_gate(encoded.long)
+                short = self.short_gate(encoded.short)
+                summary = masked_mean(short, encoded.mask)
+                embeddings[name].append(torch.cat([long, summary], -1))
+                present[name].append(encoded.mask.any(-1))
+                joined += [long, short.flatten(-2)]
+            embeddings[FUSION].append(self.fusion(torch.cat(joined, -1)))
+            seen = [present[name][-1] for name in self.branches]
+            present[FUSION].append(reduce(torch.logical_or, seen))
+        return {b: _mean(embeddings[b], present[b]) for b in embeddings}
+
+    def views(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Return the encoders' features as they are before gates, for pre-training.
+
+        One row a sample at both resolutions, so that both are contrasted on the same
+        pairs: the short features are averaged over the windows that were recorded, as
+        they are in a modality's embedding, and keep their dimension at any length. The
+        original trains its short encoder on windows that are pairs of their own: that
+        is what the short views are of samples of a single window.
+
+        Parameters
+        ----------
+        signals, masks
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        mapping of str to Tensor
+            ``"MODALITY/long"`` of shape (batch, 4 * long_width) and
+            ``"MODALITY/short"`` of shape (batch, 4 * short_width), zero where the
+            modality is missing in the whole sample.
+        """
+        views: dict[str, list[Tensor]] = {}
+        present: dict[str, list[Tensor]] = {}
+        for block in self._encoded(signals, masks):
+            for name, encoded in block.items():
+                short = masked_mean(encoded.short, encoded.mask)
+                for view, value in (("long", encoded.long), ("short", short)):
+                    views.setdefault(f"{name}/{view}", []).append(value)
+                    present.setdefault(f"{name}/{view}", []).append(
+                        encoded.mask.any(-1)
+                    )
+        return {view: _mean(views[view], present[view]) for view in views}
+
+    def head(self, branch: str, dim: int, classes: int) -> nn.Module:
+        """Return the classifier: linear on the fusion, a hidden layer elsewhere."""
+        if branch != FUSION:
+            return super().head(branch, dim, classes)
+        return nn.Sequential(nn.Dropout(self.head_dropout), nn.Linear(dim, classes))
+
+    def _encoded(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Iterator[dict[str, Encoded]]:
+        """Yield the features of each block of `length` windows, by modality."""
+        ours = {name: masks[name] for name in self.branches}
+        clean = dict(zip(ours, observed(signals, ours), strict=True))
+        time = next(iter(ours.values())).shape[-1]
+        # One by one and of one shape, so that more padding leaves every bit as it was.
+        for start in range(0, time, self.length):
+            end = min(start + self.length, time)
+            fill = self.length - (end - start)
+            yield {
+                name: self._encode(
+                    name,
+                    functional.pad(
+                        clean[name][..., start:end, :, :], (0,) * 5 + (fill,)
+                    ),
+                    functional.pad(mask[..., start:end], (0, fill)),
+                )
+                for name, mask in ours.items()
+            }
+
+    def _encode(self, name: str, signal: Tensor, mask: Tensor) -> Encoded:
+        """Encode exactly `length` windows of one modality."""
+        order = self.get_buffer(f"_channels_{name}")
+        windows = signal.index_select(-2, order).flatten(-2)
+        long = self.long_encoders[name](windows.flatten(-2))
+        short = self.short_encoders[name](windows)
+        seen = mask[..., None].to(signal.dtype)
+        return Encoded(long * seen.amax(-2), short * seen, mask)
+
+
+class Encoded(NamedTuple):
+    """Features of one modality in one block of windows, zero where it is missing.
+
+    Attributes
+    ----------
+    long : Tensor of shape (batch, 4 * long_width)
+    short : Tensor of shape (batch, length, 4 * short_width)
+    mask : bool Tensor of shape (batch, length)
+    """
+
+    long: Tensor
+    short: Tensor
+    mask: Tensor
+
+
+class Encoder(nn.Module):
+    """Three views of an input and a summary token, through Transformer blocks.
+
+    Parameters
+    ----------
+    inputs : int
+        Values of an input: channels times samples, or times features.
+    width : int
+        Dimension of a token.
+    blocks, heads, feedforward : int
+    layer_scale : float
+    prompts : int
+    dropout : float
+        Dropout of the embedded tokens.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        blocks: int,
+        heads: int,
+        feedforward: int,
+        layer_scale: float,
+        prompts: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.embedding = MultiViewEmbedding(inputs, width)
+        self.summary = nn.Parameter(0.02 * torch.randn(1, width))
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(_TOKENS, width))
+        self.type_embedding = nn.Parameter(0.02 * torch.randn(width))
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.Sequential(
+            *(
+                PromptedBlock(
+                    width,
+                    heads,
+                    feedforward,
+                    prompts=prompts,
+                    layer_scale=layer_scale,
+                )
+                for _ in range(blocks)
+            )
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (..., inputs) as (..., 4 * width)."""
+        views = self.embedding(values)
+        summary = self.summary.expand(*views.shape[:-2], 1, -1)
+        tokens = (
+            torch.cat([summary, views], -2)
+            + self.position_embedding
+            + self.type_embedding
+        )
+        encoded: Tensor = self.norm(self.blocks(self.dropout(tokens))).flatten(-2)
+        return encoded
+
+
+class MultiViewEmbedding(nn.Module):
+    r"""Three views of an input: a linear map of it under three learned gates.
+
+    .. math:: t_k = \operatorname{norm}\big(W_1 x \circ \sigma(W_{2,k} x)\big),
+              \quad k = 1, 2, 3
+
+    with biases, and LayerNorm where the released code has BatchNorm.
+
+    Parameters
+    ----------
+    inputs, width : int
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.content = nn.Linear(inputs, width)
+        self.gates = nn.Linear(inputs, _VIEWS * width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Embed (..., inputs) as (..., 3, width)."""
+        content = self.content(values).unsqueeze(-2)
+        gates = self.gates(values).sigmoid().unflatten(-1, (_VIEWS, -1))
+        tokens: Tensor = self.norm(content * gates)
+        return tokens
+
+
+class PromptedBlock(nn.Module):
+    """A pre-norm Transformer block, whose tokens also listen to learned prompts.
+
+    The prompts stand beside the tokens in the attention and are dropped behind it; as
+    nothing else reads them, they serve as keys and values only. A ReLU follows both
+    feed-forward layers, as in the released code.
+
+    Parameters
+    ----------
+    width, heads, feedforward : int
+    prompts : int
+        Number of prompts; without any, a block is a plain one.
+    layer_scale : float
+        Initial value of the learned weights of what is added to the tokens.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        feedforward: int,
+        *,
+        prompts: int,
+        layer_scale: float,
+    ) -> None:
+        super().__init__()
+        self.prompts = (
+            nn.Parameter(0.02 * torch.randn(prompts, width)) if prompts else None
+        )
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.attention_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
+        self.feedforward = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, feedforward),
+            nn.ReLU(),
+            nn.Linear(feedforward, width),
+            nn.ReLU(),
+        )
+        self.feedforward_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens of shape (..., tokens, width) to the same shape."""
+        query = memory = self.attention_norm(tokens)
+        if self.prompts is not None:
+            prompts = self.attention_norm(self.prompts)
+            prompts = prompts.expand(*query.shape[:-2], *prompts.shape)
+            memory = torch.cat([query, prompts], -2)
+        tokens = tokens + self.attention_scale * self.attention(query, memory)
+        encoded: Tensor = tokens + self.feedforward_scale * self.feedforward(tokens)
+        return encoded
+
+
+class ConfidenceGate(nn.Module):
+    """Features times the largest share that a linear layer gives one of its scores.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of the features.
+    scores : int
+    """
+
+    def __init__(self, dim: int, scores: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(dim, scores)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features (..., dim), weighted; zeros stay."""
+        shares: Tensor = self.score(features).softmax(-1)
+        return features * shares.amax(-1, keepdim=True)
+
+
+def _by_name(modality: Modality) -> Tensor:
+    """Return the channels' positions in the order of their names."""
+    names: Sequence[str] = modality.channels
+    if modality.kind == "eeg":
+        names = [_canonical(name) for name in names]
+    return torch.tensor(sorted(range(len(names)), key=names.__getitem__))
+
+
+def _mean(blocks: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+    """Return the mean of the blocks (batch, dim) that are there, zero without any."""
+    weights = [there[..., None].to(blocks[0].dtype) for there in present]
+    total = reduce(torch.add, map(torch.mul, blocks, weights))
+    return total / reduce(torch.add, weights).clamp(min=1.0)

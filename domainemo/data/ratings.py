@@ -1,0 +1,121 @@
+"""Self-ratings as classes: the low and high part of a scale, or quadrants of two.
+
+Published figures differ in what they call high by no more than the ratings that lie
+exactly at the threshold. On a scale of five whole numbers these are the commonest
+ratings of all, and decide which class is the larger one; so the rule is an option, and
+stands in the title of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import ConfigurationError
+
+__all__ = ["QUADRANTS", "TIES", "RatingClasses"]
+
+TIES = ("high", "low", "drop")
+"""What may become of a rating exactly at the threshold; dropped, a trial is left out.
+"""
+
+QUADRANTS = ("LVLA", "LVHA", "HVLA", "HVHA")
+"""Low or high valence, then low or high arousal: the two binary digits of the class.
+"""
+
+_QUADRANT_SCALES = ("valence", "arousal")
+
+
+@dataclass(frozen=True)
+class RatingClasses:
+    """The rule by which a trial's ratings become its class.
+
+    Parameters
+    ----------
+    data_set : str
+        Its registered name, for messages.
+    scales : tuple of str
+        The rated scales, ``"valence"`` and ``"arousal"`` among them.
+    lowest, highest : float
+        Ends of every scale.
+    target : str
+        One of the scales, or ``"quadrant"`` for valence and arousal together.
+    threshold : float
+        Ratings above it are high, ratings below it low.
+    ties : {"high", "low", "drop"}
+        What a rating exactly at the threshold is. A quadrant is dropped if either of
+        its ratings is.
+
+    Raises
+    ------
+    ConfigurationError
+        If target or ties are none of these, or a class could not occur.
+    """
+
+    data_set: str
+    scales: tuple[str, ...]
+    lowest: float
+    highest: float
+    target: str
+    threshold: float
+    ties: str
+
+    def __post_init__(self) -> None:
+        targets = (*self.scales, "quadrant")
+        if self.target not in targets:
+            raise ConfigurationError(
+                f"{self.data_set}: found target={self.target!r}; expected one of "
+                f"{', '.join(map(repr, targets))}."
+            )
+        if self.ties not in TIES:
+            raise ConfigurationError(
+                f"{self.data_set}: found ties={self.ties!r}; expected one of "
+                f"{', '.join(map(repr, TIES))}: what a rating exactly at the threshold "
+                f"is."
+            )
+        if not self.lowest < self.threshold < self.highest:
+            raise ConfigurationError(
+                f"{self.data_set}: found threshold={self.threshold!r}; expected a "
+                f"number between {self.lowest:g} and {self.highest:g}, the ends of the "
+                f"scale, so that ratings can be low and high."
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names: low and high, or the quadrants."""
+        if self.target == "quadrant":
+            return QUADRANTS
+        return f"low {self.target}", f"high {self.target}"
+
+    def label(self, ratings: Mapping[str, float]) -> int | None:
+        """Return the class of a trial, or None where it is dropped.
+
+        Parameters
+        ----------
+        ratings : mapping of str to float
+            The rating on each scale.
+        """
+        label = 0
+        for scale in self._rated:
+            rating = ratings[scale]
+            if rating == self.threshold and self.ties == "drop":
+                return None
+            tie = rating == self.threshold and self.ties == "high"
+            label = 2 * label + int(rating > self.threshold or tie)
+        return label
+
+    def describe(self) -> str:
+        """Say the rule, the fate of ratings at the threshold included."""
+        what = f"{' and '.join(self._rated)} high"
+        if self.ties == "high":
+            return f"{what} from {self.threshold:g} up"
+        if self.ties == "low":
+            return f"{what} above {self.threshold:g}, low at it and below"
+        return (
+            f"{what} above {self.threshold:g}, low below, trials rated exactly "
+            f"{self.threshold:g} left out"
+        )
+
+    @property
+    def _rated(self) -> tuple[str, ...]:
+        return _QUADRANT_SCALES if self.target == "quadrant" else (self.target,)

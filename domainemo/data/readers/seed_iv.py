@@ -1,0 +1,729 @@
+"""SEED-IV: four emotions, EEG and eye movements, from the published MATLAB files.
+
+What the three youngest data sets of the SEED family share stands at the end: finding a
+folder and each subject's file, one clock for EEG and eye, features of raw recordings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core import Modality
+from ...errors import ConfigurationError, DataError, data_error
+from ...registry import register
+from ..features import band_power, differential_entropy
+from ..files import MatFile, open_mat
+from ..montage import SEED_BANDS, SEED_ELECTRODES
+from ..reader import Reader, Recording, Trial
+from ..smoothing import linear_dynamic_system, moving_average
+
+__all__ = [
+    "RAW_RATE",
+    "RELEASED_WINDOW",
+    "SEEDIV",
+    "check_option",
+    "check_raw",
+    "check_window",
+    "computed_features",
+    "data_set_folder",
+    "eeg_modality",
+    "eye_file",
+    "eye_folder",
+    "eye_modality",
+    "feature_words",
+    "on_one_clock",
+    "smoothing_words",
+    "starts",
+    "subject_files",
+]
+
+Array = NDArray[Any]
+
+CLASSES = ("neutral", "sad", "fear", "happy")
+"""Class names in the order of the publisher's numbers, 0 to 3."""
+
+SUBJECTS = range(1, 16)
+SESSIONS = range(1, 4)
+TRIALS = range(1, 25)
+
+LABELS = {
+    1: "1 2 3 0 2 0 0 1 0 1 2 1 1 1 2 3 2 2 3 3 0 3 0 3",
+    2: "2 1 3 0 0 2 0 2 3 3 2 3 2 0 1 1 2 1 0 3 0 1 3 1",
+    3: "1 2 2 1 3 3 3 1 1 2 1 0 2 3 3 0 2 3 0 0 2 0 1 0",
+}
+"""Class of each trial by session; published in ``ReadMe.txt`` only."""
+
+WINDOWS = {
+    1: "42 23 49 32 22 40 38 52 36 42 12 27 54 42 64 35 17 44 35 12 28 28 43 34",
+    2: "55 25 34 36 53 27 34 46 34 20 60 12 36 27 44 15 46 49 45 10 37 44 24 19",
+    3: "42 32 23 45 48 26 64 23 26 16 51 41 39 19 28 44 14 17 45 22 39 38 41 39",
+}
+"""Windows of 4 s in each trial by session, the same for all subjects."""
+
+DATES = {
+    1: "20160518 20150915 20150919 20151111 20160406 20150507 20150715 20151103 "
+    "20151028 20151014 20150916 20150725 20151115 20151205 20150508",
+    2: "20161125 20150920 20151018 20151118 20160413 20150511 20150717 20151110 "
+    "20151119 20151021 20150921 20150804 20151125 20151208 20150514",
+    3: "20161126 20151012 20151101 20151123 20160420 20150512 20150721 20151117 "
+    "20151209 20151023 20151011 20150807 20161130 20151215 20150527",
+}
+"""Date of each subject in the published file names, by session."""
+
+EYE_MEASURES = (
+    "pupil_x_mean",
+    "pupil_y_mean",
+    "pupil_x_deviation",
+    "pupil_y_deviation",
+    "pupil_x_entropy_0_to_0.2_hz",
+    "pupil_y_entropy_0_to_0.2_hz",
+    "pupil_x_entropy_0.2_to_0.4_hz",
+    "pupil_y_entropy_0.2_to_0.4_hz",
+    "pupil_x_entropy_0.4_to_0.6_hz",
+    "pupil_y_entropy_0.4_to_0.6_hz",
+    "pupil_x_entropy_0.6_to_1_hz",
+    "pupil_y_entropy_0.6_to_1_hz",
+    "dispersion_x_mean",
+    "dispersion_y_mean",
+    "dispersion_x_deviation",
+    "dispersion_y_deviation",
+    "fixation_duration_mean",
+    "fixation_duration_deviation",
+    "saccade_duration_mean",
+    "saccade_amplitude_mean",
+    "saccade_duration_deviation",
+    "saccade_amplitude_deviation",
+    "blink_frequency",
+    "fixation_frequency",
+    "fixation_duration_maximum",
+    "fixation_dispersion_total",
+    "fixation_dispersion_maximum",
+    "saccade_frequency",
+    "saccade_duration_average",
+    "saccade_amplitude_average",
+    "saccade_latency_average",
+)
+"""Rows of the eye arrays. The publisher names the groups; the order inside 18 to 21,
+the saccades, is what others report."""
+
+RELEASED_WINDOW = 4.0
+"""Seconds in a window of all released features of SEED-IV, SEED-V and SEED-VII."""
+
+RAW_RATE = 200
+"""Of the preprocessed EEG of SEED-IV and SEED-VII, in Hz."""
+
+_SPAN = 5
+_KEYS = {"lds": "LDS", "moving-average": "movingAve"}
+_EEG_FOLDERS = {"released": "eeg_feature_smooth", "computed": "eeg_raw_data"}
+_EYE_FOLDER = "eye_feature_smooth"
+
+
+@register(name="seed-iv")
+class SEEDIV(Reader):
+    """Neutral, sad, fear, happy; EEG and eye movements of 15 subjects, 3 sessions.
+
+    Source: BCMI laboratory, Shanghai Jiao Tong University, on request:
+    https://bcmi.sjtu.edu.cn/home/seed/seed-iv.html. Cite Zheng W-L, Liu W, Lu Y, Lu
+    B-L, Cichocki A (2019). EmotionMeter: a multimodal framework for recognizing human
+    emotions. IEEE Transactions on Cybernetics 49(3):1110-1122, doi
+    10.1109/TCYB.2018.2797176.
+
+    ``eeg`` holds a feature of five bands at 62 electrodes, ``eye`` 31 measures (see
+    ``EYE_MEASURES``), NaN where the file has NaN. Each of the 72 trials has a clip of
+    its own, numbered 1 to 72 as the stimulus: sessions share none.
+
+    What to know before believing a figure:
+
+    - The files hold no labels; they are those of the publisher's ``ReadMe.txt``. The
+      session is the folder's number, whatever dates the file names carry.
+    - The last nine eye measures are statistics of events. In SEED-VII they are constant
+      inside a clip and so tell the trial; here they may be.
+    - Smoothing by a linear dynamic system uses the windows that follow.
+    - The scale of the released features is not documented; never mix released and
+      computed ones.
+    - The last 8 trials of session 1, a usual test set, have no sad clip at all.
+
+    Parameters
+    ----------
+    root : str or Path
+        The data set's folder, or the data root above it, in which it may be called
+        ``SEED-IV``, ``SEED_IV`` or the like.
+    feature : {"de", "psd"}
+        Differential entropy, or power spectral density.
+    smoothing : {"lds", "moving-average", "none"}
+        Over the windows of a trial, by a linear dynamic system or a moving average.
+        ``"none"`` is for computed features: there are no released ones without.
+    source : {"released", "computed"}
+        Features as released in ``eeg_feature_smooth``, or computed from
+        ``eeg_raw_data`` (200 Hz); the moving average then spans 5 windows.
+    window : float
+        Length of a window in seconds; other than 4 for computed features without eye.
+    eye : bool
+        False reads the EEG alone.
+
+    Raises
+    ------
+    ConfigurationError
+        If an option is not one of these, or two do not go together.
+    """
+
+    home = "https://bcmi.sjtu.edu.cn/home/seed/seed-iv.html"
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        feature: str = "de",
+        smoothing: str = "lds",
+        source: str = "released",
+        window: float = 4.0,
+        eye: bool = True,
+    ) -> None:
+        check_option("seed-iv", "feature", feature, ("de", "psd"))
+        check_option("seed-iv", "source", source, tuple(_EEG_FOLDERS))
+        check_option("seed-iv", "eye", eye, (True, False))
+        known = (*_KEYS, "none") if source == "computed" else tuple(_KEYS)
+        check_option("seed-iv", "smoothing", smoothing, known)
+        # The shortest trial lasts 10 windows of 4 s.
+        check_window("seed-iv", window, 30, source, eye)
+        self.root = None if root is None else Path(root)
+        self.feature, self.smoothing, self.source = feature, smoothing, source
+        self.window, self.eye = float(window), eye
+        self.classes = CLASSES
+
+    def recordings(self) -> list[Recording]:
+        """Find the file, or the two, of each subject and session.
+
+        Raises
+        ------
+        DataError
+            If there are none, two of a subject in a folder, or EEG without eye.
+        """
+        found = []
+        for session, files in self._eeg_files().items():
+            eyes = self._eye_files(session) if self.eye else {}
+            for subject, path in files.items():
+                pair = {"eeg": path}
+                if self.eye:
+                    pair["eye"] = eye_file(eyes, subject, self._eye_folder(session))
+                found.append(Recording(subject, pair, session))
+        return sorted(found, key=lambda each: (each.subject, each.session))
+
+    def trials(self, recording: Recording) -> Iterator[Trial | DataError]:
+        """Yield the 24 trials of a subject's session.
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read at all.
+        """
+        assert recording.session is not None
+        eeg = open_mat(recording.files["eeg"])
+        eye = open_mat(recording.files["eye"]) if self.eye else None
+        keys = self._keys(eeg)
+        for trial in TRIALS:
+            try:
+                yield self._trial(recording.session, trial, eeg, keys[trial], eye)
+            except DataError as error:
+                yield error
+
+    def modalities(self) -> dict[str, Modality]:
+        """Describe ``eeg`` (62 electrodes, 5 bands) and ``eye`` (31 measures)."""
+        modalities = {"eeg": eeg_modality(self.feature, self.source)}
+        if self.eye:
+            modalities["eye"] = eye_modality(EYE_MEASURES)
+        return modalities
+
+    def title(self) -> str:
+        """Name the data set, the features, how they are smoothed and the window."""
+        return (
+            f"seed-iv ({feature_words(self.feature, self.source, 'eeg_raw_data')}, "
+            f"{smoothing_words(self.smoothing, self.source)}, {self.window:g} s "
+            f"windows, {'EEG and eye movements' if self.eye else 'EEG alone'})"
+        )
+
+    def release(self) -> str:
+        """Say which part is read, and whether its files carry the published dates."""
+        files = self._eeg_files()
+        names = {
+            f"{session}/{path.name}": f"{subject}_{_date(session, subject)}.mat"
+            for session, paths in files.items()
+            for subject, path in paths.items()
+        }
+        other = [
+            name for name, usual in names.items() if not name.endswith(f"/{usual}")
+        ]
+        part = f"SEED-IV, {_EEG_FOLDERS[self.source]}"
+        part += f" and {_EYE_FOLDER}" if self.eye else ""
+        if not other:
+            return f"{part}; all {len(names)} files are named as published"
+        shown = ", ".join(f"{name} (published: {names[name]})" for name in other[:3])
+        return (
+            f"{part}; {len(other)} of {len(names)} files are not named as published: "
+            f"{shown}{' ...' * (len(other) > 3)}; the folder tells the session and the "
+            f"first number the subject"
+        )
+
+    def missing(self) -> list[str]:
+        """List the files of the 15 subjects and 3 sessions that are not there."""
+        folders = {_EEG_FOLDERS[self.source]: self._eeg_files()}
+        if self.eye:
+            there = self._folder() / _EYE_FOLDER
+            folders[_EYE_FOLDER] = {
+                session: subject_files(there / str(session), "mat", SUBJECTS)
+                for session in SESSIONS
+            }
+        return [
+            f"{folder}/{session}/{subject}_{_date(session, subject)}.mat"
+            for folder, files in folders.items()
+            for session in SESSIONS
+            for subject in SUBJECTS
+            if subject not in files[session]
+        ]
+
+    # ------------------------------------------------------------------- folders
+
+    def _folder(self) -> Path:
+        folder = _EEG_FOLDERS[self.source]
+        return data_set_folder(self.root, "SEED-IV", folder, self.home)
+
+    def _eeg_files(self) -> dict[int, dict[int, Path]]:
+        """Return the EEG file of each subject, by session."""
+        folder = self._folder() / _EEG_FOLDERS[self.source]
+        files = {
+            session: subject_files(folder / str(session), "mat", SUBJECTS)
+            for session in SESSIONS
+        }
+        if not any(files.values()):
+            raise data_error(
+                folder,
+                f"no files of subjects in the folders 1, 2 and 3 ({_listing(folder)})",
+                "the session folders 1, 2 and 3 with files such as 1_20160518.mat",
+                f"Unpack the publisher's archive here; it comes from {self.home}.",
+            )
+        return files
+
+    def _eye_folder(self, session: int) -> Path:
+        return eye_folder(self._folder(), _EYE_FOLDER) / str(session)
+
+    def _eye_files(self, session: int) -> dict[int, Path]:
+        return subject_files(self._eye_folder(session), "mat", SUBJECTS)
+
+    # --------------------------------------------------------------------- trials
+
+    def _keys(self, eeg: MatFile) -> Mapping[int, str]:
+        """Return the name of each trial's array."""
+        if self.source == "computed":
+            return _raw_keys(eeg)
+        smoothing = _KEYS[self.smoothing]
+        return {trial: f"{self.feature}_{smoothing}{trial}" for trial in TRIALS}
+
+    def _trial(
+        self, session: int, trial: int, eeg: MatFile, key: str, eye: MatFile | None
+    ) -> Trial:
+        published = int(WINDOWS[session].split()[trial - 1])
+        if self.source == "released":
+            features = _released(eeg, key, published)
+        else:
+            features = self._computed(eeg, key, published)
+        signals: dict[str, Array] = {"eeg": features}
+        notes: tuple[str, ...] = ()
+        if eye is not None:
+            measures = _eye(eye, f"eye_{trial}")
+            where = f"{eye.path}, key 'eye_{trial}'"
+            signals, notes = on_one_clock(features, measures, where)
+        return Trial(
+            session=session,
+            trial=trial,
+            stimulus=(session - 1) * len(TRIALS) + trial,
+            label=int(LABELS[session].split()[trial - 1]),
+            signals=signals,
+            start=starts(len(signals["eeg"]), self.window),
+            notes=notes,
+        )
+
+    def _computed(self, eeg: MatFile, key: str, published: int) -> Array:
+        recording, where = eeg.array(key), f"{eeg.path}, key {key!r}"
+        seconds = published * RELEASED_WINDOW
+        check_raw(recording, where, seconds - 8, seconds + 12)
+        return computed_features(
+            recording, where, self.feature, self.smoothing, self.window
+        )
+
+
+def _date(session: int, subject: int) -> str:
+    return DATES[session].split()[subject - 1]
+
+
+def _raw_keys(eeg: MatFile) -> dict[int, str]:
+    """Return the raw arrays' names; they start with the subject's initials."""
+    keys: dict[int, str] = {}
+    for name in eeg.names:
+        match = re.fullmatch(r".*_eeg0*(\d+)", name)
+        if match and int(match[1]) in keys:
+            raise data_error(
+                eeg.path,
+                f"two arrays of trial {match[1]}: {keys[int(match[1])]} and {name}",
+                "one, <initials>_eeg1 to <initials>_eeg24",
+                "Fetch the file again from the publisher.",
+            )
+        if match:
+            keys[int(match[1])] = name
+    if sorted(keys) != list(TRIALS):
+        raise data_error(
+            eeg.path,
+            f"raw arrays of the trials {', '.join(map(str, sorted(keys))) or 'none'}",
+            "<initials>_eeg1 to <initials>_eeg24",
+            "Fetch the file again from the publisher.",
+        )
+    return keys
+
+
+def _released(eeg: MatFile, key: str, published: int) -> Array:
+    """Return features (windows, electrodes, bands); the file has (62, W, 5)."""
+    array = eeg.array(key)
+    expected = (len(SEED_ELECTRODES), published, len(SEED_BANDS))
+    if array.shape != expected:
+        raise data_error(
+            f"{eeg.path}, key {key!r}",
+            f"an array of shape {array.shape}",
+            f"{expected}: electrodes, the published number of 4-s windows, bands",
+            "Check that the file lies in its own session's folder, or fetch it again.",
+        )
+    features: Array = array.transpose(1, 0, 2)
+    return features
+
+
+def _eye(eye: MatFile, key: str) -> Array:
+    """Return measures of shape (windows, 31, 1); the file has (31, W)."""
+    array = eye.array(key)
+    if array.ndim != 2 or array.shape[0] != len(EYE_MEASURES):
+        raise data_error(
+            f"{eye.path}, key {key!r}",
+            f"an array of shape {array.shape}",
+            f"({len(EYE_MEASURES)}, windows)",
+            "Check that it is a file of eye_feature_smooth, or fetch it again.",
+        )
+    measures: Array = array.T[:, :, None]
+    return measures
+
+
+# ----------------------------------------------- shared by SEED-IV, SEED-V, SEED-VII
+
+
+def check_option(
+    data_set: str, option: str, found: object, expected: tuple[object, ...]
+) -> None:
+    """Raise :class:`ConfigurationError` unless an option is one of its values."""
+    # 1 == True, so that the type must agree as well.
+    if not any(found == each and type(found) is type(each) for each in expected):
+        raise ConfigurationError(
+            f"{data_set}: found {option}={found!r}; expected one of "
+            f"{', '.join(map(repr, expected))}."
+        )
+
+
+def check_window(
+    data_set: str, window: float, longest: float, source: str, eye: bool
+) -> None:
+    """Raise :class:`ConfigurationError` for a window that the features cannot have."""
+    number = isinstance(window, int | float) and not isinstance(window, bool)
+    if not number or not 0.5 <= window <= longest:
+        raise ConfigurationError(
+            f"{data_set}: found window={window!r}; expected 0.5 to {longest:g} s, "
+            f"because the slowest band starts at 1 Hz and the shortest clip is short."
+        )
+    if window == RELEASED_WINDOW:
+        return
+    if source == "released":
+        raise ConfigurationError(
+            f"{data_set}: found window={window:g} with source='released'; expected 4 "
+            f"s, the window of the released features. Choose source='computed' with "
+            f"eye=False for windows of another length."
+        )
+    if eye:
+        raise ConfigurationError(
+            f"{data_set}: found window={window:g} with eye=True; expected 4 s, the "
+            f"window of the released eye measures. Choose eye=False to read the EEG "
+            f"alone."
+        )
+
+
+def data_set_folder(root: Path | None, name: str, part: str, home: str) -> Path:
+    """Find a data set's folder: the root itself, or one below it of the set's name.
+
+    Parameters
+    ----------
+    root : Path or None
+    name : str
+        Such as ``"SEED-IV"``; case, and ``-``, ``_`` or a blank, make no difference.
+    part : str
+        The folder that must lie in it.
+    home : str
+        Where the publisher offers the data set.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DataError
+        If there is none, or two.
+    """
+    expected = f"the folder {name}/ of the data set with {part}/ in it"
+    remedy = f"Name its folder or the one above it; the data set comes from {home}."
+    if root is None:
+        raise data_error(name, "no data root", expected, remedy)
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise data_error(root, f"{found} here", expected, remedy)
+    if (root / part).is_dir():
+        return root
+    named = _folders_named(root, name)
+    named += [inner for folder in named for inner in _folders_named(folder, name)]
+    full = [folder for folder in named if (folder / part).is_dir()]
+    if len(full) > 1:
+        both = " and ".join(f"{folder.relative_to(root)}/" for folder in full)
+        remedy = "Name the one that is meant."
+        raise data_error(root, f"{part}/ in {both}", "it in one of them", remedy)
+    if not full:
+        looked = ", ".join(f"{folder.relative_to(root)}/{part}/" for folder in named)
+        looked = f"{part}/, {looked or f'{name}/{part}/'}"
+        found = f"none of {looked} (only: {_listing(root)})"
+        raise data_error(root, found, expected, remedy)
+    return full[0]
+
+
+def eye_folder(folder: Path, name: str) -> Path:
+    """Return the folder of the eye measures.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    if not (folder / name).is_dir():
+        raise data_error(
+            folder,
+            f"no folder {name}/ ({_listing(folder)})",
+            "the eye measures in it",
+            "Add it, or read the EEG alone: --set data.eye=false.",
+        )
+    return folder / name
+
+
+def eye_file(files: Mapping[int, Path], subject: int, folder: Path) -> Path:
+    """Return the subject's file of eye measures.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    if subject not in files:
+        raise data_error(
+            folder,
+            f"no file of subject {subject}, whose EEG is there",
+            "a file of eye measures for each file of EEG",
+            "Add it, or read the EEG alone: --set data.eye=false.",
+        )
+    return files[subject]
+
+
+def subject_files(folder: Path, suffix: str, subjects: range) -> dict[int, Path]:
+    """Return a folder's files by the subject's number, with which their names start.
+
+    What follows the number (a date, or nothing) makes no difference; hidden files and
+    those of other names are left alone.
+
+    Raises
+    ------
+    DataError
+        If there are two files of a subject, or a subject that the data set has not.
+    """
+    files: dict[int, Path] = {}
+    pattern = re.compile(rf"0*(\d+)(\D.*)?\.{suffix}", re.IGNORECASE)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if not match:
+            continue
+        subject = int(match[1])
+        if subject not in subjects:
+            raise data_error(
+                path,
+                f"subject {subject} by the file's name",
+                f"one of {subjects[0]} to {subjects[-1]}, the subject's number first",
+                "Rename the file, or move it elsewhere.",
+            )
+        if subject in files:
+            raise data_error(
+                folder,
+                f"two of subject {subject}: {files[subject].name} and {path.name}",
+                "one file of each subject",
+                "Move the one that is not meant elsewhere.",
+            )
+        files[subject] = path
+    return dict(sorted(files.items()))
+
+
+def on_one_clock(
+    eeg: Array, eye: Array, where: str
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Cut EEG and eye to the shorter, both from the trial's onset.
+
+    Parameters
+    ----------
+    eeg, eye : ndarray of shape (windows, channels, features)
+    where : str
+        The eye's file and key.
+
+    Returns
+    -------
+    dict of str to ndarray
+    tuple of str
+        A note, where one was cut.
+
+    Raises
+    ------
+    DataError
+        If they differ by more than 2 windows: they are then not of one trial.
+    """
+    more = len(eye) - len(eeg)
+    if abs(more) > 2:
+        raise data_error(
+            where,
+            f"{len(eye)} windows of eye measures and {len(eeg)} of EEG",
+            "numbers that differ by 2 at most",
+            "Check that both files are of one subject and session.",
+        )
+    windows = min(len(eeg), len(eye))
+    signals = {"eeg": eeg[:windows], "eye": eye[:windows]}
+    if more == 0:
+        return signals, ()
+    longer, shorter = ("eye", "EEG") if more > 0 else ("EEG", "eye")
+    amount = f"{abs(more)} window{'s' * (abs(more) > 1)}"
+    return signals, (f"{longer} cut by {amount} to the length of the {shorter}",)
+
+
+def check_raw(recording: Array, where: str, shortest: float, longest: float) -> None:
+    """Raise :class:`DataError` unless a raw trial has 62 channels and its length.
+
+    Parameters
+    ----------
+    recording : ndarray
+        Of shape (channels, samples), at 200 Hz.
+    where : str
+        The file and key.
+    shortest, longest : float
+        In seconds.
+    """
+    remedy = "Check that the file is the publisher's, and fetch it again."
+    if recording.ndim != 2 or len(recording) != len(SEED_ELECTRODES):
+        found = f"an array of shape {recording.shape}"
+        expected = f"({len(SEED_ELECTRODES)}, samples)"
+        raise data_error(where, found, expected, remedy)
+    seconds = recording.shape[1] / RAW_RATE
+    if not shortest <= seconds <= longest:
+        expected = f"{shortest:g} to {longest:g} s at {RAW_RATE} Hz"
+        raise data_error(where, f"{seconds:g} s", expected, remedy)
+    if not np.isfinite(recording).all():
+        lost = int((~np.isfinite(recording)).any(axis=0).sum())
+        found = f"NaN or infinity in {lost} of {recording.shape[1]} samples"
+        raise data_error(where, found, "finite values", remedy)
+
+
+def computed_features(
+    recording: Array, where: str, feature: str, smoothing: str, window: float
+) -> Array:
+    """Compute a trial's features from its raw EEG.
+
+    Parameters
+    ----------
+    recording : ndarray of shape (62, samples)
+        At 200 Hz.
+    where : str
+        The file and key.
+    feature : {"de", "psd"}
+    smoothing : {"lds", "moving-average", "none"}
+    window : float
+        In seconds.
+
+    Returns
+    -------
+    ndarray of shape (windows, 62, 5)
+
+    Raises
+    ------
+    DataError
+        If the recording is shorter than a window.
+    """
+    if recording.shape[1] < round(window * RAW_RATE):
+        found = f"{recording.shape[1] / RAW_RATE:g} s of signal"
+        expected = f"at least one window of {window:g} s"
+        raise data_error(where, found, expected, "Choose a shorter window.")
+    compute = differential_entropy if feature == "de" else band_power
+    features = compute(recording, RAW_RATE, SEED_BANDS, window)
+    if smoothing == "lds":
+        return linear_dynamic_system(features)
+    return moving_average(features, _SPAN) if smoothing != "none" else features
+
+
+def starts(windows: int, window: float) -> Array:
+    """Return each window's seconds from the onset: windows hold whole samples."""
+    return np.arange(windows) * (round(window * RAW_RATE) / RAW_RATE)
+
+
+def eeg_modality(feature: str, source: str) -> Modality:
+    """Describe the EEG; the unit of released features is not documented."""
+    units = {"de": "nat", "psd": "ln(power/Hz)"}
+    unit = units[feature] if source == "computed" else ""
+    return Modality(SEED_ELECTRODES, tuple(SEED_BANDS), "eeg", unit)
+
+
+def eye_modality(measures: Iterable[str]) -> Modality:
+    """Describe the eye measures, one value each, of many units."""
+    return Modality(tuple(measures), ("value",), "eye")
+
+
+def feature_words(feature: str, source: str, raw: str) -> str:
+    """Say what the features are and where they come from."""
+    words = {"de": "differential entropy", "psd": "power spectral density"}[feature]
+    if source == "released":
+        return f"released {words}"
+    filters = ", zero-phase filters that are not causal" * (feature == "de")
+    return f"{words} computed from {raw}{filters}"
+
+
+def smoothing_words(smoothing: str, source: str) -> str:
+    """Say how features are smoothed, and whether that looks ahead."""
+    if smoothing == "lds":
+        return "smoothed by a linear dynamic system, which is not causal"
+    if smoothing == "none":
+        return "not smoothed"
+    span = "of undocumented length"
+    if source == "computed":
+        span = f"of {_SPAN} windows, which is not causal"
+    return f"smoothed by a moving average {span}"
+
+
+def _folders_named(folder: Path, name: str) -> list[Path]:
+    def plain(text: str) -> str:
+        return re.sub(r"[-_ ]", "", text).lower()
+
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [path for path in inside if plain(path.name) == plain(name)]
+
+
+def _listing(folder: Path) -> str:
+    """Return the first names in a folder, for people."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if not names:
+        return "an empty folder"
+    return ", ".join(names[:5]) + " ..." * (len(names) > 5)

@@ -1,0 +1,383 @@
+"""MMSTG-Net against explicit equations, and what may not change its output."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+
+from domainemo.backbones.graphs import RegionPooling, scaled_laplacian
+from domainemo.backbones.mmstg_net import (
+    GatedFusion,
+    MMSTGNet,
+    MultiScaleConvolution,
+    SpatioTemporalBlock,
+)
+from domainemo.backbones.regions import ELECTRODES, regions
+from domainemo.cli.configuration import configure
+from domainemo.core import FUSION, Modality
+from domainemo.data.sampling import Sequences, Trials
+from domainemo.errors import ConfigurationError, DataError
+from domainemo.registry import find
+from domainemo.testing import checks
+
+torch.set_num_threads(1)
+DOUBLE = torch.float64
+SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3", "Cz", "P4", "O1", "Oz", "O2")
+
+
+def eeg(channels=SMALL):
+    return Modality(tuple(channels), ("delta", "theta", "alpha"), "eeg")
+
+
+def measures(count, kind="eye", features=1):
+    names = tuple(f"{kind} {i}" for i in range(count))
+    return Modality(names, tuple(map(str, range(features))), kind)
+
+
+def pair(channels=SMALL, count=7):
+    return {"eeg": eeg(channels), "eye": measures(count)}
+
+
+FIVE = {
+    "ecg": measures(2, "physiology", 3),
+    **pair(),
+    "gsr": measures(1),
+    "breath": measures(4, "physiology"),
+}
+CASES = {
+    "pair": (pair(), {}),
+    "EEG alone": ({"eeg": eeg()}, {}),
+    "five": (FIVE, {"width": 24, "kernels": (1, 7), "block_widths": (8, 8, 12)}),
+    "exact, electrodes": (
+        pair(),
+        {"spectrum": "exact", "readout": "electrodes", "partition": "6", "prior": 0.0},
+    ),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def build(case="pair", *, seed=0, dtype=DOUBLE, training=False):
+    modalities, options = CASES[case]
+    torch.manual_seed(seed)
+    return MMSTGNet(modalities, **options).to(dtype).train(training), modalities
+
+
+def batch_for(modalities, *, batch=4, time=6, dtype=DOUBLE):
+    """Signals, and masks of unlike lengths with one sensor gap; sample 0 is whole."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([max(time - i, 1) for i in range(batch)])
+    signals, masks = {}, {}
+    for number, (name, modality) in enumerate(modalities.items()):
+        shape = (batch, time, len(modality.channels), len(modality.features))
+        masks[name] = torch.arange(time) < lengths[:, None]
+        masks[name][1, number % 4] = False
+        signals[name] = torch.randn(shape, generator=generator, dtype=dtype)
+    return signals, masks
+
+
+def gap(first, second):
+    return max(float((first[b] - second[b]).detach().abs().max()) for b in first)
+
+
+# -------------------------------------------------------------------------- contract
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(each, id=f"{case}-{each.name}")
+        for case, (modalities, options) in CASES.items()
+        for each in checks(MMSTGNet, options=options, sensors=[modalities])
+    ],
+)
+def test_shipped_checks(check):
+    check()
+
+
+def test_name_size_and_defaults():
+    assert find("backbone", "mmstg-net") is MMSTGNet
+    cap = Modality(ELECTRODES, tuple("abcde"), "eeg")
+    model = MMSTGNet({"eeg": cap, "eye": measures(33)})
+    assert sum(parameter.numel() for parameter in model.parameters()) == 160_932
+    sampling = model.sampling
+    assert isinstance(sampling, Sequences)
+    assert (sampling.length, sampling.stride) == (8, 4)
+    whole = Trials()
+    turned = MMSTGNet(pair(), partition=6, kernels=[1, 3], sampling=whole)
+    assert (turned.partition, turned.kernels, turned.sampling) == ("6", (1, 3), whole)
+    assert isinstance(model.head(FUSION, 128, 3)[1], nn.Linear)
+
+
+def test_the_shipped_configuration():
+    described = configure({}, [], "mmstg-net").describe()
+    assert described["backbone"] == "mmstg-net"
+    assert described["adapter"] == "cross-modal-contrast"
+    options = described["options"]
+    expected = {"adapter.weight": 0.1, "training.epochs": 80, "training.batch_size": 64}
+    assert expected.items() <= options.items()
+
+
+def test_unfit_options_are_explained():
+    for modalities in ({"eye": measures(3)}, {"a": eeg(), "b": eeg()}):
+        with pytest.raises(ConfigurationError, match="exactly one modality of kind"):
+            MMSTGNet(modalities)
+    for options, words in (
+        ({"kernels": (1, 2)}, "odd numbers"),
+        ({"kernels": ()}, "odd numbers"),
+        ({"width": 0}, "width of at least 1"),
+        ({"block_widths": ()}, "block_widths of at least 1"),
+        ({"readout": "lobes"}, "regions, electrodes"),
+        ({"order": 0}, "order=0"),
+        ({"dropout": 1.0}, "dropout of 1"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            MMSTGNet(pair(), **options)
+    with pytest.raises(DataError, match="'heart'"):
+        MMSTGNet(pair(["Cz", "heart"]))
+
+
+# ----------------------------------------------------------------------- invariances
+
+
+@every_case
+def test_more_padding_changes_nothing(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities)
+    longer = {n: functional.pad(s, (0, 0, 0, 0, 0, 3)) for n, s in signals.items()}
+    padded = {n: functional.pad(m, (0, 3)) for n, m in masks.items()}
+    assert gap(model(signals, masks), model(longer, padded)) < 1e-13
+
+
+@every_case
+@pytest.mark.parametrize("junk", [7.0, float("nan"), float("inf")])
+def test_what_stands_in_masked_places_is_never_seen(case, junk):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities)
+    spoilt = {
+        name: signal.masked_fill(~masks[name][..., None, None], junk)
+        for name, signal in signals.items()
+    }
+    clean, dirty = model(signals, masks), model(spoilt, masks)
+    assert all(torch.equal(clean[branch], dirty[branch]) for branch in clean)
+
+
+@every_case
+def test_a_sample_does_not_depend_on_its_batch(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities)
+    together = model(signals, masks)
+    for i in range(4):
+        own = slice(i, i + 1)
+        alone = model(
+            {n: s[own] for n, s in signals.items()},
+            {n: m[own] for n, m in masks.items()},
+        )
+        assert gap(alone, {b: e[own] for b, e in together.items()}) < 1e-13
+
+
+@pytest.mark.parametrize("readout", ["regions", "electrodes"])
+def test_weights_are_bound_to_channels_by_name(readout):
+    first = pair(ELECTRODES)
+    modern = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6"}
+    orders = {n: torch.randperm(len(m.channels)).tolist() for n, m in first.items()}
+    second = {
+        n: Modality(
+            tuple(modern.get(m.channels[i], m.channels[i]) for i in orders[n]),
+            m.features,
+            m.kind,
+        )
+        for n, m in first.items()
+    }
+    model = MMSTGNet(first, readout=readout).eval()
+    other = MMSTGNet(second, readout=readout).eval()
+    other.load_state_dict(model.state_dict())
+    signals, masks = batch_for(first, dtype=torch.float32)
+    expected = model(signals, masks)
+    moved = other({n: s[:, :, orders[n]] for n, s in signals.items()}, masks)
+    assert all(torch.equal(expected[branch], moved[branch]) for branch in expected)
+    edges = model.electrode_graph.adjacency()
+    assert torch.equal(edges, other.electrode_graph.adjacency())
+    assert [modern.get(name, name) for name in model.electrodes] == list(
+        other.electrodes
+    )
+
+
+@every_case
+def test_a_modality_branch_sees_its_modality_alone(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities)
+    before = model(signals, masks)
+    for changed in modalities:
+        after = model({**signals, changed: signals[changed] + 1.0}, masks)
+        for branch in before:
+            same = torch.equal(before[branch], after[branch])
+            assert same == (branch not in (changed, FUSION))
+
+
+@every_case
+def test_any_sensor_may_be_missing(case):
+    model, modalities = build(case, training=True)
+    signals, masks = batch_for(modalities)
+    for lost in (*([name] for name in modalities), list(modalities)):
+        partly = {n: m & (n not in lost) for n, m in masks.items()}
+        model.zero_grad()
+        embeddings = model(signals, partly)
+        torch.stack([e.square().sum() for e in embeddings.values()]).sum().backward()
+        assert all(e.isfinite().all() for e in embeddings.values())
+        assert not any(embeddings[name].any() for name in lost)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert gradients and all(g.isfinite().all() for g in gradients)
+
+
+def test_time_matters_and_so_does_place():
+    model, modalities = build()
+    signals, masks = batch_for(modalities)
+    masks = {name: torch.ones_like(mask) for name, mask in masks.items()}
+    before = model(signals, masks)
+    backwards = {name: signal.flip(1) for name, signal in signals.items()}
+    moved = {**signals, "eeg": signals["eeg"].roll(1, 2)}
+    for changed, branches in ((backwards, ("eeg", "eye", FUSION)), (moved, ("eeg",))):
+        after = model(changed, masks)
+        assert all(gap({b: before[b]}, after) > 1e-3 for b in branches)
+
+
+# ------------------------------------------------------------------------- equations
+
+
+@pytest.mark.parametrize("kernels", [(1, 3, 5), (3,), (5, 1)])
+def test_multi_scale_convolution_equals_torchs(kernels):
+    torch.manual_seed(0)
+    ours = MultiScaleConvolution(3, 6, kernels=kernels, scale_width=4).to(DOUBLE)
+    nodes, mask = torch.randn(2, 7, 5, 3, dtype=DOUBLE), torch.rand(2, 7) < 0.7
+    nodes = nodes * mask[..., None, None]
+    found = ours(nodes, mask)
+    for node in range(5):
+        scales = []
+        for kernel, scale in zip(kernels, ours.scales, strict=True):
+            theirs = nn.Conv1d(3, 4, kernel, padding="same").to(DOUBLE)
+            with torch.no_grad():
+                weight = scale.weight.reshape(4, kernel, 3)
+                theirs.weight.copy_(weight.transpose(1, 2))
+                theirs.bias.copy_(scale.bias)
+            scales.append(theirs(nodes[:, :, node].mT).mT)
+        _, norm, last = ours.mix
+        expected = last(norm(functional.gelu(torch.cat(scales, -1))))
+        expected = expected * mask[..., None]
+        torch.testing.assert_close(found[:, :, node], expected)
+
+
+@pytest.mark.parametrize("outputs", [4, 6])
+def test_block_equals_an_explicit_one(outputs):
+    torch.manual_seed(1)
+    groups = list(regions(sorted(SMALL, key=str.upper), "6").values())
+    weights = [torch.rand(n, n, dtype=DOUBLE) for n in (len(SMALL), len(groups))]
+    wide, coarse = (scaled_laplacian(each + each.T) for each in weights)
+    temporal = MultiScaleConvolution(4, outputs, kernels=(1, 3), scale_width=5)
+    block = SpatioTemporalBlock(temporal, 4, outputs, order=3, dropout=0.3)
+    block = block.to(DOUBLE).eval()
+    nodes, mask = torch.randn(2, 5, 11, 4, dtype=DOUBLE), torch.rand(2, 5) < 0.7
+    nodes = nodes * mask[..., None, None]
+    found = block(nodes, mask, wide, coarse, RegionPooling(groups).to(DOUBLE))
+
+    def polynomials(laplacian):
+        unit = torch.eye(len(laplacian), dtype=DOUBLE)
+        return unit, laplacian, 2 * laplacian @ laplacian - unit
+
+    hidden = block.temporal(nodes, mask)
+    for i, t in zip(*torch.where(mask), strict=True):
+        own = hidden[i, t]
+        means = torch.stack([own[list(group)].mean(0) for group in groups])
+        fine = torch.cat([p @ own for p in polynomials(wide)], -1)
+        fine = block.over_electrodes.mix(fine)
+        rough = torch.cat([p @ means for p in polynomials(coarse)], -1)
+        rough = block.over_regions.mix(rough)
+        for number, group in enumerate(groups):
+            for node in group:
+                spatial = functional.gelu(block.norm(fine[node] + rough[number]))
+                expected = block.shortcut(nodes[i, t, node]) + spatial
+                torch.testing.assert_close(found[i, t, node], expected)
+    assert not found[~mask].any()
+
+
+def gate_inputs(names, batch=6, width=4):
+    generator = torch.Generator().manual_seed(0)
+    features, projections, present = {}, {}, {}
+    for name in names:
+        present[name] = torch.rand(batch, 1, generator=generator) < 0.6
+        for store in (features, projections):
+            drawn = torch.randn(batch, width, generator=generator, dtype=DOUBLE)
+            store[name] = drawn * present[name]
+    return features, projections, present
+
+
+def equation(gate, u, v, own, other):
+    """Fuse one sample of two modalities, as the reconstruction has it."""
+    g = torch.sigmoid(gate(torch.cat([u / u.norm(), v / v.norm()])))
+    return g * own + (1 - g) * other, own * other
+
+
+@pytest.mark.parametrize("names", [("eye",), ("eye", "ecg"), ("a", "b", "c", "d")])
+def test_gated_fusion_equals_a_loop_over_samples(names):
+    torch.manual_seed(0)
+    gate = GatedFusion(names, 4).to(DOUBLE)
+    features, projections, present = gate_inputs(("eeg", *names), batch=40)
+    found = gate("eeg", features, projections, present)
+    cases = set()
+    for i in range(40):
+        there = [name for name in names if present[name][i]]
+        own = features["eeg"][i]
+        cases.add((bool(present["eeg"][i]), len(there)))
+        if not there:
+            expected = torch.cat([own, torch.zeros_like(own)])
+        elif not present["eeg"][i]:
+            mean = sum(features[name][i] for name in there) / len(there)
+            expected = torch.cat([mean, torch.zeros_like(own)])
+        else:
+            pairs = [
+                equation(
+                    gate.gates[name],
+                    projections["eeg"][i],
+                    projections[name][i],
+                    own,
+                    features[name][i],
+                )
+                for name in there
+            ]
+            halves = zip(*pairs, strict=True)
+            expected = torch.cat([sum(each) / len(pairs) for each in halves])
+        torch.testing.assert_close(found[i], expected)
+    assert {(True, 1), (False, 1), (True, len(names))} <= cases
+
+
+def test_eeg_alone_is_fused_from_eeg_alone():
+    features, projections, present = gate_inputs(("eeg",))
+    gate = GatedFusion((), 4)
+    assert gate.outputs == 4 and not list(gate.parameters())
+    assert gate("eeg", features, projections, present) is features["eeg"]
+
+
+# ----------------------------------------------------------------------- populations
+
+
+@every_case
+@pytest.mark.parametrize("stack_buffers", [True, False])
+def test_stacked_networks_equal_a_loop(case, stack_buffers):
+    models = [build(case, seed=seed)[0] for seed in range(3)]
+    signals, masks = batch_for(CASES[case][0])
+    several = {n: torch.stack([s, s + 1, s * 2]) for n, s in signals.items()}
+    parameters, buffers = stack_module_state(models)
+    skeleton = copy.deepcopy(models[0])
+    if not stack_buffers:
+        buffers = dict(skeleton.named_buffers())
+
+    def run(parameters, buffers, signals):
+        return functional_call(skeleton, (parameters, buffers), (signals, masks))
+
+    axes = (0, 0 if stack_buffers else None, 0)
+    found = vmap(run, in_dims=axes)(parameters, buffers, several)
+    for i, model in enumerate(models):
+        expected = model({n: s[i] for n, s in several.items()}, masks)
+        assert gap(expected, {b: e[i] for b, e in found.items()}) < 1e-10
