@@ -166,9 +166,9 @@ BAD = {
     "longer": (EdfFile().bytes() + b"\0" * 10, "too long"),
     "no Pz": (
         EdfFile(labels=tuple(x for x in EdfFile().labels if x != "EEG Pz")),
-        "missing EEG Pz",
+        "not found EEG Pz",
     ),
-    "more": (EdfFile(labels=(*EdfFile().labels, "EMG")), "not expected EMG"),
+    "more": (EdfFile(labels=(*EdfFile().labels, "EMG")), "found besides EMG"),
     "slower": (EdfFile(rate=250), "'EEG Fp1'.* 250 Hz, expected 500 Hz"),
     "one slower": (EdfFile(one_rate=100), "'EEG F4'.* 100 Hz, expected 500 Hz"),
     "short": (EdfFile(3), "found 3 s of signal.*4 s.*subject 0"),

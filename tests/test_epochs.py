@@ -12,7 +12,11 @@ import pytest
 
 from domainemo.core import EmotionData
 from domainemo.data.epochs import from_epochs, join
-from domainemo.data.features import band_power, differential_entropy, heart_measures
+from domainemo.data.signals.features import (
+    band_power,
+    differential_entropy,
+    heart_measures,
+)
 from domainemo.errors import ConfigurationError, DataError
 
 mne = pytest.importorskip("mne")

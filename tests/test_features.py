@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from domainemo.data.features import (
+from domainemo.data.signals.features import (
     BANDS,
     HEART_MEASURES,
     band_power,

@@ -26,10 +26,10 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domainemo.data import pickles
 from domainemo.data.files import (
     loads_pickle,
     open_mat,
+    pickles,
     read_npz,
     read_pickle,
     read_pickled_npz,
@@ -212,7 +212,7 @@ ASKED = [
     "torch.load torch.hub.load torch._utils._rebuild_tensor_v2 torch.jit.load",
     "pandas.read_pickle pandas.eval pandas.core.frame.DataFrame joblib.load",
     "sklearn.utils.parallel.delayed scipy.io.loadmat mne.read_epochs",
-    "domainemo.data.files.read_pickle domainemo.data.pickles._make_array",
+    "domainemo.data.files.read_pickle domainemo.data.files.pickles._make_array",
     "sys.exit sys.setrecursionlimit signal.alarm gc.collect atexit.register",
 ]
 NAMES = [tuple(name.rsplit(".", 1)) for line in ASKED for name in line.split()]

@@ -41,7 +41,7 @@ BOUND = 1.5 * 2**30
 
 def examples(count):
     return settings(
-        max_examples=max(1, int(count * TIMES)),
+        max_examples=max(1, round(count * TIMES)),
         deadline=timedelta(seconds=20),
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -135,7 +135,7 @@ def bounded_memory():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@examples(60)
+@examples(50)
 @given(data=st.data())
 def test_a_file_that_was_cut_off_gives_an_error_or_what_it_still_holds(
     name, files, data
@@ -150,7 +150,7 @@ def test_a_file_that_was_cut_off_gives_an_error_or_what_it_still_holds(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@examples(100)
+@examples(80)
 @given(data=st.data())
 def test_flipped_bits_give_the_right_data_or_an_error(name, files, data):
     made = files(name)
@@ -338,7 +338,7 @@ def pickle_changed(content, change, data):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "eegmat"])
-@examples(40)
+@examples(25)
 @given(data=st.data())
 def test_arrays_of_another_shape_or_type_give_an_error(name, files, data):
     made = files(name)
@@ -352,7 +352,7 @@ def test_arrays_of_another_shape_or_type_give_an_error(name, files, data):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "eegmat"])
-@examples(15)
+@examples(8)
 @given(data=st.data())
 def test_arrays_of_other_values_never_change_what_trial_it_is(name, files, data):
     made = files(name)

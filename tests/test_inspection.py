@@ -15,9 +15,9 @@ import pytest
 
 import domainemo as de
 from domainemo.core import EmotionData, Inputs, Modality
-from domainemo.data.description import describe
-from domainemo.data.figures import COLOURS, draw, save
-from domainemo.data.inspection import check
+from domainemo.data.inspection.check import check
+from domainemo.data.inspection.description import describe
+from domainemo.data.inspection.figures import COLOURS, draw, save
 from domainemo.data.reader import Reader, Recording, Trial
 from domainemo.data.table import Table
 from domainemo.errors import ConfigurationError, DataError, data_error
@@ -130,14 +130,13 @@ def test_what_is_absent_does_no_harm(made):
     assert found.verdict == "Usable: 6 recordings of 3 subjects."
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_every_error_is_reported(made, jobs):
+def test_every_error_is_reported(made):
     content = sound()
     first, last = content[1, 1], content[3, 2]
     content[1, 1] = [first[0], data_error("a.mat, key 'x'", "1", "2", "A."), *first[2:]]
     content[2, 1] = ["b.mat"]
     content[3, 2] = [*last[:4], data_error("c.mat", "5", "6", "C."), "d.mat"]
-    found = check(made(content), jobs=jobs)
+    found = check(made(content))
     assert not found.usable
     assert [(each.recording, each.message) for each in found.problems] == [
         ("subject 1, session 1", "a.mat, key 'x': found 1; expected 2. A."),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from domainemo.data.physiology import (
+from domainemo.data.signals.physiology import (
     EYE_MEASURES,
     PULSE_MEASURES,
     RESPIRATION_MEASURES,

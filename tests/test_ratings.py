@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from domainemo.data.ratings import RatingClasses
+from domainemo.data.readers.shared.ratings import RatingClasses
 from domainemo.errors import ConfigurationError
 
 SCALES = ("valence", "arousal", "dominance", "liking")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from domainemo.data.smoothing import linear_dynamic_system, moving_average
+from domainemo.data.signals.smoothing import linear_dynamic_system, moving_average
 from domainemo.errors import ConfigurationError, DataError
 
 values = st.floats(-50, 50, width=32)

@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core import PROVENANCE, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError, data_error
-from .features import (
+from .signals.features import (
     BANDS,
     HEART_MEASURES,
     band_power,
     differential_entropy,
     heart_measures,
 )
-from .physiology import SIGNAL_STATISTICS, signal_statistics
+from .signals.physiology import SIGNAL_STATISTICS, signal_statistics
 from .table import from_arrays
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -208,8 +208,10 @@ class Reader(Dataset):
         read: list[Trial | DataError] = []
         modalities = self.modalities()
         try:
-            for trial in self.trials(recording):
-                read.append(_checked(trial, modalities, recording))
+            # Absurd values overflow on the way; they end as infinite, and are refused.
+            with np.errstate(over="ignore", invalid="ignore"):
+                for trial in self.trials(recording):
+                    read.append(_checked(trial, modalities, recording))
         except DataError as error:
             read.append(error)
         return read
@@ -236,9 +238,7 @@ class Reader(Dataset):
         )
         windows["start"] = np.concatenate([trial.start for _, trial in ordered])
         signals = {
-            name: np.concatenate(
-                [trial.signals[name] for _, trial in ordered], dtype=np.float32
-            )
+            name: np.concatenate([trial.signals[name] for _, trial in ordered])
             for name in self.modalities()
         }
         labels = np.repeat([trial.label for _, trial in ordered], lengths)
@@ -264,9 +264,10 @@ def _read_there(
 def _checked(
     trial: Trial | DataError, modalities: Mapping[str, Modality], recording: Recording
 ) -> Trial | DataError:
-    """Return the trial, or the error where its arrays do not fit one another."""
+    """Return the trial as float32, or the error where its arrays do not fit."""
     if isinstance(trial, DataError):
         return trial
+    signals: dict[str, Float] = {}
     for name, modality in modalities.items():
         array = trial.signals[name]
         expected = (len(trial.start), len(modality.channels), len(modality.features))
@@ -278,8 +279,8 @@ def _checked(
         if array.shape != expected or len(trial.start) == 0:
             shape = f"{expected} (windows, channels, features), with some windows"
             return data_error(where, f"an array of shape {array.shape}", shape, remedy)
-        with np.errstate(over="ignore"):
-            infinite = np.isinf(array.astype(np.float32, copy=False))
+        signals[name] = array.astype(np.float32, copy=False)
+        infinite = np.isinf(signals[name])
         if infinite.any():
             window, channel, feature = map(int, np.argwhere(infinite)[0])
             return data_error(
@@ -289,7 +290,7 @@ def _checked(
                 "a finite value, or NaN where the sensor lost the window",
                 remedy,
             )
-    return trial
+    return replace(trial, signals=signals)
 
 
 def _file(recording: Recording, modality: str) -> Path:

@@ -344,6 +344,7 @@ def _autoregression(coefficient: float, length: int) -> Array:
 _CLIPS, _SUBJECT, _SESSION, _LENGTHS, _QUALITY, _NOISE = range(6)
 
 _SECONDS = 4.0  # of a window, as in SEED-IV, -V and -VII
+_COURSE = 0.8  # autocorrelation of the course that a clip gives its emotion
 _RUN = 0.8  # autocorrelation of a sensor's condition: poor windows come in runs
 
 # Usual sizes, in standard units, or as the spread of a logarithm for gains.
@@ -357,6 +358,7 @@ _STRENGTHS = (
     "effect",
     "strength_spread",
     "stimulus_effect",
+    "synchrony",
     "subject_shift",
     "session_shift",
     "noise",
@@ -370,6 +372,7 @@ class _Person:
 
     patterns: Array  # components, channels, features
     loads: Array  # classes, components
+    strength: float  # of what emotions do
     offset: Array  # channels, features
     log_gain: Array  # channels, features
 
@@ -405,6 +408,10 @@ class Simulated(Dataset):
         What a clip does beside its emotion, to everyone who sees it; standard
         deviation of each component in standard units. It makes unseen clips harder
         than unseen subjects.
+    synchrony : float
+        How much a clip makes its emotion wax and wane, at the same moments in everyone
+        who sees it; standard deviation of each component's slow course, as a share of
+        the component. It leaves the mean over time as it is.
     subject_shift : float
         Strength of what sets subjects apart: offset, gain, where the sources project
         and which components an emotion moves.
@@ -454,6 +461,7 @@ class Simulated(Dataset):
         effect: float = 2.2,
         strength_spread: float = 0.2,
         stimulus_effect: float = 0.3,
+        synchrony: float = 0.0,
         subject_shift: float = 1.0,
         session_shift: float = 1.0,
         noise: float = 1.0,
@@ -468,7 +476,7 @@ class Simulated(Dataset):
         self.subjects, self.sessions, self.trials = subjects, sessions, trials
         self.windows, self.classes = windows, classes
         self.effect, self.strength_spread = effect, strength_spread
-        self.stimulus_effect = stimulus_effect
+        self.stimulus_effect, self.synchrony = stimulus_effect, synchrony
         self.subject_shift, self.session_shift = subject_shift, session_shift
         self.noise, self.autocorrelation = noise, autocorrelation
         self.poor, self.artefact, self.missing = poor, artefact, missing
@@ -549,6 +557,11 @@ class Simulated(Dataset):
         loads = person.loads[self._labels(session)] + self.stimulus_effect * clips
         evoked = np.einsum("kp,pcf->kcf", loads, person.patterns)
         evoked += self.stimulus_effect * _FIELD * fields
+        moments = evoked[:, None]
+        if self.synchrony:
+            together = person.strength * self._loads()[self._labels(session)]
+            waves = self.synchrony * together[:, None] * self._courses(session)
+            moments = moments + np.einsum("ktp,pcf->ktcf", waves, person.patterns)
 
         shape = (self.trials, self.windows[1], *sensor.shape)
         course = _autoregression(self.autocorrelation, self.windows[1])
@@ -557,9 +570,7 @@ class Simulated(Dataset):
         bursts = np.abs(noise.standard_normal((*shape[:2], 1, 1)))
         disturbance += sensor.artefact * bursts
 
-        values = np.where(
-            poor[:, :, None, None], self.artefact * disturbance, evoked[:, None]
-        )
+        values = np.where(poor[:, :, None, None], self.artefact * disturbance, moments)
         values += self.noise * sensor.smooth(background)
         drift = self._stream(_SESSION, name, subject, session)
         offset, log_gain = self.session_shift * self._fields(sensor, drift, 2)
@@ -612,6 +623,14 @@ class Simulated(Dataset):
             sensor, self._stream(_CLIPS, name, shown), self.trials
         )
 
+    def _courses(self, session: int) -> Array:
+        """Return how components wax and wane; shape (trials, longest, components)."""
+        stream = self._stream(_CLIPS, None, self._list(session), 2)
+        shape = (self.trials, self.windows[1], len(_COMPONENTS))
+        slow = _autoregression(_COURSE, self.windows[1])
+        courses: Array = slow @ stream.standard_normal(shape)
+        return courses
+
     def _loads(self) -> Array:
         """Return each class's components, less their mean; (classes, components)."""
         loads = np.array([_EMOTIONS[name] for name in _CLASSES[self.classes]])
@@ -634,6 +653,7 @@ class Simulated(Dataset):
             people[name] = _Person(
                 patterns=sensor.patterns(self.subject_shift * variation),
                 loads=strength * (loads + self.subject_shift * _OWN_LOADS * own),
+                strength=strength,
                 offset=_SUBJECT_OFFSET[name] * offset,
                 log_gain=_SUBJECT_GAIN * log_gain,
             )

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
-from ..eeg import EEGFeatures, check_choice, mean_second_removed
-from ..features import baseline_removed
 from ..files import read_pickle
-from ..physiology import (
+from ..options import check_option
+from ..reader import Reader, Recording, Trial
+from ..signals.eeg import EEGFeatures, mean_second_removed
+from ..signals.features import baseline_removed
+from ..signals.physiology import (
     PULSE_MEASURES,
     RESPIRATION_MEASURES,
     SKIN_MEASURES,
@@ -25,8 +27,7 @@ from ..physiology import (
     signal_statistics,
     skin_measures,
 )
-from ..ratings import RatingClasses
-from ..reader import Reader, Recording, Trial
+from .shared.ratings import RatingClasses
 
 __all__ = ["DEAP"]
 
@@ -97,8 +98,8 @@ class DEAP(Reader):
     ``eeg`` holds features of 32 electrodes (windows, 32, bands); ``peripheral`` the
     measures of each chosen channel (windows, measures, 1): the logarithm of the
     deviation of the eyes' and muscles' activity, and what
-    :mod:`domainemo.data.physiology` makes of skin, breath (NaN where no rhythm is
-    found), pulse (likewise) and temperature. With ``feature="raw"`` both hold the
+    :mod:`domainemo.data.signals.physiology` makes of skin, breath (NaN where no rhythm
+    is found), pulse (likewise) and temperature. With ``feature="raw"`` both hold the
     samples themselves, (windows, channels, samples); in windows of 1 s the whole data
     set then takes 1.6 GB.
 
@@ -134,7 +135,7 @@ class DEAP(Reader):
         of the minute after the last full window is dropped.
     bands : tuple of str
         Some of theta, alpha, beta and gamma, see
-        :data:`domainemo.data.features.BANDS`. Raw samples have none.
+        :data:`domainemo.data.signals.features.BANDS`. Raw samples have none.
     baseline : {"features", "signal", "none"}
         What the 3 s before the video are for. ``"features"``: their features, in
         windows of 1 s whatever `window` is, are averaged and subtracted from those of
@@ -178,7 +179,7 @@ class DEAP(Reader):
         self._eeg = EEGFeatures(
             "deap", SAMPLING_RATE, feature, tuple(bands), window, BANDS
         )
-        check_choice("deap", "baseline", baseline, _BASELINES)
+        check_option("deap", "baseline", baseline, _BASELINES)
         chosen = tuple(peripheral_channels)
         if not chosen or not set(chosen) <= set(PERIPHERAL) or _repeats(chosen):
             raise ConfigurationError(
@@ -267,15 +268,14 @@ class DEAP(Reader):
         """Return every modality of a trial of shape (40, samples)."""
         eeg = trial[: len(ELECTRODES)]
         rows = [len(ELECTRODES) + PERIPHERAL.index(n) for n in self.peripheral_channels]
-        found = {"eeg": self._eeg_features(eeg).astype(np.float32)}
+        found = {"eeg": self._eeg_features(eeg)}
         if self.peripheral and self.feature == "raw":
-            samples = self._eeg.cut(self._less_baseline(trial[rows])[:, BASELINE:])
-            found["peripheral"] = samples.astype(np.float32)
+            samples = self._less_baseline(trial[rows])[:, BASELINE:]
+            found["peripheral"] = self._eeg.cut(samples)
         elif self.peripheral:
             pairs = zip(self.peripheral_channels, trial[rows], strict=True)
             measures = [self._measures(name, signal) for name, signal in pairs]
-            joined = np.concatenate(measures, axis=1)[:, :, None]
-            found["peripheral"] = joined.astype(np.float32)
+            found["peripheral"] = np.concatenate(measures, axis=1)[:, :, None]
         return found
 
     def _eeg_features(self, eeg: Array) -> Array:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
-from ..eeg import EEGFeatures, check_choice, mean_second_removed
-from ..features import HEART_MEASURES, baseline_removed, heart_measures
 from ..files import open_mat
-from ..ratings import RatingClasses
+from ..options import check_option
 from ..reader import Reader, Recording, Trial
+from ..signals.eeg import EEGFeatures, mean_second_removed
+from ..signals.features import HEART_MEASURES, baseline_removed, heart_measures
+from .shared.ratings import RatingClasses
 
 __all__ = ["DREAMER"]
 
@@ -65,8 +66,8 @@ class DREAMER(Reader):
     ``eeg`` holds features of 14 electrodes (windows, 14, bands); ``ecg`` the heart
     rate, SDNN, RMSSD and amplitude in the 16 s around each window, of the whole clip
     (windows, 4, 1), NaN where no rhythm is found, see
-    :func:`domainemo.data.features.heart_measures`. With ``feature="raw"`` both hold
-    the samples: (windows, 14, 128 a second) and (windows, 2, 256 a second).
+    :func:`domainemo.data.signals.features.heart_measures`. With ``feature="raw"`` both
+    hold the samples: (windows, 14, 128 a second) and (windows, 2, 256 a second).
 
     Things to know before believing a figure:
 
@@ -101,7 +102,7 @@ class DREAMER(Reader):
         Length of a window in seconds, 0.5 to 60; windows do not overlap. What remains
         of the crop after the last full window is dropped.
     bands : tuple of str
-        Names of :data:`domainemo.data.features.BANDS`. Raw samples have none.
+        Names of :data:`domainemo.data.signals.features.BANDS`. Raw samples have none.
     crop : {"last", "first", "all"}
         The part of each clip that is used. The filters and the heart rate see all of
         it.
@@ -146,8 +147,8 @@ class DREAMER(Reader):
         scales = tuple(SCALES)
         self._rule = RatingClasses("dreamer", scales, 1, 5, target, threshold, ties)
         self._eeg = EEGFeatures("dreamer", EEG_RATE, feature, tuple(bands), window)
-        check_choice("dreamer", "crop", crop, _CROPS)
-        check_choice("dreamer", "baseline", baseline, _BASELINES)
+        check_option("dreamer", "crop", crop, _CROPS)
+        check_option("dreamer", "baseline", baseline, _BASELINES)
         if crop != "all" and not window <= seconds < np.inf:
             raise ConfigurationError(
                 f"dreamer: found seconds={seconds!r}; expected at least one window of "

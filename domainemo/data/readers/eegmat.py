@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
-from ..features import (
+from ..options import check_option
+from ..reader import Reader, Recording, Trial
+from ..signals.features import (
     BANDS,
     HEART_MEASURES,
     constant_windows,
     differential_entropy,
     heart_measures,
 )
-from ..reader import Reader, Recording, Trial
 
 __all__ = ["EEGMAT"]
 
@@ -69,7 +70,7 @@ class EEGMAT(Reader):
     ``eeg`` holds the differential entropy (nats, of microvolts) of five bands at 19
     electrodes; ``ecg`` the heart rate, SDNN, RMSSD and the logarithm of the 5-25 Hz
     amplitude (of millivolts) in the 16 s around each window. See
-    :mod:`domainemo.data.features`; the filters are not causal.
+    :mod:`domainemo.data.signals.features`; the filters are not causal.
 
     Two things to know before believing a figure:
 
@@ -112,11 +113,7 @@ class EEGMAT(Reader):
                 f"eegmat: found window={window:g}; expected 0.5 to 60 s, because the "
                 f"slowest band starts at 1 Hz and the task lasts 60 s."
             )
-        if reference not in _REFERENCES:
-            raise ConfigurationError(
-                f"eegmat: found reference={reference!r}; expected one of "
-                f"{', '.join(map(repr, _REFERENCES))}."
-            )
+        check_option("eegmat", "reference", reference, _REFERENCES)
         self.root = None if root is None else Path(root)
         self.window, self.reference = window, reference
 
@@ -278,12 +275,12 @@ def _read(path: Path) -> tuple[Array, Array, int]:
 
     try:
         raw = mne.io.read_raw_edf(path, preload=True, verbose="error")
+        volts = raw.get_data(picks=list(_LABELS))
     except Exception as error:
         raise DataError(
-            f"{path}: MNE could not read it ({type(error).__name__}: {error}); "
+            f"{path}: found what MNE cannot read ({type(error).__name__}: {error}); "
             f"expected an EDF file as published. {_FETCH_AGAIN}"
         ) from error
-    volts = raw.get_data(picks=list(_LABELS))
     end = _signal_end(volts)
     if end == 0:
         raise DataError(
@@ -347,8 +344,8 @@ def _check_header(path: Path) -> None:
     extra = [label for label in rates if label not in _LABELS]
     if missing or extra:
         raise DataError(
-            f"{path}, channel labels: missing {', '.join(missing) or 'none'}; not "
-            f"expected {', '.join(extra) or 'none'}; expected the {len(_LABELS)} "
+            f"{path}, channel labels: not found {', '.join(missing) or 'none'}, found "
+            f"besides {', '.join(extra) or 'none'}; expected the {len(_LABELS)} "
             f"channels of the published files, the same in all. {_FETCH_AGAIN}"
         )
     for label, rate in rates.items():
@@ -388,7 +385,7 @@ def _read_header(path: Path) -> _Header:
         length=_count(path, "header length", fixed[184:192]),
         records=_count(path, "number of records", fixed[236:244]),
         record_seconds=_number(path, "record duration", fixed[244:252]),
-        labels=tuple(label.decode("latin-1").strip() for label in labels),
+        labels=tuple(label.decode("latin-1").strip(" ") for label in labels),
         record_samples=tuple(
             _count(path, "samples per record", item) for item in samples
         ),

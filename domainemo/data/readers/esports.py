@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...core import Modality
-from ...errors import ConfigurationError
 from ...registry import register
-from ..windows_file import Stored, Windows, WindowsReader
+from ..options import check_option
+from .shared.windows_file import Stored, Windows, WindowsReader
 
 __all__ = ["Esports"]
 
@@ -100,11 +100,7 @@ class Esports(WindowsReader):
     )
 
     def __init__(self, root: str | Path | None, *, target: str = "opponents") -> None:
-        if target not in _TARGETS:
-            raise ConfigurationError(
-                f"esports: found target={target!r}; expected one of "
-                f"{', '.join(map(repr, _TARGETS))}."
-            )
+        check_option("esports", "target", target, _TARGETS)
         self.root = None if root is None else Path(root)
         self.target = target
         self.classes = _TARGETS[target]

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
-from ..features import band_power, differential_entropy
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
+from ..options import check_option
 from ..reader import Reader, Recording, Trial
-from ..smoothing import linear_dynamic_system, moving_average
+from ..signals.features import band_power, differential_entropy
+from ..signals.smoothing import linear_dynamic_system, moving_average
 
 __all__ = ["CLASSES", "LABELS", "SECONDS", "SEED", "absent_sessions", "find_folder"]
 
@@ -116,8 +117,8 @@ class SEED(Reader):
         ``.mat`` files itself.
     feature : {"de", "psd"}
         Differential entropy or power spectral density. Computed, they are
-        :func:`~domainemo.data.features.differential_entropy` and
-        :func:`~domainemo.data.features.band_power`, between 1 and 50 Hz.
+        :func:`~domainemo.data.signals.features.differential_entropy` and
+        :func:`~domainemo.data.signals.features.band_power`, between 1 and 50 Hz.
     smoothing : {"lds", "moving-average", "none"}
         Within a trial, by a linear dynamic system, or a moving average (computed: over
         five windows, centred), or not at all, which is only possible where computed.
@@ -144,8 +145,8 @@ class SEED(Reader):
         window: float = 1.0,
         source: str = "released",
     ) -> None:
-        _check_choice("source", source, tuple(_SMOOTHING))
-        _check_choice("feature", feature, tuple(_FEATURES))
+        check_option("seed", "source", source, tuple(_SMOOTHING))
+        check_option("seed", "feature", feature, tuple(_FEATURES))
         _check_smoothing(smoothing, source)
         _check_window(window, source, feature)
         self.root = None if root is None else Path(root)
@@ -293,16 +294,8 @@ class SEED(Reader):
 # ------------------------------------------------------------------------- options
 
 
-def _check_choice(option: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ConfigurationError(
-            f"seed: found {option}={value!r}; expected one of "
-            f"{', '.join(map(repr, choices))}."
-        )
-
-
 def _check_smoothing(smoothing: str, source: str) -> None:
-    _check_choice("smoothing", smoothing, _SMOOTHING["computed"])
+    check_option("seed", "smoothing", smoothing, _SMOOTHING["computed"])
     if smoothing not in _SMOOTHING[source]:
         raise ConfigurationError(
             f"seed: found smoothing={smoothing!r} with source={source!r}; expected "

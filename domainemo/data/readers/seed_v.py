@@ -14,10 +14,10 @@ from ...errors import DataError, data_error
 from ...registry import register
 from ..files import read_pickled_npz
 from ..montage import SEED_BANDS, SEED_ELECTRODES
+from ..options import check_option
 from ..reader import Reader, Recording, Trial
-from .seed_iv import (
+from .shared.seed_family import (
     RELEASED_WINDOW,
-    check_option,
     data_set_folder,
     eeg_modality,
     eye_file,

@@ -13,10 +13,10 @@ from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
+from ..options import check_option
 from ..reader import Reader, Recording, Trial
-from .seed_iv import (
+from .shared.seed_family import (
     RELEASED_WINDOW,
-    check_option,
     check_raw,
     check_window,
     computed_features,

@@ -9,7 +9,7 @@ import numpy as np
 from ...core import Modality
 from ...errors import ConfigurationError
 from ...registry import register
-from ..windows_file import Stored, Windows, WindowsReader
+from .shared.windows_file import Stored, Windows, WindowsReader
 
 __all__ = ["SSVEPExo"]
 

@@ -15,9 +15,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import Dataset, Modality
-from ..errors import DataError, data_error
-from .reader import OnRead, Reader, Recording, Trial
+from ...core import Dataset, Modality
+from ...errors import DataError, data_error
+from ..reader import OnRead, Reader, Recording, Trial
 
 __all__ = ["MUCH_MISSING", "Check", "Correction", "Finding", "Problem", "check"]
 

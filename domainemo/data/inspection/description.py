@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import EmotionData
+from ...core import EmotionData
 
 __all__ = [
     "ClassSummary",

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import data_error
+from ...errors import data_error
 from .limits import AGAIN, LARGEST, Refusal, inflated_limit
 
 __all__ = ["MatFile", "open_mat"]

@@ -6,17 +6,17 @@ run-in, and then cut; so the filter's onset falls where nothing is used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
+from ..options import check_option
 from .features import BANDS, band_power, differential_entropy
 
-__all__ = ["EEG_FEATURES", "EEGFeatures", "check_choice", "mean_second_removed"]
+__all__ = ["EEG_FEATURES", "EEGFeatures", "mean_second_removed"]
 
 Array = NDArray[np.float64]
 
@@ -28,17 +28,6 @@ _WORDS = {
     "psd": "logarithm of the power spectral density",
 }
 _UNITS = {"de": "nat", "psd": "ln(uV^2/Hz)", "raw": "uV"}
-
-
-def check_choice(
-    data_set: str, option: str, found: object, expected: Sequence[str]
-) -> None:
-    """Raise :class:`ConfigurationError` unless an option is one of its values."""
-    if found not in expected:
-        raise ConfigurationError(
-            f"{data_set}: found {option}={found!r}; expected one of "
-            f"{', '.join(map(repr, expected))}."
-        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ class EEGFeatures:
         In Hz.
     feature : {"de", "psd", "raw"}
     bands : tuple of str
-        Names of :data:`~domainemo.data.features.BANDS`; raw samples have none.
+        Names of :data:`~domainemo.data.signals.features.BANDS`; raw samples have none.
     window : float
         In seconds, 0.5 to 60 and at least a period of the slowest band. It is rounded
         to whole samples.
@@ -74,7 +63,7 @@ class EEGFeatures:
     known: tuple[str, ...] = tuple(BANDS)
 
     def __post_init__(self) -> None:
-        check_choice(self.data_set, "feature", self.feature, EEG_FEATURES)
+        check_option(self.data_set, "feature", self.feature, EEG_FEATURES)
         fits = set(self.bands) <= set(self.known)
         if not self.bands or not fits or len(set(self.bands)) < len(self.bands):
             raise ConfigurationError(

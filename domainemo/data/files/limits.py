@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import DataError, data_error
+from ...errors import DataError, data_error
 
 __all__ = ["AGAIN", "LARGEST", "RATIO", "SMALL", "Refusal", "inflated_limit"]
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import data_error
+from ...errors import data_error
 from .limits import AGAIN, Refusal
 
 __all__ = ["filled", "loads_pickle", "read_pickle"]

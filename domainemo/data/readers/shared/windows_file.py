@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, data_error
-from .files import read_npz
-from .reader import Reader, Recording, Trial
+from ....errors import DataError, data_error
+from ...files import read_npz
+from ...reader import Reader, Recording, Trial
 
 __all__ = ["Stored", "Windows", "WindowsReader"]
 
@@ -128,7 +128,8 @@ class Stored:
             raise self.error(key, found, f"numbers of shape {shape}")
         for axis, order in enumerate(axes, 1):
             array = np.take(array, order, axis)
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is infinite is refused with its place
+            return array.astype(np.float32)
 
     def error(self, key: str, found: str, expected: str) -> DataError:
         """Return an error that names the file and the key."""

@@ -1,9 +1,4 @@
-"""The kinds of file that data sets come in: MATLAB, pickles, NumPy archives.
-
-Every way in which a file may be cut off, damaged or hostile ends in a
-:class:`~domainemo.errors.DataError` that names the file and the key; none runs code
-from a file, and all take memory within the limits that they state.
-"""
+"""NumPy archives: arrays, and pickles that were saved as arrays."""
 
 from __future__ import annotations
 
@@ -18,19 +13,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ..errors import data_error
+from ...errors import data_error
 from .limits import AGAIN, Refusal, inflated_limit
-from .matlab import MatFile, open_mat
-from .pickles import filled, loads_pickle, read_pickle
+from .pickles import filled, loads_pickle
 
-__all__ = [
-    "MatFile",
-    "loads_pickle",
-    "open_mat",
-    "read_npz",
-    "read_pickle",
-    "read_pickled_npz",
-]
+__all__ = ["read_npz", "read_pickled_npz"]
 
 _CHUNK = 2**20
 _CHECK = "Check that the file is of the data set and the part it is read as."

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigurationError, DataError
+from ...errors import ConfigurationError, DataError
 
 __all__ = ["linear_dynamic_system", "moving_average"]
 

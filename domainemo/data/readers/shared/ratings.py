@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import ConfigurationError
+from ....errors import ConfigurationError
+from ...options import check_option
 
 __all__ = ["QUADRANTS", "TIES", "RatingClasses"]
 
@@ -62,17 +63,8 @@ class RatingClasses:
 
     def __post_init__(self) -> None:
         targets = (*self.scales, "quadrant")
-        if self.target not in targets:
-            raise ConfigurationError(
-                f"{self.data_set}: found target={self.target!r}; expected one of "
-                f"{', '.join(map(repr, targets))}."
-            )
-        if self.ties not in TIES:
-            raise ConfigurationError(
-                f"{self.data_set}: found ties={self.ties!r}; expected one of "
-                f"{', '.join(map(repr, TIES))}: what a rating exactly at the threshold "
-                f"is."
-            )
+        check_option(self.data_set, "target", self.target, targets)
+        check_option(self.data_set, "ties", self.ties, TIES)
         if not self.lowest < self.threshold < self.highest:
             raise ConfigurationError(
                 f"{self.data_set}: found threshold={self.threshold!r}; expected a "

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
-from ..errors import ConfigurationError, DataError
+from ...errors import ConfigurationError, DataError
 
 __all__ = [
     "BANDS",

@@ -2,7 +2,7 @@
 
 Everything here is a pure function of one continuous recording, cut into windows that
 do not overlap; samples after the last full window are dropped. The filters have zero
-phase and are not causal, as in :mod:`domainemo.data.features`.
+phase and are not causal, as in :mod:`domainemo.data.signals.features`.
 
 A breath, a pulse and a skin response are slow beside a window of a few seconds. They
 are measured in a longer neighbourhood around each window, which is moved into the
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal as signals
 
-from ..errors import ConfigurationError, DataError
+from ...errors import ConfigurationError, DataError
 from .features import (
     _LEAST_COVERAGE,
     _band_pass,
@@ -329,7 +329,8 @@ def pulse_measures(
     Beats are the peaks of the plethysmograph's 0.5-4 Hz band, at least 0.3 s apart,
     that stand out by 0.3 of the recording's usual range: the median over 2-s blocks of
     the blocks' ranges. Their times are refined between samples by a parabola. Rate,
-    SDNN and RMSSD then follow as in :func:`domainemo.data.features.heart_measures`.
+    SDNN and RMSSD then follow as in
+    :func:`domainemo.data.signals.features.heart_measures`.
     The pulse arrives less evenly than the heart beats, so SDNN and RMSSD are a little
     larger than an electrocardiogram's.
 

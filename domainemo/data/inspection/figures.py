@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
+from .check import MUCH_MISSING
 from .description import Description
-from .inspection import MUCH_MISSING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

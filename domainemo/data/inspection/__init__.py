@@ -1,0 +1,1 @@
+"""Looking at recordings before anything is trained: what is wrong, what is there."""

@@ -1,0 +1,1 @@
+"""From raw signals to features: band entropy, smoothing, measures of the body."""
