@@ -17,7 +17,7 @@ from pathlib import Path
 import domainemo as de
 from domainemo.data.readers.eegmat import EEGMAT
 from domainemo.data.table import Table
-from domainemo.evaluation.execution import process_pool
+from domainemo.processes import process_pool
 
 BACKBONES = ("r2gfanet", "uf-ama")
 

@@ -838,13 +838,40 @@ def _backbone_embeddings(check: Check) -> None:
             )
 
 
+def _padded(batch: Batch) -> Batch:
+    """Return a batch with three windows of padding more."""
+    signals, masks = batch
+    pad = nn.functional.pad
+    longer = {name: pad(s, (0, 0, 0, 0, 0, 3)) for name, s in signals.items()}
+    return longer, {name: pad(m, (0, 3)) for name, m in masks.items()}
+
+
+def _backbone_views(check: Check) -> None:
+    """Require finite views for pre-training, each of one modality, padded or not."""
+    for backbone, sensors in _backbones(check):
+        batch = _signals(sensors)
+        backbone.eval()
+        with torch.no_grad():
+            views, padded = backbone.views(*batch), backbone.views(*_padded(batch))
+        for name, view in views.items():
+            _require(
+                name.partition("/")[0] in sensors,
+                f"a view {name!r} for {', '.join(sensors)}; expected MODALITY or "
+                f"MODALITY/WAY",
+            )
+            _require(
+                view.ndim == 2 and len(view) == 4 and bool(view.isfinite().all()),
+                f"a view {name!r} of shape {tuple(view.shape)}, or not finite",
+            )
+        _require(bool(views), "no view at all")
+        _require_equal(views, padded, tolerance=1e-5, where="with more padding")
+
+
 def _backbone_padding(check: Check) -> None:
     """Require the same embeddings with more padding."""
     for backbone, sensors in _backbones(check):
         signals, masks = _signals(sensors)
-        pad = nn.functional.pad
-        longer = {name: pad(s, (0, 0, 0, 0, 0, 3)) for name, s in signals.items()}
-        padded = {name: pad(m, (0, 3)) for name, m in masks.items()}
+        longer, padded = _padded((signals, masks))
         _require_equal(
             _evaluated(backbone, (signals, masks)),
             _evaluated(backbone, (longer, padded)),
@@ -943,6 +970,7 @@ _BACKBONE: Mapping[str, Callable[[Check], None]] = {
     "options": _backbone_options,
     "embeddings": _backbone_embeddings,
     "padding": _backbone_padding,
+    "views": _backbone_views,
     "batch_composition": _backbone_batch,
     "missing_modality": _backbone_missing,
     "gradients": _backbone_gradients,

@@ -91,8 +91,6 @@ def break_off(handler):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    known = f"{checksum(content('Subject05_2.edf'))}  Subject05_2.edf"
-    monkeypatch.setattr(module, "_TESTED_WITH", known)
     server = Server()
     yield server
     server.close()
@@ -193,17 +191,6 @@ def test_a_changed_file_does_not_replace_the_one_here(server, tmp_path):
     with pytest.raises(DataError):
         download("eegmat", tmp_path, url=server.url, retries=0)
     assert (tmp_path / RECORDINGS[0]).read_bytes() == b"own"
-
-
-def test_a_list_that_was_changed_with_its_files_is_found_out(server, tmp_path):
-    changed = b"changed"
-    old, new = checksum(content("Subject05_2.edf")), checksum(changed)
-    server.files["Subject05_2.edf"] = changed
-    server.files[LIST] = server.files[LIST].replace(old.encode(), new.encode())
-    with pytest.raises(DataError) as caught:
-        download("eegmat", tmp_path, url=server.url, retries=0)
-    assert_helps(caught.value, "Subject05_2.edf", old, new, "physionet.org/content")
-    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("page", [b"<html>Please log in</html>", b"\xff\xfe", b""])
@@ -317,18 +304,3 @@ def test_every_data_set_of_files_says_its_terms():
     }
     assert registered >= {"eegmat", "esports", "ssvep-exo"}
     assert registered - {"eegmat"} == set(module._TERMS)
-
-
-@pytest.mark.skipif(
-    not (DATA / "eegmat_raw" / "Subject00_1.edf").is_file(),
-    reason="needs EEGMAT's EDF files; name their data root in DOMAINEMO_DATA",
-)
-def test_known_checksums_are_those_of_the_real_recordings():
-    known = dict(
-        reversed(line.split()) for line in module._TESTED_WITH.strip().splitlines()
-    )
-    assert sorted(known) == RECORDINGS[:24]
-    for name, expected in known.items():
-        path = DATA / "eegmat_raw" / name
-        if path.is_file():
-            assert checksum(path.read_bytes()) == expected

@@ -18,12 +18,12 @@ import domainemo
 from domainemo import ConfigurationError, DataError, Simulated, Training
 from domainemo.evaluation.checks import canonical
 from domainemo.evaluation.controls import CONTROLS
-from domainemo.evaluation.execution import process_pool
 from domainemo.evaluation.experiment import experiment
 from domainemo.evaluation.folder import fingerprint, read_config
 from domainemo.evaluation.job import folder_name
 from domainemo.evaluation.metrics import METRICS
 from domainemo.evaluation.run import plan
+from domainemo.processes import process_pool
 
 KEYS = ["method", "fold", "seed"]
 TRIAL = ["subject", "session", "trial"]

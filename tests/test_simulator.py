@@ -219,7 +219,7 @@ def test_more_subjects_or_sessions_leave_the_first_as_they_were(repeat: bool) ->
 
 
 @pytest.mark.parametrize(
-    "knob", ["noise", "stimulus_effect", "artefact", "effect", "poor"]
+    "knob", ["noise", "stimulus_effect", "synchrony", "artefact", "effect", "poor"]
 )
 def test_turning_a_knob_scales_but_does_not_reshuffle(knob: str) -> None:
     base = {"subjects": 1, "missing": 0.0, "poor": 0.2}
@@ -306,6 +306,41 @@ def test_truth_has_the_known_neuroscience() -> None:
 
 
 # ------------------------------------------------------------------ domains, noise
+
+
+def moments(data: EmotionData, subject: int) -> pd.DataFrame:
+    """A subject's EEG per moment of a clip, less the clip's mean."""
+    rows = (data.inputs.windows["subject"] == subject).to_numpy()
+    place = data.inputs.windows.loc[rows, ["stimulus", "start"]]
+    index = pd.MultiIndex.from_frame(place)
+    values = pd.DataFrame(signal(data, "eeg")[rows], index=index)
+    return values - values.groupby("stimulus").transform("mean")
+
+
+def test_synchrony_is_shared_in_time_by_everyone_who_sees_the_clip() -> None:
+    def shared(synchrony: float, shift: int = 0) -> float:
+        options = {"sessions": 1, "trials": 24, "windows": (12, 12), "subjects": 2}
+        data = Simulated(**options, **STILL, synchrony=synchrony).load()
+        one, two = (moments(data, subject).to_numpy() for subject in (1, 2))
+        two = np.roll(two.reshape(24, 12, -1), shift, axis=0).reshape(one.shape)
+        return float((one * two).sum() / np.sqrt((one**2).sum() * (two**2).sum()))
+
+    assert shared(1.0) > 0.5
+    assert abs(shared(1.0, shift=1)) < 0.1  # other clips have courses of their own
+
+
+def test_synchrony_leaves_the_mean_of_a_clip_over_time() -> None:
+    options = {"subjects": 1, "sessions": 1, "trials": 3, "windows": (4000, 4000)}
+    constant, waxing = (
+        Simulated(**options, **STILL, synchrony=value).load() for value in (0.0, 0.5)
+    )
+    clips = constant.inputs.windows["stimulus"].to_numpy()
+    before, after = signal(constant, "eeg"), signal(waxing, "eeg")
+    assert np.ptp(before[clips == 1], axis=0).max() == 0
+    assert np.ptp(after[clips == 1], axis=0).max() > 0.2
+    for clip in np.unique(clips):
+        gap = (after - before)[clips == clip].mean(0)
+        assert np.abs(gap).max() < 0.05
 
 
 def test_without_shifts_everyone_is_alike() -> None:

@@ -614,6 +614,8 @@ def test_every_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
     gaps = np.isnan(Table("my-study-with-gaps").load().inputs.signals["eye"])
     assert gaps.sum() == 60 * 3
     assert isinstance(space["inputs"], Inputs)
+    # Two people, six clips of five windows; four electrodes, five bands.
+    assert space["raw_study"].inputs.signals["eeg"].shape == (60, 4, 5)
 
     # The example files of section 6, with the arrays that the last snippet wrote.
     (toml,), (table,) = blocks("toml"), blocks("csv")

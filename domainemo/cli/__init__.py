@@ -11,8 +11,10 @@ import typer
 
 from ..errors import DomainemoError, DomainemoWarning
 from .adapt import adapt
+from .data import app as data
 from .listing import list_parts
 from .predict import predict
+from .pretrain import pretrain
 
 __all__ = ["app", "main"]
 
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.command("adapt")(adapt)
 app.command("list")(list_parts)
 app.command("predict")(predict)
+app.command("pretrain")(pretrain)
+app.add_typer(data, name="data")
 
 
 @app.callback(invoke_without_command=True)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..registry import find, load_plugin, parameters
 
 if TYPE_CHECKING:
-    from ..evaluation.experiment import Experiment
+    from ..evaluation.experiment import Experiment, Setup
+    from ..evaluation.pretraining import Pretraining
 
 __all__ = [
     "DEFAULTS",
     "Configuration",
     "configure",
+    "configure_pretraining",
     "dataset_place",
     "load_dataset",
     "parse_options",
@@ -40,7 +42,20 @@ DEFAULTS: Mapping[str, Any] = {
     "device": "auto",
     "baselines": True,
 }
-"""What runs where nothing else is said."""
+"""What `adapt` runs where nothing else is said."""
+
+PRETRAINING_DEFAULTS: Mapping[str, Any] = {
+    **{
+        key: DEFAULTS[key]
+        for key in ("dataset", "protocol", "backbone", "normalisation", "seeds")
+    },
+    "pairs": "synchronous",
+    "device": "auto",
+}
+"""What `pretrain` runs where nothing else is said."""
+
+_ADAPT_ONLY = {"adapter", "validator", "baselines", "init_from", "initialisation"}
+_PRETRAIN_ONLY = {"pairs"}
 
 _TYPES: Mapping[str, tuple[type, str]] = {
     "dataset": (str, "a name"),
@@ -57,6 +72,9 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "plugins": (list, "a list of paths"),
     "seeds": (list, "a list of whole numbers"),
     "baselines": (bool, "true or false"),
+    "init_from": (str, "a path"),
+    "initialisation": (str, "words"),
+    "pairs": (str, "a name"),
     "options": (dict, "a table"),
     "recordings": (str, "a name"),
     "domainemo": (str, "a version"),
@@ -64,21 +82,25 @@ _TYPES: Mapping[str, tuple[type, str]] = {
 """What a configuration file may hold, and of what type."""
 
 
+Chosen = TypeVar("Chosen", bound="Setup", covariant=True)
+
+
 @dataclass(frozen=True)
-class Configuration:
+class Configuration(Generic[Chosen]):
     """A full configuration, ready to run.
 
     Attributes
     ----------
     dataset : Part
     data_root : str or None
-    experiment : Experiment
+    experiment : Setup
+        An experiment, or a pre-training.
     plugins : tuple of str
     """
 
     dataset: Part
     data_root: str | None
-    experiment: Experiment
+    experiment: Chosen
     plugins: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
@@ -100,14 +122,15 @@ class Configuration:
         dataset = self.dataset.name
         if dataset == "table" and self.data_root:
             dataset = Path(self.data_root).resolve().name
-        names = (described[key] for key in ("protocol", "backbone", "adapter"))
+        keys = ("protocol", "backbone", "adapter", "pairs")
+        names = [described[key] for key in keys if key in described]
         stem = "-".join([dataset, *names]).replace("+", "-")
         return Path("runs") / f"{stem}-{sha256(content.encode()).hexdigest()[:8]}"
 
 
 def configure(
     chosen: Mapping[str, Any], sets: Sequence[str], file: str | None
-) -> Configuration:
+) -> Configuration[Experiment]:
     """Join the command line, a configuration file and the defaults, in that order.
 
     Parameters
@@ -124,7 +147,26 @@ def configure(
     ConfigurationError
         For anything unknown or ill-typed.
     """
-    stored = read_stored(file) if file else {}
+    stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
+    return _configure(chosen, sets, file, stored, DEFAULTS, _experiment)
+
+
+def configure_pretraining(
+    chosen: Mapping[str, Any], sets: Sequence[str], file: str | None
+) -> Configuration[Pretraining]:
+    """Do the same for a pre-training; see :func:`configure`."""
+    stored = read_stored(file, _ADAPT_ONLY) if file else {}
+    return _configure(chosen, sets, file, stored, PRETRAINING_DEFAULTS, _pretraining)
+
+
+def _configure(
+    chosen: Mapping[str, Any],
+    sets: Sequence[str],
+    file: str | None,
+    stored: dict[str, Any],
+    defaults: Mapping[str, Any],
+    make: Callable[[Mapping[str, Any], Mapping[str, Any]], Chosen],
+) -> Configuration[Chosen]:
     options = flatten(stored.pop("options", {}))
     given = {key: value for key, value in chosen.items() if value is not None}
     made_on = stored.pop("recordings", None)
@@ -133,7 +175,7 @@ def configure(
             f"{file}: this run was made from Python, on {made_on!r}, which a "
             f"configuration cannot name. Say which recordings with --dataset."
         )
-    merged = {**DEFAULTS, **stored, **given}
+    merged = {**defaults, **stored, **given}
     _forget_stale(options, stored, merged)
     for plugin in merged.get("plugins", ()):
         load_plugin(plugin)
@@ -149,15 +191,14 @@ def configure(
         dataset=dataset,
         data_root=root if takes_root(dataset) else None,
         plugins=tuple(merged.get("plugins", ())),
-        experiment=_experiment(
-            merged, {k: v for k, v in options.items() if k not in data}
-        ),
+        experiment=make(merged, {k: v for k, v in options.items() if k not in data}),
     )
 
 
 def stored_experiment(run: Path) -> Experiment:
     """Return the experiment of a finished run, to be applied on the CPU."""
-    stored = read_stored(str(run))
+    stored = read_stored(str(run), _PRETRAIN_ONLY)
+    stored.pop("init_from", None)  # its weights are overwritten by the trained ones
     for plugin in stored.get("plugins", ()):
         load_plugin(plugin)
     options = flatten(stored.get("options", {}))
@@ -167,12 +208,25 @@ def stored_experiment(run: Path) -> Experiment:
     )
 
 
-def read_stored(file: str) -> dict[str, Any]:
-    """Read a configuration file and check the type of everything in it."""
+def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
+    """Read a configuration file and check the type of everything in it.
+
+    Parameters
+    ----------
+    file : str
+    others : collection of str
+        Keys that belong to another command.
+    """
     from ..evaluation.folder import read_config
 
     stored = read_config(_study(file))
     for key, value in stored.items():
+        if key in others:
+            command = "pretrain" if key in _PRETRAIN_ONLY else "adapt"
+            raise ConfigurationError(
+                f"{file}: it sets {key!r}, so it is a configuration of `domainemo "
+                f"{command}`; expected one of this command."
+            )
         if key not in _TYPES:
             raise ConfigurationError(unknown_option(file, key, sorted(_TYPES)))
         kind, words = _TYPES[key]
@@ -182,7 +236,8 @@ def read_stored(file: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{file}: seeds is {stored['seeds']!r}; expected a list of whole numbers."
         )
-    stored.pop("domainemo", None)
+    for told in ("domainemo", "initialisation"):
+        stored.pop(told, None)
     return stored
 
 
@@ -190,19 +245,33 @@ def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experi
     from ..evaluation.experiment import experiment
 
     return experiment(
-        protocol=merged["protocol"],
-        backbone=merged["backbone"],
+        **_setup(merged),
         adapter=merged["adapter"],
         validator=merged["validator"],
-        normalisation=merged["normalisation"],
-        sampling=merged.get("sampling"),
-        modalities=merged.get("modalities"),
-        exclude=merged.get("exclude", ()),
-        seeds=merged["seeds"],
         baselines=merged["baselines"],
-        device=merged["device"],
+        init_from=merged.get("init_from"),
         options=options,
     )
+
+
+def _pretraining(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Pretraining:
+    from ..evaluation.pretraining import pretraining
+
+    return pretraining(**_setup(merged), pairs=merged["pairs"], options=options)
+
+
+def _setup(merged: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what every command chooses."""
+    return {
+        "protocol": merged["protocol"],
+        "backbone": merged["backbone"],
+        "normalisation": merged["normalisation"],
+        "sampling": merged.get("sampling"),
+        "modalities": merged.get("modalities"),
+        "exclude": merged.get("exclude", ()),
+        "seeds": merged["seeds"],
+        "device": merged["device"],
+    }
 
 
 def dataset_place(name: str, root: str | None) -> tuple[str, str | None]:
@@ -282,6 +351,8 @@ def _with_part(option: str, names: Mapping[str, Any]) -> str:
     from ..training.settings import Training
 
     owners: dict[str, list[str]] = {"training": list(Training.names())}
+    if "pairs" in names:
+        owners = _of_pretraining(str(names["pairs"]))
     for kind in ("protocol", "backbone", "adapter", "validator", "dataset"):
         name = str(names.get(kind, "oracle"))
         if name == "oracle" or "+" in name:
@@ -298,6 +369,19 @@ def _with_part(option: str, names: Mapping[str, Any]) -> str:
         raise ConfigurationError(f"--set {option}: say which one, {choices}.")
     known = [f"{part}.{name}" for part, options in owners.items() for name in options]
     raise ConfigurationError(unknown_option("The configuration", option, known))
+
+
+def _of_pretraining(pairs: str) -> dict[str, list[str]]:
+    """Return the options that only a pre-training has, by part."""
+    from ..training.pairs import PAIRINGS
+    from ..training.pretrain import USED_SETTINGS
+    from ..training.synchrony import SynchronyContrast
+
+    return {
+        "training": list(USED_SETTINGS),
+        "pairs": list(parameters(PAIRINGS[pairs])) if pairs in PAIRINGS else [],
+        "contrast": list(parameters(SynchronyContrast)),
+    }
 
 
 def _value(text: str) -> Any:

@@ -36,6 +36,8 @@ def predict(
     ] = None,
 ) -> None:
     """Apply a trained fold to a recording that needs no labels."""
+    from ..data.loading import load
+    from ..data.reader import Reader
     from ..evaluation.folder import write_text
     from ..evaluation.predict import find_trained, load_trained, predict_recording
     from ..parts import part
@@ -63,7 +65,9 @@ def predict(
         for key, value in parse_options(set_ or [], {"dataset": name}).items()
     }
     reader = load_dataset(part("dataset", name, options), root)
-    table = predict_recording(trained, reader.load_inputs())
+    files = isinstance(reader, Reader)
+    inputs = load(reader).inputs if files else reader.load_inputs()
+    table = predict_recording(trained, inputs)
     text = table.to_csv(index=False)
     if output is None:
         typer.echo(text, nl=False)

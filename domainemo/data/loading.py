@@ -11,7 +11,6 @@ from typing import Any
 
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, DomainemoWarning
-from ..processes import cores
 from ..registry import find, parameters
 from .cache import entry_folder, read_entry, write_entry
 from .reader import OnRead, Reader
@@ -43,7 +42,8 @@ def load(
     cache : bool
         False reads the files again, and keeps nothing.
     jobs : int, optional
-        Files read at once, each in a process; one per core by default.
+        Recordings read at once, each in a process; by default one per core, where the
+        files are so many or so slow that it pays.
     on_read : callable, optional
         Told after each recording: how many are read, of how many, and which one.
     **options
@@ -78,7 +78,7 @@ def load(
     kept = read_entry(folder) if folder else None
     if kept is not None:
         return kept
-    data = dataset.load(jobs=jobs or cores(), on_read=on_read)
+    data = dataset.load(jobs=jobs, on_read=on_read)
     return data if folder is None else _keep(folder, data)
 
 

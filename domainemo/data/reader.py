@@ -8,6 +8,7 @@ telling the progress and keeping what was corrected is done here, once.
 from __future__ import annotations
 
 import pickle
+import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,12 +23,15 @@ from numpy.typing import NDArray
 
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import DataError, RunError, data_error
-from ..processes import process_pool
+from ..processes import cores, process_pool
 from ..registry import load_plugin, plugin_of
 
 __all__ = ["OnRead", "Reader", "Recording", "Trial"]
 
 Float = NDArray[np.float32]
+
+_WORTH_PROCESSES = 15.0
+"""Seconds of reading for which it pays to start processes, which takes seconds too."""
 
 OnRead = Callable[[int, int, str], None]
 """Told after each recording: how many are read, of how many, and which one."""
@@ -143,13 +147,16 @@ class Reader(Dataset):
         """Return every file that a full reading opens."""
         return sorted({p for each in self.recordings() for p in each.files.values()})
 
-    def load(self, *, jobs: int = 1, on_read: OnRead | None = None) -> EmotionData:
+    def load(
+        self, *, jobs: int | None = 1, on_read: OnRead | None = None
+    ) -> EmotionData:
         """Read everything.
 
         Parameters
         ----------
-        jobs : int
-            Files read at once, each in a process of its own.
+        jobs : int or None
+            Recordings read at once, each in a process of its own. None uses every
+            processor, where the first recording took so long that it pays.
         on_read : callable, optional
             Told after each recording.
 
@@ -175,7 +182,7 @@ class Reader(Dataset):
         return self._join(trials)
 
     def read_all(
-        self, recordings: Sequence[Recording], jobs: int = 1
+        self, recordings: Sequence[Recording], jobs: int | None = 1
     ) -> Iterator[tuple[Recording, list[Trial | DataError]]]:
         """Yield each recording with its trials, in order, `jobs` read at once.
 
@@ -184,7 +191,14 @@ class Reader(Dataset):
         RunError
             If a process that was reading is killed.
         """
-        if jobs == 1 or len(recordings) == 1:
+        if jobs is None and recordings:
+            began = time.monotonic()
+            first, recordings = recordings[0], recordings[1:]
+            read = self.read(first)
+            left = (time.monotonic() - began) * len(recordings)
+            yield first, read
+            jobs = cores() if left > _WORTH_PROCESSES else 1
+        if jobs is None or jobs == 1 or len(recordings) == 1:
             for recording in recordings:
                 yield recording, self.read(recording)
             return

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import pickle
 import shutil
-import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
 from ..registry import load_plugin
-from .experiment import Experiment
-from .job import PROGRESS, Job, partial_folder, run_job
+from .experiment import Setup
+from .job import PROGRESS, Work, partial_folder, run_job
 
-__all__ = ["JobState", "Monitor", "execute", "process_pool"]
+__all__ = ["JobState", "Monitor", "execute"]
 
 _POLL_SECONDS = 0.25
 
@@ -72,8 +63,8 @@ OnProgress = Callable[[Monitor], None]
 
 def execute(
     inputs: Inputs,
-    experiment: Experiment,
-    jobs: Sequence[Job],
+    experiment: Setup,
+    jobs: Sequence[Work[Any]],
     *,
     folder: Path,
     executor: Executor | None,
@@ -118,61 +109,10 @@ def execute(
         )
 
 
-@contextmanager
-def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Open local worker processes; on an interrupt they are killed at once."""
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
-    with _interrupts_ignored():
-        pool.submit(_ready)
-    try:
-        yield pool
-    except BaseException:
-        # Before Python 3.14 the workers cannot be stopped through the public interface.
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and die with it, however it dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            multiprocessing.connection.wait([parent.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _ready() -> None:
-    """Do nothing: the first job, whose submission starts the workers."""
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let processes started in this block inherit that they ignore Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _run_here(
     inputs: Inputs,
-    experiment: Experiment,
-    waiting: Sequence[tuple[Job, JobState]],
+    experiment: Setup,
+    waiting: Sequence[tuple[Work[Any], JobState]],
     monitor: Monitor,
     tell: OnProgress,
 ) -> Iterator[tuple[str, str]]:
@@ -194,11 +134,11 @@ def _run_here(
 def _run_there(
     context: Path,
     executor: Executor,
-    waiting: Sequence[tuple[Job, JobState]],
+    waiting: Sequence[tuple[Work[Any], JobState]],
     monitor: Monitor,
     tell: OnProgress,
 ) -> Iterator[tuple[str, str]]:
-    futures: dict[Future[None], tuple[Job, JobState]] = {
+    futures: dict[Future[None], tuple[Work[Any], JobState]] = {
         executor.submit(_run_in_context, str(context), pickle.dumps(job)): (job, state)
         for job, state in waiting
     }
@@ -217,7 +157,7 @@ def _run_there(
         tell(monitor)
 
 
-def _reason(job: Job, error: Exception) -> tuple[str, str]:
+def _reason(job: Work[Any], error: Exception) -> tuple[str, str]:
     """Return the job's name, and why it failed."""
     if isinstance(error, DomainemoError):
         return job.name, str(error).removeprefix(f"{job.name}: ")
@@ -239,7 +179,7 @@ def _grouped(failures: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"{'; '.join(names[:2])}{more}: {reason}"
 
 
-def _read_progress(job: Job, state: JobState) -> None:
+def _read_progress(job: Work[Any], state: JobState) -> None:
     try:
         text = (partial_folder(job) / PROGRESS).read_text(encoding="utf-8")
     except OSError:
@@ -250,7 +190,7 @@ def _read_progress(job: Job, state: JobState) -> None:
 
 @contextmanager
 def _context(
-    inputs: Inputs, experiment: Experiment, folder: Path, plugins: Sequence[str]
+    inputs: Inputs, experiment: Setup, folder: Path, plugins: Sequence[str]
 ) -> Iterator[Path]:
     """Lay out what all workers share, so that they map it instead of copying it."""
     # A name of its own: workers keep what they have read under it.
@@ -287,12 +227,12 @@ def _lay_out(array: np.ndarray, path: Path) -> None:
 def _run_in_context(context: str, pickled: bytes) -> None:
     inputs, experiment = _load_context(context)
     # Only now, as the job may name a class of a plug-in that the context has loaded.
-    job: Job = pickle.loads(pickled)
+    job: Work[Any] = pickle.loads(pickled)
     run_job(inputs, experiment, job)
 
 
 @lru_cache(maxsize=1)
-def _load_context(context: str) -> tuple[Inputs, Experiment]:
+def _load_context(context: str) -> tuple[Inputs, Setup]:
     folder = Path(context)
     # The pickle is our own, of this run; plug-ins first, since it may name them.
     for plugin in json.loads((folder / "plugins.json").read_text(encoding="utf-8")):

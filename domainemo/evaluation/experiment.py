@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from .. import __version__
 from ..core import Backbone, Modality, Sampling
@@ -14,8 +15,17 @@ from ..errors import ConfigurationError
 from ..parts import Part, describe_object, part, unknown_option
 from ..registry import parameters
 from ..training.settings import Training
+from .initialisation import Initialisation, read_initialisation
 
-__all__ = ["ORACLE", "SOURCE_ONLY", "Experiment", "experiment"]
+__all__ = [
+    "ORACLE",
+    "SOURCE_ONLY",
+    "Experiment",
+    "Setup",
+    "experiment",
+    "grouped",
+    "setup_choices",
+]
 
 ORACLE = "oracle"
 """Not a validator: the epoch is chosen by the test labels, after training."""
@@ -25,14 +35,12 @@ SOURCE_ONLY = "source only"
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """Every choice of a run but the recordings.
+class Setup:
+    """What every kind of training chooses, whatever it then does.
 
     Attributes
     ----------
-    protocol, backbone, adapter : Part
-    validator : Part or None
-        None stands for the oracle.
+    protocol, backbone : Part
     normalisation : str
     sampling : str or None
         None leaves the backbone its own.
@@ -43,15 +51,11 @@ class Experiment:
         Subjects left out altogether.
     training : Training
     seeds : tuple of int
-    baselines : bool
-        Whether source only and the controls run beside the adapter.
     device : str
     """
 
     protocol: Part
     backbone: Part
-    adapter: Part
-    validator: Part | None
     normalisation: str
     sampling: str | None
     sampling_options: Mapping[str, Any]
@@ -59,24 +63,13 @@ class Experiment:
     exclude: tuple[str, ...]
     training: Training
     seeds: tuple[int, ...]
-    baselines: bool
     device: str
 
-    @property
-    def selection(self) -> str:
-        """The rule that chose the epoch, in words."""
-        if self.validator is None:
-            return "oracle (target labels)"
-        return self.validator.name
+    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone")
+    """The fields that are parts, which a configuration names with their options."""
 
-    @property
-    def trained(self) -> list[Part | None]:
-        """What is trained: the adapter, source only, and None for the linear model."""
-        if not self.baselines:
-            return [self.adapter]
-        if self.adapter.name == "none":
-            return [self.adapter, None]
-        return [self.adapter, part("adapter", "none"), None]
+    settings: ClassVar[tuple[str, ...]] = Training.names()
+    """The settings of the training that mean anything here."""
 
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""
@@ -95,30 +88,82 @@ class Experiment:
     def describe(self) -> dict[str, Any]:
         """Return every choice, defaults spelled out, as a configuration file has it."""
         options: dict[str, Any] = {}
-        for name in ("protocol", "backbone", "adapter", "validator"):
+        for name in self.parts:
             chosen: Part | None = getattr(self, name)
             described = chosen.describe() if chosen else {}
             options |= {f"{name}.{key}": value for key, value in described.items()}
         for key, value in self.sampling_options.items():
             options[f"sampling.{key}"] = value
         for key, value in asdict(self.training).items():
-            options[f"training.{key}"] = value
+            if key in self.settings:
+                options[f"training.{key}"] = value
         choices = {
             "domainemo": __version__,
-            "protocol": self.protocol.name,
-            "backbone": self.backbone.name,
-            "adapter": self.adapter.name,
-            "validator": self.validator.name if self.validator else ORACLE,
+            **self.names(),
             "normalisation": self.normalisation,
             "sampling": self.sampling,
             "modalities": list(self.modalities) if self.modalities else None,
             "exclude": list(self.exclude) or None,
             "seeds": list(self.seeds),
-            "baselines": self.baselines,
             "device": self.device,
             "options": {k: v for k, v in sorted(options.items()) if v is not None},
         }
         return {key: value for key, value in choices.items() if value is not None}
+
+    def names(self) -> dict[str, Any]:
+        """Return the choices that have no options, or the names of those that have."""
+        return {"protocol": self.protocol.name, "backbone": self.backbone.name}
+
+
+@dataclass(frozen=True)
+class Experiment(Setup):
+    """Every choice of a run but the recordings.
+
+    Attributes
+    ----------
+    adapter : Part
+    validator : Part or None
+        None stands for the oracle.
+    baselines : bool
+        Whether source only and the controls run beside the adapter.
+    init_from : Initialisation or None
+        The pre-training that every network starts from; None starts at random.
+    """
+
+    adapter: Part
+    validator: Part | None
+    baselines: bool
+    init_from: Initialisation | None = None
+
+    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "adapter", "validator")
+
+    @property
+    def selection(self) -> str:
+        """The rule that chose the epoch, in words."""
+        if self.validator is None:
+            return "oracle (target labels)"
+        return self.validator.name
+
+    @property
+    def trained(self) -> list[Part | None]:
+        """What is trained: the adapter, source only, and None for the linear model."""
+        if not self.baselines:
+            return [self.adapter]
+        if self.adapter.name == "none":
+            return [self.adapter, None]
+        return [self.adapter, part("adapter", "none"), None]
+
+    def names(self) -> dict[str, Any]:
+        """Return the choices that have no options, or the names of those that have."""
+        start = self.init_from
+        return {
+            **super().names(),
+            "adapter": self.adapter.name,
+            "validator": self.validator.name if self.validator else ORACLE,
+            "baselines": self.baselines,
+            "init_from": start.folder if start else None,
+            "initialisation": start.words if start else None,
+        }
 
 
 def experiment(
@@ -136,6 +181,7 @@ def experiment(
     baselines: bool = True,
     device: str = "auto",
     options: Mapping[str, Any] | None = None,
+    init_from: str | Path | None = None,
 ) -> Experiment:
     """Make an experiment of names, classes or objects.
 
@@ -146,11 +192,69 @@ def experiment(
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
-    grouped = _grouped(options or {})
+    given = grouped(options or {}, _GROUPS)
+    made = Experiment(
+        **setup_choices(
+            protocol=protocol,
+            backbone=backbone,
+            normalisation=normalisation,
+            sampling=sampling,
+            modalities=modalities,
+            exclude=exclude,
+            seeds=seeds,
+            training=training,
+            device=device,
+            options=given,
+        ),
+        adapter=part("adapter", adapter, given["adapter"]),
+        validator=None
+        if validator == ORACLE
+        else part("validator", validator, given["validator"]),
+        baselines=baselines,
+        init_from=None if init_from is None else read_initialisation(init_from),
+    )
+    # Parts whose options clash are refused here, before any recording is read.
+    made.protocol.build()
+    made.adapter.build()
+    made.build_sampling()
+    return made
+
+
+def setup_choices(
+    *,
+    protocol: Any,
+    backbone: Any,
+    normalisation: str,
+    sampling: str | None,
+    modalities: Sequence[str] | str | None,
+    exclude: Sequence[str | int],
+    seeds: Sequence[int],
+    training: Training | None,
+    device: str,
+    options: Mapping[str, Mapping[str, Any]],
+    settings: Sequence[str] = Setup.settings,
+) -> dict[str, Any]:
+    """Return the checked fields of a :class:`Setup`.
+
+    Parameters
+    ----------
+    protocol, backbone, normalisation, sampling, modalities, exclude, seeds, training, \
+device
+        As for :func:`~domainemo.evaluation.run.run`.
+    options : mapping of str to mapping
+        Options by part.
+    settings : sequence of str
+        The settings of the training that may be set.
+
+    Raises
+    ------
+    ConfigurationError
+        For a name, an option or a value that does not fit.
+    """
     if isinstance(modalities, str):
         modalities = modalities.split(",")
     describe(normalisation)
-    if "sampling" in grouped["backbone"]:
+    if "sampling" in options["backbone"]:
         raise ConfigurationError(
             "backbone.sampling cannot be set; name the sampling with --sampling and "
             "its options with --set sampling.NAME=VALUE."
@@ -164,28 +268,18 @@ def experiment(
         raise ConfigurationError(
             f"The seeds are {list(seeds)}; expected at least one, all different."
         )
-    made = Experiment(
-        protocol=part("protocol", protocol, grouped["protocol"]),
-        backbone=part("backbone", backbone, grouped["backbone"]),
-        adapter=part("adapter", adapter, grouped["adapter"]),
-        validator=None
-        if validator == ORACLE
-        else part("validator", validator, grouped["validator"]),
-        normalisation=normalisation,
-        sampling=sampling,
-        sampling_options=_sampling_options(sampling, grouped["sampling"]),
-        modalities=tuple(modalities) if modalities else None,
-        exclude=tuple(map(str, exclude)),
-        training=_training(training or Training(), grouped["training"]),
-        seeds=tuple(int(seed) for seed in seeds),
-        baselines=baselines,
-        device=resolve_device(device),
-    )
-    # Parts whose options clash are refused here, before any recording is read.
-    made.protocol.build()
-    made.adapter.build()
-    made.build_sampling()
-    return made
+    return {
+        "protocol": part("protocol", protocol, options["protocol"]),
+        "backbone": part("backbone", backbone, options["backbone"]),
+        "normalisation": normalisation,
+        "sampling": sampling,
+        "sampling_options": _sampling_options(sampling, options["sampling"]),
+        "modalities": tuple(modalities) if modalities else None,
+        "exclude": tuple(map(str, exclude)),
+        "training": _training(training or Training(), options["training"], settings),
+        "seeds": tuple(int(seed) for seed in seeds),
+        "device": resolve_device(device),
+    }
 
 
 def resolve_device(name: str) -> str:
@@ -212,23 +306,27 @@ def resolve_device(name: str) -> str:
 _GROUPS = ("protocol", "backbone", "adapter", "validator", "sampling", "training")
 
 
-def _grouped(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    grouped: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+def grouped(
+    options: Mapping[str, Any], groups: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the options ``GROUP.NAME`` by group; raise for any other group."""
+    found: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for key, value in options.items():
         group, dot, name = key.partition(".")
-        if not dot or group not in grouped:
+        if not dot or group not in found:
             raise ConfigurationError(
-                unknown_option("The configuration", key, [f"{g}.NAME" for g in _GROUPS])
+                unknown_option("The configuration", key, [f"{g}.NAME" for g in groups])
             )
-        grouped[group][name] = value
-    return grouped
+        found[group][name] = value
+    return found
 
 
-def _training(base: Training, options: Mapping[str, Any]) -> Training:
+def _training(
+    base: Training, options: Mapping[str, Any], settings: Sequence[str]
+) -> Training:
     for name, value in options.items():
-        if name not in Training.names():
-            known = list(Training.names())
-            raise ConfigurationError(unknown_option("training", name, known))
+        if name not in settings:
+            raise ConfigurationError(unknown_option("training", name, list(settings)))
         expected = type(getattr(base, name))
         if not isinstance(value, expected) and not (
             expected is float and type(value) is int

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..core import EmotionData
+from ..core import EmotionData, Inputs
 from ..errors import ConfigurationError, DataError
-from .results import Results
+
+if TYPE_CHECKING:
+    from .results import Results
 
 __all__ = [
+    "differences",
     "fingerprint",
+    "flat",
+    "folder_name",
     "identity",
+    "job_folder",
     "locked",
     "open_folder",
     "read_config",
     "write_results",
+    "write_table",
     "write_text",
 ]
 
 CONFIG = "config.toml"
-_PLACES = ("data_root", "plugins")
+ENVIRONMENT = "environment.json"
+_PLACES = ("data_root", "plugins", "init_from")
 _PACKAGES = (
     "domainemo",
     "torch",
@@ -44,19 +53,34 @@ _PACKAGES = (
 )
 
 
-def fingerprint(data: EmotionData) -> str:
+def fingerprint(data: EmotionData | Inputs) -> str:
     """Return a hash of everything in the recordings: signals, provenance, labels."""
+    inputs = data if isinstance(data, Inputs) else data.inputs
     digest = sha256()
-    for name in data.inputs.signals:
-        digest.update(f"{name} {data.inputs.modalities[name]}".encode())
-        digest.update(np.ascontiguousarray(data.inputs.signals[name]).data)
-    digest.update(data.inputs.windows.to_csv(index=False).encode())
-    digest.update(np.ascontiguousarray(data.labels).data)
-    digest.update(repr(data.classes).encode())
+    for name in inputs.signals:
+        digest.update(f"{name} {inputs.modalities[name]}".encode())
+        digest.update(np.ascontiguousarray(inputs.signals[name]).data)
+    digest.update(inputs.windows.to_csv(index=False).encode())
+    if isinstance(data, EmotionData):
+        digest.update(np.ascontiguousarray(data.labels).data)
+        digest.update(repr(data.classes).encode())
     return digest.hexdigest()
 
 
-def identity(data: EmotionData, plugins: Sequence[str]) -> dict[str, str]:
+def folder_name(text: str) -> str:
+    """Return a file name for `text`, distinct for distinct texts."""
+    if re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text):
+        return text.replace(", ", "__").replace(" ", "_")
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+    return f"{plain}-{sha256(text.encode()).hexdigest()[:6]}"
+
+
+def job_folder(run: Path, fold: str, seed: int, method: str) -> Path:
+    """Return where a finished job stands in a run's folder."""
+    return run / "folds" / folder_name(fold) / f"seed-{seed}" / folder_name(method)
+
+
+def identity(data: EmotionData | Inputs, plugins: Sequence[str]) -> dict[str, str]:
     """Return what must not change between a run's beginning and its resumption."""
     code = sha256()
     for plugin in plugins:
@@ -94,7 +118,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def open_folder(
-    folder: Path, config: Mapping[str, Any], identity: Mapping[str, str]
+    folder: Path,
+    config: Mapping[str, Any],
+    identity: Mapping[str, str],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Make a run's folder, or check that it is this very run's.
 
@@ -105,6 +132,8 @@ def open_folder(
         The full configuration.
     identity : mapping of str to str
         From `identity`: what must be as it was when the run began.
+    facts : mapping, optional
+        What else is to be written down where the run begins.
 
     Raises
     ------
@@ -128,19 +157,20 @@ def open_folder(
     folder.mkdir(parents=True, exist_ok=True)
     environment = {
         **identity,
+        **(facts or {}),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
-    write_text(folder / "environment.json", json.dumps(environment, indent=1))
+    write_text(folder / ENVIRONMENT, json.dumps(environment, indent=1))
     import tomli_w
 
     write_text(path, tomli_w.dumps(dict(config)))
 
 
 def _check_unchanged(folder: Path, identity: Mapping[str, str]) -> None:
-    path = folder / "environment.json"
+    path = folder / ENVIRONMENT
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         changed = [key for key in identity if known[key] != identity[key]]
@@ -185,11 +215,16 @@ def write_results(folder: Path, results: Results) -> None:
         ("results", results.table),
         ("predictions", results.predictions),
     ):
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
-        partial = folder / f"{name}.parquet.partial"
-        _for_parquet(table).to_parquet(partial, index=False)
-        partial.replace(folder / f"{name}.parquet")
+        write_table(folder, name, table)
     write_text(folder / "how.txt", results.how() + "\n")
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Write a table as Parquet and CSV, atomically."""
+    write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    partial = folder / f"{name}.parquet.partial"
+    _for_parquet(table).to_parquet(partial, index=False)
+    partial.replace(folder / f"{name}.parquet")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -208,12 +243,7 @@ def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:
 def _check_same(
     folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-    old, new = _flat(found), _flat(wanted)
-    differing = [
-        f"{key}: there {old.get(key, 'unset')!r}, now {new.get(key, 'unset')!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
+    differing = differences(flat(found), flat(wanted), "now")
     if differing:
         raise ConfigurationError(
             f"{folder}: this folder belongs to a run with another configuration "
@@ -222,9 +252,21 @@ def _check_same(
         )
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {key: value for key, value in config.items() if key not in _PLACES}
-    return {**flat, **flat.pop("options", {})}
+def differences(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], when: str
+) -> list[str]:
+    """Return in words every key in which two configurations differ."""
+    return [
+        f"{key}: there {found.get(key, 'unset')!r}, {when} {wanted.get(key, 'unset')!r}"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
+    ]
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without places, its options beside the rest."""
+    kept = {key: value for key, value in config.items() if key not in _PLACES}
+    return {**kept, **kept.pop("options", {})}
 
 
 def _version(package: str) -> str:

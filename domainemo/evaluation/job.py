@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,42 +24,115 @@ from ..parts import Part
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.fit import Fitted, derive_seed, fit, predict, reproducible
 from ..training.model import Model
-from .experiment import SOURCE_ONLY, Experiment
+from .experiment import SOURCE_ONLY, Experiment, Setup
+from .folder import folder_name
+from .initialisation import load_weights
 from .linear import LINEAR, linear_probabilities
 
-__all__ = ["Job", "Record", "folder_name", "load_record", "run_job"]
+__all__ = ["Job", "Record", "Work", "folder_name", "load_record", "run_job"]
 
 PROGRESS = "progress.json"
 _PROGRESS_SECONDS = 0.3
 
+Report = Callable[[int, float], None]
+Chosen = TypeVar("Chosen", bound=Setup)
+
 
 @dataclass(frozen=True)
-class Job:
-    """What training one fold takes: source labels travel, target labels do not.
+class Work(ABC, Generic[Chosen]):
+    """One fold and one seed of something that is trained.
 
     Attributes
     ----------
     fold : Fold
-    source_labels : ndarray of int, shape (len(fold.source),)
-    classes : tuple of str
-    adapter : Part or None
-        None trains a logistic regression in place of the network.
+        Training is given the windows that it names, and no others.
     seed : int
     folder : str
         Where the finished job is put, as one atomic step.
     """
 
     fold: Fold
-    source_labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    adapter: Part | None
     seed: int
     folder: str
+
+    @property
+    @abstractmethod
+    def method(self) -> str:
+        """What is trained, as named in every table."""
 
     @property
     def name(self) -> str:
         """Fold, method and seed, for people."""
         return f"{self.fold.name}, {self.method}, seed {self.seed}"
+
+    @abstractmethod
+    def train(
+        self, inputs: Inputs, chosen: Chosen, folder: Path, used: Rows, report: Report
+    ) -> None:
+        """Train and write what is to be kept.
+
+        Parameters
+        ----------
+        inputs : Inputs
+            The fold's windows only, which `fold` counts here.
+        chosen : Setup
+        folder : Path
+        used : ndarray of int
+            The number of each window among all.
+        report : callable
+            To be called after every epoch.
+        """
+
+    def renumbered(self, used: Rows) -> Self:
+        """Return the same job, for the windows `used` only."""
+        fold = self.fold
+        source, target, test = (
+            np.searchsorted(used, rows).astype(np.int64)
+            for rows in (fold.source, fold.target, fold.test)
+        )
+        return replace(self, fold=Fold(fold.name, source, target, test))
+
+
+@dataclass(frozen=True)
+class Job(Work[Experiment]):
+    """What training one fold takes: source labels travel, target labels do not.
+
+    Attributes
+    ----------
+    labelled : ndarray of int
+        The windows of the source whose labels may be used: all, or a share.
+    source_labels : ndarray of int, shape (len(labelled),)
+    classes : tuple of str
+    adapter : Part or None
+        None trains a logistic regression in place of the network.
+    start : str or None
+        The file of the pre-trained weights that the backbone starts from.
+    """
+
+    labelled: Rows
+    source_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    adapter: Part | None
+    start: str | None = None
+
+    def train(
+        self,
+        inputs: Inputs,
+        chosen: Experiment,
+        folder: Path,
+        used: Rows,
+        report: Report,
+    ) -> None:
+        """Train the network, or the linear model, and predict."""
+        if self.adapter is None:
+            _train_linear(inputs, chosen, self, folder, used)
+        else:
+            _train(inputs, chosen, self, self.adapter, folder, used, report)
+
+    def renumbered(self, used: Rows) -> Self:
+        """Return the same job, for the windows `used` only."""
+        labelled = np.searchsorted(used, self.labelled).astype(np.int64)
+        return replace(super().renumbered(used), labelled=labelled)
 
     @property
     def method(self) -> str:
@@ -93,9 +165,9 @@ class Record:
 
 def run_job(
     inputs: Inputs,
-    experiment: Experiment,
-    job: Job,
-    report: Callable[[int, float], None] | None = None,
+    experiment: Chosen,
+    job: Work[Chosen],
+    report: Report | None = None,
 ) -> None:
     """Train one fold and leave its folder; do nothing where it is there already.
 
@@ -103,8 +175,8 @@ def run_job(
     ----------
     inputs : Inputs
         All recordings, without labels.
-    experiment : Experiment
-    job : Job
+    experiment : Setup
+    job : Work
     report : callable, optional
         Called after every epoch; by default a file in the folder tells the progress.
 
@@ -120,16 +192,16 @@ def run_job(
     partial.mkdir(parents=True, exist_ok=True)
     # Nothing but the fold's windows goes on; `used` tells their numbers among all.
     used = np.unique(np.concatenate([job.fold.source, job.fold.target, job.fold.test]))
-    inputs, job = inputs.take(used), _renumbered(job, used)
+    inputs, job = inputs.take(used), job.renumbered(used)
+    report = report or _progress_file(partial / PROGRESS)
     try:
         threads = experiment.training.threads
         with reproducible(threads), threadpool_limits(threads, user_api="blas"):
-            if job.adapter is None:
-                _train_linear(inputs, experiment, job, partial, used)
-            else:
-                _train(inputs, experiment, job, job.adapter, partial, used, report)
+            job.train(inputs, experiment, partial, used, report)
     except DomainemoError as error:
         raise type(error)(f"{job.name}: {error}") from error
+    for leftover in (*partial.glob("checkpoint.*"), *partial.glob(f"{PROGRESS}*")):
+        leftover.unlink()
     partial.replace(final)
 
 
@@ -140,7 +212,7 @@ def _train(
     chosen: Part,
     folder: Path,
     used: Rows,
-    report: Callable[[int, float], None] | None,
+    report: Report,
 ) -> None:
     began = time.monotonic()
     device = torch.device(experiment.device)
@@ -150,10 +222,13 @@ def _train(
     )
     torch.manual_seed(derive_seed(job.seed, fold.name))
     backbone = experiment.build_backbone(inputs.modalities)
+    if job.start is not None:
+        load_weights(backbone, Path(job.start))
+    # The heads are drawn alike, whatever the backbone started from.
     model = Model(backbone, inputs.modalities, len(job.classes)).to(device)
     adapter = chosen.build().to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
-    train_rows, held_rows = fold.source, None
+    train_rows, held_rows = job.labelled, None
     if validator is not None and validator.held_out:
         train_rows, held_rows = _hold_out(inputs, experiment, job)
 
@@ -173,7 +248,7 @@ def _train(
         seed=derive_seed(job.seed, fold.name),
         traced=test if validator is None else None,
         checkpoint=folder / "checkpoint.pt",
-        report=report or _progress_file(folder / PROGRESS),
+        report=report,
     )
     facts = {
         "fold": fold.name,
@@ -200,8 +275,9 @@ def _train_linear(
     )
     backbone = experiment.build_backbone(inputs.modalities)
     _, members = sample(normalised, fold.test, backbone.sampling, torch.device("cpu"))
+    labelled = replace(fold, source=job.labelled)
     probabilities = linear_probabilities(
-        normalised, fold, job.source_labels, members, len(job.classes)
+        normalised, labelled, job.source_labels, members, len(job.classes)
     )
     facts = {
         "fold": fold.name,
@@ -219,7 +295,7 @@ def _among_all(members: Rows, used: Rows) -> Rows:
 
 def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
     """Divide the source by whole domains, or by whole trials of a single one."""
-    source = job.fold.source
+    source = job.labelled
     windows = inputs.windows.iloc[source]
     domain = experiment.protocol.build().domain
     keys = windows[domain].to_numpy()
@@ -260,7 +336,7 @@ def _labelled(
 ) -> LabelledSamples:
     samples, members = sample(inputs, rows, backbone.sampling, device)
     labels = np.full(len(inputs), -1, dtype=np.int64)
-    labels[job.fold.source] = job.source_labels
+    labels[job.labelled] = job.source_labels
     domain = experiment.protocol.build().domain
     codes = pd.factorize(inputs.windows[domain], sort=True)[0]
     return LabelledSamples(
@@ -276,7 +352,7 @@ def _progress_file(path: Path) -> Callable[[int, float], None]:
     def report(epoch: int, loss: float) -> None:
         if time.monotonic() - last[0] >= _PROGRESS_SECONDS:
             last[0] = time.monotonic()
-            _write_json(path, {"epoch": epoch, "loss": loss})
+            write_json(path, {"epoch": epoch, "loss": loss})
 
     return report
 
@@ -297,8 +373,6 @@ def _write(
     save_file(state, folder / "model.safetensors")
     pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
     _write_predictions(folder, members, probabilities, fitted.trace, facts)
-    for leftover in (*folder.glob("checkpoint.*"), *folder.glob(f"{PROGRESS}*")):
-        leftover.unlink()
 
 
 def _write_predictions(
@@ -314,7 +388,7 @@ def _write_predictions(
         probabilities=probabilities,
         trace=np.array(trace, dtype=np.float32).reshape(-1, *probabilities.shape),
     )
-    _write_json(folder / "record.json", facts)
+    write_json(folder / "record.json", facts)
 
 
 def describe_model(
@@ -332,19 +406,10 @@ def describe_model(
             for name, s in scales.items()
         },
     }
-    _write_json(folder / "model.json", described)
+    write_json(folder / "model.json", described)
 
 
-def _renumbered(job: Job, used: Rows) -> Job:
-    fold = job.fold
-    source, target, test = (
-        np.searchsorted(used, rows).astype(np.int64)
-        for rows in (fold.source, fold.target, fold.test)
-    )
-    return replace(job, fold=Fold(fold.name, source, target, test))
-
-
-def partial_folder(job: Job) -> Path:
+def partial_folder(job: Work[Any]) -> Path:
     """Return where an unfinished job keeps its checkpoint and progress."""
     final = Path(job.folder)
     return final.with_name(final.name + ".partial")
@@ -358,15 +423,8 @@ def load_record(folder: Path) -> Record:
     return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
 
 
-def folder_name(text: str) -> str:
-    """Return a file name for `text`, distinct for distinct texts."""
-    if re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text):
-        return text.replace(", ", "__").replace(" ", "_")
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
-    return f"{plain}-{sha256(text.encode()).hexdigest()[:6]}"
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, atomically."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     partial.replace(path)

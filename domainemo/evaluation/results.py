@@ -116,9 +116,13 @@ class Results:
             if first["selection"] == "last"
             else f"epoch {chosen} chosen by {first['selection']}"
         )
+        start = self.description.get("initialisation")
+        share = options.get("training.label_share", 1)
+        labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
         return (
             f"{first['dataset']}, {first['modalities']}; {self.method} on "
-            f"{first['backbone']}; {first['protocol']}, {self.table['fold'].nunique()} "
+            f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
+            f"{first['protocol']}, {self.table['fold'].nunique()} "
             f"folds, {first['access']} ({first['target_seen']}); "
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
             f"seed {seeds}; domainemo {first['version']}. Balanced "

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..core import EmotionData, Fold, Inputs, Rows, Sampling
+from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.normalisation import check_visible, describe
 from ..errors import ConfigurationError, DomainemoError
-from ..parts import describe_object
+from ..parts import Part, describe_object
 from ..training.fit import reproducible
 from ..training.model import Model
 from ..training.settings import Training
@@ -29,14 +29,16 @@ from .checks import (
 )
 from .controls import CONTROLS
 from .execution import Monitor, execute
-from .experiment import Experiment, experiment
-from .folder import identity, locked, open_folder, write_results
-from .job import Job, Record, folder_name, load_record
+from .experiment import Experiment, Setup, experiment
+from .folder import identity, job_folder, locked, open_folder, write_results
+from .initialisation import check_initialisation
+from .job import Job, Record, load_record
+from .labels import labelled_rows
 from .linear import LINEAR
 from .results import Results
 from .scorer import control_record, oracle_epoch, prediction_rows, score_rows
 
-__all__ = ["Plan", "plan", "run", "run_plan"]
+__all__ = ["Plan", "plan", "prepare", "run", "run_plan"]
 
 
 @dataclass(frozen=True)
@@ -61,26 +63,33 @@ class Plan:
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
         return [
-            Job(
-                fold=fold,
-                source_labels=self.data.labels[fold.source],
-                classes=self.data.classes,
-                adapter=adapter,
-                seed=seed,
-                folder=str(
-                    folder
-                    / "folds"
-                    / folder_name(fold.name)
-                    / f"seed-{seed}"
-                    / folder_name(adapter.name if adapter else LINEAR)
-                ),
-            )
+            self._job(folder, fold, seed, adapter)
             for seed in self.experiment.seeds
             for fold in self.folds
             for adapter in self.experiment.trained
             # The linear model has no random start: one seed says it all.
             if adapter is not None or seed == self.experiment.seeds[0]
         ]
+
+    def labelled(self, fold: Fold, seed: int) -> Rows:
+        """Return the windows of a fold's source whose labels may be used."""
+        share = self.experiment.training.label_share
+        return labelled_rows(self.data, fold, share, seed)
+
+    def _job(self, folder: Path, fold: Fold, seed: int, adapter: Part | None) -> Job:
+        labelled, start = self.labelled(fold, seed), self.experiment.init_from
+        method = adapter.name if adapter else LINEAR
+        starts = start is not None and adapter is not None
+        return Job(
+            fold=fold,
+            labelled=labelled,
+            source_labels=self.data.labels[labelled],
+            classes=self.data.classes,
+            adapter=adapter,
+            seed=seed,
+            folder=str(job_folder(folder, fold.name, seed, method)),
+            start=str(start.weights(fold.name, seed)) if start and starts else None,
+        )
 
 
 def run(
@@ -99,6 +108,7 @@ def run(
     baselines: bool = True,
     device: str = "auto",
     options: Mapping[str, Any] | None = None,
+    init_from: str | Path | None = None,
     output: str | Path | None = None,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
@@ -125,6 +135,9 @@ def run(
     device : str
     options : mapping of str to value
         Options of any part, such as ``{"backbone.width": 32}``.
+    init_from : path, optional
+        The folder of a pre-training of the very same folds, from which all networks
+        of the run start, source only among them.
     output : path, optional
         The run's folder. Where it holds part of this very run, the rest is run.
     executor : concurrent.futures.Executor, optional
@@ -157,6 +170,7 @@ def run(
         baselines=baselines,
         device=device,
         options=options,
+        init_from=init_from,
     )
     planned = plan(data, chosen)
     description = {"recordings": data.inputs.name, **chosen.describe()}
@@ -174,21 +188,48 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     ConfigurationError, DataError
         For anything that would fail later.
     """
+    rows, folds = prepare(data.inputs, chosen)
     inputs = select_modalities(data.inputs, chosen.modalities)
-    data = replace(data, inputs=inputs).take(_kept(inputs, chosen.exclude))
-    data = data.take(canonical(data.inputs))
-    check_signals(data.inputs)
-    folds = list(chosen.protocol.build().split(data.inputs.windows))
-    check_folds(data.inputs, folds)
+    data = replace(data, inputs=inputs).take(rows)
+    check_classes(data, folds)
+    if chosen.init_from is not None:
+        check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
+    classes = len(data.classes)
+    with reproducible(chosen.training.threads):
+        backbone = trial(
+            data.inputs, chosen, lambda b: Model(b, inputs.modalities, classes)
+        )
+    return Plan(data, chosen, folds, backbone.sampling)
+
+
+def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
+    """Choose the windows to use, put them in canonical order, and lay out the folds.
+
+    Returns
+    -------
+    rows : ndarray of int
+        The windows of `inputs` to take.
+    folds : list of Fold
+        Counting the windows so taken.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        For recordings or folds that do not fit.
+    """
+    inputs = select_modalities(inputs, chosen.modalities)
+    kept = _kept(inputs, chosen.exclude)
+    rows = kept[canonical(inputs.take(kept))]
+    inputs = inputs.take(rows)
+    check_signals(inputs)
+    folds = list(chosen.protocol.build().split(inputs.windows))
+    check_folds(inputs, folds)
     for fold in folds:
         used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
         visible = np.isin(used, np.concatenate([fold.source, fold.target]))
-        windows = data.inputs.windows.iloc[used]
-        check_visible(data.inputs.name, windows, chosen.normalisation, visible)
-    check_classes(data, folds)
-    with reproducible(chosen.training.threads):
-        sampling = _trial_model(data, chosen).backbone.sampling
-    return Plan(data, chosen, folds, sampling)
+        windows = inputs.windows.iloc[used]
+        check_visible(inputs.name, windows, chosen.normalisation, visible)
+    return rows, folds
 
 
 def _kept(inputs: Inputs, exclude: tuple[str, ...]) -> Rows:
@@ -203,19 +244,30 @@ def _kept(inputs: Inputs, exclude: tuple[str, ...]) -> Rows:
     return np.flatnonzero(~subjects.isin(exclude))
 
 
-def _trial_model(data: EmotionData, chosen: Experiment) -> Model:
-    """Build the network once, so that an option it cannot take is told at once."""
-    modalities = data.inputs.modalities
+def trial(
+    inputs: Inputs, chosen: Setup, complete: Callable[[Backbone], object]
+) -> Backbone:
+    """Build the network once, so that an option it cannot take is told at once.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    chosen : Setup
+    complete : callable
+        Builds what stands on the backbone.
+    """
     try:
-        return Model(chosen.build_backbone(modalities), modalities, len(data.classes))
+        backbone = chosen.build_backbone(inputs.modalities)
+        complete(backbone)
     except DomainemoError:
         raise
     except Exception as error:
         raise ConfigurationError(
             f"The backbone {chosen.backbone.name!r} could not be built for "
-            f"{', '.join(modalities)}: {type(error).__name__}: {error}. Check its "
-            f"options."
+            f"{', '.join(inputs.modalities)}: {type(error).__name__}: {error}. Check "
+            f"its options."
         ) from error
+    return backbone
 
 
 def run_plan(
@@ -239,7 +291,10 @@ def run_plan(
     plugins : sequence of str
         Files to import in every process.
     """
-    open_folder(folder, description, identity(planned.data, plugins))
+    start = planned.experiment.init_from
+    known = identity(planned.data, plugins)
+    known |= {"pre-training": start.content} if start else {}
+    open_folder(folder, description, known)
     jobs = planned.jobs(folder)
     with locked(folder):
         execute(
@@ -276,9 +331,10 @@ def _collect(
     if chosen.baselines:
         for fold in planned.folds:
             for name, control in CONTROLS.items():
-                labels = planned.data.labels[fold.source]
+                labelled = planned.labelled(fold, chosen.seeds[0])
+                labels = planned.data.labels[labelled]
                 windows = planned.data.inputs.windows
-                predicted = control(windows, fold.source, labels, fold.test)
+                predicted = control(windows, labelled, labels, fold.test)
                 record = control_record(
                     planned.data, fold, members[fold.name], predicted
                 )
@@ -338,6 +394,7 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         "fold": fold.name,
         "seed": job.seed,
         **_how_common(planned),
+        "initialisation": _start(chosen) if network else "",
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
         "normalisation": describe(chosen.normalisation),
@@ -372,8 +429,13 @@ def _how_common(planned: Plan) -> dict[str, Any]:
         "excluded": ", ".join(chosen.exclude),
         "version": __version__,
         "protocol": f"{chosen.protocol.name} ({detail})",
+        "label_share": chosen.training.label_share,
         "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",
     }
+
+
+def _start(chosen: Experiment) -> str:
+    return chosen.init_from.words if chosen.init_from else "random initialisation"
 
 
 def missing_share(inputs: Inputs) -> dict[str, float]:

@@ -32,6 +32,10 @@ class Training:
         Largest norm of the gradient; 0 does not clip.
     validation_share : float
         Share of source domains held out, for validators that need some.
+    label_share : float
+        Share of the source's trials, of every class, whose labels are used; of the
+        others only the signals are, for normalisation. Drawn per fold and seed; a
+        larger share holds the smaller one's trials.
     freeze_heads : bool
         Leave the classifier heads as initialised: the defect of UF-AMA's released
         code, for comparison.
@@ -49,6 +53,7 @@ class Training:
     class_weight: Literal["balanced", "none"] = "balanced"
     clip: float = 1.0
     validation_share: float = 0.2
+    label_share: float = 1.0
     freeze_heads: bool = False
     threads: int = 1
 
@@ -61,6 +66,7 @@ class Training:
             self._require(name, getattr(self, name) >= 0, "at least 0")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         self._require("validation_share", 0 < self.validation_share < 1, "in (0, 1)")
+        self._require("label_share", 0 < self.label_share <= 1, "above 0 and up to 1")
         decays, weights = ("cosine", "constant"), ("balanced", "none")
         self._require("decay", self.decay in decays, "cosine or constant")
         self._require("class_weight", self.class_weight in weights, "balanced or none")

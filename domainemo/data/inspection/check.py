@@ -139,7 +139,9 @@ class Check:
         return {**asdict(self), "usable": self.usable, "verdict": self.verdict}
 
 
-def check(dataset: Dataset, *, jobs: int = 1, on_read: OnRead | None = None) -> Check:
+def check(
+    dataset: Dataset, *, jobs: int | None = 1, on_read: OnRead | None = None
+) -> Check:
     """Read everything and report what does not fit, instead of stopping at it.
 
     No more than a few recordings are in memory at a time.
@@ -148,7 +150,7 @@ def check(dataset: Dataset, *, jobs: int = 1, on_read: OnRead | None = None) -> 
     ----------
     dataset : Dataset
         A reader of files; any other data set is loaded as a whole.
-    jobs : int
+    jobs : int or None
         Files read at once, each in a process of its own.
     on_read : callable, optional
         Told after each recording.
@@ -162,7 +164,7 @@ def check(dataset: Dataset, *, jobs: int = 1, on_read: OnRead | None = None) -> 
     return _check_whole(dataset)
 
 
-def _check_files(reader: Reader, jobs: int, on_read: OnRead | None) -> Check:
+def _check_files(reader: Reader, jobs: int | None, on_read: OnRead | None) -> Check:
     try:
         recordings, release = reader.recordings(), reader.release()
         absent, files = tuple(reader.missing()), reader.files()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
+from ...processes import cores
 from ...registry import register
 from ..files import open_mat
 from ..options import check_option
@@ -179,12 +180,13 @@ class DREAMER(Reader):
         return [_find_file(self.root)]
 
     def read_all(
-        self, recordings: Sequence[Recording], jobs: int = 1
+        self, recordings: Sequence[Recording], jobs: int | None = 1
     ) -> Iterator[tuple[Recording, list[Trial | DataError]]]:
         """Yield each recording with its trials, in order, having read the file once.
 
         `jobs` are threads: other processes would need the file's contents again.
         """
+        jobs = jobs or cores()
         try:
             if jobs == 1 or len(recordings) == 1:
                 for recording in recordings:

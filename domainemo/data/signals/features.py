@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import ndimage, signal
 
 from ...errors import ConfigurationError, DataError
 
@@ -158,6 +157,8 @@ def band_power(
     samples = _samples(window, sampling_rate)
     bins = _band_bins(bands, sampling_rate, window)
     recording = _checked(recording, samples)
+    from scipy import signal
+
     taper = signal.windows.hann(samples, sym=False)
     # Power at a negative frequency is that at the positive one, hence twice.
     scale = 2 / (sampling_rate * np.square(taper).sum())
@@ -376,6 +377,8 @@ def _variability(intervals: Array, duration: float) -> tuple[float, float, float
 
 
 def _find_beats(ecg: Array, filtered: Array, sampling_rate: float) -> NDArray[np.int64]:
+    from scipy import ndimage, signal
+
     energy = ndimage.uniform_filter1d(
         filtered**2, round(_QRS_DURATION * sampling_rate), mode="constant"
     )
@@ -456,6 +459,9 @@ def _band_pass(
     order: int,
 ) -> Array:
     _check_band(name, edges, sampling_rate)
+    # Importing it takes a second, which mapped recordings should not wait for.
+    from scipy import signal
+
     sections = signal.butter(order, edges, "bandpass", fs=sampling_rate, output="sos")
     # Mirrored ends as long as the slowest edge's period let its transient die out.
     padding = min(round(3 * sampling_rate / edges[0]), recording.shape[1] - 1)

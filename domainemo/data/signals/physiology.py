@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal as signals
 
 from ...errors import ConfigurationError, DataError
 from .features import (
@@ -216,6 +215,8 @@ def skin_measures(
 def _find_responses(
     conductance: Array, sampling_rate: float, least_rise: float
 ) -> NDArray[np.intp]:
+    from scipy import signal as signals
+
     # The trend stays: a high-pass filter of zero phase dips before each response, and
     # the end of the dip looks like another one.
     sections = signals.butter(2, _PHASIC_BAND[1], fs=sampling_rate, output="sos")
@@ -297,6 +298,8 @@ def _breathing_frequency(breath: Array, sampling_rate: float) -> float:
     The spectrum is that of the stretch under a Hann window, padded eightfold so that
     the peak is found between the frequencies that the stretch resolves.
     """
+    from scipy import signal as signals
+
     tapered = signals.detrend(breath) * signals.windows.hann(len(breath), sym=False)
     padded = 8 * len(breath)
     power = np.abs(np.fft.rfft(tapered, padded)) ** 2
@@ -386,6 +389,8 @@ def pulse_measures(
 def _find_pulses(
     recording: Array, filtered: Array, sampling_rate: float
 ) -> NDArray[np.intp]:
+    from scipy import signal as signals
+
     block = min(_samples(2.0, sampling_rate), len(filtered))
     alive = ~constant_windows(recording, block)[:, 0]
     if not alive.any():

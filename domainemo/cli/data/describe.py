@@ -1,0 +1,153 @@
+"""``domainemo data describe``: how much there is, of which classes, how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .shared import (
+    Jobs,
+    Json,
+    Name,
+    Plugins,
+    Root,
+    Sets,
+    interruptible,
+    open_dataset,
+    print_lines,
+    progress,
+    workers,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ...data.inspection.description import ClassSummary, Description
+
+__all__ = ["describe"]
+
+_MOST_SUBJECTS = 40
+"""Subjects are listed one by one up to so many."""
+
+
+def describe(
+    dataset: Name,
+    data_root: Root = None,
+    set_: Sets = None,
+    plugin: Plugins = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Draw it too, into an .svg, .pdf or .png file."),
+    ] = None,
+    jobs: Jobs = "auto",
+    json: Json = False,
+) -> None:
+    """Count subjects, trials, classes, gaps; draw them.
+
+    Prints windows and trials of each class, how long trials last, what is missing by
+    modality, and each subject where there are not more than 40.
+    """
+    with interruptible("The same command starts again."):
+        from ...data.inspection.description import describe as describe_recordings
+        from ...data.inspection.figures import check_figure_file, save
+        from ...data.loading import load
+
+        if figure is not None:
+            check_figure_file(figure)
+        count = workers(jobs)
+        opened = open_dataset(dataset, data_root, set_, plugin)
+        with progress() as tell:
+            loaded = load(opened, jobs=count, on_read=tell)
+        described = describe_recordings(loaded)
+        if json:
+            from json import dumps
+
+            typer.echo(dumps(described.record(), indent=2))
+        else:
+            _show(described)
+        if figure is not None:
+            save(described, figure)
+            typer.echo(f"The figure is in {figure}.", err=json)
+
+
+def _show(described: Description) -> None:
+    from rich.console import Console
+
+    print_lines([described.name, "", _counts(described), ""])
+    console = Console(markup=False, highlight=False)
+    for table in _tables(described):
+        console.print(table)
+        console.print()
+    print_lines(described.remarks)
+
+
+def _counts(described: Description) -> str:
+    people = len(described.subjects)
+    step = "unknown" if described.step is None else f"{described.step:g} s"
+    return (
+        f"Subjects: {people:,}; sessions: {described.sessions:,}; trials: "
+        f"{described.trials:,}; windows: {described.windows:,}; window step: {step}"
+    )
+
+
+def _tables(described: Description) -> list[Table]:
+    """Return a table each of classes, modalities and, where not too many, subjects."""
+    classes = _table(
+        "class", "windows", "", "trials", "", "mean (s)", "min (s)", "max (s)"
+    )
+    for each in described.classes:
+        classes.add_row(*_class_row(each, described))
+    modalities = _table(
+        "modality", "channels", "features", "windows lost", "values missing"
+    )
+    for sensor in described.modalities:
+        modalities.add_row(
+            sensor.name,
+            str(sensor.channels),
+            str(sensor.features),
+            f"{sensor.lost:.1%}",
+            f"{sensor.missing:.1%}",
+        )
+    if len(described.subjects) > _MOST_SUBJECTS:
+        return [classes, modalities]
+    subjects = _table(
+        "subject",
+        "sessions",
+        "trials",
+        "windows",
+        *(each.name for each in described.classes),
+        *(f"{sensor.name}\nmissing" for sensor in described.modalities),
+    )
+    for person in described.subjects:
+        counts = (person.sessions, person.trials, person.windows, *person.classes)
+        shares = (f"{share:.1%}" for share in person.missing)
+        subjects.add_row(person.subject, *map(str, counts), *shares)
+    return [classes, modalities, subjects]
+
+
+def _class_row(each: ClassSummary, described: Description) -> list[str]:
+    lengths = ["-", "-", "-"]
+    if each.duration is not None:
+        seconds = each.duration
+        ends = (seconds.mean, seconds.shortest, seconds.longest)
+        lengths = [f"{number:.1f}" for number in ends]
+    return [
+        each.name,
+        str(each.windows),
+        f"{each.windows / described.windows:.1%}",
+        str(each.trials),
+        f"{each.trials / described.trials:.1%}",
+        *lengths,
+    ]
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column(first, no_wrap=True)
+    for heading in others:
+        table.add_column(heading, justify="right", overflow="fold")
+    return table

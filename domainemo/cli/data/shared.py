@@ -1,0 +1,156 @@
+"""What the commands on data sets share: their options, progress, lines of text."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...errors import ConfigurationError
+from ..options import INTERRUPTED
+
+if TYPE_CHECKING:
+    from ...core import Dataset
+
+__all__ = [
+    "Jobs",
+    "Json",
+    "Name",
+    "Plugins",
+    "Root",
+    "Sets",
+    "interruptible",
+    "open_dataset",
+    "print_lines",
+    "progress",
+    "workers",
+]
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET", help="A data set's name, or the path of a table folder."
+    ),
+]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        "--data-root",
+        help="Folder of the recordings; else the environment's DOMAINEMO_DATA.",
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="An option of the data set: NAME=VALUE, may be repeated."
+    ),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", help="A Python file that registers parts; may be repeated."
+    ),
+]
+Jobs = Annotated[
+    str,
+    typer.Option("--jobs", help="Files read at once, each in a process; or auto."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the same as JSON, for scripts.")
+]
+
+
+def open_dataset(
+    name: str,
+    root: str | None,
+    sets: Sequence[str] | None,
+    plugins: Sequence[str] | None,
+) -> Dataset:
+    """Return the data set that the command line names, with its options."""
+    from ...parts import part
+    from ...registry import load_plugin
+    from ..configuration import dataset_place, load_dataset, parse_options
+
+    for plugin in plugins or ():
+        load_plugin(plugin)
+    name, root = dataset_place(name, root)
+    options = {
+        key.removeprefix("data."): value
+        for key, value in parse_options(sets or [], {"dataset": name}).items()
+    }
+    dataset: Dataset = load_dataset(part("dataset", name, options), root)
+    return dataset
+
+
+def workers(jobs: str) -> int | None:
+    """Return how many recordings are read at once; None leaves it to the reader."""
+    if jobs == "auto":
+        return None
+    if not jobs.isdigit() or int(jobs) < 1:
+        raise ConfigurationError(
+            f"--jobs is {jobs!r}; expected a number of processes, or auto."
+        )
+    return int(jobs)
+
+
+@contextmanager
+def progress(first: str = "reading") -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on a terminal; the function is told how many, of how many, which."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    console = Console(stderr=True)
+    bars = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bars:
+        task = bars.add_task(first, total=None)
+
+        def tell(done: int, total: int, what: str) -> None:
+            bars.update(task, completed=done, total=total, description=what)
+
+        yield tell
+
+
+@contextmanager
+def interruptible(sentence: str) -> Iterator[None]:
+    """Answer Ctrl-C, and a job scheduler's stop, with a sentence and an exit code."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\nInterrupted. {sentence}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print paragraphs, wrapped to the terminal; what follows ``- `` is set off."""
+    width = max(shutil.get_terminal_size().columns, 40)
+    for line in lines:
+        typer.echo(
+            textwrap.fill(
+                line,
+                width,
+                subsequent_indent="  " if line.startswith("- ") else "",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )

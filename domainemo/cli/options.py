@@ -1,0 +1,140 @@
+"""The options that `adapt` and `pretrain` share, and what becomes of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ConfigurationError
+from ..processes import cores
+
+if TYPE_CHECKING:
+    from ..core import EmotionData
+    from ..evaluation.experiment import Setup
+    from .configuration import Configuration
+
+Text = str | None
+
+Dataset = Annotated[
+    Text, typer.Option(help="A data set's name, or the path of a table folder.")
+]
+DataRoot = Annotated[
+    Text,
+    typer.Option(
+        help="Folder of the recordings; else the environment's DOMAINEMO_DATA."
+    ),
+]
+Protocol = Annotated[Text, typer.Option(help="Who trains, who is tested.")]
+Backbone = Annotated[Text, typer.Option(help="The fusion network.")]
+Normalisation = Annotated[Text, typer.Option(help="session, subject, source or none.")]
+Sampling = Annotated[
+    Text,
+    typer.Option(help="windows, sequences or trials; else the backbone's own."),
+]
+Modalities = Annotated[Text, typer.Option(help="Modalities to use, such as eeg,eye.")]
+Exclude = Annotated[
+    Text, typer.Option(help="Subjects to leave out altogether, such as 6,7,15.")
+]
+Seeds = Annotated[Text, typer.Option(help="Seeds, such as 0,1,2.")]
+Epochs = Annotated[int | None, typer.Option(help="Short for --set training.epochs=N.")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Short for --set training.batch_size=N.")
+]
+Device = Annotated[Text, typer.Option(help="auto, cpu, cuda, cuda:1.")]
+Jobs = Annotated[
+    str, typer.Option(help="Folds trained at once, each in a process; or auto.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="The run's folder; by default one named by its contents."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An option of any part: NAME=VALUE, may be repeated."),
+]
+Config = Annotated[
+    Text, typer.Option(help="A TOML file, a run's folder, or the name of a study.")
+]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(help="A Python file that registers parts; may be repeated."),
+]
+Cache = Annotated[
+    bool, typer.Option(help="Keep what was read on disk for the next time.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the folds and their sizes only.")
+]
+
+INTERRUPTED = 4
+"""Exit code after Ctrl-C: not done, and resumable."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Answer Ctrl-C, and a job scheduler's stop, with a sentence and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            "\nInterrupted. What is finished is kept; the same command resumes.",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def with_shortcuts(
+    sets: Sequence[str] | None, epochs: int | None, batch_size: int | None
+) -> list[str]:
+    """Return what ``--set`` says, after the short forms."""
+    short = {"training.epochs": epochs, "training.batch_size": batch_size}
+    return [f"{k}={v}" for k, v in short.items() if v is not None] + list(sets or ())
+
+
+def names(text: str | None) -> list[str] | None:
+    """Read a list of names."""
+    return text.split(",") if text else None
+
+
+def whole_numbers(text: str | None) -> list[int] | None:
+    """Read the seeds."""
+    if text is None:
+        return None
+    try:
+        return [int(seed) for seed in text.replace(" ", ",").split(",") if seed]
+    except ValueError:
+        raise ConfigurationError(
+            f"--seeds is {text!r}; expected whole numbers such as 0,1,2."
+        ) from None
+
+
+def recordings(configuration: Configuration[Any], cache: bool) -> EmotionData:
+    """Read the data set, or map what was read before."""
+    from ..data.loading import load
+    from .configuration import load_dataset
+    from .screens import Reading
+
+    reader = load_dataset(configuration.dataset, configuration.data_root)
+    with Reading() as reading:
+        return load(reader, cache=cache, on_read=reading.update)
+
+
+def workers(text: str, chosen: Setup, jobs: int) -> int:
+    """Return how many processes train: a core each, and a single one on a GPU."""
+    if text == "auto":
+        if chosen.device != "cpu":
+            return 1
+        wanted = cores() // chosen.training.threads
+    elif text.isdigit() and int(text) > 0:
+        wanted = int(text)
+    else:
+        raise ConfigurationError(
+            f"--jobs is {text!r}; expected a number of processes, or auto."
+        )
+    return max(1, min(wanted, jobs))

@@ -1,0 +1,150 @@
+"""``domainemo pretrain``: what people show in common, learnt without any label."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options as use
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..evaluation.pretraining import Pretraining, PretrainingPlan
+    from .configuration import Configuration
+
+__all__ = ["pretrain"]
+
+
+def pretrain(
+    dataset: use.Dataset = None,
+    data_root: use.DataRoot = None,
+    protocol: use.Protocol = None,
+    backbone: use.Backbone = None,
+    pairs: Annotated[
+        use.Text,
+        typer.Option(help="synchronous, or random: the control."),
+    ] = None,
+    normalisation: use.Normalisation = None,
+    sampling: use.Sampling = None,
+    modalities: use.Modalities = None,
+    exclude: use.Exclude = None,
+    seeds: use.Seeds = None,
+    epochs: use.Epochs = None,
+    batch_size: use.BatchSize = None,
+    device: use.Device = None,
+    jobs: use.Jobs = "auto",
+    output: use.Output = None,
+    set_: use.Set = None,
+    config: use.Config = None,
+    plugin: use.Plugin = None,
+    cache: use.Cache = True,
+    dry_run: use.DryRun = False,
+) -> None:
+    """Pre-train a backbone for every fold, on the fold's source alone, without labels.
+
+    What different people show at the same moment of the same stimulus is drawn
+    together. Then `domainemo adapt --init-from FOLDER`, with the same protocol,
+    backbone and normalisation, starts from it. Ctrl-C keeps the finished folds; the
+    same command resumes.
+    """
+    from .configuration import configure_pretraining
+
+    chosen: dict[str, object] = {
+        "dataset": dataset,
+        "data_root": data_root,
+        "protocol": protocol,
+        "backbone": backbone,
+        "pairs": pairs,
+        "normalisation": normalisation,
+        "sampling": sampling,
+        "modalities": use.names(modalities),
+        "exclude": use.names(exclude),
+        "seeds": use.whole_numbers(seeds),
+        "device": device,
+        "plugins": plugin or None,
+    }
+    sets = use.with_shortcuts(set_, epochs, batch_size)
+    with use.interruptible():
+        _run(configure_pretraining(chosen, sets, config), output, jobs, dry_run, cache)
+
+
+def _run(
+    configuration: Configuration[Pretraining],
+    output: Path | None,
+    jobs: str,
+    dry_run: bool,
+    cache: bool,
+) -> None:
+    from ..evaluation.pretraining import plan_pretraining, run_pretraining
+    from ..processes import process_pool
+    from .screens import Progress
+
+    data = use.recordings(configuration, cache)
+    planned = plan_pretraining(data.inputs, configuration.experiment)
+    folder = output or configuration.default_folder()
+    if dry_run:
+        _show_plan(planned, folder)
+        return
+    workers = use.workers(jobs, planned.chosen, len(planned.jobs(folder)))
+    pool = process_pool(workers) if workers > 1 else nullcontext()
+    with Progress() as progress, pool as executor:
+        table = run_pretraining(
+            planned,
+            folder,
+            configuration.describe(),
+            executor,
+            progress.update,
+            configuration.plugins,
+        )
+    _show_table(table, folder)
+
+
+def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
+    """Print the folds, their sources and what can be paired in them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False)
+    table = Table(title=planned.inputs.name, box=None, pad_edge=False)
+    table.add_column("fold", no_wrap=True)
+    for heading in ("source\nwindows", "moments\nshared"):
+        table.add_column(heading, justify="right")
+    for fold in planned.folds:
+        table.add_row(fold.name, str(len(fold.source)), str(planned.moments(fold)))
+    console.print(table)
+    backbone = planned.chosen.build_backbone(planned.inputs.modalities)
+    parameters = sum(p.numel() for p in backbone.parameters())
+    console.print(
+        f"{len(planned.jobs(folder))} jobs in {len(planned.folds)} folds, "
+        f"{parameters:,} parameters; folder {folder}.",
+        highlight=False,
+    )
+
+
+def _show_table(results: pd.DataFrame, folder: Path) -> None:
+    """Print how the loss came down, per fold and seed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("fold", no_wrap=True)
+    for heading in ("seed", "samples", "moments", "first loss", "last loss"):
+        table.add_column(heading, justify="right")
+    for row in results.to_dict("records"):
+        table.add_row(
+            *(str(row[key]) for key in ("fold", "seed", "samples", "moments")),
+            *(f"{row[key]:.3f}" for key in ("first_loss", "last_loss")),
+        )
+    console.print(table)
+    console.print()
+    console.print((folder / "how.txt").read_text(encoding="utf-8").strip())
+    console.print(
+        f"Everything is in {folder}. Start from it with: domainemo adapt --init-from "
+        f"{folder}, with the same protocol, backbone and normalisation.",
+        highlight=False,
+    )

@@ -1,0 +1,202 @@
+"""Starting from pre-training: which weights begin a fold, and whether they may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core import Fold, Inputs, Rows
+from ..errors import ConfigurationError
+from .folder import (
+    CONFIG,
+    ENVIRONMENT,
+    differences,
+    fingerprint,
+    flat,
+    job_folder,
+    read_config,
+)
+
+__all__ = [
+    "PRETRAINED",
+    "WEIGHTS",
+    "Initialisation",
+    "check_initialisation",
+    "load_weights",
+    "read_initialisation",
+    "rows_digest",
+]
+
+PRETRAINED = "pretrained"
+"""The name of a pre-training job's folder, in the place of a method's."""
+
+WEIGHTS = "backbone.safetensors"
+
+_MUST_AGREE = ("protocol", "backbone", "normalisation", "exclude")
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """A finished pre-training that networks start from.
+
+    Attributes
+    ----------
+    folder : str
+        Its folder, as an absolute path.
+    words : str
+        How it was made, for results.
+    content : str
+        A hash of all its weights, so that a run cannot go on with others.
+    """
+
+    folder: str
+    words: str
+    content: str
+
+    def weights(self, fold: str, seed: int) -> Path:
+        """Return the file of the backbone pre-trained for a fold."""
+        return job_folder(Path(self.folder), fold, seed, PRETRAINED) / WEIGHTS
+
+
+def read_initialisation(folder: str | Path) -> Initialisation:
+    """Read what a pre-training's folder says of itself.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none, or not finished.
+    """
+    place = Path(folder).resolve()
+    config = read_config(place / CONFIG) if (place / CONFIG).exists() else {}
+    if "pairs" not in config:
+        raise ConfigurationError(
+            f"{folder}: expected the folder of a finished `domainemo pretrain` to "
+            f"start from, but it holds no configuration of one."
+        )
+    epochs = flat(config)["training.epochs"]
+    words = (
+        f"initialised from pre-training ({config['pairs']} pairs, {epochs} epochs) on "
+        f"the fold's source"
+    )
+    digest = sha256()
+    for path in sorted(place.glob(f"folds/*/*/{PRETRAINED}/{WEIGHTS}")):
+        digest.update(path.relative_to(place).as_posix().encode())
+        digest.update(sha256(path.read_bytes()).digest())
+    return Initialisation(str(place), words, digest.hexdigest())
+
+
+def check_initialisation(
+    start: Initialisation,
+    description: Mapping[str, Any],
+    inputs: Inputs,
+    folds: Sequence[Fold],
+) -> None:
+    """Refuse a pre-training that was not made for these very folds.
+
+    Parameters
+    ----------
+    start : Initialisation
+    description : mapping
+        The full configuration of the run.
+    inputs : Inputs
+        In canonical order, with the chosen modalities only.
+    folds : sequence of Fold
+
+    Raises
+    ------
+    ConfigurationError
+        Naming what differs, or which fold and seed is missing.
+    """
+    folder = Path(start.folder)
+    there, here = (
+        {key: value for key, value in flat(config).items() if _matters(key)}
+        for config in (read_config(folder / CONFIG), description)
+    )
+    found = differences(there, here, "here")
+    environment = _read_json(folder / ENVIRONMENT)
+    modalities = ", ".join(environment.get("modalities", ()))
+    if modalities != ", ".join(inputs.modalities):
+        found.append(
+            f"modalities: there {modalities}, here {', '.join(inputs.modalities)}"
+        )
+    elif environment.get("recordings") != fingerprint(inputs):
+        found.append("the recordings' signals or windows")
+    if not found:
+        found = list(_folds_that_differ(start, folds, description["seeds"]))
+    if found:
+        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
+        raise ConfigurationError(
+            f"{start.folder}: this pre-training does not fit the run; different: "
+            f"{'; '.join(found[:4])}{more}. Make both choices alike, or pre-train "
+            f"again into another folder."
+        )
+
+
+def load_weights(backbone: nn.Module, path: Path) -> None:
+    """Put pre-trained weights into a backbone.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is no such weights.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        backbone.load_state_dict(load_file(path))
+    except (OSError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"{path}: expected the weights of this very backbone, but "
+            f"{str(error).splitlines()[0].rstrip(':.')}. Pre-train again."
+        ) from error
+
+
+def save_weights(backbone: nn.Module, path: Path) -> None:
+    """Write a backbone's weights."""
+    from safetensors.torch import save_file
+
+    state: dict[str, torch.Tensor] = {
+        name: value.cpu().contiguous() for name, value in backbone.state_dict().items()
+    }
+    save_file(state, path)
+
+
+def rows_digest(rows: Rows) -> str:
+    """Return a hash of row numbers."""
+    return sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+
+def _matters(key: str) -> bool:
+    return key.partition(".")[0] in _MUST_AGREE
+
+
+def _folds_that_differ(
+    start: Initialisation, folds: Sequence[Fold], seeds: Iterable[int]
+) -> Iterable[str]:
+    for fold in folds:
+        for seed in seeds:
+            weights = start.weights(fold.name, seed)
+            if not weights.exists():
+                yield f"nothing was pre-trained for {fold.name}, seed {seed}"
+                continue
+            record = _read_json(weights.with_name("record.json"))
+            if record.get("source") != rows_digest(fold.source):
+                yield f"the source windows of {fold.name}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path}: expected what the pre-training wrote, but the file is missing "
+            f"or damaged. Pre-train again."
+        ) from error
+    return content

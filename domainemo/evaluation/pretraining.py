@@ -1,0 +1,393 @@
+"""Pre-training per fold: every fold's source alone, without a label, in a folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .. import __version__
+from ..core import EmotionData, Fold, Inputs, Rows, Sampling
+from ..data.normalisation import describe, normalise
+from ..errors import ConfigurationError, DataError
+from ..parts import Part
+from ..training.batches import sample
+from ..training.fit import derive_seed, reproducible
+from ..training.pairs import PAIRINGS, Synchronous
+from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
+from ..training.settings import Training
+from ..training.synchrony import SynchronyContrast
+from .checks import select_modalities
+from .execution import Monitor, execute
+from .experiment import Setup, grouped, setup_choices
+from .folder import (
+    identity,
+    job_folder,
+    locked,
+    open_folder,
+    write_table,
+    write_text,
+)
+from .initialisation import PRETRAINED, WEIGHTS, rows_digest, save_weights
+from .job import Report, Work, write_json
+from .run import prepare, trial
+
+__all__ = [
+    "Pretraining",
+    "PretrainingJob",
+    "PretrainingPlan",
+    "plan_pretraining",
+    "pretrain",
+    "pretraining",
+    "run_pretraining",
+]
+
+_GROUPS = ("protocol", "backbone", "pairs", "contrast", "sampling", "training")
+_NOTHING: Rows = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Pretraining(Setup):
+    """Every choice of a pre-training but the recordings.
+
+    Attributes
+    ----------
+    pairs : Part
+        How two groups of people become a pair.
+    contrast : Part
+        The objective.
+    """
+
+    pairs: Part
+    contrast: Part
+
+    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "pairs", "contrast")
+    settings: ClassVar[tuple[str, ...]] = USED_SETTINGS
+
+    def names(self) -> dict[str, Any]:
+        """Return the choices that have no options, or the names of those that have."""
+        return {**super().names(), "pairs": self.pairs.name}
+
+    def pairing(self, inputs: Inputs, members: Rows) -> Synchronous:
+        """Return what draws pairs of samples, given the windows of each."""
+        made: Synchronous = self.pairs.build(inputs.windows.iloc[members[:, 0]])
+        return made
+
+
+def pretraining(
+    *,
+    protocol: Any = "cross-subject",
+    backbone: Any = "r2gfanet",
+    pairs: str = "synchronous",
+    normalisation: str = "session",
+    sampling: str | None = None,
+    modalities: Sequence[str] | str | None = None,
+    exclude: Sequence[str | int] = (),
+    seeds: Sequence[int] = (0,),
+    training: Training | None = None,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Pretraining:
+    """Make a pre-training of names and classes.
+
+    The parameters are those of :func:`pretrain`.
+
+    Raises
+    ------
+    ConfigurationError
+        For a name, an option or a value that does not fit.
+    """
+    if pairs not in PAIRINGS:
+        raise ConfigurationError(
+            f"There are no pairs called {pairs!r}; expected one of "
+            f"{', '.join(PAIRINGS)}."
+        )
+    given = grouped(options or {}, _GROUPS)
+    made = Pretraining(
+        **setup_choices(
+            protocol=protocol,
+            backbone=backbone,
+            normalisation=normalisation,
+            sampling=sampling,
+            modalities=modalities,
+            exclude=exclude,
+            seeds=seeds,
+            training=training,
+            device=device,
+            options=given,
+            settings=USED_SETTINGS,
+        ),
+        pairs=Part("pairs", pairs, given["pairs"], cls=PAIRINGS[pairs]),
+        contrast=Part(
+            "contrast", "synchrony", given["contrast"], cls=SynchronyContrast
+        ),
+    )
+    # Parts whose options clash are refused here, before any recording is read.
+    made.protocol.build()
+    made.build_sampling()
+    return made
+
+
+@dataclass(frozen=True)
+class PretrainingJob(Work[Pretraining]):
+    """The pre-training of one fold. It knows the fold's source, and nothing else."""
+
+    @property
+    def method(self) -> str:
+        """What is trained, as named in every table."""
+        return PRETRAINED
+
+    def train(
+        self,
+        inputs: Inputs,
+        chosen: Pretraining,
+        folder: Path,
+        used: Rows,
+        report: Report,
+    ) -> None:
+        """Pre-train the backbone and write its weights."""
+        began = time.monotonic()
+        device, source = torch.device(chosen.device), self.fold.source
+        normalised, _ = normalise(
+            inputs, chosen.normalisation, source=source, target=_NOTHING
+        )
+        seed = derive_seed(self.seed, self.fold.name, PRETRAINED)
+        torch.manual_seed(seed)
+        backbone = chosen.build_backbone(inputs.modalities)
+        contrast = chosen.contrast.build(view_widths(backbone, inputs.modalities))
+        samples, members = sample(normalised, source, backbone.sampling, device)
+        pairing = chosen.pairing(inputs, members)
+        history = fit_pairs(
+            backbone.to(device),
+            contrast.to(device),
+            samples,
+            pairing,
+            training=chosen.training,
+            seed=seed,
+            checkpoint=folder / "checkpoint.pt",
+            report=report,
+        )
+        save_weights(backbone, folder / WEIGHTS)
+        pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+        facts = {
+            "fold": self.fold.name,
+            "seed": self.seed,
+            "source": rows_digest(used[source]),
+            "subjects": inputs.windows["subject"].nunique(),
+            "windows": len(inputs),
+            "samples": len(samples),
+            "level": backbone.sampling.level,
+            "moments": pairing.moments,
+            "first_loss": history[0]["total"],
+            "last_loss": history[-1]["total"],
+            "parameters": sum(p.numel() for p in backbone.parameters()),
+            "seconds": round(time.monotonic() - began, 2),
+            "device": str(device),
+        }
+        write_json(folder / "record.json", facts)
+
+
+@dataclass(frozen=True)
+class PretrainingPlan:
+    """Recordings and folds that have been checked, and how they will be pre-trained.
+
+    Attributes
+    ----------
+    inputs : Inputs
+        In canonical order, with the chosen modalities only.
+    chosen : Pretraining
+    folds : list of Fold
+        With their sources alone.
+    sampling : Sampling
+    """
+
+    inputs: Inputs
+    chosen: Pretraining
+    folds: list[Fold]
+    sampling: Sampling
+
+    def jobs(self, folder: Path) -> list[PretrainingJob]:
+        """Return the training jobs: fold x seed."""
+        return [
+            PretrainingJob(
+                fold, seed, str(job_folder(folder, fold.name, seed, PRETRAINED))
+            )
+            for seed in self.chosen.seeds
+            for fold in self.folds
+        ]
+
+    def moments(self, fold: Fold) -> int:
+        """Return how many moments of a fold can be paired; raise where none can."""
+        part = self.inputs.take(fold.source)
+        try:
+            return self.chosen.pairing(part, self.sampling.rows(part.windows)).moments
+        except DataError as error:
+            raise DataError(
+                f"{self.inputs.name}, fold {fold.name!r}: {error}"
+            ) from error
+
+
+def plan_pretraining(
+    recordings: EmotionData | Inputs, chosen: Pretraining
+) -> PretrainingPlan:
+    """Check recordings against a pre-training and lay out its folds.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        For anything that would fail later, such as a source without common stimuli.
+    """
+    # Here labels are left behind: nothing below is handed any.
+    inputs = recordings.inputs if isinstance(recordings, EmotionData) else recordings
+    rows, folds = prepare(inputs, chosen)
+    inputs = select_modalities(inputs, chosen.modalities).take(rows)
+
+    def complete(backbone: Any) -> None:
+        chosen.contrast.build(view_widths(backbone, inputs.modalities))
+
+    with reproducible(chosen.training.threads):
+        sampling = trial(inputs, chosen, complete).sampling
+    sources = [Fold(fold.name, fold.source, _NOTHING, _NOTHING) for fold in folds]
+    planned = PretrainingPlan(inputs, chosen, sources, sampling)
+    for fold in sources:
+        planned.moments(fold)
+    return planned
+
+
+def pretrain(
+    recordings: EmotionData | Inputs,
+    *,
+    output: str | Path,
+    protocol: Any = "cross-subject",
+    backbone: Any = "r2gfanet",
+    pairs: str = "synchronous",
+    normalisation: str = "session",
+    sampling: str | None = None,
+    modalities: Sequence[str] | str | None = None,
+    exclude: Sequence[str | int] = (),
+    seeds: Sequence[int] = (0,),
+    training: Training | None = None,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    executor: Executor | None = None,
+    on_progress: Callable[[Monitor], None] | None = None,
+) -> pd.DataFrame:
+    """Pre-train a backbone for every fold of a protocol, on the fold's source alone.
+
+    No label is used, and of the fold's target neither label nor signal. What different
+    people show at the same moment of the same stimulus is drawn together (PhysioSync,
+    IEEE TCSS 2025).
+
+    Parameters
+    ----------
+    recordings : EmotionData or Inputs
+        Labels, where there are any, are left aside.
+    output : path
+        The folder, to be named to :func:`~domainemo.evaluation.run.run` as
+        ``init_from``. Where it holds part of this very pre-training, the rest is run.
+    protocol, backbone, normalisation, sampling, modalities, exclude, seeds, device, \
+executor, on_progress
+        As for :func:`~domainemo.evaluation.run.run`.
+    pairs : {"synchronous", "random"}
+        ``"random"`` is the control.
+    training : Training, optional
+        Passes over the moments, pairs in a step, and how fast to learn.
+    options : mapping of str to value
+        Such as ``{"pairs.members": 2, "contrast.temperature": 0.2}``.
+
+    Returns
+    -------
+    DataFrame
+        A row per fold and seed.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        Before anything is trained.
+    RunError
+        If a fold fails; the finished ones are kept in `output`.
+    """
+    chosen = pretraining(
+        protocol=protocol,
+        backbone=backbone,
+        pairs=pairs,
+        normalisation=normalisation,
+        sampling=sampling,
+        modalities=modalities,
+        exclude=exclude,
+        seeds=seeds,
+        training=training,
+        device=device,
+        options=options,
+    )
+    planned = plan_pretraining(recordings, chosen)
+    description = {"recordings": planned.inputs.name, **chosen.describe()}
+    return run_pretraining(planned, Path(output), description, executor, on_progress)
+
+
+def run_pretraining(
+    planned: PretrainingPlan,
+    folder: Path,
+    description: Mapping[str, Any],
+    executor: Executor | None = None,
+    on_progress: Callable[[Monitor], None] | None = None,
+    plugins: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Run what is missing of a plan in its folder; write the table.
+
+    Parameters
+    ----------
+    planned : PretrainingPlan
+    folder : Path
+    description : mapping
+        The full configuration, written as ``config.toml``.
+    executor, on_progress
+        See :func:`pretrain`.
+    plugins : sequence of str
+        Files to import in every process.
+    """
+    known = identity(planned.inputs, plugins)
+    facts = {"modalities": list(planned.inputs.modalities)}
+    open_folder(folder, description, known, facts)
+    jobs = planned.jobs(folder)
+    with locked(folder):
+        execute(
+            planned.inputs,
+            planned.chosen,
+            jobs,
+            folder=folder,
+            executor=executor,
+            on_progress=on_progress,
+            plugins=plugins,
+        )
+        records = [Path(job.folder) / "record.json" for job in jobs]
+        table = pd.DataFrame(
+            [json.loads(path.read_text(encoding="utf-8")) for path in records]
+        ).drop(columns="source")
+        write_table(folder, "pretraining", table)
+        write_text(folder / "how.txt", how(planned, table) + "\n")
+    return table
+
+
+def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
+    """Return one line that says how the weights were obtained."""
+    chosen = planned.chosen
+    seeds = ", ".join(map(str, chosen.seeds))
+    members = chosen.pairs.describe()["members"]
+    return (
+        f"{planned.inputs.name}, {', '.join(planned.inputs.modalities)}; "
+        f"{chosen.backbone.name} pre-trained on {chosen.pairs.name} pairs of groups of "
+        f"{members}; {chosen.protocol.name}, {len(planned.folds)} folds, each on its "
+        f"source alone, without labels ({table['moments'].min()} to "
+        f"{table['moments'].max()} moments); {describe(chosen.normalisation)}; "
+        f"last of {chosen.training.epochs} epochs; seed {seeds}; domainemo "
+        f"{__version__}."
+    )
