@@ -155,7 +155,8 @@ def test_another_configuration_is_refused(finished):
 @pytest.mark.parametrize("study", sorted(studies()))
 def test_every_study_can_be_planned(study, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    arguments = ["adapt", "--config", study, "--dry-run", "--set=data.subjects=3"]
+    command = "pretrain" if study.endswith("-pretraining") else "adapt"
+    arguments = [command, "--config", study, "--dry-run", "--set=data.subjects=3"]
     app(arguments, standalone_mode=False)
     # Three subjects; the released protocol tests each of two sessions by itself.
     folds = 6 if study == "uf-ama-released" else 3
