@@ -155,11 +155,14 @@ def test_another_configuration_is_refused(finished):
 @pytest.mark.parametrize("study", sorted(studies()))
 def test_every_study_can_be_planned(study, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    command = "pretrain" if study.endswith("-pretraining") else "adapt"
-    arguments = [command, "--config", study, "--dry-run", "--set=data.subjects=3"]
-    app(arguments, standalone_mode=False)
-    # Three subjects; the released protocol tests each of two sessions by itself.
-    folds = 6 if study == "uf-ama-released" else 3
+    # Two groups of two people, beside the one who is left out.
+    command, subjects = "adapt", 3
+    if study.endswith("-pretraining"):
+        command, subjects = "pretrain", 5
+    arguments = [command, "--config", study, "--dry-run"]
+    app([*arguments, f"--set=data.subjects={subjects}"], standalone_mode=False)
+    # The released protocol tests each of two sessions by itself.
+    folds = 6 if study == "uf-ama-released" else subjects
     assert f"in {folds} folds" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
