@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ConfigurationError
-from .regions import _canonical, _places, regions
+from .regions import _places, canonical_name, regions
 
 __all__ = [
     "ChebyshevConvolution",
@@ -64,7 +64,7 @@ def electrode_positions(channels: Sequence[str]) -> NDArray[np.float64]:
     """
     regions(channels)  # refuses what has no place
     places = _places()
-    names = [_canonical(channel) for channel in channels]
+    names = [canonical_name(channel) for channel in channels]
     return np.array([places[_STANDARD_NEIGHBOUR.get(n, n)] for n in names], np.float64)
 
 

@@ -7,23 +7,31 @@ whole stacks of networks run under ``torch.func.vmap``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..core import FUSION, Modality
 from ..errors import ConfigurationError
+from .regions import canonical_name
 
 __all__ = [
     "Attention",
     "Dropout",
     "GroupedLinear",
+    "MultiViewEmbedding",
+    "TemporalPooling",
     "TransformerLayer",
+    "channel_order",
     "masked_mean",
     "masked_softmax",
+    "mean_over_windows",
     "observed",
     "require_divisible",
+    "single_eeg",
 ]
 
 
@@ -77,6 +85,87 @@ def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     weights = valid.to(values.dtype)
     count = weights.sum(-1, keepdim=True).clamp(min=1.0)
     return (values * weights[..., None]).sum(-2) / count
+
+
+def mean_over_windows(
+    encode: Callable[
+        [Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]
+    ],
+    signals: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Encode each window by itself; average the embeddings over the windows there are.
+
+    Windows are encoded one after the other and added up in order, so that more padding
+    leaves every bit as it was. A sample of one window costs nothing more.
+
+    Parameters
+    ----------
+    encode : callable
+        Turns signals (batch, channels, features), zero where there is none, and bool
+        masks (batch,) into embeddings (batch, dim), one for each modality in `masks`
+        and ``"fusion"``. They may be anything, but finite, where a mask is False.
+    signals : mapping of str to Tensor of shape (batch, time, channels, features)
+    masks : mapping of str to bool Tensor of shape (batch, time)
+
+    Returns
+    -------
+    dict of str to Tensor of shape (batch, dim)
+        Zero for a modality that is missing in the whole sample. The fusion is averaged
+        over the windows in which any modality was recorded.
+    """
+    clean = dict(zip(masks, observed(signals, masks), strict=True))
+    there = {**masks, FUSION: reduce(torch.logical_or, masks.values())}
+    totals: dict[str, Tensor] = {}
+    for step in range(there[FUSION].shape[-1]):
+        encoded = encode(
+            {name: signal[..., step, :, :] for name, signal in clean.items()},
+            {name: mask[..., step] for name, mask in masks.items()},
+        )
+        for branch, embedding in encoded.items():
+            seen = embedding * there[branch][..., step, None]
+            totals[branch] = totals[branch] + seen if branch in totals else seen
+    return {
+        branch: total / there[branch].sum(-1, keepdim=True).clamp(min=1)
+        for branch, total in totals.items()
+    }
+
+
+def channel_order(modality: Modality) -> Tensor:
+    """Return the channels' positions in the order of their names.
+
+    Weights that are bound to channels in this order serve any order of channels. The
+    old names of electrodes stand where today's do.
+    """
+    names = modality.channels
+    if modality.kind == "eeg":
+        names = tuple(canonical_name(name) for name in names)
+    return torch.tensor(sorted(range(len(names)), key=names.__getitem__))
+
+
+def single_eeg(backbone: str, modalities: Mapping[str, Modality]) -> str:
+    """Return the name of the one modality of kind ``"eeg"``.
+
+    Parameters
+    ----------
+    backbone : str
+        The registered name of the network that needs it, for the message.
+    modalities : mapping of str to Modality
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none, or more than one.
+    """
+    names = [name for name, modality in modalities.items() if modality.kind == "eeg"]
+    if len(names) != 1:
+        kinds = ", ".join(f"{name} ({each.kind})" for name, each in modalities.items())
+        raise ConfigurationError(
+            f"The backbone {backbone} needs exactly one modality of kind 'eeg'; found "
+            f"{len(names)} among: {kinds or 'no modalities'}. Choose modalities with "
+            f"--modalities, or set kind='eeg' where channels are 10-20 electrodes."
+        )
+    return names[0]
 
 
 def require_divisible(width: int, heads: int) -> None:
@@ -256,3 +345,48 @@ class TransformerLayer(nn.Module):
         hidden = self.dropout(self.activation(self.linear1(tokens)))
         encoded: Tensor = self.norm2(tokens + self.dropout(self.linear2(hidden)))
         return encoded
+
+
+class TemporalPooling(nn.Module):
+    """A weighted mean over time, by a learned score, of the steps that are there."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
+        """Pool (..., batch, time, width) under (batch, time) to (..., batch, width)."""
+        weights = masked_softmax(self.score(sequence).squeeze(-1), mask)
+        pooled: Tensor = (weights.unsqueeze(-2) @ sequence).squeeze(-2)
+        return pooled
+
+
+class MultiViewEmbedding(nn.Module):
+    r"""Several views of an input: a linear map of it under as many learned gates.
+
+    .. math:: t_k = \operatorname{norm}\big(W_1 x \circ \sigma(W_{2,k} x)\big),
+              \quad k = 1, \dots, K
+
+    with biases, and LayerNorm where the released codes of MAET and PhysioSync have
+    BatchNorm.
+
+    Parameters
+    ----------
+    inputs, width : int
+    views : int
+        The K of the equation.
+    """
+
+    def __init__(self, inputs: int, width: int, views: int = 3) -> None:
+        super().__init__()
+        self.views = views
+        self.content = nn.Linear(inputs, width)
+        self.gates = nn.Linear(inputs, views * width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Embed (..., inputs) as (..., views, width)."""
+        content = self.content(values).unsqueeze(-2)
+        gates = self.gates(values).sigmoid().unflatten(-1, (self.views, -1))
+        tokens: Tensor = self.norm(content * gates)
+        return tokens

@@ -23,8 +23,7 @@ from .graphs import (
     Spectrum,
     electrode_positions,
 )
-from .layers import Dropout, observed
-from .r2gfanet import TemporalPooling
+from .layers import Dropout, TemporalPooling, channel_order, observed, single_eeg
 from .regions import regions
 
 __all__ = ["GatedFusion", "MMSTGNet", "MultiScaleConvolution"]
@@ -150,7 +149,7 @@ class MMSTGNet(Backbone):
         self.fusion_width, self.head_dropout = fusion_width, head_dropout
         self.sampling = sampling or Sequences(length=8, stride=4)
         self._require_options()
-        self.eeg = _eeg(modalities)
+        self.eeg = single_eeg("mmstg-net", modalities)
         self.companions = tuple(name for name in modalities if name != self.eeg)
         self._build(modalities)
 
@@ -434,10 +433,9 @@ class CompanionEncoder(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        names = modality.channels
-        order = torch.tensor(sorted(range(len(names)), key=names.__getitem__))
+        order = channel_order(modality)
         self.register_buffer("order_of_channels", order, persistent=False)
-        self.up = nn.Linear(len(names) * len(modality.features), width)
+        self.up = nn.Linear(len(order) * len(modality.features), width)
         self.temporal, self.dropout = temporal, Dropout(dropout)
         self.pool = TemporalPooling(width)
 
@@ -525,16 +523,3 @@ class GatedFusion(nn.Module):
 
 def _sum(terms: Sequence[Tensor]) -> Tensor:
     return reduce(torch.add, terms)
-
-
-def _eeg(modalities: Mapping[str, Modality]) -> str:
-    """Return the name of the one modality of kind "eeg"."""
-    names = [name for name, modality in modalities.items() if modality.kind == "eeg"]
-    if len(names) != 1:
-        kinds = ", ".join(f"{name} ({each.kind})" for name, each in modalities.items())
-        raise ConfigurationError(
-            f"The backbone mmstg-net needs exactly one modality of kind 'eeg'; found "
-            f"{len(names)} among: {kinds or 'no modalities'}. Choose modalities with "
-            f"--modalities, or set kind='eeg' where channels are 10-20 electrodes."
-        )
-    return names[0]

@@ -14,8 +14,15 @@ from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Sequences
 from ..errors import ConfigurationError
 from ..registry import register
-from .layers import Attention, Dropout, masked_mean, observed, require_divisible
-from .regions import _canonical
+from .layers import (
+    Attention,
+    Dropout,
+    MultiViewEmbedding,
+    channel_order,
+    masked_mean,
+    observed,
+    require_divisible,
+)
 
 __all__ = ["PhysioSync"]
 
@@ -167,7 +174,7 @@ class PhysioSync(Backbone):
             )
             # It follows from the names: a saved state fits any channel order.
             self.register_buffer(
-                f"_channels_{name}", _by_name(modality), persistent=False
+                f"_channels_{name}", channel_order(modality), persistent=False
             )
         self.short_gate = ConfidenceGate(short, self.gate)
         self.long_gate = ConfidenceGate(long, self.gate)
@@ -345,7 +352,7 @@ class Encoder(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.embedding = MultiViewEmbedding(inputs, width)
+        self.embedding = MultiViewEmbedding(inputs, width, _VIEWS)
         self.summary = nn.Parameter(0.02 * torch.randn(1, width))
         self.position_embedding = nn.Parameter(0.02 * torch.randn(_TOKENS, width))
         self.type_embedding = nn.Parameter(0.02 * torch.randn(width))
@@ -375,33 +382,6 @@ class Encoder(nn.Module):
         )
         encoded: Tensor = self.norm(self.blocks(self.dropout(tokens))).flatten(-2)
         return encoded
-
-
-class MultiViewEmbedding(nn.Module):
-    r"""Three views of an input: a linear map of it under three learned gates.
-
-    .. math:: t_k = \operatorname{norm}\big(W_1 x \circ \sigma(W_{2,k} x)\big),
-              \quad k = 1, 2, 3
-
-    with biases, and LayerNorm where the released code has BatchNorm.
-
-    Parameters
-    ----------
-    inputs, width : int
-    """
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.content = nn.Linear(inputs, width)
-        self.gates = nn.Linear(inputs, _VIEWS * width)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Embed (..., inputs) as (..., 3, width)."""
-        content = self.content(values).unsqueeze(-2)
-        gates = self.gates(values).sigmoid().unflatten(-1, (_VIEWS, -1))
-        tokens: Tensor = self.norm(content * gates)
-        return tokens
 
 
 class PromptedBlock(nn.Module):
@@ -475,14 +455,6 @@ class ConfidenceGate(nn.Module):
         """Return features (..., dim), weighted; zeros stay."""
         shares: Tensor = self.score(features).softmax(-1)
         return features * shares.amax(-1, keepdim=True)
-
-
-def _by_name(modality: Modality) -> Tensor:
-    """Return the channels' positions in the order of their names."""
-    names: Sequence[str] = modality.channels
-    if modality.kind == "eeg":
-        names = [_canonical(name) for name in names]
-    return torch.tensor(sorted(range(len(names)), key=names.__getitem__))
 
 
 def _mean(blocks: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:

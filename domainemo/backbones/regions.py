@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ConfigurationError, DataError
 
-__all__ = ["ELECTRODES", "PARTITIONS", "regions"]
+__all__ = ["ELECTRODES", "PARTITIONS", "canonical_name", "regions"]
 
 
 def _partition(members: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
@@ -130,7 +130,7 @@ def regions(
             f"There is no partition {partition!r} of the brain. Known: "
             f"{', '.join(map(repr, PARTITIONS))} (the number of regions)."
         )
-    names = [_canonical(channel) for channel in channels]
+    names = [canonical_name(channel) for channel in channels]
     _require_distinct(channels, names)
     region_of = {
         electrode: region
@@ -145,7 +145,11 @@ def regions(
     return {region: tuple(members) for region, members in found.items() if members}
 
 
-def _canonical(channel: str) -> str:
+def canonical_name(channel: str) -> str:
+    """Return an electrode's name in capitals, in today's nomenclature.
+
+    T3, T4, T5 and T6 become T7, T8, P7 and P8. The name need not be a known one.
+    """
     name = channel.strip().upper()
     return _RENAMED.get(name, name)
 
@@ -164,7 +168,7 @@ def _require_distinct(channels: Sequence[str], names: Sequence[str]) -> None:
 def _neighbour(channel: str) -> str:
     """Return the nearest of the 62 electrodes to a channel that is none of them."""
     places = _places()
-    name = _canonical(channel)
+    name = canonical_name(channel)
     if name not in places:
         known = [*ELECTRODES, *places]
         near = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.5)

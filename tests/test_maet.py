@@ -1,0 +1,403 @@
+"""MAET against a loop over samples and windows, and what may not change its output."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+
+from domainemo.backbones.maet import MAET, SummaryFusion
+from domainemo.backbones.regions import ELECTRODES
+from domainemo.core import FUSION, Modality
+from domainemo.data.sampling import Trials, Windows
+from domainemo.errors import ConfigurationError
+from domainemo.registry import find
+from domainemo.testing import checks
+
+torch.set_num_threads(1)
+DOUBLE = torch.float64
+SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3")
+
+
+def sensor(kind, channels, features=1):
+    if isinstance(channels, int):
+        channels = [f"{kind} {i}" for i in range(channels)]
+    return Modality(tuple(channels), tuple(map(str, range(features))), kind)
+
+
+PAIR = {"eeg": sensor("eeg", SMALL, 4), "eye": sensor("eye", 7)}
+FIVE = {
+    **PAIR,
+    "ecg": sensor("physiology", 2, 3),
+    "gsr": sensor("skin", 1),
+    "breath": sensor("belt", 3),
+}
+CASES = {
+    "pair": (PAIR, {}),
+    "EEG alone": ({"eeg": PAIR["eeg"]}, {"view_count": 1}),
+    "eyes alone": ({"eye": PAIR["eye"]}, {"mixture_from": 0}),
+    "five": (FIVE, {"mixture_from": 0, "blocks": 2, "view_count": 2}),
+    "nothing mixed": (PAIR, {"mixture_from": 2, "blocks": 2, "dropout": 0.3}),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def build(case="pair", *, seed=0, dtype=DOUBLE, training=False):
+    modalities, options = CASES[case]
+    torch.manual_seed(seed)
+    model = MAET(modalities, **{"width": 8, "feedforward_ratio": 2, **options})
+    with torch.no_grad():
+        for parameter in model.parameters():  # nothing stays at zero or one
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.to(dtype).train(training), modalities
+
+
+def batch_for(modalities, *, batch=4, time=5, dtype=DOUBLE):
+    """Signals, and masks of unlike lengths with one sensor gap; sample 0 is whole."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([max(time - i, 1) for i in range(batch)])
+    signals, masks = {}, {}
+    for number, (name, modality) in enumerate(modalities.items()):
+        shape = (batch, time, len(modality.channels), len(modality.features))
+        masks[name] = torch.arange(time) < lengths[:, None]
+        if batch > 1 and time > 2:
+            masks[name][1, number % (time - 1)] = False
+        signals[name] = torch.randn(shape, generator=generator, dtype=dtype)
+    return signals, masks
+
+
+# -------------------------------------------------------------------------- contract
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(each, id=f"{case}-{each.name}")
+        for case, (modalities, options) in CASES.items()
+        for each in checks(MAET, options=options, sensors=[modalities])
+    ],
+)
+def test_shipped_checks(check):
+    check()
+
+
+def released_size(inputs, width=32, views=5, blocks=3, shared=1):
+    """Parameters of the released network without its classifiers, by its layers."""
+    feedforward = 2 * width + (width + 1) * 4 * width + (4 * width + 1) * width
+    attention = 3 * width**2 + 2 * width + (width + 1) * width
+    each = sum((values + 1) * width * (1 + views) + 2 * width for values in inputs)
+    each += len(inputs) * (1 + (1 + views) + 1) * width
+    block = 2 * width + attention + len(inputs) * feedforward + 2 * width
+    fusion = width if len(inputs) > 1 else 0
+    return each + blocks * block + shared * feedforward + 2 * width + fusion
+
+
+def test_name_size_and_defaults():
+    assert find("backbone", "maet") is MAET
+    cap, eyes = sensor("eeg", ELECTRODES, 5), sensor("eye", 33)
+    keys = 3 * 32  # the bias of keys, which shifts all scores alike, is not released
+    for modalities, expected in (
+        ({"eeg": cap, "eye": eyes}, released_size([310, 33]) + keys),
+        ({"eeg": cap}, released_size([310], shared=0) + keys),
+    ):
+        model = MAET(modalities)
+        assert sum(p.numel() for p in model.parameters()) == expected
+    assert [layer.mixture is None for layer in MAET(PAIR).layers] == [True, True, False]
+    assert isinstance(model.sampling, Windows)
+    trials = Trials()
+    assert MAET(PAIR, sampling=trials).sampling is trials
+    assert isinstance(model.head(FUSION, 32, 7), nn.Linear)
+
+
+def test_initial_values_are_the_released_ones():
+    torch.manual_seed(0)
+    model = MAET({"eeg": sensor("eeg", ELECTRODES, 5), "eye": sensor("eye", 33)})
+    head = model.head(FUSION, 32, 7)
+    for path, values in (*model.named_parameters(), *head.named_parameters()):
+        if path.endswith("_scale"):
+            assert (values == 0.1).all(), path
+        elif path == "fusion.weight":
+            assert 0.6 < values.std() < 1.4
+        elif values.dim() > 1:
+            assert 0.014 < values.std() < 0.026 and values.abs().max() < 2, path
+
+
+def test_unfit_options_are_explained():
+    with pytest.raises(ConfigurationError, match=r"found none.*--modalities"):
+        MAET({})
+    for options, words in (
+        ({"width": 30}, "multiple of the number"),
+        ({"view_count": 0}, "view_count of at least 1"),
+        ({"blocks": 0}, "blocks of at least 1"),
+        ({"feedforward_ratio": 0}, "feedforward_ratio of at least 1"),
+        ({"mixture_from": -1}, "mixture_from of at least 0"),
+        ({"dropout": 1.0}, "dropout of 1"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            MAET(PAIR, **options)
+
+
+# ------------------------------------------------------------------------- equations
+
+
+def normalised(norm, token):
+    scaled = (token - token.mean()) / (token.var(correction=0) + 1e-5).sqrt()
+    return scaled * norm.weight + norm.bias
+
+
+def embedded(model, name, values):
+    """The summary token and the views of one window, one by one."""
+    own, width = model.tokens[name], model.width
+    content = own.embedding.content(values)
+    gates = torch.sigmoid(own.embedding.gates(values))
+    tokens = [own.summary[0]]
+    for k in range(model.view_count):
+        product = content * gates[k * width : (k + 1) * width]
+        tokens.append(normalised(own.embedding.norm, product))
+    return torch.stack(tokens) + own.position_embedding + own.type_embedding
+
+
+def read(model, tokens, names, mixed):
+    """Pass one sequence, token by token but for torch's attention.
+
+    `names` says whose each token is; `mixed`, in which blocks all share a layer.
+    """
+    for number, block in enumerate(model.layers):
+        attention = nn.MultiheadAttention(model.width, model.heads).to(DOUBLE)
+        attention.load_state_dict(block.attention.state_dict())
+        rows = torch.stack([normalised(block.attention_norm, t) for t in tokens])
+        tokens = tokens + block.attention_scale * attention(rows, rows, rows)[0]
+        fed = []
+        for token, name in zip(tokens, names, strict=True):
+            layers = block.mixture if mixed(number) else block.experts[name]
+            norm, up, _, _, down, _ = layers
+            hidden = functional.gelu(up(normalised(norm, token)))
+            fed.append(token + block.feedforward_scale * down(hidden))
+        tokens = torch.stack(fed)
+    return torch.stack([normalised(model.norm, token) for token in tokens])
+
+
+def window(model, modalities, signals, there, sample, t):
+    """Embed one window of one sample: what is missing is not among its tokens."""
+    tokens, found = {}, {}
+    for name in there:
+        channels = modalities[name].channels
+        order = sorted(range(len(channels)), key=lambda i: channels[i].upper())
+        values = signals[name][sample, t][order].reshape(-1)
+        tokens[name] = embedded(model, name, values)
+        count = len(tokens[name])
+        final = read(model, tokens[name], [name] * count, lambda number: False)
+        found[name] = sum(final[1:]) / (count - 1)
+    if len(modalities) == 1:
+        return {**found, FUSION: found[there[0]]}
+    final = read(
+        model,
+        torch.cat(list(tokens.values())),
+        [name for name in there for _ in range(count)],
+        lambda number: number >= model.mixture_from,
+    )
+    summaries = [final[i * count] for i in range(len(there))]
+    weights = [math.exp(float(s @ model.fusion.weight)) for s in summaries]
+    fused = sum(w * s for w, s in zip(weights, summaries, strict=True))
+    return {**found, FUSION: fused / sum(weights)}
+
+
+@every_case
+def test_network_equals_a_loop_over_samples_and_windows(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities, batch=3, time=3)
+    masks[next(iter(modalities))][2] = False
+    with torch.no_grad():
+        found = model(signals, masks)
+        for i in range(3):
+            parts = {branch: [] for branch in found}
+            for t in range(3):
+                there = [name for name in modalities if masks[name][i, t]]
+                if there:
+                    each = window(model, modalities, signals, there, i, t)
+                    for branch, value in each.items():
+                        parts[branch].append(value)
+            for branch, values in parts.items():
+                zero = torch.zeros(model.width, dtype=DOUBLE)
+                expected = sum(values) / len(values) if values else zero
+                torch.testing.assert_close(found[branch][i], expected)
+
+
+def test_feed_forward_layers_are_of_one_modality_first_and_of_all_after():
+    model, modalities = build()
+    signals, masks = batch_for(modalities)
+    before = model(signals, masks)
+    first, last = model.layers[0], model.layers[2]
+    for layers, moved in (
+        (first.experts["eye"], {"eye", FUSION}),
+        (last.experts["eye"], {"eye"}),
+        (last.mixture, {FUSION}),
+        (first.attention, {"eeg", "eye", FUSION}),
+    ):
+        weight = next(p for p in layers.parameters() if p.dim() > 1)
+        with torch.no_grad():
+            weight.add_(0.5)
+            after = model(signals, masks)
+            weight.sub_(0.5)
+        changed = {b for b in before if not torch.allclose(before[b], after[b])}
+        assert changed == moved
+
+
+def test_fusion_is_a_softmax_over_the_modalities_that_are_there():
+    torch.manual_seed(0)
+    fusion = SummaryFusion(4)
+    summaries = torch.randn(5, 3, 4)
+    there = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]]) > 0
+    fused = fusion(summaries, there)
+    for i in range(5):
+        kept = summaries[i][there[i]]
+        expected = (kept @ fusion.weight).softmax(-1) @ kept
+        torch.testing.assert_close(fused[i], expected)
+    assert torch.equal(fused[2], summaries[2, 1]) and not fused[3].any()
+
+
+def test_a_single_modality_is_its_own_fusion():
+    for case in ("EEG alone", "eyes alone"):
+        model, modalities = build(case)
+        embeddings = model(*batch_for(modalities))
+        (name,) = modalities
+        assert torch.equal(embeddings[name], embeddings[FUSION])
+
+
+# ----------------------------------------------------------------------- invariances
+
+
+def test_modalities_may_come_in_any_order():
+    model, modalities = build("five")
+    backwards = dict(reversed(modalities.items()))
+    other = MAET(
+        backwards,
+        width=8,
+        feedforward_ratio=2,
+        mixture_from=0,
+        blocks=2,
+        view_count=2,
+    )
+    other = other.to(DOUBLE).eval()
+    other.load_state_dict(model.state_dict())
+    signals, masks = batch_for(modalities)
+    expected, found = model(signals, masks), other(signals, masks)
+    for branch in expected:
+        torch.testing.assert_close(expected[branch], found[branch])
+
+
+@every_case
+@pytest.mark.parametrize("time", [1, 5])
+@pytest.mark.parametrize("extra", [1, 17])
+def test_more_padding_changes_no_bit(case, time, extra):
+    model, modalities = build(case, dtype=torch.float32)
+    signals, masks = batch_for(modalities, time=time, dtype=torch.float32)
+    junk = (0, 0, 0, 0, 0, extra)
+    longer = {n: functional.pad(s, junk, value=9.0) for n, s in signals.items()}
+    padded = {n: functional.pad(m, (0, extra)) for n, m in masks.items()}
+    before, after = model(signals, masks), model(longer, padded)
+    assert all(torch.equal(before[b], after[b]) for b in before)
+
+
+@every_case
+@pytest.mark.parametrize("junk", [7.0, math.nan, math.inf])
+def test_what_stands_in_masked_places_is_never_seen(case, junk):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities)
+    spoilt = {
+        name: signal.masked_fill(~masks[name][..., None, None], junk)
+        for name, signal in signals.items()
+    }
+    clean, dirty = model(signals, masks), model(spoilt, masks)
+    assert all(torch.equal(clean[branch], dirty[branch]) for branch in clean)
+
+
+@every_case
+def test_a_sample_does_not_depend_on_its_batch(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities)
+    together = model(signals, masks)
+    for i in range(4):
+        own = slice(i, i + 1)
+        alone = model(
+            {n: s[own] for n, s in signals.items()},
+            {n: m[own] for n, m in masks.items()},
+        )
+        for branch in together:
+            torch.testing.assert_close(alone[branch], together[branch][own])
+
+
+def test_weights_are_bound_to_channels_by_name():
+    model, modalities = build(dtype=torch.float32)
+    old = {"T7": "T3", "Fp1": "FP1"}
+    turned, orders = {}, {}
+    for name, modality in modalities.items():
+        order = torch.randperm(len(modality.channels)).tolist()
+        names = tuple(
+            old.get(modality.channels[i], modality.channels[i]) for i in order
+        )
+        turned[name] = Modality(names, modality.features, modality.kind)
+        orders[name] = order
+    other = MAET(turned, width=8, feedforward_ratio=2).eval()
+    other.load_state_dict(model.state_dict())
+    signals, masks = batch_for(modalities, dtype=torch.float32)
+    moved = {name: s[:, :, orders[name]] for name, s in signals.items()}
+    expected, found = model(signals, masks), other(moved, masks)
+    assert all(torch.equal(expected[b], found[b]) for b in expected)
+    wrong = other(signals, masks)
+    assert not any(torch.allclose(expected[b], wrong[b]) for b in expected)
+
+
+@every_case
+def test_a_modality_branch_sees_its_modality_alone(case):
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities)
+    before = model(signals, masks)
+    for changed in modalities:
+        after = model({**signals, changed: signals[changed] + 1.0}, masks)
+        for branch in before:
+            same = torch.equal(before[branch], after[branch])
+            assert same == (branch not in (changed, FUSION))
+
+
+@every_case
+def test_any_sensor_may_be_missing(case):
+    model, modalities = build(case, training=True)
+    signals, masks = batch_for(modalities)
+    for lost in (*([name] for name in modalities), list(modalities)):
+        partly = {n: m & (n not in lost) for n, m in masks.items()}
+        model.zero_grad()
+        embeddings = model(signals, partly)
+        torch.stack([e.square().sum() for e in embeddings.values()]).sum().backward()
+        assert all(e.isfinite().all() for e in embeddings.values())
+        assert not any(embeddings[name].any() for name in lost)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert gradients and all(g.isfinite().all() for g in gradients)
+
+
+# ----------------------------------------------------------------------- populations
+
+
+@every_case
+@pytest.mark.parametrize("stack_buffers", [True, False])
+def test_stacked_networks_equal_a_loop(case, stack_buffers):
+    models = [build(case, seed=seed)[0] for seed in range(3)]
+    signals, masks = batch_for(CASES[case][0])
+    several = {n: torch.stack([s, s + 1, s * 2]) for n, s in signals.items()}
+    parameters, buffers = stack_module_state(models)
+    skeleton = copy.deepcopy(models[0])
+    if not stack_buffers:
+        buffers = dict(skeleton.named_buffers())
+
+    def run(parameters, buffers, signals):
+        return functional_call(skeleton, (parameters, buffers), (signals, masks))
+
+    axes = (0, 0 if stack_buffers else None, 0)
+    found = vmap(run, in_dims=axes)(parameters, buffers, several)
+    for i, model in enumerate(models):
+        expected = model({n: s[i] for n, s in several.items()}, masks)
+        for branch in expected:
+            torch.testing.assert_close(found[branch][i], expected[branch])
