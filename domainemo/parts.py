@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigurationError
-from .registry import find, parameters
+from .registry import find, parameters, plugin_of
 
 __all__ = ["Part", "describe_object", "part"]
 
@@ -83,6 +83,17 @@ class Part:
                 value = self._options_of(name).get(option, parameter.default)
                 options[prefix + option] = describe_object(value)
         return options
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The files outside this package that its classes come from."""
+        if self.made is None:
+            classes = [self._class(name) for name in self.names]
+        else:
+            inner = getattr(self.made, "modules", lambda: ())()
+            classes = [type(each) for each in (self.made, *inner)]
+        found = (plugin_of(cls) for cls in classes)
+        return tuple(sorted({path for path in found if path is not None}))
 
     def _class(self, name: str) -> type:
         return self.cls or find(self.kind, name)

@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import re
 import sys
+import tomllib
 import types
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from domainemo.cli import main
 from domainemo.core import FUSION, Modality
 from domainemo.data.sampling import Sequences, Trials, Windows
 from domainemo.errors import ConfigurationError
+from domainemo.processes import process_pool
 from domainemo.registry import find
 from domainemo.testing import check, checks
 
@@ -780,13 +782,19 @@ def test_a_plug_in_of_one_file_runs_here_and_in_worker_processes(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0, capsys.readouterr().err
-    de.run(
-        de.Simulated(subjects=3, sessions=1, trials=6, windows=(3, 4)).load(),
-        backbone=find("backbone", "my-net"),
-        options={"backbone.width": 6, "training.epochs": 2},
-        baselines=False,
-        output="other",
-    )
+    # From Python the class says itself which file the other processes must load.
+    with process_pool(2) as pool:
+        de.run(
+            de.Simulated(subjects=3, sessions=1, trials=6, windows=(3, 4)).load(),
+            backbone=find("backbone", "my-net"),
+            options={"backbone.width": 6, "training.epochs": 2},
+            baselines=False,
+            output="other",
+            executor=pool,
+        )
+    assert tomllib.loads(Path("other/config.toml").read_text())["plugins"] == [
+        str(path)
+    ]
     files = sorted(Path("run").rglob("model.safetensors"))
     assert len(files) == 3
     for file in files:

@@ -71,6 +71,12 @@ class Setup:
     settings: ClassVar[tuple[str, ...]] = Training.names()
     """The settings of the training that mean anything here."""
 
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The files outside this package that the parts come from."""
+        parts = (getattr(self, name) for name in self.parts)
+        return tuple(sorted({path for part in parts if part for path in part.plugins}))
+
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""
         backbone: Backbone = self.backbone.build(modalities)

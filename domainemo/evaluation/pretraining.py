@@ -330,7 +330,11 @@ executor, on_progress
     )
     planned = plan_pretraining(recordings, chosen)
     description = {"recordings": planned.inputs.name, **chosen.describe()}
-    return run_pretraining(planned, Path(output), description, executor, on_progress)
+    if chosen.plugins:
+        description["plugins"] = list(chosen.plugins)
+    return run_pretraining(
+        planned, Path(output), description, executor, on_progress, chosen.plugins
+    )
 
 
 def run_pretraining(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -174,10 +175,13 @@ def run(
     )
     planned = plan(data, chosen)
     description = {"recordings": data.inputs.name, **chosen.describe()}
-    if output is not None:
-        return run_plan(planned, Path(output), description, executor, on_progress)
-    with tempfile.TemporaryDirectory() as folder:
-        return run_plan(planned, Path(folder), description, executor, on_progress)
+    plugins = chosen.plugins
+    if plugins:
+        description["plugins"] = list(plugins)
+    with nullcontext(output) if output else tempfile.TemporaryDirectory() as folder:
+        return run_plan(
+            planned, Path(folder), description, executor, on_progress, plugins
+        )
 
 
 def plan(data: EmotionData, chosen: Experiment) -> Plan:
