@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .backbones.wrapper import Wrapped
     from .core import (
         Adapter,
         Backbone,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "backbones.wrapper": "Wrapped",
     "core": (
         "Adapter Backbone Dataset EmotionData Fold Inputs Modality Outputs Protocol "
         "Pseudo Sampling Screen Source Target Validator"
@@ -92,6 +94,7 @@ __all__ = [
     "Trials",
     "Validator",
     "Windows",
+    "Wrapped",
     "from_arrays",
     "from_epochs",
     "join",

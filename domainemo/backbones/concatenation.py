@@ -1,0 +1,232 @@
+"""Concatenation of modalities: the plainest fusion, that papers compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core import FUSION, Backbone, Modality, Sampling
+from ..data.sampling import Windows
+from ..errors import ConfigurationError
+from ..registry import register
+from .layers import Dropout, channel_order, observed
+
+__all__ = [
+    "Activation",
+    "Concatenation",
+    "ModalityPerceptron",
+    "mean_over_time",
+    "require_modalities",
+    "require_sizes",
+]
+
+Activation = Literal["relu", "sigmoid"]
+_ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+
+
+@register(name="concatenation-mlp")
+class Concatenation(Backbone):
+    """A perceptron per modality on the mean over time, concatenated, and one more.
+
+    The feature-level fusion that papers on SEED and its like compare their networks
+    with. No paper specifies it beyond the words "concatenation" and "MLP" (or "DNN"),
+    so that sizes are ours. All channels and features of a modality are averaged over
+    the windows that were recorded; a modality that is missing in the whole sample is
+    zero in the concatenation. With a single modality this is the usual perceptron on
+    differential entropy.
+
+    Parameters
+    ----------
+    modalities : mapping of str to Modality
+        Any number, with or without EEG. Weights are bound to channels by name.
+    hidden : sequence of int
+        Units of each hidden layer of a modality's perceptron; may be empty.
+    width : int
+        Dimension of each modality's embedding, which is linear in the last hidden
+        layer.
+    fusion_width : int
+        Units of the layer after the concatenation, and dimension of the fusion
+        embedding. The classifier head, with a hidden layer of its own, follows.
+    dropout : float
+        Dropout after every hidden layer, and of the concatenation.
+    sampling : Sampling, optional
+        Single windows by default.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no modality, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        *,
+        hidden: Sequence[int] = (128,),
+        width: int = 64,
+        fusion_width: int = 128,
+        dropout: float = 0.3,
+        sampling: Sampling | None = None,
+    ) -> None:
+        super().__init__()
+        require_modalities("concatenation-mlp", modalities)
+        self.hidden, self.width = tuple(hidden), width
+        self.fusion_width, self.dropout = fusion_width, dropout
+        require_sizes(
+            "concatenation-mlp",
+            {"hidden": self.hidden, "width": width, "fusion_width": fusion_width},
+        )
+        self.sampling = sampling or Windows()
+        self.encoders = nn.ModuleDict(
+            {
+                name: ModalityPerceptron(
+                    modality, (*self.hidden, width), activation="relu", dropout=dropout
+                )
+                for name, modality in modalities.items()
+            }
+        )
+        self.fusion = nn.Sequential(
+            nn.ReLU(),
+            Dropout(dropout),
+            nn.Linear(len(modalities) * width, fusion_width),
+            nn.ReLU(),
+        )
+
+    def forward(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        signals : mapping of str to Tensor of shape (batch, time, channels, features)
+        masks : mapping of str to bool Tensor of shape (batch, time)
+
+        Returns
+        -------
+        mapping of str to Tensor
+            Of shape (batch, width) for each modality, zero where it is missing in the
+            whole sample; (batch, fusion_width) for the fusion.
+        """
+        ours = {name: masks[name] for name in self.encoders}
+        clean = dict(zip(ours, observed(signals, ours), strict=True))
+        embeddings: dict[str, Tensor] = {
+            name: encoder(clean[name], ours[name])
+            for name, encoder in self.encoders.items()
+        }
+        joined = torch.cat(list(embeddings.values()), -1)
+        embeddings[FUSION] = self.fusion(joined)
+        return embeddings
+
+
+class ModalityPerceptron(nn.Module):
+    """A perceptron on all channels and features of a modality, averaged over time.
+
+    Parameters
+    ----------
+    modality : Modality
+        Weights are bound to channels in the order of their names.
+    sizes : sequence of int
+        Units of each layer; the last one is linear.
+    activation : {"relu", "sigmoid"}
+        Behind all layers but the last.
+    dropout : float
+        Dropout likewise.
+    """
+
+    order_of_channels: Tensor
+
+    def __init__(
+        self,
+        modality: Modality,
+        sizes: Sequence[int],
+        *,
+        activation: Activation,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        # It follows from the names: a saved state fits any channel order.
+        order = channel_order(modality)
+        self.register_buffer("order_of_channels", order, persistent=False)
+        inputs = len(modality.channels) * len(modality.features)
+        layers: list[nn.Module] = []
+        for units in sizes:
+            layers += [nn.Linear(inputs, units)]
+            layers += [_ACTIVATIONS[activation](), Dropout(dropout)]
+            inputs = units
+        self.layers = nn.Sequential(*layers[:-2])
+
+    def forward(self, signal: Tensor, mask: Tensor) -> Tensor:
+        """Encode a batch of one modality.
+
+        Parameters
+        ----------
+        signal : Tensor of shape (batch, time, channels, features)
+            Zero where `mask` is False.
+        mask : bool Tensor of shape (batch, time)
+
+        Returns
+        -------
+        Tensor of shape (batch, units of the last layer)
+            Zero where the whole sample is missing.
+        """
+        mean = mean_over_time(signal, mask).index_select(-2, self.order_of_channels)
+        encoded: Tensor = self.layers(mean.flatten(-2))
+        return encoded * mask.any(-1, keepdim=True)
+
+
+def mean_over_time(signal: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the recorded windows, the same to the bit with more padding.
+
+    Parameters
+    ----------
+    signal : Tensor of shape (batch, time, channels, features)
+        Zero where `mask` is False.
+    mask : bool Tensor of shape (batch, time)
+
+    Returns
+    -------
+    Tensor of shape (batch, channels, features)
+        Zero where nothing was recorded.
+    """
+    # Added up in order: a reduction over time would group its terms by their number.
+    total = reduce(torch.add, signal.unbind(-3))
+    return total / mask.sum(-1).clamp(min=1)[..., None, None]
+
+
+def require_modalities(backbone: str, modalities: Mapping[str, Modality]) -> None:
+    """Raise :class:`ConfigurationError` if there is no modality.
+
+    Parameters
+    ----------
+    backbone : str
+        Registered name of the backbone that is built.
+    modalities : mapping of str to Modality
+    """
+    if not modalities:
+        raise ConfigurationError(
+            f"The backbone {backbone} fuses modalities; found none. Choose at least "
+            f"one with --modalities."
+        )
+
+
+def require_sizes(backbone: str, sizes: Mapping[str, int | Sequence[int]]) -> None:
+    """Raise :class:`ConfigurationError` if a layer has no units.
+
+    Parameters
+    ----------
+    backbone : str
+        Registered name of the backbone that is built.
+    sizes : mapping of str to int or sequence of int
+        Units by the name of the option that holds them.
+    """
+    for option, size in sizes.items():
+        units = [size] if isinstance(size, int) else size
+        if min(units, default=1) < 1:
+            raise ConfigurationError(
+                f"The backbone {backbone} needs {option} of at least 1; got {size}."
+            )
