@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial, reduce
 
 import torch
@@ -14,38 +13,20 @@ from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Sequences
 from ..errors import ConfigurationError
 from ..registry import register
+from .explanation import Explanation
 from .layers import (
     Dropout,
     GroupedLinear,
+    TemporalPooling,
     TransformerLayer,
     masked_softmax,
     observed,
     require_divisible,
+    single_eeg,
 )
 from .regions import regions
 
-__all__ = ["Explanation", "R2GFANet"]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What the network attended to.
-
-    Attributes
-    ----------
-    regions : tuple of str
-        Names of the brain regions.
-    spatial : Tensor of shape (batch, regions)
-        Weight of each region in the fused view; sums to one over regions.
-    temporal : mapping of str to Tensor of shape (batch, regions, heads, time, time)
-        Per companion modality: how far each EEG window (fourth axis) listens to each
-        of the companion's windows (last axis). Sums to one over the windows that the
-        companion recorded, and is zero where it recorded none.
-    """
-
-    regions: tuple[str, ...]
-    spatial: Tensor
-    temporal: Mapping[str, Tensor]
+__all__ = ["R2GFANet"]
 
 
 @register(name="r2gfanet")
@@ -153,7 +134,7 @@ class R2GFANet(Backbone):
         self.global_layers, self.shared_attention = global_layers, shared_attention
         self.fusion_width, self.head_dropout = fusion_width, head_dropout
         self.sampling = sampling or Sequences(length=8)
-        self.eeg = _eeg(modalities)
+        self.eeg = single_eeg("r2gfanet", modalities)
         self.companions = tuple(name for name in modalities if name != self.eeg)
         self._build(modalities)
 
@@ -163,8 +144,13 @@ class R2GFANet(Backbone):
         encoder = partial(
             TemporalEncoder, width=width, kernel=self.kernel, dropout=dropout
         )
-        electrodes = regions(modalities[self.eeg].channels, self.partition)
+        channels = modalities[self.eeg].channels
+        electrodes = regions(channels, self.partition)
         self.regions = tuple(electrodes)
+        self.electrodes = {
+            region: tuple(channels[each] for each in members)
+            for region, members in electrodes.items()
+        }
         self.region_encoder = encoder(
             list(electrodes.values()), len(modalities[self.eeg].features)
         )
@@ -508,20 +494,6 @@ class CrossAttention(nn.Module):
         return out, weights.permute(1, 0, 4, 2, 5, 3)
 
 
-class TemporalPooling(nn.Module):
-    """A weighted mean over time, by a learned score, of the steps that are there."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.score = nn.Linear(width, 1, bias=False)
-
-    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
-        """Pool (..., batch, time, width) under (batch, time) to (..., batch, width)."""
-        weights = masked_softmax(self.score(sequence).squeeze(-1), mask)
-        pooled: Tensor = (weights.unsqueeze(-2) @ sequence).squeeze(-2)
-        return pooled
-
-
 class SpatialAttention(nn.Module):
     """A weighted mean over regions, by a learned score."""
 
@@ -535,19 +507,6 @@ class SpatialAttention(nn.Module):
         """Return the summary (batch, width) of (batch, regions, width), and weights."""
         weights = self.score(tokens).squeeze(-1).softmax(-1)
         return (weights.unsqueeze(-2) @ tokens).squeeze(-2), weights
-
-
-def _eeg(modalities: Mapping[str, Modality]) -> str:
-    """Return the name of the one modality of kind "eeg"."""
-    names = [name for name, modality in modalities.items() if modality.kind == "eeg"]
-    if len(names) != 1:
-        kinds = ", ".join(f"{name} ({each.kind})" for name, each in modalities.items())
-        raise ConfigurationError(
-            f"The backbone r2gfanet needs exactly one modality of kind 'eeg'; found "
-            f"{len(names)} among: {kinds or 'no modalities'}. Choose modalities with "
-            f"--modalities, or set kind='eeg' where channels are 10-20 electrodes."
-        )
-    return names[0]
 
 
 def _require_positive(**sizes: int) -> None:

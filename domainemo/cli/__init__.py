@@ -12,6 +12,7 @@ import typer
 from ..errors import DomainemoError, DomainemoWarning
 from .adapt import adapt
 from .data import app as data
+from .interpret import interpret
 from .listing import list_parts
 from .predict import predict
 from .pretrain import pretrain
@@ -26,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("adapt")(adapt)
+app.command("interpret")(interpret)
 app.command("list")(list_parts)
 app.command("predict")(predict)
 app.command("pretrain")(pretrain)

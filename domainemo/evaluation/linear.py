@@ -48,8 +48,10 @@ def linear_probabilities(
         [array.reshape(len(normalised), -1) for array in normalised.signals.values()],
         axis=1,
     )
-    scaler = StandardScaler().fit(features[fold.source])
-    features = np.nan_to_num(scaler.transform(features)).astype(np.float64)
+    # A feature that the source lacks altogether stays NaN, and then counts as zero.
+    with np.errstate(invalid="ignore"):
+        scaler = StandardScaler().fit(features[fold.source])
+        features = np.nan_to_num(scaler.transform(features)).astype(np.float64)
     model = LogisticRegression(
         C=_INVERSE_PENALTY, class_weight="balanced", max_iter=2000
     )

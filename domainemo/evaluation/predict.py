@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import torch
 
 from ..core import Inputs, Modality
 from ..data.normalisation import Scale, normalise
-from ..errors import ConfigurationError, DataError
-from ..training.batches import sample
+from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..training.batches import Samples, sample
 from ..training.fit import predict, reproducible
 from ..training.model import Model
 from .checks import canonical, check_signals
@@ -121,15 +122,24 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
     """Return a row per sample: provenance, predicted class, probabilities.
 
     The recording is normalised as in training: by its own windows, or by the scale
-    of the source that the model was trained on.
+    of the source that the model was trained on. Modalities may be missing, for
+    some windows, for a subject or altogether.
 
     Raises
     ------
     DataError
-        If modalities, channels or features are not those of training.
+        If none of the modalities of training is there, or channels or features are
+        not those of training.
+
+    Warns
+    -----
+    DomainemoWarning
+        Naming the modalities that are missing altogether, and the number of samples
+        in which every modality is.
     """
-    inputs = _aligned(trained, inputs)
-    inputs = inputs.take(canonical(inputs))
+    aligned = _aligned(trained, inputs)
+    _note_missing(aligned, tuple(inputs.modalities))
+    inputs = aligned.take(canonical(aligned))
     check_signals(inputs)
     everything = np.arange(len(inputs))
     normalised, _ = normalise(
@@ -142,6 +152,7 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
     with reproducible(trained.experiment.training.threads):
         sampling = trained.model.backbone.sampling
         samples, members = sample(normalised, everything, sampling, torch.device("cpu"))
+        _note_empty(inputs.name, samples)
         probabilities = predict(trained.model, samples)
     table = inputs.windows.iloc[members[:, 0]].reset_index(drop=True)
     columns: dict[str, Any] = {
@@ -153,15 +164,23 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
 
 
 def _aligned(trained: Trained, inputs: Inputs) -> Inputs:
-    """Return the modalities, channels and features in the order of training."""
+    """Return the modalities, channels and features in the order of training.
+
+    A modality that the recording does not have is NaN in all windows.
+    """
+    if not any(name in inputs.modalities for name in trained.modalities):
+        raise DataError(
+            f"{inputs.name}: found the modalities {', '.join(inputs.modalities)}; "
+            f"expected at least one of those the model was trained on, "
+            f"{', '.join(trained.modalities)}. Rename the modalities of the recording "
+            f"if they are the same sensors."
+        )
     signals = {}
     for name, wanted in trained.modalities.items():
         if name not in inputs.modalities:
-            raise DataError(
-                f"{inputs.name}: the modality {name!r} is missing; the model was "
-                f"trained on {', '.join(trained.modalities)}, found "
-                f"{', '.join(inputs.modalities)}."
-            )
+            shape = len(inputs), len(wanted.channels), len(wanted.features)
+            signals[name] = np.full(shape, np.nan, np.float32)
+            continue
         array, found = inputs.signals[name], inputs.modalities[name]
         for axis, kind in ((1, "channels"), (2, "features")):
             expected, there = getattr(wanted, kind), getattr(found, kind)
@@ -174,3 +193,37 @@ def _aligned(trained: Trained, inputs: Inputs) -> Inputs:
             array = array.take([there.index(item) for item in expected], axis=axis)
         signals[name] = array
     return replace(inputs, signals=signals, modalities=trained.modalities)
+
+
+def _note_missing(inputs: Inputs, found: tuple[str, ...]) -> None:
+    """Warn of modalities without a single value; refuse a recording of no other."""
+    lost = [name for name, array in inputs.signals.items() if np.isnan(array).all()]
+    there = [name for name in inputs.signals if name not in lost]
+    if not there:
+        raise DataError(
+            f"{inputs.name}: every value of {', '.join(lost)} is missing; expected at "
+            f"least one modality of training to be there in some windows."
+        )
+    if lost:
+        warnings.warn(
+            f"{inputs.name}: {', '.join(lost)} of the training "
+            f"{'is' if len(lost) == 1 else 'are'} missing in all windows (the "
+            f"recording has {', '.join(found)}); the predictions rest on "
+            f"{', '.join(there)} alone.",
+            DomainemoWarning,
+            stacklevel=3,
+        )
+
+
+def _note_empty(name: str, samples: Samples) -> None:
+    """Warn of samples in which no modality is there."""
+    there = torch.stack(list(samples.present.values())).any(0)
+    seen = (there[samples.rows.clamp(min=0)] & (samples.rows >= 0)).any(-1)
+    empty = int((~seen).sum())
+    if empty:
+        warnings.warn(
+            f"{name}: in {empty} of {len(samples)} samples every modality is missing; "
+            f"what is predicted for them says nothing of them.",
+            DomainemoWarning,
+            stacklevel=3,
+        )

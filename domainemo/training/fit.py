@@ -21,6 +21,7 @@ from ..adapters.branches import shares
 from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
 from .batches import LabelledSamples, Samples, epoch_batches
+from .dropout import Batch, drop_modalities
 from .model import Model
 from .settings import Training
 
@@ -188,7 +189,7 @@ class _State:
         for step, (here, there) in enumerate(batches):
             progress = (epoch + step / len(batches)) / self.training.epochs
             self._set_learning_rate(progress)
-            losses = self._losses(source, target, here, there, progress)
+            losses = self._losses(source, target, here, there, progress, generator)
             total = torch.stack(list(losses.values())).sum()
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
@@ -214,11 +215,14 @@ class _State:
         here: Tensor,
         there: Tensor,
         progress: float,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
         device = source.labels.device
         here, there = here.to(device), there.to(device)
+        dropout = self.training.modality_dropout
+        batch = drop_modalities(source.samples.batch(here), dropout, generator)
         labelled = Source(
-            outputs=self.model(*source.samples.batch(here)),
+            outputs=self.model(*batch),
             labels=source.labels[here],
             domains=source.domains[here],
         )
@@ -231,6 +235,8 @@ class _State:
         teacher = (
             _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
         )
+        # The teacher has judged with all modalities; the student may miss one.
+        batch = drop_modalities(batch, dropout, generator)
         unlabelled = Target(self.model(*batch), progress, teacher)
         return classification | self._adapt(labelled, unlabelled)
 
@@ -316,9 +322,7 @@ def _class_weights(model: Model, labels: Tensor, training: Training) -> Tensor:
     return len(labels) / (model.classes * counts.clamp(min=1))
 
 
-def _without_dropout(
-    model: Model, batch: tuple[dict[str, Tensor], dict[str, Tensor]]
-) -> Outputs:
+def _without_dropout(model: Model, batch: Batch) -> Outputs:
     model.eval()
     with torch.no_grad():
         outputs: Outputs = model(*batch)

@@ -51,6 +51,7 @@ class Model(nn.Module):
         embeddings = self.backbone(signals, masks)
         logits = {name: self.heads[name](value) for name, value in embeddings.items()}
         present = {name: mask.any(-1) for name, mask in masks.items()}
+        present[FUSION] = torch.stack(list(present.values())).any(0)
         return Outputs(embeddings, logits, present)
 
 

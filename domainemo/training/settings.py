@@ -36,6 +36,9 @@ class Training:
         Share of the source's trials, of every class, whose labels are used; of the
         others only the signals are, for normalisation. Drawn per fold and seed; a
         larger share holds the smaller one's trials.
+    modality_dropout : float
+        Probability with which a sample of a training batch, of source and target, is
+        shown without one of its modalities; never without the last that it has.
     freeze_heads : bool
         Leave the classifier heads as initialised: the defect of UF-AMA's released
         code, for comparison.
@@ -54,6 +57,7 @@ class Training:
     clip: float = 1.0
     validation_share: float = 0.2
     label_share: float = 1.0
+    modality_dropout: float = 0.0
     freeze_heads: bool = False
     threads: int = 1
 
@@ -67,6 +71,7 @@ class Training:
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         self._require("validation_share", 0 < self.validation_share < 1, "in (0, 1)")
         self._require("label_share", 0 < self.label_share <= 1, "above 0 and up to 1")
+        self._require("modality_dropout", 0 <= self.modality_dropout <= 1, "in [0, 1]")
         decays, weights = ("cosine", "constant"), ("balanced", "none")
         self._require("decay", self.decay in decays, "cosine or constant")
         self._require("class_weight", self.class_weight in weights, "balanced or none")

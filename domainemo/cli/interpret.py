@@ -1,0 +1,128 @@
+"""``domainemo interpret``: what trained folds attend to, as tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ConfigurationError
+from .options import interruptible
+
+if TYPE_CHECKING:
+    from ..core import Inputs
+    from ..evaluation.interpretation import Interpretation
+
+__all__ = ["interpret"]
+
+_TABLES = {
+    "attention": "regions",
+    "cross_modal": "moments",
+    "cross_modal_lags": "lags",
+}
+_FORMATS = (".svg", ".png")
+
+
+def interpret(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished `adapt`.")],
+    fold: Annotated[str | None, typer.Option(help="One fold; else all.")] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(help="Whose networks; else the run's adapter. none: source only."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="One seed; else all.")] = None,
+    data_root: Annotated[
+        str | None,
+        typer.Option(help="Folder of the recordings, where it has been moved."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write; by default interpretation-ADAPTER there."),
+    ] = None,
+) -> None:
+    """Show what trained folds attend to on their test windows.
+
+    Writes attention.csv (brain regions by predicted class and subject), cross_modal.csv
+    and cross_modal_lags.csv (EEG windows listening to other sensors), and the figures
+    as SVG and PNG. No label is used.
+    """
+    from ..evaluation import interpretation as evaluated
+    from .configuration import stored_experiment
+
+    with interruptible():
+        experiment = stored_experiment(run)
+        chosen = adapter or experiment.adapter.name
+        folder = output or run / f"interpretation-{chosen.replace('+', '-')}"
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigurationError(
+                f"{folder}: this folder holds files, and nothing was overwritten; name "
+                f"another one with --output."
+            )
+        found = evaluated.find_folds(
+            run, experiment, fold=fold, adapter=adapter, seed=seed
+        )
+        if experiment.validator is None:
+            typer.echo(
+                "Note: the run's figures are an oracle's; these networks are the last "
+                "epoch's.",
+                err=True,
+            )
+        inputs = _recordings(run, data_root)
+        made = evaluated.interpret(
+            found, experiment, inputs, lambda name: typer.echo(name, err=True)
+        )
+        _write(folder, made)
+    _show(made)
+    typer.echo(f"\nTables and figures are in {folder}.")
+
+
+def _recordings(run: Path, data_root: str | None) -> Inputs:
+    """Read the recordings that the run's own configuration names."""
+    from ..data.loading import load
+    from ..parts import part
+    from .configuration import dataset_place, flatten, load_dataset, read_stored
+
+    stored = read_stored(str(run), ("pairs",))
+    if "dataset" not in stored:
+        raise ConfigurationError(
+            f"{run}: this run was made from Python, on {stored.get('recordings')!r}, "
+            f"which a configuration cannot name. Call "
+            f"domainemo.evaluation.interpretation.interpret with these recordings."
+        )
+    name, root = dataset_place(stored["dataset"], data_root or stored.get("data_root"))
+    options = {
+        key.removeprefix("data."): value
+        for key, value in flatten(stored.get("options", {})).items()
+        if key.startswith("data.")
+    }
+    # Read with its labels, as the run did; they are dropped here.
+    return load(load_dataset(part("dataset", name, options), root)).inputs
+
+
+def _write(folder: Path, made: Interpretation) -> None:
+    from ..evaluation.folder import write_text
+    from ..reports.attention import figures, save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, attribute in _TABLES.items():
+        table = getattr(made, attribute)
+        if len(table):
+            write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    for name, draw in figures(made).items():
+        save(draw, *(folder / f"{name}{ending}" for ending in _FORMATS))
+
+
+def _show(made: Interpretation) -> None:
+    """Print each class's regions of highest attention, beside their occlusion."""
+    from ..reports.attention import class_means
+
+    attention, occlusion = (
+        class_means(made.regions, column) for column in ("attention", "occlusion")
+    )
+    typer.echo(f"{made.name}\n\nMean over subjects; classes as predicted.\n")
+    for name in attention.index:
+        typer.echo(f"{name}: attention; probability lost without the region")
+        for region, share in attention.loc[name].nlargest(5).items():
+            lost = occlusion.loc[name, region]
+            typer.echo(f"  {region:<26}{share:>6.1%}{lost:>+8.3f}")
