@@ -31,8 +31,8 @@ METHODS = ("source only", "uf-ama")
 
 
 def simulated(_: Path | None) -> tuple[de.EmotionData, dict]:
-    """Return the built-in recordings; nothing is known of people from them."""
-    return de.load("simulated"), {}
+    """Return simulated recordings, few enough for two cores."""
+    return de.load("simulated", subjects=6, sessions=1), {}
 
 
 def eegmat(data: Path | None) -> tuple[de.EmotionData, dict]:
