@@ -290,6 +290,9 @@ class Backbone(nn.Module, ABC):
 
     sampling: Sampling
 
+    by_position: ClassVar[bool] = False
+    """Whether weights belong to a channel's place rather than to its name."""
+
     @abstractmethod
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]

@@ -665,7 +665,10 @@ def _require_equal(
     *,
     tolerance: float,
     where: str,
+    absolute: float | None = None,
 ) -> None:
+    """Refuse tensors that differ by more than a share of themselves, or absolutely."""
+    absolute = tolerance / 10 if absolute is None else absolute
     _require(
         set(expected) == set(found),
         f"{', '.join(found) or 'nothing'} {where}, {', '.join(expected)} before",
@@ -674,7 +677,7 @@ def _require_equal(
         first, second = value.detach(), found[name].detach()
         _require(
             torch.equal(first, second)
-            or torch.allclose(first, second, rtol=tolerance, atol=tolerance / 10),
+            or torch.allclose(first, second, rtol=tolerance, atol=absolute),
             f"{name!r} off by {(first - second).abs().max().item():.3g} {where}",
         )
 
@@ -755,6 +758,13 @@ _SENSORS: tuple[Sensors, ...] = (
         "eeg": _sensor("eeg", _ELECTRODES, 5),
         "eye": _sensor("eye", 3, 2),
         "ecg": _sensor("physiology", 2, 1),
+    },
+    {
+        "eeg": _sensor("eeg", _ELECTRODES[2:6], 1),
+        "eye": _sensor("eye", 1, 1),
+        "ecg": _sensor("physiology", 2, 1),
+        "gsr": _sensor("physiology", 1, 2),
+        "emg": _sensor("physiology", 3, 4),
     },
 )
 
@@ -875,7 +885,8 @@ def _backbone_padding(check: Check) -> None:
         _require_equal(
             _evaluated(backbone, (signals, masks)),
             _evaluated(backbone, (longer, padded)),
-            tolerance=1e-5,
+            tolerance=1e-6,
+            absolute=1e-6,
             where="with more padding",
         )
 
@@ -883,7 +894,10 @@ def _backbone_padding(check: Check) -> None:
 def _backbone_batch(check: Check) -> None:
     """Require the same embedding of a sample whatever else is in its batch."""
     for backbone, sensors in _backbones(check):
-        signals, masks = _signals(sensors)
+        # In double precision, where rounding cannot pass for a leak, nor a leak for it.
+        backbone.double()
+        single, masks = _signals(sensors)
+        signals = {name: signal.double() for name, signal in single.items()}
         together = _evaluated(backbone, (signals, masks))
         for number in range(4):
             one = slice(number, number + 1)
@@ -894,9 +908,33 @@ def _backbone_batch(check: Check) -> None:
             _require_equal(
                 {name: value[one] for name, value in together.items()},
                 _evaluated(backbone, alone),
-                tolerance=1e-5,
+                tolerance=1e-6,
+                absolute=1e-6,
                 where="alone in the batch",
             )
+
+
+def _backbone_permutation(check: Check) -> None:
+    """Require the same embeddings of channels in another order, with their names."""
+    for backbone, sensors in _backbones(check):
+        if backbone.by_position:
+            continue
+        turned = {
+            name: replace(sensor, channels=sensor.channels[::-1])
+            for name, sensor in sensors.items()
+        }
+        twin = check.build(turned, seed=1)
+        twin.load_state_dict(backbone.state_dict())
+        signals, masks = _signals(sensors)
+        flipped = {name: signal.flip(-2) for name, signal in signals.items()}
+        _require_equal(
+            _evaluated(backbone, (signals, masks)),
+            _evaluated(twin, (flipped, masks)),
+            tolerance=1e-6,
+            absolute=1e-6,
+            where="with the channels in another order (a backbone whose weights go "
+            "by place says by_position = True)",
+        )
 
 
 def _backbone_missing(check: Check) -> None:
@@ -972,6 +1010,7 @@ _BACKBONE: Mapping[str, Callable[[Check], None]] = {
     "padding": _backbone_padding,
     "views": _backbone_views,
     "batch_composition": _backbone_batch,
+    "permutation": _backbone_permutation,
     "missing_modality": _backbone_missing,
     "gradients": _backbone_gradients,
     "deterministic": _backbone_deterministic,

@@ -20,7 +20,7 @@ from domainemo.backbones.uf_ama import UFAMA
 from domainemo.core import FUSION, Modality
 from domainemo.data.sampling import Sequences, Trials, Windows
 from domainemo.errors import ConfigurationError, DataError
-from domainemo.registry import find
+from domainemo.registry import entries, find
 
 torch.set_num_threads(1)
 BANDS = ("delta", "theta", "alpha", "beta", "gamma")
@@ -54,6 +54,13 @@ def batch_for(modalities, *, batch=4, time=5, seed=0, dtype=torch.float32):
         signals[name] *= mask[..., None, None]
         masks[name] = mask
     return signals, masks
+
+
+def by_name(modalities, signals, name):
+    """Return the first window with its channels in the order of their names."""
+    channels = modalities[name].channels
+    order = sorted(range(len(channels)), key=channels.__getitem__)
+    return signals[name][:, 0, order]
 
 
 def largest_gap(first, second):
@@ -152,9 +159,26 @@ def test_uf_ama_has_as_many_parameters_as_released(
 # ---------------------------------------------------------------------- invariances
 
 
+@pytest.mark.parametrize("more", [1, 3, 17])
+@pytest.mark.parametrize("name", [entry.name for entry in entries("backbone")])
+def test_more_padding_leaves_every_bit(name, more):
+    torch.manual_seed(0)
+    modalities = pair()
+    model = find("backbone", name)(modalities).eval()
+    signals, masks = batch_for(modalities)
+    longer = {n: functional.pad(s, (0, 0, 0, 0, 0, more)) for n, s in signals.items()}
+    padded = {n: functional.pad(m, (0, more)) for n, m in masks.items()}
+    before, after = model(signals, masks), model(longer, padded)
+    for branch, embedding in before.items():
+        assert torch.equal(embedding, after[branch])
+
+
 @every_case
-def test_more_padding_changes_nothing(case):
-    model, modalities = build(case)
+def test_padding_and_its_gradient_stay_out_in_training_too(case):
+    model, modalities = build(case, training=True)
+    for module in model.modules():  # what is drawn at random depends on the length
+        if isinstance(module, Dropout | nn.Dropout):
+            module.training = False
     signals, masks = batch_for(modalities, dtype=torch.float64)
     longer = {n: functional.pad(s, (0, 0, 0, 0, 0, 3)) for n, s in signals.items()}
     padded = {n: functional.pad(m, (0, 3)) for n, m in masks.items()}
@@ -250,7 +274,7 @@ def test_a_missing_modality_adds_nothing_to_the_other_in_uf_ama():
     signals, masks = batch_for(modalities, time=1, dtype=torch.float64)
     masks["eye"][:] = False
     fused = model(signals, masks)[FUSION]
-    tokens, _ = model.encoders[0](signals["eeg"][:, 0])
+    tokens, _ = model.encoders[0](by_name(modalities, signals, "eeg"))
     alone = model.fusion.down[0](model.fusion.up[0](tokens).flatten(1))
     assert torch.allclose(fused[:, :128], alone) and not fused[:, 128:].any()
 
@@ -355,7 +379,7 @@ def test_uf_ama_equals_the_released_network():
         layer = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
         stack = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval()
         stack.layers.load_state_dict(encoder.layers.state_dict())
-        tokens[name] = stack(encoder.up(signals[name][:, 0]))
+        tokens[name] = stack(encoder.up(by_name(modalities, signals, name)))
         embeddings[name] = encoder.down(tokens[name].flatten(1))
     wide = [up(t) for up, t in zip(model.fusion.up, tokens.values(), strict=True)]
     fused = []
@@ -379,7 +403,7 @@ def test_uf_ama_attends_to_all_others_that_are_there():
     for name, encoder, up in zip(
         modalities, model.encoders, model.fusion.up, strict=True
     ):
-        wide[name] = up(encoder(signals[name][:, 0])[0])
+        wide[name] = up(encoder(by_name(modalities, signals, name))[0])
     for own, name in enumerate(modalities):
         if name == "ecg":
             assert (found[own] == 0).all()

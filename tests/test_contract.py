@@ -355,6 +355,8 @@ def test_an_inherited_name_does_not_stand_in_for_the_class():
 class Linear(Backbone):
     """The plainest backbone: a masked mean over time, a linear map per modality."""
 
+    by_position = True
+
     def __init__(self, modalities, *, width=8):
         super().__init__()
         self.sampling = Windows()
@@ -396,6 +398,10 @@ class LooksAround(Linear):
         return own - own.mean(0)
 
 
+class ClaimsNames(Linear):
+    by_position = False
+
+
 class DividesByZero(Linear):
     def embed(self, name, signal, mask):
         steps = self.maps[name](signal.flatten(-2)) * mask[..., None]
@@ -428,6 +434,7 @@ BROKEN_BACKBONES = {
     NoFusion: ("embeddings", "the branches eeg, eye for eeg, eye"),
     CountsPadding: ("padding", "off by .* with more padding"),
     LooksAround: ("batch_composition", "off by .* alone in the batch"),
+    ClaimsNames: ("permutation", "off by .* with the channels in another order"),
     DividesByZero: ("missing_modality", "not finite without eeg"),
     DeadWeight: ("gradients", "no gradient that reaches unused"),
     AlwaysDrops: ("deterministic", "off by"),

@@ -32,6 +32,7 @@ __all__ = [
     "observed",
     "require_divisible",
     "single_eeg",
+    "trimmed",
 ]
 
 
@@ -55,6 +56,28 @@ def observed(
         torch.where(mask[..., None, None], signals[name], 0.0)
         for name, mask in masks.items()
     ]
+
+
+def trimmed(
+    signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """Return a batch without the steps at its end that no sample has.
+
+    Matrix products round differently when there are more rows: what is cut off cannot
+    change a bit of a prediction. It is for prediction only, as its shape depends on the
+    masks' values.
+
+    Parameters
+    ----------
+    signals : mapping of str to Tensor of shape (batch, time, channels, features)
+    masks : mapping of str to bool Tensor of shape (batch, time)
+    """
+    there = torch.stack(list(masks.values())).any(0).any(0).nonzero()
+    length = int(there.max()) + 1 if len(there) else 1
+    return (
+        {name: signals[name][:, :length] for name in masks},
+        {name: mask[:, :length] for name, mask in masks.items()},
+    )
 
 
 def masked_softmax(scores: Tensor, valid: Tensor, dim: int = -1) -> Tensor:

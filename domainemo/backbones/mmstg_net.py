@@ -23,7 +23,14 @@ from .graphs import (
     Spectrum,
     electrode_positions,
 )
-from .layers import Dropout, TemporalPooling, channel_order, observed, single_eeg
+from .layers import (
+    Dropout,
+    TemporalPooling,
+    channel_order,
+    observed,
+    single_eeg,
+    trimmed,
+)
 from .regions import regions
 
 __all__ = ["GatedFusion", "MMSTGNet", "MultiScaleConvolution"]
@@ -249,7 +256,11 @@ class MMSTGNet(Backbone):
             Of shape (batch, width) for each modality, zero where it is missing in the
             whole sample; (batch, fusion_width) for the fusion.
         """
-        ours = {name: masks[name] for name in (self.eeg, *self.companions)}
+        ours: Mapping[str, Tensor] = {
+            name: masks[name] for name in (self.eeg, *self.companions)
+        }
+        if not self.training:
+            signals, ours = trimmed(signals, ours)
         seen = dict(zip(ours, observed(signals, ours), strict=True))
         summaries = {self.eeg: self._summary(seen[self.eeg], ours[self.eeg])}
         for name, encoder in self.companion_encoders.items():

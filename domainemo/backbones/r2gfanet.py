@@ -19,10 +19,12 @@ from .layers import (
     GroupedLinear,
     TemporalPooling,
     TransformerLayer,
+    channel_order,
     masked_softmax,
     observed,
     require_divisible,
     single_eeg,
+    trimmed,
 )
 from .regions import regions
 
@@ -156,7 +158,8 @@ class R2GFANet(Backbone):
         )
         others = [modalities[name] for name in self.companions]
         self.companion_encoders = nn.ModuleList(
-            encoder([range(len(each.channels))], len(each.features)) for each in others
+            encoder([channel_order(each).tolist()], len(each.features))
+            for each in others
         )
         self.companion_pools = nn.ModuleList(TemporalPooling(width) for _ in others)
         self.alignment = MultiRegionAttention(
@@ -201,6 +204,9 @@ class R2GFANet(Backbone):
             Of shape (batch, width) for each modality, zero where it is missing in the
             whole sample; (batch, fusion_width) for the fusion.
         """
+        if not self.training:
+            ours = {name: masks[name] for name in (self.eeg, *self.companions)}
+            signals, masks = trimmed(signals, ours)
         return self._run(signals, masks)[0]
 
     def explain(

@@ -14,8 +14,8 @@ from ..registry import register
 from .layers import (
     Attention,
     TransformerLayer,
-    masked_mean,
-    observed,
+    channel_order,
+    mean_over_windows,
     require_divisible,
 )
 
@@ -30,11 +30,13 @@ class UFAMA(Backbone):
     2606.00170, code BetterCoderLab/UF-AMA), without the template layer that was
     registered there beside its copies and never used. Each channel is a token.
 
-    Three things are ours. A sample of several windows has each window encoded by
-    itself, and the embeddings averaged over the windows that are there. A modality that
-    is missing in a window contributes exactly zero to that window's fusion. And beyond
-    the two modalities of the paper there may be any number: each attends to the tokens
-    of all others, and a single one to none.
+    Four things are ours. Layers that read all channels at once take them in the order
+    of their names, so that a saved network serves any order of channels. A sample of
+    several windows has each window encoded by itself, and the embeddings averaged over
+    the windows that are there. A modality that is missing in a window contributes
+    exactly zero to that window's fusion. And beyond the two modalities of the paper
+    there may be any number: each attends to the tokens of all others, and a single one
+    to none.
 
     Parameters
     ----------
@@ -95,6 +97,10 @@ class UFAMA(Backbone):
             for modality in modalities.values()
         )
         self.fusion = CrossModalFusion(tokens, width=width, heads=heads)
+        # They follow from the channel names: a saved state fits any channel order.
+        for name, modality in modalities.items():
+            order = channel_order(modality)
+            self.register_buffer(f"_channels_{name}", order, persistent=False)
 
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
@@ -113,24 +119,27 @@ class UFAMA(Backbone):
             for the fusion; zero for a modality that is missing in the whole sample.
         """
         ours = {branch: masks[branch] for branch in self.branches}
-        valid = list(ours.values())
-        time = valid[0].shape[-1]
-        # Windows are encoded one by one: time joins the batch.
-        windows = [signal.flatten(0, 1) for signal in observed(signals, ours)]
-        present = [mask.flatten()[:, None].to(windows[0].dtype) for mask in valid]
-        encoded = [
-            encoder(window)
-            for encoder, window in zip(self.encoders, windows, strict=True)
-        ]
-        embeddings = {
-            branch: masked_mean(summary.reshape(-1, time, self.width), ours[branch])
-            for branch, (_, summary) in zip(self.branches, encoded, strict=True)
+        return mean_over_windows(self._window, signals, ours)
+
+    def _window(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Embed single windows (batch, channels, features)."""
+        encoded = {
+            branch: encoder(signals[branch].index_select(-2, self._channels(branch)))
+            for branch, encoder in zip(self.branches, self.encoders, strict=True)
         }
-        fused = self.fusion([tokens for tokens, _ in encoded], present)
-        embeddings[FUSION] = masked_mean(
-            fused.reshape(-1, time, fused.shape[-1]), torch.stack(valid).any(0)
-        )
-        return embeddings
+        present = [
+            masks[branch][:, None].to(tokens.dtype)
+            for branch, (tokens, _) in encoded.items()
+        ]
+        embeddings = {branch: summary for branch, (_, summary) in encoded.items()}
+        tokens = [tokens for tokens, _ in encoded.values()]
+        return {**embeddings, FUSION: self.fusion(tokens, present)}
+
+    def _channels(self, branch: str) -> Tensor:
+        order: Tensor = getattr(self, f"_channels_{branch}")
+        return order
 
     def head(self, branch: str, dim: int, classes: int) -> nn.Module:
         """Return the released classifier: one hidden layer, wider for the fusion."""

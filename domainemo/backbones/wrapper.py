@@ -174,6 +174,8 @@ class Wrapped(Backbone):
         even when it predicts.
     """
 
+    by_position = True
+
     def __init__(
         self,
         modalities: Mapping[str, Modality],
