@@ -7,7 +7,7 @@ import os
 import pickle
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -118,8 +118,8 @@ def _run_here(
 ) -> Iterator[tuple[str, str]]:
     for job, state in waiting:
 
-        def report(epoch: int, loss: float, state: JobState = state) -> None:
-            state.epoch, state.loss = epoch, loss
+        def report(row: Mapping[str, float], state: JobState = state) -> None:
+            state.epoch, state.loss = int(row["epoch"]), row["total"]
             tell(monitor)
 
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -22,7 +23,7 @@ from ..data.normalisation import Scale, normalise
 from ..errors import DataError, DomainemoError
 from ..parts import Part
 from ..training.batches import LabelledSamples, majority_label, sample
-from ..training.fit import Fitted, derive_seed, fit, predict, reproducible
+from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
 from ..training.model import Model
 from .experiment import SOURCE_ONLY, Experiment, Setup
 from .folder import folder_name
@@ -32,9 +33,9 @@ from .linear import LINEAR, linear_probabilities
 __all__ = ["Job", "Record", "Work", "folder_name", "load_record", "run_job"]
 
 PROGRESS = "progress.json"
+SCREENING = "screening.npz"
 _PROGRESS_SECONDS = 0.3
 
-Report = Callable[[int, float], None]
 Chosen = TypeVar("Chosen", bound=Setup)
 
 
@@ -235,7 +236,7 @@ def _train(
     def labelled(rows: Rows) -> LabelledSamples:
         return _labelled(normalised, rows, job, backbone, experiment, device)
 
-    target, _ = sample(normalised, fold.target, backbone.sampling, device)
+    target, seen = sample(normalised, fold.target, backbone.sampling, device)
     test, members = sample(normalised, fold.test, backbone.sampling, device)
     fitted = fit(
         model,
@@ -255,6 +256,8 @@ def _train(
         "adapter": chosen.name,
         "seed": job.seed,
         "epoch": fitted.epoch,
+        "score": _finite(fitted.score),
+        "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
         "seconds": round(time.monotonic() - began, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
         "level": backbone.sampling.level,
@@ -262,6 +265,7 @@ def _train(
     }
     members = _among_all(members, used)
     _write(folder, model, members, predict(model, test), fitted, facts)
+    _write_screening(folder, _among_all(seen, used), fitted)
     describe_model(folder, inputs.modalities, job.classes, scales)
 
 
@@ -346,13 +350,18 @@ def _labelled(
     )
 
 
-def _progress_file(path: Path) -> Callable[[int, float], None]:
+def _finite(score: float) -> float | None:
+    """Return what JSON can hold of a score."""
+    return score if math.isfinite(score) else None
+
+
+def _progress_file(path: Path) -> Report:
     last = [0.0]
 
-    def report(epoch: int, loss: float) -> None:
+    def report(row: Mapping[str, float]) -> None:
         if time.monotonic() - last[0] >= _PROGRESS_SECONDS:
             last[0] = time.monotonic()
-            write_json(path, {"epoch": epoch, "loss": loss})
+            write_json(path, {"epoch": row["epoch"], "loss": row["total"]})
 
     return report
 
@@ -389,6 +398,18 @@ def _write_predictions(
         trace=np.array(trace, dtype=np.float32).reshape(-1, *probabilities.shape),
     )
     write_json(folder / "record.json", facts)
+
+
+def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
+    """Write what the screen believed of the target's samples after every epoch."""
+    if not fitted.screened:
+        return
+    arrays: dict[str, Any] = {
+        name: np.stack([epoch[name] for epoch in fitted.screened])
+        for name in fitted.screened[0]
+    }
+    # Mostly the same few weights, which pack well.
+    np.savez_compressed(folder / SCREENING, members=members, **arrays)
 
 
 def describe_model(

@@ -20,7 +20,7 @@ from ..data.normalisation import describe, normalise
 from ..errors import ConfigurationError, DataError
 from ..parts import Part
 from ..training.batches import sample
-from ..training.fit import derive_seed, reproducible
+from ..training.fit import Report, derive_seed, reproducible
 from ..training.pairs import PAIRINGS, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
 from ..training.settings import Training
@@ -37,7 +37,7 @@ from .folder import (
     write_text,
 )
 from .initialisation import PRETRAINED, WEIGHTS, rows_digest, save_weights
-from .job import Report, Work, write_json
+from .job import Work, write_json
 from .run import prepare, trial
 
 __all__ = [

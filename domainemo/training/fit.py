@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,15 +23,17 @@ from ..errors import ConfigurationError, RunError
 from .batches import LabelledSamples, Samples, epoch_batches
 from .dropout import Batch, drop_modalities
 from .model import Model
+from .screened import find_screen, screen_target
 from .settings import Training
+from .validators import balanced_accuracy
 
 __all__ = ["Fitted", "derive_seed", "fit", "predict", "reproducible"]
 
-Report = Callable[[int, float], None]
-"""Called after every epoch with its number and the mean total loss."""
+Report = Callable[[Mapping[str, float]], None]
+"""Called after every epoch with its row of the history."""
 
 _EVALUATION_BATCH = 256
-_RESERVED = {"classification", "total", "epoch", "score"}
+_RESERVED = {"classification", "total", "epoch", "score", "held_out"}
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -43,15 +45,23 @@ class Fitted:
     ----------
     epoch : int
         The epoch whose weights were kept, counted from 1.
+    score : float
+        The validator's score of that epoch.
     history : list of dict
-        Mean of every loss term, and the validator's score, per epoch.
+        Per epoch the mean of every loss term, the validator's ``score`` and, where
+        source domains are held out, the balanced accuracy on them, ``held_out``.
     trace : list of ndarray of shape (samples, classes)
         Probabilities of the traced samples after every epoch.
+    screened : list of dict of str to ndarray of shape (target samples,)
+        What the adapter's screen, where it has one, believes of the target after every
+        epoch, see :func:`~domainemo.training.screened.screen_target`.
     """
 
     epoch: int = 0
+    score: float = -math.inf
     history: list[dict[str, float]] = field(default_factory=list)
     trace: list[NDArray[np.float32]] = field(default_factory=list)
+    screened: list[dict[str, NDArray[np.generic]]] = field(default_factory=list)
 
 
 def fit(
@@ -91,6 +101,7 @@ def fit(
     checkpoint : Path, optional
         File to resume from where it exists, and to write to now and then.
     report : callable, optional
+        Called after every epoch; on resuming first with the epochs there were.
 
     Raises
     ------
@@ -99,19 +110,28 @@ def fit(
     """
     state = _State(model, adapter, source, training)
     state.load(checkpoint)
+    report = report or (lambda row: None)
+    for row in state.fitted.history:
+        report(row)
+    screen = find_screen(adapter)
     saved = time.monotonic()
     for epoch in range(len(state.fitted.history), training.epochs):
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         losses = state.train_epoch(epoch, source, target)
-        score = _score(
-            model, validator, held_out, target, (epoch + 1) / training.epochs
-        )
-        state.fitted.history.append({"epoch": epoch + 1, **losses, "score": score})
+        seen, order = _seen(model, target, (epoch + 1) / training.epochs)
+        scores = _score(model, validator, held_out, seen)
+        score = scores["score"]
+        state.fitted.history.append({"epoch": epoch + 1, **losses, **scores})
         state.keep_if_best(epoch + 1, score)
         if traced is not None:
             state.fitted.trace.append(predict(model, traced))
-        if report is not None:
-            report(epoch + 1, losses["total"])
+        if screen is not None:
+            size = min(training.batch_size, len(source))
+            found = screen_target(screen, seen, size)
+            state.fitted.screened.append(
+                {name: values[order] for name, values in found.items()}
+            )
+        report(state.fitted.history[-1])
         if checkpoint and time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
             state.save(checkpoint)
             saved = time.monotonic()
@@ -173,7 +193,6 @@ class _State:
         )
         self.class_weights = _class_weights(model, source.labels, training)
         self.fitted = Fitted()
-        self.best_score = -math.inf
         self.best: dict[str, Tensor] = {}
 
     def train_epoch(
@@ -277,8 +296,8 @@ class _State:
 
     def keep_if_best(self, epoch: int, score: float) -> None:
         """Keep the weights unless an earlier epoch scored higher."""
-        if not self.best or score >= self.best_score:
-            self.best_score, self.fitted.epoch = score, epoch
+        if not self.best or score >= self.fitted.score:
+            self.fitted.score, self.fitted.epoch = score, epoch
             self.best = {
                 name: value.detach().clone()
                 for name, value in self.model.state_dict().items()
@@ -290,10 +309,14 @@ class _State:
             "parts": self.parts.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "best": self.best,
-            "best_score": self.best_score,
+            "best_score": self.fitted.score,
             "epoch": self.fitted.epoch,
             "history": self.fitted.history,
             "trace": [torch.from_numpy(values) for values in self.fitted.trace],
+            "screened": [
+                {name: torch.from_numpy(values) for name, values in each.items()}
+                for each in self.fitted.screened
+            ],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".writing")
@@ -310,9 +333,14 @@ class _State:
         )
         self.parts.load_state_dict(content["parts"])
         self.optimiser.load_state_dict(content["optimiser"])
-        self.best, self.best_score = content["best"], content["best_score"]
+        self.best = content["best"]
         trace = [values.cpu().numpy() for values in content["trace"]]
-        self.fitted = Fitted(content["epoch"], content["history"], trace)
+        screened = [
+            {name: values.cpu().numpy() for name, values in each.items()}
+            for each in content["screened"]
+        ]
+        epoch, score = content["epoch"], content["best_score"]
+        self.fitted = Fitted(epoch, score, content["history"], trace, screened)
 
 
 def _class_weights(model: Model, labels: Tensor, training: Training) -> Tensor:
@@ -349,20 +377,29 @@ def _evaluate(model: Model, samples: Samples) -> Outputs:
     return Outputs(joined("embeddings"), joined("logits"), joined("present"))
 
 
+def _seen(
+    model: Model, target: Samples, progress: float
+) -> tuple[Target, NDArray[np.int64]]:
+    """Return what the whole target shows, shuffled, and where each sample went."""
+    # In no order that could tell anything, where targets are sorted by trial.
+    shuffled = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(target), generator=shuffled)
+    mixed = replace(target, rows=target.rows[order.to(target.rows.device)])
+    return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
+
+
 def _score(
     model: Model,
     validator: Validator,
     held_out: LabelledSamples | None,
-    target: Samples,
-    progress: float,
-) -> float:
-    source = None
+    target: Target,
+) -> dict[str, float]:
+    """Return the validator's score, and the accuracy on held-out source domains."""
+    source, accuracy = None, {}
     if held_out is not None:
         outputs = _evaluate(model, held_out.samples)
         source = Source(outputs, held_out.labels, held_out.domains)
-    # In no order that could tell anything, where targets are sorted by trial.
-    shuffled = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(target), generator=shuffled).to(target.rows.device)
-    mixed = replace(target, rows=target.rows[order])
-    score = validator(source, Target(_evaluate(model, mixed), progress))
-    return -math.inf if math.isnan(score) else score
+        correct = balanced_accuracy(outputs.logits[FUSION], held_out.labels)
+        accuracy = {"held_out": float(correct)}
+    score = validator(source, target)
+    return {"score": -math.inf if math.isnan(score) else score, **accuracy}

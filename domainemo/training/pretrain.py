@@ -44,7 +44,7 @@ def fit_pairs(
     training: Training,
     seed: int,
     checkpoint: Path | None = None,
-    report: Callable[[int, float], None] | None = None,
+    report: Callable[[Mapping[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train `backbone` in place; the weights of the last epoch stay.
 
@@ -90,7 +90,7 @@ def fit_pairs(
         losses = state.train_epoch(epoch, samples, drawn)
         state.history.append({"epoch": epoch + 1, **losses})
         if report is not None:
-            report(epoch + 1, losses["total"])
+            report(state.history[-1])
         if checkpoint and time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
             state.save(checkpoint)
             saved = time.monotonic()
