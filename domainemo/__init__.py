@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from .evaluation.results import Results
     from .evaluation.run import run
     from .registry import register
+    from .studies.findings import Findings
+    from .studies.settings import StudySettings
+    from .studies.study import tune
     from .training.settings import Training
 
 __version__ = "0.1.0"
@@ -65,6 +68,9 @@ _HOME = {
     "evaluation.results": "Results",
     "evaluation.run": "run",
     "registry": "register",
+    "studies.findings": "Findings",
+    "studies.settings": "StudySettings",
+    "studies.study": "tune",
     "training.settings": "Training",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -77,6 +83,7 @@ __all__ = [
     "Dataset",
     "DomainemoError",
     "EmotionData",
+    "Findings",
     "Fold",
     "Inputs",
     "Modality",
@@ -89,6 +96,7 @@ __all__ = [
     "Sequences",
     "Simulated",
     "Source",
+    "StudySettings",
     "Target",
     "Training",
     "Trials",
@@ -102,6 +110,7 @@ __all__ = [
     "pretrain",
     "register",
     "run",
+    "tune",
     "write_table",
 ]
 

@@ -312,6 +312,11 @@ class Backbone(nn.Module, ABC):
             One embedding per modality, and ``"fusion"``.
         """
 
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw constructor options from an Optuna trial; optional."""
+        return {}
+
     def views(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:

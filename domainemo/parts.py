@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigurationError
@@ -59,6 +59,15 @@ class Part:
             }
             return Composite(terms=terms)
         return self._class(self.name)(*arguments, **self.options)
+
+    def with_options(self, options: Mapping[str, Any]) -> Part:
+        """Return the same part with some options changed."""
+        if self.made is not None:
+            raise ConfigurationError(
+                f"The {self.kind} was given as an object, whose options cannot be "
+                f"changed. Give its name or its class."
+            )
+        return replace(self, options={**self.options, **options})
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-__all__ = ["cores", "process_pool"]
+__all__ = ["cores", "follow_parent", "interrupts_ignored", "process_pool"]
 
 
 def cores() -> int:
@@ -27,9 +27,9 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
+        initializer=follow_parent,
     )
-    with _interrupts_ignored():
+    with interrupts_ignored():
         pool.submit(_ready)
     try:
         yield pool
@@ -42,7 +42,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _start_worker() -> None:
+def follow_parent() -> None:
     """Leave Ctrl-C to the parent, and die with it, however it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -60,7 +60,7 @@ def _ready() -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
     """Let processes started in this block inherit that they ignore Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield

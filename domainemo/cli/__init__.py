@@ -16,6 +16,8 @@ from .interpret import interpret
 from .listing import list_parts
 from .predict import predict
 from .pretrain import pretrain
+from .report import report
+from .tune import tune
 
 __all__ = ["app", "main"]
 
@@ -31,6 +33,8 @@ app.command("interpret")(interpret)
 app.command("list")(list_parts)
 app.command("predict")(predict)
 app.command("pretrain")(pretrain)
+app.command("tune")(tune)
+app.command("report")(report)
 app.add_typer(data, name="data")
 
 

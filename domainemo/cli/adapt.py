@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as use
-from .options import INTERRUPTED
 
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment
     from .configuration import Configuration
 
-__all__ = ["INTERRUPTED", "adapt"]
+__all__ = ["adapt"]
 
 
 def adapt(
@@ -23,9 +22,7 @@ def adapt(
     data_root: use.DataRoot = None,
     protocol: use.Protocol = None,
     backbone: use.Backbone = None,
-    adapter: Annotated[
-        use.Text, typer.Option(help="The adapter; several joined by '+'.")
-    ] = None,
+    adapter: use.Adapter = None,
     validator: Annotated[
         use.Text,
         typer.Option(help="What chooses the epoch, without target labels."),
@@ -42,6 +39,10 @@ def adapt(
     init_from: Annotated[
         Path | None,
         typer.Option(help="Start from the folder of a `domainemo pretrain`."),
+    ] = None,
+    fold: Annotated[
+        list[str] | None,
+        typer.Option(help="Run this fold only, by its name; may be repeated."),
     ] = None,
     output: use.Output = None,
     set_: use.Set = None,
@@ -76,6 +77,7 @@ def adapt(
         "plugins": plugin or None,
         "baselines": baselines,
         "init_from": str(init_from) if init_from else None,
+        "folds": fold or None,
     }
     sets = use.with_shortcuts(set_, epochs, batch_size)
     with use.interruptible():

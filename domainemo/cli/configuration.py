@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,15 +18,19 @@ from ..registry import find, load_plugin, parameters
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment, Setup
     from ..evaluation.pretraining import Pretraining
+    from ..studies.settings import StudySettings
 
 __all__ = [
     "DEFAULTS",
     "Configuration",
+    "StudyConfiguration",
     "configure",
     "configure_pretraining",
+    "configure_study",
     "dataset_place",
     "load_dataset",
     "parse_options",
+    "read_value",
     "stored_experiment",
     "studies",
 ]
@@ -54,8 +58,18 @@ PRETRAINING_DEFAULTS: Mapping[str, Any] = {
 }
 """What `pretrain` runs where nothing else is said."""
 
-_ADAPT_ONLY = {"adapter", "validator", "baselines", "init_from", "initialisation"}
+_ADAPT_ONLY = {
+    "study",
+    "space",
+    "adapter",
+    "validator",
+    "baselines",
+    "init_from",
+    "initialisation",
+    "folds",
+}
 _PRETRAIN_ONLY = {"pairs"}
+_STUDY_ONLY = ("study", "space")
 
 _TYPES: Mapping[str, tuple[type, str]] = {
     "dataset": (str, "a name"),
@@ -72,10 +86,13 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "plugins": (list, "a list of paths"),
     "seeds": (list, "a list of whole numbers"),
     "baselines": (bool, "true or false"),
+    "folds": (list, "a list of names"),
     "init_from": (str, "a path"),
     "initialisation": (str, "words"),
     "pairs": (str, "a name"),
     "options": (dict, "a table"),
+    "study": (dict, "a table"),
+    "space": (dict, "a table"),
     "recordings": (str, "a name"),
     "domainemo": (str, "a version"),
 }
@@ -96,12 +113,15 @@ class Configuration(Generic[Chosen]):
     experiment : Setup
         An experiment, or a pre-training.
     plugins : tuple of str
+    given : mapping of str to value
+        The options of the experiment that were set, by full name.
     """
 
     dataset: Part
     data_root: str | None
     experiment: Chosen
     plugins: tuple[str, ...]
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         """Return everything as ``config.toml`` holds it."""
@@ -159,6 +179,86 @@ def configure_pretraining(
     return _configure(chosen, sets, file, stored, PRETRAINING_DEFAULTS, _pretraining)
 
 
+def configure_study(
+    chosen: Mapping[str, Any],
+    sets: Sequence[str],
+    file: str | None,
+    settings: Mapping[str, Any],
+    ranges: Mapping[str, Any],
+) -> StudyConfiguration:
+    """Do the same for a study; see :func:`configure`.
+
+    Parameters
+    ----------
+    chosen, sets, file
+        As for :func:`configure`; a file may have the tables ``study`` and ``space``.
+    settings : mapping
+        What the command line says of the study; None where it says nothing.
+    ranges : mapping
+        What it says of the space, by name; without its part where that is unique.
+    """
+    from ..studies.settings import StudySettings
+    from ..studies.study import VALIDATOR
+
+    stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
+    study = dict(stored.get("study", {}))
+    space = _ranges(stored.get("space", {}))
+    defaults = {**DEFAULTS, "validator": VALIDATOR}
+    base = _configure(chosen, sets, file, stored, defaults, _experiment)
+    names = {"dataset": base.dataset.name, **base.experiment.names()}
+    for name, value in ranges.items():
+        space[name if "." in name else _with_part(name, names)] = value
+    said = {key: value for key, value in settings.items() if value is not None}
+    study |= said
+    return StudyConfiguration(
+        base=base,
+        name=study.pop("name", None),
+        storage=study.pop("storage", None),
+        settings=StudySettings.of(study),
+        ranges=space,
+    )
+
+
+@dataclass(frozen=True)
+class StudyConfiguration:
+    """A full configuration of a study.
+
+    Attributes
+    ----------
+    base : Configuration
+        Of the experiment that is tuned.
+    name, storage : str or None
+    settings : StudySettings
+    ranges : mapping of str to range
+    """
+
+    base: Configuration[Experiment]
+    name: str | None
+    storage: str | None
+    settings: StudySettings
+    ranges: Mapping[str, Any]
+
+    def default_folder(self) -> Path:
+        """Return a folder that this study and no other is given."""
+        settings = self.settings.describe()
+        settings.pop("candidates")
+        content = [self.base.describe(), settings, repr(sorted(self.ranges.items()))]
+        digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+        stem = self.base.default_folder().name.rpartition("-")[0]
+        return Path("runs") / f"study-{stem}-{digest}"
+
+
+def _ranges(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the ranges of nested tables under dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping) and not {"low", "high", "choices"} & set(value):
+            found |= _ranges(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
 def _configure(
     chosen: Mapping[str, Any],
     sets: Sequence[str],
@@ -168,14 +268,16 @@ def _configure(
     make: Callable[[Mapping[str, Any], Mapping[str, Any]], Chosen],
 ) -> Configuration[Chosen]:
     options = flatten(stored.pop("options", {}))
-    given = {key: value for key, value in chosen.items() if value is not None}
+    for table in _STUDY_ONLY:
+        stored.pop(table, None)
+    said = {key: value for key, value in chosen.items() if value is not None}
     made_on = stored.pop("recordings", None)
-    if made_on and "dataset" not in given:
+    if made_on and "dataset" not in said:
         raise ConfigurationError(
             f"{file}: this run was made from Python, on {made_on!r}, which a "
             f"configuration cannot name. Say which recordings with --dataset."
         )
-    merged = {**defaults, **stored, **given}
+    merged = {**defaults, **stored, **said}
     _forget_stale(options, stored, merged)
     for plugin in merged.get("plugins", ()):
         load_plugin(plugin)
@@ -187,11 +289,13 @@ def _configure(
         merged["dataset"],
         {key.removeprefix("data."): value for key, value in data.items()},
     )
+    given = {k: v for k, v in options.items() if k not in data}
     return Configuration(
         dataset=dataset,
         data_root=root if takes_root(dataset) else None,
         plugins=tuple(merged.get("plugins", ())),
-        experiment=make(merged, {k: v for k, v in options.items() if k not in data}),
+        experiment=make(merged, given),
+        given=given,
     )
 
 
@@ -250,6 +354,7 @@ def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experi
         validator=merged["validator"],
         baselines=merged["baselines"],
         init_from=merged.get("init_from"),
+        folds=merged.get("folds", ()),
         options=options,
     )
 
@@ -319,7 +424,7 @@ def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, An
             )
         if "." not in key:
             key = _with_part(key, names)
-        options[key] = _value(value)
+        options[key] = read_value(value)
     return options
 
 
@@ -384,7 +489,7 @@ def _of_pretraining(pairs: str) -> dict[str, list[str]]:
     }
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Read a value as TOML does; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -102,7 +102,8 @@ def _recordings(run: Path, data_root: str | None) -> Inputs:
 
 def _write(folder: Path, made: Interpretation) -> None:
     from ..evaluation.folder import write_text
-    from ..reports.attention import figures, save
+    from ..reports.attention import figures
+    from ..reports.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, attribute in _TABLES.items():

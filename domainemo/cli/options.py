@@ -31,6 +31,7 @@ DataRoot = Annotated[
 ]
 Protocol = Annotated[Text, typer.Option(help="Who trains, who is tested.")]
 Backbone = Annotated[Text, typer.Option(help="The fusion network.")]
+Adapter = Annotated[Text, typer.Option(help="The adapter; several joined by '+'.")]
 Normalisation = Annotated[Text, typer.Option(help="session, subject, source or none.")]
 Sampling = Annotated[
     Text,

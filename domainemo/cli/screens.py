@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..evaluation.results import Results
     from ..evaluation.run import Plan
 
-__all__ = ["Progress", "Reading", "show_plan", "show_results"]
+__all__ = ["Progress", "Reading", "show_plan", "show_results", "show_summary"]
 
 
 class Progress:
@@ -175,6 +175,14 @@ def show_results(results: Results, folder: Path) -> None:
         table.add_row(str(name), *(f"{value:.3f}" for value in row))
     console.print(table)
     console.print()
+    show_summary(results, console)
+    console.print()
+    for line in (*verdicts(results), results.how(), f"Everything is in {folder}."):
+        console.print(line, highlight=False)
+
+
+def show_summary(results: Results, console: Console) -> None:
+    """Print a row per method: mean, deviation, interval."""
     summary = Table(box=None, pad_edge=False)
     summary.add_column("method")
     for heading in ("mean", "deviation", "95 % interval", "per trial"):
@@ -186,9 +194,6 @@ def show_results(results: Results, folder: Path) -> None:
             style="bold" if key == results.method else None,
         )
     console.print(summary)
-    console.print()
-    for line in (*verdicts(results), results.how(), f"Everything is in {folder}."):
-        console.print(line, highlight=False)
 
 
 def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:

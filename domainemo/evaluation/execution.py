@@ -24,7 +24,7 @@ from ..registry import load_plugin
 from .experiment import Setup
 from .job import PROGRESS, Work, partial_folder, run_job
 
-__all__ = ["JobState", "Monitor", "execute"]
+__all__ = ["JobState", "Monitor", "execute", "load_shared", "shared"]
 
 _POLL_SECONDS = 0.25
 
@@ -99,7 +99,7 @@ def execute(
     if executor is None:
         failures = list(_run_here(inputs, experiment, waiting, monitor, tell))
     else:
-        with _context(inputs, experiment, folder, plugins) as context:
+        with shared(inputs, experiment, folder, plugins) as context:
             failures = list(_run_there(context, executor, waiting, monitor, tell))
     if failures:
         reasons = "\n".join(f"- {failure}" for failure in _grouped(failures))
@@ -189,10 +189,26 @@ def _read_progress(job: Work[Any], state: JobState) -> None:
 
 
 @contextmanager
-def _context(
-    inputs: Inputs, experiment: Setup, folder: Path, plugins: Sequence[str]
+def shared(
+    inputs: Inputs, content: Any, folder: Path, plugins: Sequence[str]
 ) -> Iterator[Path]:
-    """Lay out what all workers share, so that they map it instead of copying it."""
+    """Lay out what all workers share, so that they map it instead of copying it.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    content : object
+        What else they need; it may be of a class of a plug-in.
+    folder : Path
+        Where it is laid out for as long as the block runs.
+    plugins : sequence of str
+        Files to import first.
+
+    Yields
+    ------
+    Path
+        To be handed to :func:`load_shared`.
+    """
     # A name of its own: workers keep what they have read under it.
     context = folder / f".work-{uuid.uuid4().hex}"
     context.mkdir(parents=True)
@@ -200,8 +216,8 @@ def _context(
         for name, array in inputs.signals.items():
             _lay_out(array, context / f"{name}.npy")
         bare = replace(inputs, signals={}, modalities={})
-        content = pickle.dumps((bare, dict(inputs.modalities), experiment))
-        (context / "experiment.pickle").write_bytes(content)
+        pickled = pickle.dumps((bare, dict(inputs.modalities), content))
+        (context / "content.pickle").write_bytes(pickled)
         listed = json.dumps([str(Path(plugin).resolve()) for plugin in plugins])
         (context / "plugins.json").write_text(listed, encoding="utf-8")
         yield context
@@ -225,21 +241,22 @@ def _lay_out(array: np.ndarray, path: Path) -> None:
 
 
 def _run_in_context(context: str, pickled: bytes) -> None:
-    inputs, experiment = _load_context(context)
+    inputs, experiment = load_shared(context)
     # Only now, as the job may name a class of a plug-in that the context has loaded.
     job: Work[Any] = pickle.loads(pickled)
     run_job(inputs, experiment, job)
 
 
 @lru_cache(maxsize=1)
-def _load_context(context: str) -> tuple[Inputs, Setup]:
+def load_shared(context: str) -> tuple[Inputs, Any]:
+    """Return the recordings and the content that another process has laid out."""
     folder = Path(context)
     # The pickle is our own, of this run; plug-ins first, since it may name them.
     for plugin in json.loads((folder / "plugins.json").read_text(encoding="utf-8")):
         load_plugin(plugin)
-    content = (folder / "experiment.pickle").read_bytes()
-    bare, modalities, experiment = pickle.loads(content)
+    pickled = (folder / "content.pickle").read_bytes()
+    bare, modalities, content = pickle.loads(pickled)
     signals = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in modalities
     }
-    return replace(bare, signals=signals, modalities=modalities), experiment
+    return replace(bare, signals=signals, modalities=modalities), content

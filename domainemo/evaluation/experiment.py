@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from .. import __version__
 from ..core import Backbone, Modality, Sampling
@@ -91,6 +91,30 @@ class Setup:
             return None
         return SAMPLINGS[self.sampling](**self.sampling_options)
 
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """Return the same choices with some options changed.
+
+        Parameters
+        ----------
+        options : mapping of str to value
+            By full name, such as ``{"adapter.weight": 0.3}``.
+
+        Raises
+        ------
+        ConfigurationError
+            For an option or a value that does not fit.
+        """
+        given = grouped(options, [*self.parts, "training"])
+        training = _training(self.training, given.pop("training"), self.settings)
+        parts = {
+            name: replace(
+                getattr(self, name), options=getattr(self, name).options | new
+            )
+            for name, new in given.items()
+            if new
+        }
+        return replace(self, training=training, **parts)
+
     def describe(self) -> dict[str, Any]:
         """Return every choice, defaults spelled out, as a configuration file has it."""
         options: dict[str, Any] = {}
@@ -134,12 +158,15 @@ class Experiment(Setup):
         Whether source only and the controls run beside the adapter.
     init_from : Initialisation or None
         The pre-training that every network starts from; None starts at random.
+    folds : tuple of str
+        The names of the folds that are run; empty for all.
     """
 
     adapter: Part
     validator: Part | None
     baselines: bool
     init_from: Initialisation | None = None
+    folds: tuple[str, ...] = ()
 
     parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "adapter", "validator")
 
@@ -169,6 +196,7 @@ class Experiment(Setup):
             "baselines": self.baselines,
             "init_from": start.folder if start else None,
             "initialisation": start.words if start else None,
+            "folds": list(self.folds) or None,
         }
 
 
@@ -188,6 +216,7 @@ def experiment(
     device: str = "auto",
     options: Mapping[str, Any] | None = None,
     init_from: str | Path | None = None,
+    folds: Sequence[str] = (),
 ) -> Experiment:
     """Make an experiment of names, classes or objects.
 
@@ -218,6 +247,7 @@ def experiment(
         else part("validator", validator, given["validator"]),
         baselines=baselines,
         init_from=None if init_from is None else read_initialisation(init_from),
+        folds=tuple(folds),
     )
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()

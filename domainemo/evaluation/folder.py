@@ -40,9 +40,11 @@ __all__ = [
 CONFIG = "config.toml"
 ENVIRONMENT = "environment.json"
 _PLACES = ("data_root", "plugins", "init_from")
+_LIMITS = ("study.candidates", "study.storage")
 _PACKAGES = (
     "domainemo",
     "torch",
+    "optuna",
     "numpy",
     "pandas",
     "scikit-learn",
@@ -146,6 +148,7 @@ def open_folder(
     if path.exists():
         _check_same(folder, read_config(path), config)
         _check_unchanged(folder, identity)
+        _write_config(path, config)
         return
     # A run that was killed here has left nothing but its environment.
     ours = {"environment.json", "environment.json.partial", f"{CONFIG}.partial"}
@@ -164,6 +167,10 @@ def open_folder(
         "packages": {name: _version(name) for name in _PACKAGES},
     }
     write_text(folder / ENVIRONMENT, json.dumps(environment, indent=1))
+    _write_config(path, config)
+
+
+def _write_config(path: Path, config: Mapping[str, Any]) -> None:
     import tomli_w
 
     write_text(path, tomli_w.dumps(dict(config)))
@@ -264,9 +271,13 @@ def differences(
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without places, its options beside the rest."""
+    """Return a configuration without places and limits, its tables beside the rest."""
     kept = {key: value for key, value in config.items() if key not in _PLACES}
-    return {**kept, **kept.pop("options", {})}
+    kept |= kept.pop("options", {})
+    for table in ("study", "space"):
+        inner = kept.pop(table, {})
+        kept |= {f"{table}.{key}": value for key, value in inner.items()}
+    return {key: value for key, value in kept.items() if key not in _LIMITS}
 
 
 def _version(package: str) -> str:

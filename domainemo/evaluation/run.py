@@ -64,7 +64,7 @@ class Plan:
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
         return [
-            self._job(folder, fold, seed, adapter)
+            self.job(folder, fold, seed, adapter)
             for seed in self.experiment.seeds
             for fold in self.folds
             for adapter in self.experiment.trained
@@ -77,7 +77,8 @@ class Plan:
         share = self.experiment.training.label_share
         return labelled_rows(self.data, fold, share, seed)
 
-    def _job(self, folder: Path, fold: Fold, seed: int, adapter: Part | None) -> Job:
+    def job(self, folder: Path, fold: Fold, seed: int, adapter: Part | None) -> Job:
+        """Return one training job; no target label is in it."""
         labelled, start = self.labelled(fold, seed), self.experiment.init_from
         method = adapter.name if adapter else LINEAR
         starts = start is not None and adapter is not None
@@ -110,6 +111,7 @@ def run(
     device: str = "auto",
     options: Mapping[str, Any] | None = None,
     init_from: str | Path | None = None,
+    folds: Sequence[str] = (),
     output: str | Path | None = None,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
@@ -139,6 +141,8 @@ def run(
     init_from : path, optional
         The folder of a pre-training of the very same folds, from which all networks
         of the run start, source only among them.
+    folds : sequence of str
+        The names of the folds to run; all by default.
     output : path, optional
         The run's folder. Where it holds part of this very run, the rest is run.
     executor : concurrent.futures.Executor, optional
@@ -172,6 +176,7 @@ def run(
         device=device,
         options=options,
         init_from=init_from,
+        folds=folds,
     )
     planned = plan(data, chosen)
     description = {"recordings": data.inputs.name, **chosen.describe()}
@@ -193,6 +198,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         For anything that would fail later.
     """
     rows, folds = prepare(data.inputs, chosen)
+    folds = _chosen(folds, chosen.folds)
     inputs = select_modalities(data.inputs, chosen.modalities)
     data = replace(data, inputs=inputs).take(rows)
     check_classes(data, folds)
@@ -234,6 +240,18 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
         windows = inputs.windows.iloc[used]
         check_visible(inputs.name, windows, chosen.normalisation, visible)
     return rows, folds
+
+
+def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
+    """Return the folds of these names; all where none is named."""
+    there = [fold.name for fold in folds]
+    unknown = [name for name in wanted if name not in there]
+    if unknown:
+        raise ConfigurationError(
+            f"There is no fold {', '.join(map(repr, unknown))}; found "
+            f"{', '.join(map(repr, there))}."
+        )
+    return [fold for fold in folds if fold.name in wanted or not wanted]
 
 
 def _kept(inputs: Inputs, exclude: tuple[str, ...]) -> Rows:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["Training"]
 
@@ -75,6 +78,14 @@ class Training:
         decays, weights = ("cosine", "constant"), ("balanced", "none")
         self._require("decay", self.decay in decays, "cosine or constant")
         self._require("class_weight", self.class_weight in weights, "balanced or none")
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw settings from an Optuna trial."""
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+            "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
+        }
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

@@ -1,0 +1,139 @@
+"""What the command line shows of a study: its plan, its progress, what it found."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from .screens import show_summary
+
+if TYPE_CHECKING:
+    from ..studies.findings import Choice, Findings
+    from ..studies.plan import StudyPlan
+    from ..studies.search import Progress
+
+__all__ = ["Searching", "show_findings", "show_study_plan"]
+
+
+class Searching:
+    """One bar for all candidates, with the best score so far."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, markup=False)
+        self.bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}", markup=False),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.told = -1
+
+    def __enter__(self) -> Searching:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Show how many candidates are tried; a line each without a terminal."""
+        best = "" if math.isnan(progress.best) else f"best {progress.best:.3f}"
+        if not self.console.is_terminal:
+            if progress.finished > self.told:
+                self.told = progress.finished
+                said = f"[{progress.finished}/{progress.total}] candidates {best}"
+                self.console.print(said.rstrip(), highlight=False)
+            return
+        if self.task is None:
+            self.bars.start()
+            self.task = self.bars.add_task(
+                "candidates", total=progress.total, best=best
+            )
+        self.bars.update(self.task, completed=progress.finished, best=best)
+        if progress.finished >= progress.total:
+            self.bars.stop()
+
+
+def show_study_plan(planned: StudyPlan, folder: Path) -> None:
+    """Print what is searched, who chooses, and who is tested."""
+    console = Console(markup=False)
+    settings, experiment = planned.settings, planned.experiment
+    table = Table(box=None, pad_edge=False)
+    for heading in ("option", "range", "begins at"):
+        table.add_column(heading)
+    begins = planned.space.defaults()
+    for option, words in planned.space.describe().items():
+        table.add_row(option, words, str(begins.get(option, "outside")))
+    console.print(table)
+    tested = ", ".join(fold.name for fold in planned.tested.folds)
+    folds = sum(len(each.folds) for each in planned.choosing.values())
+    trainings = folds * len(experiment.seeds) * settings.candidates
+    if settings.select == "per-fold":
+        who = f"Each of the {folds} folds chooses for itself, without its target's"
+        who += " labels."
+    else:
+        chosen = settings.development
+        names = chosen if isinstance(chosen, tuple) else ()
+        who = f"{len(names)} subjects choose and are not tested: {', '.join(names)}."
+    console.print(
+        f"\n{who} Tested: {tested}. {settings.candidates} candidates by "
+        f"{settings.sampler}, at most {trainings} trainings; folder {folder}.",
+        highlight=False,
+    )
+
+
+def show_findings(findings: Findings) -> None:
+    """Print what was chosen, what it was worth, and what to type next."""
+    console = Console(markup=False)
+    states = findings.candidates["state"].value_counts()
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    console.print(f"Candidates: {counts}.", highlight=False)
+    if not findings.choices:
+        console.print("No candidate is complete yet, so nothing was chosen.")
+        return
+    for choice in findings.choices:
+        console.print(_chosen(choice), highlight=False)
+    if findings.final is not None:
+        console.print()
+        show_summary(findings.final, console)
+    for line in (
+        "",
+        *dict.fromkeys(choice.command for choice in findings.choices),
+        f"domainemo report {findings.folder}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _chosen(choice: Choice) -> str:
+    where = "" if choice.fold is None else f"{choice.fold}: "
+    if choice.candidate < 0:
+        return f"{where}Source only scored highest ({choice.value:.3f}): do not adapt."
+    options = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in choice.options.items()
+    )
+    return (
+        f"{where}Candidate {choice.candidate} scored highest ({choice.value:.3f}): "
+        f"{options}."
+    )

@@ -1,0 +1,166 @@
+"""Train one candidate on the folds that choose, and score it without a target label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from ..core import Inputs
+from ..errors import RunError
+from ..evaluation.experiment import Experiment
+from ..evaluation.folder import job_folder
+from ..evaluation.job import Job, load_record, run_job
+from ..parts import part
+
+__all__ = ["Score", "candidate_folder", "train_candidate", "values_of"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the training of one fold and one seed scored.
+
+    Attributes
+    ----------
+    fold : str
+    seed : int
+    epoch : int
+        The epoch that was kept.
+    score : float
+        The validator's.
+    source_accuracy : float or None
+        On held-out source domains, where the validator holds some out.
+    predicted : tuple of int
+        The classes that were predicted at all on the target.
+    parameters : int
+    seconds : float
+    """
+
+    fold: str
+    seed: int
+    epoch: int
+    score: float
+    source_accuracy: float | None
+    predicted: tuple[int, ...]
+    parameters: int
+    seconds: float
+
+
+class Watch(Protocol):
+    """Is told how a candidate fares; may raise to end it."""
+
+    def epoch(self, scores: Sequence[Score], row: Mapping[str, float]) -> None:
+        """Take note of an epoch, after the folds in `scores`."""
+
+    def fold(self, scores: Sequence[Score]) -> None:
+        """Take note of a fold, the last in `scores`."""
+
+
+def train_candidate(
+    inputs: Inputs,
+    experiment: Experiment,
+    jobs: Sequence[Job],
+    folder: Path,
+    watch: Watch | None = None,
+) -> list[Score]:
+    """Train every job with these choices and return what the validator says of each.
+
+    What was finished before, as the process was killed, is not trained again.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        All recordings, without labels.
+    experiment : Experiment
+        With the candidate's options.
+    jobs : sequence of Job
+        With the source's labels of each fold; their folders and adapters do not count.
+    folder : Path
+        The candidate's.
+    watch : Watch, optional
+
+    Raises
+    ------
+    RunError
+        If training diverges, or the validator's score is not finite.
+    """
+    adapter = experiment.adapter
+    scores: list[Score] = []
+    for job in jobs:
+        place = job_folder(folder, job.fold.name, job.seed, adapter.name)
+        ours = replace(job, adapter=adapter, folder=str(place))
+
+        def report(row: Mapping[str, float]) -> None:
+            if watch is not None:
+                watch.epoch(scores, row)
+
+        if place.exists():
+            for row in pd.read_csv(place / "history.csv").to_dict("records"):
+                report({str(key): value for key, value in row.items()})
+        run_job(inputs, experiment, ours, report)
+        for weights in ("model.safetensors", "model.json"):
+            (place / weights).unlink(missing_ok=True)
+        scores.append(_score(ours, place))
+        if watch is not None:
+            watch.fold(scores)
+    return scores
+
+
+def source_only(experiment: Experiment) -> Experiment:
+    """Return the same experiment without adaptation."""
+    return replace(experiment, adapter=part("adapter", "none"))
+
+
+def candidate_folder(study: Path, options: Mapping[str, Any]) -> Path:
+    """Return where a candidate with these options is trained, in a study's folder."""
+    content = json.dumps(dict(options), sort_keys=True, default=str)
+    return study / "candidates" / sha256(content.encode()).hexdigest()[:12]
+
+
+def values_of(scores: Sequence[Score], objectives: Sequence[str]) -> list[float]:
+    """Return a candidate's value for each objective.
+
+    Raises
+    ------
+    RunError
+        If an objective needs what the validator does not give.
+    """
+    held_out = [each.source_accuracy for each in scores]
+    if "source_accuracy" in objectives and None in held_out:
+        raise RunError(
+            "The objective source_accuracy needs source subjects held out of training. "
+            "Use the validator 'source' or 'source-and-information'."
+        )
+    found = {
+        "validator": float(np.mean([each.score for each in scores])),
+        "source_accuracy": float(np.mean([each or 0.0 for each in held_out])),
+        "seconds": float(sum(each.seconds for each in scores)),
+        "parameters": float(scores[0].parameters),
+    }
+    return [found[name] for name in objectives]
+
+
+def _score(job: Job, folder: Path) -> Score:
+    record = load_record(folder)
+    facts = record.facts
+    if facts["score"] is None:
+        raise RunError(
+            f"{job.name}: the validator's score is not finite, in any epoch. The loss "
+            f"weights may be too large."
+        )
+    return Score(
+        fold=job.fold.name,
+        seed=job.seed,
+        epoch=facts["epoch"],
+        score=facts["score"],
+        source_accuracy=facts["held_out"],
+        predicted=tuple(map(int, np.unique(record.probabilities.argmax(1)))),
+        parameters=facts["parameters"],
+        seconds=facts["seconds"],
+    )

@@ -1,0 +1,266 @@
+"""What a study found: its candidates, what was chosen, and what that was worth."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from ..errors import ConfigurationError
+from ..evaluation.folder import read_config
+from ..evaluation.results import Results
+from .sampling import RETRY_OF
+from .space import in_words, range_of
+from .storage import WORKER, address_of, open_storage, quiet, reason_of
+
+__all__ = [
+    "DEFAULTS",
+    "SOURCE_ONLY_CANDIDATE",
+    "TUNED",
+    "Choice",
+    "Findings",
+    "load_findings",
+]
+
+FINAL = "final"
+"""The folder of the final runs, in a study's."""
+
+SCORES = "scores"
+"""The attribute that holds what each fold of a candidate scored."""
+
+OPTIONS = "options"
+"""The attribute that holds a candidate's options as they were drawn, by full name."""
+
+SOURCE_ONLY_SCORES = "source_only"
+"""The attribute of an Optuna study that holds what source only scored."""
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+STUDIES = "studies.json"
+"""The file that holds the name of each Optuna study."""
+
+CHOICES = "choices.json"
+"""The file that holds what was chosen."""
+
+AFTER_THE_FACT = "after-the-fact.csv"
+"""The file that holds what every candidate was worth, computed last."""
+
+STORAGE_VARIABLE = "DOMAINEMO_STORAGE"
+"""The environment variable for an address with a password, which no file holds."""
+
+TUNED = "tuned"
+"""The name under which the chosen configuration stands in the final table."""
+
+DEFAULTS = "defaults"
+"""The name of the configuration that the study began with."""
+
+SOURCE_ONLY_CANDIDATE = -1
+"""In place of a candidate's number: the network without adaptation."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration that was chosen without a label of those it is tested on.
+
+    Attributes
+    ----------
+    fold : str or None
+        The fold that it is for; None where one choice serves all.
+    candidate : int
+        Its number in the Optuna study; -1 where source only won.
+    value : float
+        The validator's score, averaged over the folds that chose.
+    options : mapping of str to value
+        What was searched, by full name, such as ``{"adapter.marginal": 0.3}``.
+    command : str
+        Runs it.
+    """
+
+    fold: str | None
+    candidate: int
+    value: float
+    options: Mapping[str, Any]
+    command: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a study holds.
+
+    What Optuna calls a trial is called a candidate here, since a trial is a stretch of
+    a recording in this field.
+
+    Attributes
+    ----------
+    folder : Path
+    name : str
+    description : mapping
+        The configuration, as in ``config.toml``.
+    studies : mapping of str to optuna.Study
+        By the fold that it is for; ``""`` where one study chooses for all folds.
+    candidates : DataFrame
+        A row per candidate: ``study``, ``candidate`` (number), ``default`` (whether
+        it is the configuration that the study began with), ``state`` (``"complete"``,
+        ``"pruned"``, ``"failed"``, ``"running"``, ``"waiting"``), ``value`` (of the
+        first objective), a column for each further objective, ``reason``,
+        ``retry_of``, ``seconds``, ``began``, ``worker``, and a column for each
+        searched option by its full name.
+    scores : DataFrame
+        A row per candidate, fold and seed that was trained: ``study``, ``candidate``,
+        ``fold``, ``seed``, ``epoch``, ``score`` (the validator's), ``source_accuracy``
+        (on held-out source domains), ``seconds``, and ``true_accuracy``, the balanced
+        accuracy on the fold's target, computed after the fact.
+    choices : list of Choice
+        Empty where nothing could be chosen yet.
+    final : Results or None
+        The chosen configuration, the defaults and the baselines with fresh seeds on
+        folds that had no part in choosing; None where that has not been run.
+    """
+
+    folder: Path
+    name: str
+    description: Mapping[str, Any]
+    studies: Mapping[str, optuna.Study]
+    candidates: pd.DataFrame
+    scores: pd.DataFrame
+    choices: list[Choice]
+    final: Results | None
+
+    @property
+    def best(self) -> Choice | None:
+        """The choice with the highest score; None where nothing was chosen."""
+        return max(self.choices, key=lambda each: each.value, default=None)
+
+
+def load_findings(folder: Path, storage: str | None = None) -> Findings:
+    """Read what a study holds so far.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's.
+    storage : str, optional
+        The storage's address, where it takes a password; else the environment's
+        DOMAINEMO_STORAGE, or what the study's folder says.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder is no study's, or its storage cannot be opened.
+    """
+    description = dict(read_config(folder / "config.toml"))
+    if "study" not in description or not (folder / STUDIES).exists():
+        raise ConfigurationError(
+            f"{folder}: found no study; expected the folder of a `domainemo tune`."
+        )
+    address = storage or os.environ.get(STORAGE_VARIABLE)
+    with quiet():
+        kept = address_of(folder, description["study"]["storage"])
+        opened = open_storage(address or kept)
+        studies = {
+            key: optuna.load_study(study_name=name, storage=opened)
+            for key, name in json.loads((folder / STUDIES).read_text("utf-8")).items()
+        }
+    ranges = description.get("space", {})
+    description["space"] = {k: in_words(range_of(k, v)) for k, v in ranges.items()}
+    objectives = description["study"]["objectives"]
+    return Findings(
+        folder=folder,
+        name=str(description["study"]["name"]),
+        description=description,
+        studies=studies,
+        candidates=_candidates(studies, objectives, list(ranges)),
+        scores=_scores(studies, folder),
+        choices=_choices(folder),
+        final=_final(folder),
+    )
+
+
+def _candidates(
+    studies: Mapping[str, optuna.Study], objectives: Sequence[str], names: Sequence[str]
+) -> pd.DataFrame:
+    rows = []
+    for key, study in studies.items():
+        for trial in study.get_trials(deepcopy=False):
+            attributes = trial.user_attrs
+            values = trial.values or [math.nan] * len(objectives)
+            options = attributes.get(OPTIONS, trial.params)
+            seconds = trial.duration.total_seconds() if trial.duration else math.nan
+            rows.append(
+                {
+                    "study": key,
+                    "candidate": trial.number,
+                    "default": bool(attributes.get("default", False)),
+                    "state": _STATES[trial.state],
+                    "value": values[0] if _is_complete(trial) else math.nan,
+                    **dict(zip(objectives[1:], values[1:], strict=True)),
+                    "reason": reason_of(trial),
+                    "retry_of": attributes.get(RETRY_OF),
+                    "seconds": seconds,
+                    "began": trial.datetime_start,
+                    "worker": str(attributes.get(WORKER, "")),
+                    **{name: options.get(name) for name in names},
+                }
+            )
+    columns = ["study", "candidate", "default", "state", "value", *objectives[1:]]
+    columns += ["reason", "retry_of", "seconds", "began", "worker", *names]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"retry_of": "Int64"})
+
+
+def _scores(studies: Mapping[str, optuna.Study], folder: Path) -> pd.DataFrame:
+    rows = []
+    for key, study in studies.items():
+        by_candidate = {
+            trial.number: trial.user_attrs.get(SCORES, ())
+            for trial in study.get_trials(deepcopy=False)
+        }
+        by_candidate[SOURCE_ONLY_CANDIDATE] = study.user_attrs.get(
+            SOURCE_ONLY_SCORES, ()
+        )
+        for number, scores in by_candidate.items():
+            rows += [{"study": key, "candidate": number, **each} for each in scores]
+    keys = ["study", "candidate", "fold", "seed"]
+    columns = [*keys, "epoch", "score", "source_accuracy", "seconds"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["source_accuracy"] = table["source_accuracy"].astype(float)
+    path = folder / AFTER_THE_FACT
+    if not path.exists():
+        return table.assign(true_accuracy=math.nan)
+    known = pd.read_csv(path, keep_default_na=False, na_values={"true_accuracy": ""})
+    return table.merge(known, on=keys, how="left")
+
+
+def _choices(folder: Path) -> list[Choice]:
+    path = folder / CHOICES
+    if not path.exists():
+        return []
+    return [Choice(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _final(folder: Path) -> Results | None:
+    path = folder / FINAL
+    if not (path / "results.parquet").exists():
+        return None
+    table = pd.read_parquet(path / "results.parquet")
+    predictions = pd.read_parquet(path / "predictions.parquet")
+    description = read_config(path / DEFAULTS / "config.toml")
+    return Results(table, predictions, description, TUNED)
+
+
+def _is_complete(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE

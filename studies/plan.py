@@ -1,0 +1,136 @@
+"""Who chooses and who is tested, laid out before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..core import EmotionData, Fold
+from ..errors import ConfigurationError
+from ..evaluation.experiment import Experiment
+from ..evaluation.job import Job
+from ..evaluation.run import Plan, plan
+from ..training.fit import derive_seed
+from .settings import StudySettings
+from .space import Space
+
+__all__ = ["StudyPlan", "plan_study"]
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study whose recordings and folds have been checked.
+
+    Attributes
+    ----------
+    space : Space
+    settings : StudySettings
+        With the subjects that choose by name, and the final runs' seeds.
+    choosing : mapping of str to Plan
+        The folds whose validator chooses, by the fold that they choose for; ``""``
+        where one choice serves all.
+    tested : Plan
+        The folds of the final runs, with labels to score them by.
+    """
+
+    space: Space
+    settings: StudySettings
+    choosing: Mapping[str, Plan]
+    tested: Plan
+
+    @property
+    def experiment(self) -> Experiment:
+        """Every choice that is not searched."""
+        return self.space.experiment
+
+    def jobs(self, key: str) -> tuple[Job, ...]:
+        """Return what a candidate of a study trains; no target label is in it."""
+        planned = self.choosing[key]
+        return tuple(
+            planned.job(Path(), fold, seed, self.experiment.adapter)
+            for seed in self.experiment.seeds
+            for fold in planned.folds
+        )
+
+
+def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> StudyPlan:
+    """Lay out a study.
+
+    Parameters
+    ----------
+    data : EmotionData
+    space : Space
+    settings : StudySettings
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        For anything that would fail later, such as too few subjects.
+    """
+    experiment = space.experiment
+    if experiment.validator is None or experiment.validator.name == "last":
+        found = experiment.validator.name if experiment.validator else "oracle"
+        raise ConfigurationError(
+            f"A study needs a validator that can compare configurations; found "
+            f"{found!r}. Choose one that scores without target labels, such as "
+            f"--validator source-and-information."
+        )
+    whole = plan(data, experiment)
+    if not settings.final_seeds:
+        first = max(experiment.seeds) + 1
+        settings = replace(settings, final_seeds=(first, first + 1, first + 2))
+    if settings.select == "per-fold":
+        each = {fold.name: replace(whole, folds=[fold]) for fold in whole.folds}
+        return StudyPlan(space, settings, each, whole)
+    chosen = _development(whole, settings)
+    settings = replace(settings, development=chosen)
+    others = [s for s in _subjects(whole) if s not in chosen]
+    without = replace(experiment, exclude=(*experiment.exclude, *others), folds=())
+    tested = [fold for fold in whole.folds if not _tests(whole, fold) & set(chosen)]
+    if not tested:
+        raise ConfigurationError(
+            f"{data.inputs.name}: every fold tests one of the {len(chosen)} subjects "
+            f"that choose ({', '.join(chosen)}), so none is left to be tested. Give "
+            f"fewer with --development, or --select per-fold."
+        )
+    return StudyPlan(
+        space, settings, {"": plan(data, without)}, replace(whole, folds=tested)
+    )
+
+
+def _development(whole: Plan, settings: StudySettings) -> tuple[str, ...]:
+    """Return the subjects that choose: those named, or drawn by the study's seed."""
+    subjects = _subjects(whole)
+    wanted = settings.development
+    if not isinstance(wanted, int):
+        unknown = [name for name in wanted if name not in subjects]
+        if unknown:
+            raise ConfigurationError(
+                f"study.development names {', '.join(unknown)}, but there are the "
+                f"subjects {', '.join(subjects)}."
+            )
+        return tuple(name for name in subjects if name in wanted)
+    count = wanted or max(len(subjects) // 2, 2)
+    if not 2 <= count < len(subjects):
+        raise ConfigurationError(
+            f"study.development is {count}; expected at least 2 subjects to choose "
+            f"and at least one more to be tested, of {len(subjects)}. With so few, "
+            f"use --select per-fold."
+        )
+    generator = np.random.default_rng(derive_seed(settings.seed, "development"))
+    drawn = {subjects[place] for place in generator.permutation(len(subjects))[:count]}
+    return tuple(name for name in subjects if name in drawn)
+
+
+def _subjects(planned: Plan) -> list[str]:
+    """Return all subjects' names, in order."""
+    return list(dict.fromkeys(planned.data.inputs.windows["subject"].astype(str)))
+
+
+def _tests(planned: Plan, fold: Fold) -> set[str]:
+    """Return the subjects that a fold tests."""
+    windows = planned.data.inputs.windows
+    return set(windows["subject"].iloc[fold.test].astype(str))

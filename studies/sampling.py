@@ -1,0 +1,145 @@
+"""Samplers and pruners by name, and a sampler that repeats itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    RandomSampler,
+    TPESampler,
+)
+
+from ..training.fit import derive_seed
+from .settings import StudySettings
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, TrialState
+
+__all__ = ["RETRY_OF", "Repeatable", "make_pruner", "make_sampler"]
+
+RETRY_OF = "retry_of"
+"""The attribute of a candidate that repeats another, whose process was killed."""
+
+_FEW = 5  # candidates that run to their end before any is pruned
+
+
+class Repeatable(BaseSampler):
+    """Seeds a sampler anew for every candidate, by its place among all.
+
+    What is drawn then depends on the study's seed, the place, and the finished
+    candidates; not on how often the study was interrupted, and with the random sampler
+    not on how many processes run it. A repeated candidate has its place already and
+    counts for nothing.
+
+    Parameters
+    ----------
+    settings : StudySettings
+    workers : int
+        Processes that draw at the same time.
+    """
+
+    def __init__(self, settings: StudySettings, workers: int) -> None:
+        self.settings, self.workers = settings, workers
+        self._inner: BaseSampler = make_sampler(settings, settings.seed, workers)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Seed the sampler for this candidate."""
+        number = trial.user_attrs.get(RETRY_OF, trial.number)
+        place = sum(
+            each.number < number and RETRY_OF not in each.user_attrs
+            for each in study.get_trials(deepcopy=False)
+        )
+        # Optuna's samplers take 32 bits.
+        seed = derive_seed(self.settings.seed, "candidate", place) & 0xFFFFFFFF
+        self._inner = make_sampler(self.settings, seed, self.workers)
+        self._inner.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Ask the sampler."""
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """Ask the sampler."""
+        return self._inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Ask the sampler."""
+        return self._inner.sample_independent(
+            study, trial, param_name, param_distribution
+        )
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Tell the sampler."""
+        self._inner.after_trial(study, trial, state, values)
+
+
+def make_sampler(settings: StudySettings, seed: int, workers: int) -> BaseSampler:
+    """Return the sampler that the settings name."""
+    match settings.sampler:
+        case "random":
+            return RandomSampler(seed=seed)
+        case "cma-es":
+            # Options that are no numbers are drawn at random, as its authors leave it.
+            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "gaussian-process":
+            return GPSampler(seed=seed)
+    return TPESampler(
+        seed=seed,
+        multivariate=True,
+        group=True,
+        # What others are trying counts as bad, so that processes try different things.
+        constant_liar=workers > 1,
+    )
+
+
+def make_pruner(settings: StudySettings, folds: int, epochs: int) -> BasePruner:
+    """Return the pruner that the settings name.
+
+    Parameters
+    ----------
+    settings : StudySettings
+    folds : int
+        Trainings of one candidate.
+    epochs : int
+        Of each of them.
+    """
+    if not settings.prunes:
+        return optuna.pruners.NopPruner()
+    match settings.pruner:
+        case "wilcoxon":
+            return optuna.pruners.WilcoxonPruner(p_threshold=0.1)
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(
+                min_resource=max(epochs // 2, 1), max_resource=folds * epochs
+            )
+    # Half of the first training is over before anything is compared.
+    return optuna.pruners.MedianPruner(
+        n_startup_trials=_FEW, n_warmup_steps=max(epochs // 2, 1)
+    )

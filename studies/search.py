@@ -1,0 +1,406 @@
+"""Search a space with Optuna, in this process or several, and lose no candidate."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import optuna
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from ..core import Inputs
+from ..errors import ConfigurationError, DomainemoError, RunError
+from ..evaluation.execution import load_shared, shared
+from ..evaluation.job import Job
+from ..processes import follow_parent, interrupts_ignored
+from .candidate import Score, candidate_folder, train_candidate, values_of
+from .findings import OPTIONS, SCORES
+from .sampling import RETRY_OF, Repeatable, make_pruner
+from .settings import StudySettings
+from .space import Space
+from .storage import (
+    INTERRUPTED,
+    REASON,
+    WORKER,
+    is_alive,
+    is_local,
+    open_storage,
+    quiet,
+    repeat_killed,
+    worker_name,
+)
+
+__all__ = ["Progress", "Task", "create_studies", "open_studies", "search"]
+
+_POLL_SECONDS = 0.5
+_DEATHS = 20  # of processes of one search, until something must be wrong
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every process of a search is handed; no label of a target is in it.
+
+    Attributes
+    ----------
+    space : Space
+    settings : StudySettings
+    address : str
+        Of the storage.
+    names : mapping of str to str
+        The name of each Optuna study, by the fold that it is for.
+    jobs : mapping of str to tuple of Job
+        What a candidate of each study trains.
+    folder : Path
+        The study's.
+    workers : int
+    deadline : float or None
+        No candidate is begun after it, in seconds since 1970.
+    """
+
+    space: Space
+    settings: StudySettings
+    address: str
+    names: Mapping[str, str]
+    jobs: Mapping[str, tuple[Job, ...]]
+    folder: Path
+    workers: int = 1
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Attributes
+    ----------
+    finished, total : int
+        Candidates.
+    best : float
+        The highest value so far; NaN where there is none.
+    """
+
+    finished: int
+    total: int
+    best: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def search(
+    inputs: Inputs,
+    task: Task,
+    on_progress: OnProgress | None = None,
+    plugins: Sequence[str] = (),
+) -> None:
+    """Try candidates until there are enough.
+
+    A process that dies is replaced, and what it was training is trained again.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Of those that choose, without labels.
+    task : Task
+    on_progress : callable, optional
+    plugins : sequence of str
+        Files to import in every process.
+
+    Raises
+    ------
+    ConfigurationError
+        If the storage holds another study by that name.
+    RunError
+        If no candidate could be trained.
+    """
+    tell = on_progress or (lambda progress: None)
+    with quiet():
+        studies = create_studies(task)
+        local = is_local(task.address)
+        for study in studies.values():
+            repeat_killed(study, (lambda _: True) if local else _is_dead)
+        tell(_progress(studies, task))
+        if task.workers == 1:
+            work(inputs, task, lambda: tell(_progress(studies, task)))
+        else:
+            with shared(inputs, task, task.folder, plugins) as context:
+                _supervise(context, task, studies, tell)
+        _require_success(studies)
+
+
+def work(
+    inputs: Inputs, task: Task, on_candidate: Callable[[], None] | None = None
+) -> None:
+    """Try candidates, one after the other, until there are enough or time is up."""
+    for key, study in open_studies(task).items():
+        study.sampler = Repeatable(task.settings, task.workers)
+        jobs = task.jobs[key]
+        epochs = task.space.experiment.training.epochs
+        study.pruner = make_pruner(task.settings, len(jobs), epochs)
+        while True:
+            lock = _locked(task.folder / ".asking")
+            if _is_enough(study, task):
+                lock.close()
+                break
+            # Released as soon as the candidate has its number, so that no other
+            # process counts without it.
+            trying = _Trying(inputs, task, jobs, lock)
+            study.optimize(trying, n_trials=1, catch=(Exception,))
+            if on_candidate is not None:
+                on_candidate()
+
+
+def create_studies(task: Task) -> dict[str, Study]:
+    """Open the Optuna studies, made where they are not there yet.
+
+    Each begins with the values that the experiment has, where the space holds them.
+
+    Raises
+    ------
+    ConfigurationError
+        If a study of that name searches something else.
+    """
+    storage = open_storage(task.address)
+    described = json.dumps(
+        {"space": task.space.describe(), "settings": _essential(task)}, sort_keys=True
+    )
+    studies = {}
+    for key, name in task.names.items():
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=task.settings.directions,
+            load_if_exists=True,
+        )
+        known = study.user_attrs.get("domainemo")
+        if known is None:
+            study.set_user_attr("domainemo", described)
+            study.set_metric_names(list(task.settings.objectives))
+            start = task.space.defaults()
+            whole = start.keys() == task.space.distributions().keys()
+            study.enqueue_trial(start, user_attrs={"default": whole})
+        elif known != described:
+            raise ConfigurationError(
+                f"The storage holds a study called {name!r} that searches something "
+                f"else: there {known}, now {described}. Give this one another --name."
+            )
+        studies[key] = study
+    return studies
+
+
+def open_studies(task: Task) -> dict[str, Study]:
+    """Open the Optuna studies that are there."""
+    storage = open_storage(task.address)
+    return {
+        key: optuna.load_study(study_name=name, storage=storage)
+        for key, name in task.names.items()
+    }
+
+
+class _Trying:
+    """Optuna's objective: draws a candidate, trains it, tells its values."""
+
+    def __init__(
+        self, inputs: Inputs, task: Task, jobs: Sequence[Job], lock: IO[str]
+    ) -> None:
+        self.inputs, self.task, self.jobs, self.lock = inputs, task, jobs, lock
+
+    def __call__(self, trial: Trial) -> list[float]:
+        trial.set_user_attr(WORKER, worker_name())
+        options = None
+        try:
+            options = self.task.space.draw(trial)
+        finally:
+            self.lock.close()
+        try:
+            return self._train(trial, options)
+        except optuna.TrialPruned:
+            raise
+        except KeyboardInterrupt:
+            trial.set_user_attr(REASON, INTERRUPTED)
+            raise
+        except DomainemoError as error:
+            trial.set_user_attr(REASON, str(error))
+            raise
+        except Exception as error:
+            trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
+            raise
+
+    def _train(self, trial: Trial, options: dict[str, object]) -> list[float]:
+        settings = self.task.settings
+        experiment = self.task.space.experiment.with_options(options)
+        trial.set_user_attr(OPTIONS, options)
+        folder = candidate_folder(self.task.folder, options)
+        folder.mkdir(parents=True, exist_ok=True)
+        watch = _Pruning(trial, settings, experiment.training.epochs, self.jobs)
+        # Another process may have drawn the very same options.
+        with _locked(folder / ".lock"):
+            try:
+                scores = train_candidate(
+                    self.inputs, experiment, self.jobs, folder, watch
+                )
+            except optuna.TrialPruned:
+                for unfinished in folder.rglob("*.partial"):
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+        return values_of(scores, settings.objectives)
+
+
+class _Pruning:
+    """Tells Optuna how a candidate fares, and ends it where it falls behind."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        settings: StudySettings,
+        epochs: int,
+        jobs: Sequence[Job],
+    ) -> None:
+        self.trial, self.settings, self.epochs, self.jobs = (
+            trial,
+            settings,
+            epochs,
+            jobs,
+        )
+        self.best = -math.inf
+
+    def epoch(self, scores: Sequence[Score], row: Mapping[str, float]) -> None:
+        """Compare the mean over folds so far, this one's best epoch included."""
+        number = int(row["epoch"])
+        self.best = row["score"] if number == 1 else max(self.best, row["score"])
+        if self.settings.pruner == "wilcoxon" or not self.settings.prunes:
+            return
+        value = float(np.mean([*(each.score for each in scores), self.best]))
+        self._compare(value, len(scores) * self.epochs + number, scores, number)
+
+    def fold(self, scores: Sequence[Score]) -> None:
+        """Note a fold's score; compare fold by fold where the pruner does."""
+        self.trial.set_user_attr(SCORES, [asdict(each) for each in scores])
+        if self.settings.pruner == "wilcoxon" and self.settings.prunes:
+            self._compare(scores[-1].score, len(scores) - 1, scores, self.epochs)
+
+    def _compare(
+        self, value: float, step: int, scores: Sequence[Score], epoch: int
+    ) -> None:
+        if not math.isfinite(value):
+            return
+        self.trial.report(value, step)
+        if not self.trial.should_prune():
+            return
+        count = len(scores) + (self.settings.pruner != "wilcoxon")
+        reason = (
+            f"fell behind in training {count} of {len(self.jobs)}, epoch {epoch}, at "
+            f"{value:.3f}"
+        )
+        self.trial.set_user_attr(REASON, reason)
+        raise optuna.TrialPruned(reason)
+
+
+def _supervise(
+    context: Path, task: Task, studies: Mapping[str, Study], tell: OnProgress
+) -> None:
+    """Keep the processes running until there is nothing left to try."""
+    processes = multiprocessing.get_context("spawn")
+    running: list[multiprocessing.process.BaseProcess] = []
+    deaths = 0
+    try:
+        while True:
+            done = all(_is_enough(study, task) for study in studies.values())
+            missing = 0 if done else task.workers - len(running)
+            with interrupts_ignored():
+                for _ in range(missing):
+                    running.append(processes.Process(target=_work_in, args=(context,)))
+                    running[-1].start()
+            if not running:
+                return
+            time.sleep(_POLL_SECONDS)
+            tell(_progress(studies, task))
+            ended = [each for each in running if each.exitcode is not None]
+            running = [each for each in running if each.exitcode is None]
+            if any(each.exitcode for each in ended):
+                deaths += sum(bool(each.exitcode) for each in ended)
+                for study in studies.values():
+                    repeat_killed(study, _is_dead)
+            if deaths > _DEATHS:
+                raise RunError(
+                    f"{deaths} worker processes died, perhaps for want of memory. What "
+                    f"is finished is kept; the same command resumes, with fewer "
+                    f"--workers."
+                )
+    finally:
+        for each in running:
+            each.kill()
+            each.join()
+        if running:
+            for study in studies.values():
+                repeat_killed(study, _is_dead)
+
+
+def _work_in(context: Path) -> None:
+    """Work in a process of its own."""
+    follow_parent()
+    inputs, task = load_shared(str(context))
+    with quiet():
+        work(inputs, task)
+
+
+def _is_dead(worker: str) -> bool:
+    return not is_alive(worker)
+
+
+def _is_enough(study: Study, task: Task) -> bool:
+    """Return whether nothing is left to begin."""
+    if task.deadline is not None and time.time() > task.deadline:
+        return True
+    trials = study.get_trials(deepcopy=False)
+    if any(each.state == TrialState.WAITING for each in trials):
+        return False
+    first = [each for each in trials if RETRY_OF not in each.user_attrs]
+    return len(first) >= task.settings.candidates
+
+
+def _progress(studies: Mapping[str, Study], task: Task) -> Progress:
+    finished, best = 0, math.nan
+    for study in studies.values():
+        for each in study.get_trials(deepcopy=False):
+            ended = each.state.is_finished()
+            finished += ended and RETRY_OF not in each.user_attrs
+            if each.state == TrialState.COMPLETE:
+                best = float(np.nanmax([best, each.values[0]]))
+    return Progress(finished, len(studies) * task.settings.candidates, best)
+
+
+def _require_success(studies: Mapping[str, Study]) -> None:
+    """Raise where nothing could be trained; say why."""
+    trials = [t for study in studies.values() for t in study.get_trials(deepcopy=False)]
+    failed = [each for each in trials if each.state == TrialState.FAIL]
+    if failed and len(failed) == len([t for t in trials if t.state.is_finished()]):
+        reasons = dict.fromkeys(str(t.user_attrs.get(REASON, "")) for t in failed)
+        shown = "\n".join(f"- {reason}" for reason in list(reasons)[:3])
+        raise RunError(f"All {len(failed)} candidates failed:\n{shown}")
+
+
+def _essential(task: Task) -> dict[str, object]:
+    """Return the settings that a study cannot change on its way."""
+    settings = task.settings.describe()
+    return {k: v for k, v in settings.items() if k not in ("candidates", "final_seeds")}
+
+
+def _locked(path: Path) -> IO[str]:
+    """Wait for a file's lock; closing the file releases it."""
+    file = path.open("w")
+    try:
+        import fcntl
+    except ImportError:  # where the system has no such locks
+        return file
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file

@@ -1,0 +1,133 @@
+"""How a study searches, and who chooses: its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from ..errors import ConfigurationError
+from ..parts import unknown_option
+
+__all__ = ["Objective", "Pruner", "Sampler", "Select", "StudySettings"]
+
+Sampler = Literal["tpe", "cma-es", "random", "gaussian-process"]
+Pruner = Literal["median", "hyperband", "wilcoxon", "none"]
+Objective = Literal["validator", "source_accuracy", "seconds", "parameters"]
+Select = Literal["global-source", "per-fold"]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """Settings of a study.
+
+    Attributes
+    ----------
+    candidates : int
+        How many configurations are tried, the study's total; Optuna's trials.
+    search : tuple of {"adapter", "backbone", "training"}
+        Parts whose declared spaces are searched. With the adapter alone, source only
+        is the same network trained alike, and the comparison is of adaptation.
+    sampler : {"tpe", "cma-es", "random", "gaussian-process"}
+    pruner : {"median", "hyperband", "wilcoxon", "none"}
+        What ends a candidate early: the median of the others or Hyperband after any
+        epoch, or a Wilcoxon test against the best one's folds after a fold.
+    objectives : tuple of {"validator", "source_accuracy", "seconds", "parameters"}
+        What is optimised, averaged (seconds: added) over folds; the validator comes
+        first. With several there is no pruning.
+    select : {"global-source", "per-fold"}
+        One choice, made on subjects that are not tested afterwards; or one for each
+        fold, made with its source's labels and its target's signals.
+    development : int or tuple of str
+        For ``"global-source"``: how many subjects choose, or which. 0 takes half.
+    seed : int
+        Of the sampler, and of the draw of the subjects that choose.
+    final_seeds : tuple of int
+        Seeds of the final runs; empty takes three that the study did not use.
+    """
+
+    candidates: int = 40
+    search: tuple[str, ...] = ("adapter",)
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "median"
+    objectives: tuple[str, ...] = ("validator",)
+    select: Select = "global-source"
+    development: int | tuple[str, ...] = 0
+    seed: int = 0
+    final_seeds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._require("candidates", self.candidates >= 1, "at least 1")
+        self._require("search", bool(self.search), "at least one part")
+        for name, kind in (
+            ("sampler", Sampler),
+            ("pruner", Pruner),
+            ("select", Select),
+        ):
+            known = get_args(kind)
+            self._require(name, getattr(self, name) in known, " or ".join(known))
+        known = get_args(Objective)
+        self._require(
+            "objectives",
+            self.objectives[:1] == ("validator",)
+            and set(self.objectives) <= set(known)
+            and len(set(self.objectives)) == len(self.objectives),
+            f"validator, then some of {', '.join(known[1:])}",
+        )
+        if isinstance(self.development, int):
+            self._require("development", self.development >= 0, "at least 0")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ConfigurationError(
+                f"study.{name} is {getattr(self, name)!r}; expected {expected}."
+            )
+
+    @property
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
+        """What Optuna does to each objective."""
+        costs = ("seconds", "parameters")
+        return ["minimize" if o in costs else "maximize" for o in self.objectives]
+
+    @property
+    def prunes(self) -> bool:
+        """Whether candidates may end early."""
+        return self.pruner != "none" and len(self.objectives) == 1
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as a configuration file has them."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> StudySettings:
+        """Read settings as a configuration file or the command line has them.
+
+        Raises
+        ------
+        ConfigurationError
+            For a setting that there is not, or a value that does not fit.
+        """
+        known = {field.name: field.default for field in fields(cls)}
+        chosen: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigurationError(unknown_option("study", name, list(known)))
+            chosen[name] = _typed(name, value, known[name])
+        return cls(**chosen)
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """Return a value as the setting's type; lists become tuples."""
+    if name == "development" and isinstance(value, list | tuple):
+        return tuple(map(str, value))
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(value)
+    if type(value) is not type(default):
+        raise ConfigurationError(
+            f"study.{name} is {value!r}; expected {type(default).__name__} such as the "
+            f"default {default!r}."
+        )
+    return value

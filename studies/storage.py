@@ -1,0 +1,211 @@
+"""Where a study is kept, who holds which candidate, and what becomes of the killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from ..errors import ConfigurationError
+from .sampling import RETRY_OF
+
+__all__ = [
+    "INTERRUPTED",
+    "REASON",
+    "WORKER",
+    "address_of",
+    "is_alive",
+    "is_local",
+    "name_of",
+    "open_storage",
+    "quiet",
+    "reason_of",
+    "repeat",
+    "repeat_killed",
+    "worker_name",
+]
+
+REASON = "reason"
+"""The attribute that says why a candidate did not finish."""
+
+WORKER = "worker"
+"""The attribute that names the process that runs a candidate."""
+
+SQLITE, JOURNAL = "sqlite", "journal"
+INTERRUPTED = "interrupted"
+KILLED = "its process was killed"
+
+_REPEATS = 3
+_HEARTBEAT = 30  # seconds between signs of life, where machines share a storage
+_GRACE = 120  # seconds without one until a candidate counts as dead
+
+
+def address_of(folder: Path, given: str | None) -> str:
+    """Return a storage's address.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's.
+    given : str, optional
+        An address, ``"journal"``, or ``"sqlite"``, which is the default.
+    """
+    if given in (None, SQLITE):
+        return f"sqlite:///{(folder / 'study.db').resolve()}"
+    if given == JOURNAL:
+        return str((folder / "study.journal").resolve())
+    return str(given)
+
+
+def name_of(address: str) -> str:
+    """Return what a configuration says of a storage: no password, no folder."""
+    if address.startswith("sqlite:"):
+        return SQLITE
+    return without_password(address) if "://" in address else JOURNAL
+
+
+def is_local(address: str) -> bool:
+    """Return whether a storage belongs to one folder, whose lock guards it."""
+    return address.startswith("sqlite:") or "://" not in address
+
+
+def open_storage(address: str) -> BaseStorage:
+    """Open a storage.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be reached.
+    """
+    if "://" not in address:
+        from optuna.storages.journal import JournalFileBackend
+
+        return JournalStorage(JournalFileBackend(address))
+    try:
+        if address.startswith("sqlite:"):
+            patience = {"connect_args": {"timeout": 120}}
+            return RDBStorage(address, engine_kwargs=patience)
+        return RDBStorage(address, **_heartbeats())
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{without_password(address)}: {error}. PostgreSQL needs a driver: "
+            f"pip install 'domainemo[postgres]', and an address such as "
+            f"postgresql+psycopg://user@host/database."
+        ) from error
+    except Exception as error:  # SQLAlchemy's and every driver's own
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f"{without_password(address)}: the study's storage cannot be opened: "
+            f"{reason}. Check the address, and that the server runs."
+        ) from error
+
+
+def _heartbeats() -> dict[str, Any]:
+    """Return how a storage of several machines notices one that died."""
+    import inspect
+
+    # Optuna 5 has renamed it.
+    new = "heartbeat_stale_trial_callback"
+    known = new in inspect.signature(RDBStorage.__init__).parameters
+    return {
+        "heartbeat_interval": _HEARTBEAT,
+        "grace_period": _GRACE,
+        new if known else "failed_trial_callback": repeat,
+        "engine_kwargs": {"pool_pre_ping": True},
+    }
+
+
+def without_password(address: str) -> str:
+    """Return an address that may be shown and kept."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(address).render_as_string(hide_password=True)
+
+
+def worker_name() -> str:
+    """Return the name of this process among all machines."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def is_alive(worker: str) -> bool:
+    """Return whether a process lives, as far as can be told from here."""
+    host, _, pid = worker.rpartition(":")
+    if host != socket.gethostname():
+        return True  # its heartbeat tells
+    try:
+        os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def repeat_killed(study: Study, dead: Callable[[str], bool]) -> None:
+    """Account for candidates whose process is gone, and have them run again.
+
+    Parameters
+    ----------
+    study : Study
+    dead : callable
+        Whether the process of that name is gone.
+    """
+    for each in study.get_trials(deepcopy=False):
+        worker = each.user_attrs.get(WORKER, "")
+        if each.state == TrialState.RUNNING and dead(worker):
+            try:
+                study.tell(each.number, state=TrialState.FAIL)
+            except (ValueError, RuntimeError):  # another process was faster
+                continue
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    for each in failed:
+        if reason_of(each) in (KILLED, INTERRUPTED):
+            repeat(study, each)
+
+
+def repeat(study: Study, killed: FrozenTrial) -> None:
+    """Have a killed candidate run again, once, under a number of its own."""
+    first = killed.user_attrs.get(RETRY_OF, killed.number)
+    earlier = [
+        each
+        for each in study.get_trials(deepcopy=False)
+        if each.user_attrs.get(RETRY_OF) == first
+    ]
+    if any(each.number > killed.number for each in earlier):
+        return
+    # Interrupted ones come again as often as it takes.
+    if reason_of(killed) != INTERRUPTED and len(earlier) >= _REPEATS:
+        return
+    kept = {
+        key: value
+        for key, value in killed.user_attrs.items()
+        if key not in (REASON, WORKER, RETRY_OF)
+    }
+    study.enqueue_trial(killed.params, user_attrs={**kept, RETRY_OF: first})
+
+
+def reason_of(candidate: FrozenTrial) -> str:
+    """Return why a candidate did not finish; one that failed in silence was killed."""
+    if candidate.state == TrialState.FAIL:
+        return str(candidate.user_attrs.get(REASON, KILLED))
+    return str(candidate.user_attrs.get(REASON, ""))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from narrating; its experimental parts are known to be that."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,323 @@
+"""Tune an experiment: search, choose, and run what was chosen with fresh seeds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core import EmotionData
+from ..evaluation.execution import Monitor, execute
+from ..evaluation.experiment import experiment as make_experiment
+from ..evaluation.folder import identity, job_folder, locked, open_folder, write_text
+from ..evaluation.job import Job
+from ..processes import process_pool
+from ..training.settings import Training
+from .candidate import candidate_folder, source_only, train_candidate
+from .choice import best_candidate, chosen_options
+from .final import Context, run_final, true_accuracies, write_choice
+from .findings import (
+    AFTER_THE_FACT,
+    CHOICES,
+    SOURCE_ONLY_SCORES,
+    STUDIES,
+    Choice,
+    Findings,
+    load_findings,
+)
+from .plan import StudyPlan, plan_study
+from .search import Progress, Task, create_studies, open_studies, search
+from .settings import StudySettings
+from .space import search_space
+from .storage import address_of, name_of, quiet
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+__all__ = ["Effort", "run_study", "tune"]
+
+VALIDATOR = "source-and-information"
+"""What compares configurations where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done, and where: nothing that a result depends on.
+
+    Attributes
+    ----------
+    storage : str or None
+        A database's address, ``"journal"``, or None for SQLite in the folder.
+    workers : int
+        Processes; 1 works in this one.
+    minutes : float or None
+        No candidate is begun after this time.
+    final : bool
+        Whether the final runs are run.
+    plugins : sequence of str
+        Files to import in every process.
+    on_search : callable, optional
+        Called with the progress of the search.
+    on_train : callable, optional
+        Called with the progress of source only and of the final runs.
+    """
+
+    storage: str | None = None
+    workers: int = 1
+    minutes: float | None = None
+    final: bool = True
+    plugins: Sequence[str] = ()
+    on_search: Callable[[Progress], None] | None = None
+    on_train: Callable[[Monitor], None] | None = None
+
+
+def tune(
+    data: EmotionData,
+    *,
+    protocol: Any = "cross-subject",
+    backbone: Any = "r2gfanet",
+    adapter: Any = "uf-ama",
+    validator: Any = VALIDATOR,
+    normalisation: str = "session",
+    sampling: str | None = None,
+    modalities: Sequence[str] | str | None = None,
+    exclude: Sequence[str | int] = (),
+    seeds: Sequence[int] = (0,),
+    training: Training | None = None,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    init_from: str | Path | None = None,
+    space: Mapping[str, Any] | None = None,
+    study: StudySettings | None = None,
+    name: str = "study",
+    storage: str | None = None,
+    workers: int = 1,
+    minutes: float | None = None,
+    final: bool = True,
+    output: str | Path,
+    **settings: Any,
+) -> Findings:
+    """Search an experiment's options without target labels, then test the choice.
+
+    Parameters
+    ----------
+    data : EmotionData
+    protocol, backbone, adapter, normalisation, sampling, modalities, exclude, seeds, \
+training, device, init_from
+        As for :func:`~domainemo.evaluation.run.run`.
+    validator : str, class or object
+        Its score, averaged over folds, is what is searched for; it also chooses the
+        epoch.
+    options : mapping of str to value
+        Options of any part. One that is set is not searched, unless `space` names it;
+        then it is the value to begin with.
+    space : mapping of str to mapping
+        Ranges in place of those that the parts declare, or beside them:
+        ``{"adapter.marginal": {"low": 0.1, "high": 1.0, "log": True}}``,
+        ``{"adapter.rule": {"choices": ["pooled", "absolute"]}}``, or False to leave
+        an option as it is.
+    study : StudySettings, optional
+    name : str
+        Of the study in its storage.
+    storage, workers, minutes, final
+        As of :class:`Effort`. More than one worker needs a script that can be
+        imported, with its main part under ``if __name__ == "__main__":``.
+    output : path
+        The study's folder. Where it holds part of this very study, the rest is run.
+    **settings
+        Fields of :class:`StudySettings`, such as ``candidates=40``.
+
+    Returns
+    -------
+    Findings
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        Before anything is trained.
+    RunError
+        If no candidate, or no final run, could be trained; what is finished is kept.
+
+    Examples
+    --------
+    >>> found = de.tune(data, adapter="marginal", candidates=20, output="study")
+    >>> print(found.best, found.final.summary())
+    """
+    chosen = make_experiment(
+        protocol=protocol,
+        backbone=backbone,
+        adapter=adapter,
+        validator=validator,
+        normalisation=normalisation,
+        sampling=sampling,
+        modalities=modalities,
+        exclude=exclude,
+        seeds=seeds,
+        training=training,
+        device=device,
+        options=options,
+        init_from=init_from,
+    )
+    given = (study or StudySettings()).describe() | settings
+    wanted = StudySettings.of(given)
+    searched = search_space(chosen, wanted.search, space or {}, options or {})
+    planned = plan_study(data, searched, wanted)
+    places: dict[str, Any] = {"recordings": data.inputs.name}
+    if chosen.plugins:
+        places["plugins"] = list(chosen.plugins)
+    effort = Effort(storage, workers, minutes, final, chosen.plugins)
+    return run_study(planned, Path(output), places, name, effort)
+
+
+def run_study(
+    planned: StudyPlan,
+    folder: Path,
+    places: Mapping[str, Any],
+    name: str,
+    effort: Effort,
+) -> Findings:
+    """Run what is missing of a study in its folder.
+
+    Parameters
+    ----------
+    planned : StudyPlan
+    folder : Path
+    places : mapping
+        What ``config.toml`` says besides the experiment, the study and its space.
+    name : str
+        Of the study in its storage.
+    effort : Effort
+    """
+    address = address_of(folder, effort.storage)
+    context = Context(folder, places, effort.plugins, on_progress=effort.on_train)
+    known = identity(planned.tested.data, effort.plugins)
+    open_folder(folder, _describe(planned, context, name, address), known)
+    task = _task(planned, folder, name, address, effort)
+    with locked(folder):
+        write_text(folder / STUDIES, json.dumps(dict(task.names), indent=1))
+        _score_source_only(planned, task, effort)
+        search(_inputs(planned), task, effort.on_search, effort.plugins)
+        choices = _choose(planned, task, context)
+        if choices and effort.final:
+            with _pool(effort.workers) as executor:
+                run_final(planned, choices, replace(context, executor=executor))
+            _write_after_the_fact(planned, folder)
+    return load_findings(folder, address)
+
+
+def _describe(
+    planned: StudyPlan, context: Context, name: str, address: str
+) -> dict[str, Any]:
+    """Return the study's ``config.toml``: what runs it again."""
+    settings = planned.settings.describe()
+    return {
+        **context.describe(planned.experiment),
+        "study": {"name": name, "storage": name_of(address), **settings},
+        "space": planned.space.as_written(),
+    }
+
+
+def _task(
+    planned: StudyPlan, folder: Path, name: str, address: str, effort: Effort
+) -> Task:
+    minutes = effort.minutes
+    return Task(
+        space=planned.space,
+        settings=planned.settings,
+        address=address,
+        names={key: f"{name}: {key}" if key else name for key in planned.choosing},
+        jobs={key: planned.jobs(key) for key in planned.choosing},
+        folder=folder.resolve(),
+        workers=effort.workers,
+        deadline=None if minutes is None else time.time() + 60 * minutes,
+    )
+
+
+def _inputs(planned: StudyPlan) -> Any:
+    """Return the recordings of those that choose, without labels."""
+    return next(iter(planned.choosing.values())).data.inputs
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor | None]:
+    if workers == 1:
+        yield None
+        return
+    with process_pool(workers) as pool:
+        yield pool
+
+
+def _score_source_only(planned: StudyPlan, task: Task, effort: Effort) -> None:
+    """Have the validator score the network without adaptation, on the same folds."""
+    if planned.experiment.adapter.name == "none":
+        return
+    with quiet():
+        studies = create_studies(task)
+        missing = {
+            key: study
+            for key, study in studies.items()
+            if SOURCE_ONLY_SCORES not in study.user_attrs
+        }
+        if not missing:
+            return
+        alone = source_only(planned.experiment)
+        folder = candidate_folder(task.folder, {})
+        jobs = {key: _placed(task.jobs[key], alone.adapter, folder) for key in missing}
+        inputs = _inputs(planned)
+        with _pool(effort.workers) as executor:
+            execute(
+                inputs,
+                alone,
+                [job for each in jobs.values() for job in each],
+                folder=task.folder,
+                executor=executor,
+                on_progress=effort.on_train,
+                plugins=effort.plugins,
+            )
+        for key, study in missing.items():
+            scores = train_candidate(inputs, alone, jobs[key], folder)
+            study.set_user_attr(SOURCE_ONLY_SCORES, [asdict(each) for each in scores])
+
+
+def _placed(jobs: Sequence[Job], adapter: Any, folder: Path) -> list[Job]:
+    return [
+        replace(
+            job,
+            adapter=adapter,
+            folder=str(job_folder(folder, job.fold.name, job.seed, adapter.name)),
+        )
+        for job in jobs
+    ]
+
+
+def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
+    """Choose, and write down what was chosen as configurations that run."""
+    choices = []
+    with quiet():
+        studies = open_studies(task)
+    for key, study in studies.items():
+        classes = len(planned.choosing[key].data.classes)
+        found = best_candidate(study, classes)
+        if found is None:
+            continue
+        number, value = found
+        options = chosen_options(study, number)
+        choice = Choice(key or None, number, value, options, "")
+        path = write_choice(planned, choice, context)
+        choices.append(replace(choice, command=f"domainemo adapt --config {path}"))
+    content = json.dumps([asdict(each) for each in choices], indent=1)
+    write_text(context.folder / CHOICES, content)
+    return choices
+
+
+def _write_after_the_fact(planned: StudyPlan, folder: Path) -> None:
+    """Write what every candidate was worth, now that all is chosen."""
+    found = load_findings(folder)
+    scores = found.scores
+    scores = scores.assign(true_accuracy=true_accuracies(planned, found, folder))
+    columns = ["study", "candidate", "fold", "seed", "true_accuracy"]
+    write_text(folder / AFTER_THE_FACT, scores[columns].to_csv(index=False))
