@@ -1,4 +1,4 @@
-"""What the adapters share: how branches count, weighted means, schedules."""
+"""What the adapters share: how branches count, means, lengths, schedules."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = [
     "one_of",
     "schedule_factor",
     "shares",
+    "unit",
     "weighted_mean",
 ]
 
@@ -27,6 +28,7 @@ Schedule = Literal["delayed", "ramp", "constant", "released"]
 SCHEDULES: tuple[Schedule, ...] = ("delayed", "ramp", "constant", "released")
 
 _TINY = 1e-12
+_SHORTEST = 1e-6
 
 
 def shares(outputs: Outputs) -> Mapping[str, float]:
@@ -63,6 +65,19 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     log_probabilities = functional.log_softmax(logits, dim=-1)
     picked = torch.take_along_dim(log_probabilities, labels.unsqueeze(-1), dim=-1)
     return weighted_mean(-picked.squeeze(-1), weights)
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Scale rows to unit length; zero, with zero gradient, without a direction.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (..., dim)
+        Those shorter than 1e-6 have no direction.
+    """
+    squares = rows.square().sum(-1, keepdim=True)
+    there = squares > _SHORTEST**2
+    return rows * torch.where(there, torch.where(there, squares, 1.0).rsqrt(), 0.0)
 
 
 def schedule_factor(schedule: Schedule, progress: float) -> float:

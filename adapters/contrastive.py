@@ -13,12 +13,12 @@ from domainemo.core import Adapter, Outputs, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
 
+from .branches import unit
+
 if TYPE_CHECKING:
     import optuna
 
 __all__ = ["CrossModalContrast", "contrast"]
-
-_SHORTEST = 1e-6
 
 
 @register(name="cross-modal-contrast")
@@ -143,7 +143,7 @@ def contrast(
     Tensor of shape (...)
         Zero, with zero gradient, of fewer than two pairs.
     """
-    logits = _unit(first) @ _unit(second).mT / temperature
+    logits = unit(first) @ unit(second).mT / temperature
     negative = (weights > 0).unsqueeze(-2)
     if labels is not None:
         negative = negative & (labels.unsqueeze(-1) != labels.unsqueeze(-2))
@@ -157,13 +157,6 @@ def contrast(
         total = total - shares.diagonal(dim1=-2, dim2=-1)
     count = weights.sum(-1)
     return (total * weights).sum(-1) / (2 * count.clamp(min=1)) * (count > 1)
-
-
-def _unit(rows: Tensor) -> Tensor:
-    """Scale rows to unit length; zero, with zero gradient, without a direction."""
-    squares = rows.square().sum(-1, keepdim=True)
-    there = squares > _SHORTEST**2
-    return rows * torch.where(there, torch.where(there, squares, 1.0).rsqrt(), 0.0)
 
 
 def _require_one_dimension(outputs: Outputs) -> None:

@@ -139,7 +139,6 @@ def make_pruner(settings: StudySettings, folds: int, epochs: int) -> BasePruner:
             return optuna.pruners.HyperbandPruner(
                 min_resource=max(epochs // 2, 1), max_resource=folds * epochs
             )
-    # Half of the first training is over before anything is compared.
-    return optuna.pruners.MedianPruner(
-        n_startup_trials=_FEW, n_warmup_steps=max(epochs // 2, 1)
-    )
+    # One fold is one person: nothing is compared before a quarter of them.
+    warm_up = max(folds * epochs // 4, epochs // 2, 1)
+    return optuna.pruners.MedianPruner(n_startup_trials=_FEW, n_warmup_steps=warm_up)

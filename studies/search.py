@@ -9,8 +9,9 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import optuna
@@ -22,8 +23,14 @@ from ..errors import ConfigurationError, DomainemoError, RunError
 from ..evaluation.execution import load_shared, shared
 from ..evaluation.job import Job
 from ..processes import follow_parent, interrupts_ignored
-from .candidate import Score, candidate_folder, train_candidate, values_of
-from .findings import OPTIONS, SCORES
+from .candidate import (
+    Score,
+    candidate_folder,
+    source_only,
+    train_candidate,
+    values_of,
+)
+from .findings import OPTIONS, SCORES, SOURCE_ONLY_SCORES
 from .sampling import RETRY_OF, Repeatable, make_pruner
 from .settings import StudySettings
 from .space import Space
@@ -42,7 +49,7 @@ from .storage import (
 __all__ = ["Progress", "Task", "create_studies", "open_studies", "search"]
 
 _POLL_SECONDS = 0.5
-_DEATHS = 20  # of processes of one search, until something must be wrong
+_DEATHS = 20  # of processes in a row, with no candidate finished: something is wrong
 
 
 @dataclass(frozen=True)
@@ -144,10 +151,11 @@ def work(
     for key, study in open_studies(task).items():
         study.sampler = Repeatable(task.settings, task.workers)
         jobs = task.jobs[key]
+        _score_source_only(inputs, task, study, jobs)
         epochs = task.space.experiment.training.epochs
         study.pruner = make_pruner(task.settings, len(jobs), epochs)
         while True:
-            lock = _locked(task.folder / ".asking")
+            lock = _wait_for(task.folder / ".asking")
             if _is_enough(study, task):
                 lock.close()
                 break
@@ -157,6 +165,29 @@ def work(
             study.optimize(trying, n_trials=1, catch=(Exception,))
             if on_candidate is not None:
                 on_candidate()
+
+
+def _score_source_only(
+    inputs: Inputs, task: Task, study: Study, jobs: Sequence[Job]
+) -> None:
+    """Have the validator score the network without adaptation; one process does it."""
+    if _knows_source_only(study, task):
+        return
+    folder = candidate_folder(task.folder, {})
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _locked(folder / ".lock", wait=False)
+    if lock is None:  # another process is at it
+        return
+    with lock:
+        alone = source_only(task.space.experiment)
+        scores = train_candidate(inputs, alone, jobs, folder)
+        study.set_user_attr(SOURCE_ONLY_SCORES, [asdict(each) for each in scores])
+
+
+def _knows_source_only(study: Study, task: Task) -> bool:
+    """Return whether source only was scored, or is the adapter itself."""
+    adapter = task.space.experiment.adapter.name
+    return adapter == "none" or SOURCE_ONLY_SCORES in study.user_attrs
 
 
 def create_studies(task: Task) -> dict[str, Study]:
@@ -243,7 +274,7 @@ class _Trying:
         folder.mkdir(parents=True, exist_ok=True)
         watch = _Pruning(trial, settings, experiment.training.epochs, self.jobs)
         # Another process may have drawn the very same options.
-        with _locked(folder / ".lock"):
+        with _wait_for(folder / ".lock"):
             try:
                 scores = train_candidate(
                     self.inputs, experiment, self.jobs, folder, watch
@@ -309,32 +340,36 @@ def _supervise(
     context: Path, task: Task, studies: Mapping[str, Study], tell: OnProgress
 ) -> None:
     """Keep the processes running until there is nothing left to try."""
-    processes = multiprocessing.get_context("spawn")
-    running: list[multiprocessing.process.BaseProcess] = []
-    deaths = 0
+    start = _starter()
+    running: list[BaseProcess] = []
+    deaths, finished = 0, 0
     try:
         while True:
-            done = all(_is_enough(study, task) for study in studies.values())
+            begun = all(_is_enough(study, task) for study in studies.values())
+            known = all(_knows_source_only(each, task) for each in studies.values())
+            # The last ones may still be at it; what is begun needs no more processes.
+            done = begun and (known or bool(running))
             missing = 0 if done else task.workers - len(running)
             with interrupts_ignored():
-                for _ in range(missing):
-                    running.append(processes.Process(target=_work_in, args=(context,)))
-                    running[-1].start()
+                running += [start(context) for _ in range(missing)]
             if not running:
                 return
             time.sleep(_POLL_SECONDS)
-            tell(_progress(studies, task))
+            progress = _progress(studies, task)
+            tell(progress)
             ended = [each for each in running if each.exitcode is not None]
             running = [each for each in running if each.exitcode is None]
-            if any(each.exitcode for each in ended):
-                deaths += sum(bool(each.exitcode) for each in ended)
+            died = sum(bool(each.exitcode) for each in ended)
+            deaths = died + (deaths if progress.finished == finished else 0)
+            finished = progress.finished
+            if died:
                 for study in studies.values():
                     repeat_killed(study, _is_dead)
             if deaths > _DEATHS:
                 raise RunError(
-                    f"{deaths} worker processes died, perhaps for want of memory. What "
-                    f"is finished is kept; the same command resumes, with fewer "
-                    f"--workers."
+                    f"{deaths} worker processes died one after the other, perhaps for "
+                    f"want of memory. What is finished is kept; the same command "
+                    f"resumes, with fewer --workers."
                 )
     finally:
         for each in running:
@@ -343,6 +378,25 @@ def _supervise(
         if running:
             for study in studies.values():
                 repeat_killed(study, _is_dead)
+
+
+def _starter() -> Callable[[Path], BaseProcess]:
+    """Return what starts a process of this search."""
+    methods = multiprocessing.get_all_start_methods()
+    context: Any
+    if "forkserver" in methods:
+        # Torch is imported once, for all processes and those that replace them.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+    else:
+        context = multiprocessing.get_context("spawn")
+
+    def start(folder: Path) -> BaseProcess:
+        process: BaseProcess = context.Process(target=_work_in, args=(folder,))
+        process.start()
+        return process
+
+    return start
 
 
 def _work_in(context: Path) -> None:
@@ -395,12 +449,23 @@ def _essential(task: Task) -> dict[str, object]:
     return {k: v for k, v in settings.items() if k not in ("candidates", "final_seeds")}
 
 
-def _locked(path: Path) -> IO[str]:
+def _wait_for(path: Path) -> IO[str]:
     """Wait for a file's lock; closing the file releases it."""
+    file = _locked(path, wait=True)
+    assert file is not None
+    return file
+
+
+def _locked(path: Path, *, wait: bool) -> IO[str] | None:
+    """Lock a file; return None where another process holds it and there is no wait."""
     file = path.open("w")
     try:
         import fcntl
     except ImportError:  # where the system has no such locks
         return file
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        return None
     return file

@@ -44,7 +44,7 @@ SQLITE, JOURNAL = "sqlite", "journal"
 INTERRUPTED = "interrupted"
 KILLED = "its process was killed"
 
-_REPEATS = 3
+_REPEATS = 5  # of a candidate whose process is killed each time
 _HEARTBEAT = 30  # seconds between signs of life, where machines share a storage
 _GRACE = 120  # seconds without one until a candidate counts as dead
 
@@ -87,9 +87,11 @@ def open_storage(address: str) -> BaseStorage:
         If it cannot be reached.
     """
     if "://" not in address:
-        from optuna.storages.journal import JournalFileBackend
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-        return JournalStorage(JournalFileBackend(address))
+        # A killed process leaves the other kind of lock behind.
+        lock = JournalFileOpenLock(address)
+        return JournalStorage(JournalFileBackend(address, lock_obj=lock))
     try:
         if address.startswith("sqlite:"):
             patience = {"connect_args": {"timeout": 120}}
@@ -113,6 +115,8 @@ def _heartbeats() -> dict[str, Any]:
     """Return how a storage of several machines notices one that died."""
     import inspect
 
+    from sqlalchemy.pool import NullPool
+
     # Optuna 5 has renamed it.
     new = "heartbeat_stale_trial_callback"
     known = new in inspect.signature(RDBStorage.__init__).parameters
@@ -120,7 +124,8 @@ def _heartbeats() -> dict[str, Any]:
         "heartbeat_interval": _HEARTBEAT,
         "grace_period": _GRACE,
         new if known else "failed_trial_callback": repeat,
-        "engine_kwargs": {"pool_pre_ping": True},
+        # A connection for each use: none goes stale, none is left open.
+        "engine_kwargs": {"poolclass": NullPool},
     }
 
 
@@ -128,7 +133,10 @@ def without_password(address: str) -> str:
     """Return an address that may be shown and kept."""
     from sqlalchemy.engine import make_url
 
-    return make_url(address).render_as_string(hide_password=True)
+    url = make_url(address)
+    if url.password is None:
+        return address
+    return url.render_as_string(hide_password=True)
 
 
 def worker_name() -> str:

@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import EmotionData
-from ..evaluation.execution import Monitor, execute
+from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
-from ..evaluation.folder import identity, job_folder, locked, open_folder, write_text
-from ..evaluation.job import Job
+from ..evaluation.folder import identity, locked, open_folder, write_text
 from ..processes import process_pool
 from ..training.settings import Training
-from .candidate import candidate_folder, source_only, train_candidate
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
 from .findings import (
     AFTER_THE_FACT,
     CHOICES,
-    SOURCE_ONLY_SCORES,
     STUDIES,
     Choice,
     Findings,
     load_findings,
 )
 from .plan import StudyPlan, plan_study
-from .search import Progress, Task, create_studies, open_studies, search
+from .search import Progress, Task, open_studies, search
 from .settings import StudySettings
 from .space import search_space
 from .storage import address_of, name_of, quiet
@@ -63,7 +60,7 @@ class Effort:
     on_search : callable, optional
         Called with the progress of the search.
     on_train : callable, optional
-        Called with the progress of source only and of the final runs.
+        Called with the progress of the final runs.
     """
 
     storage: str | None = None
@@ -199,7 +196,6 @@ def run_study(
     task = _task(planned, folder, name, address, effort)
     with locked(folder):
         write_text(folder / STUDIES, json.dumps(dict(task.names), indent=1))
-        _score_source_only(planned, task, effort)
         search(_inputs(planned), task, effort.on_search, effort.plugins)
         choices = _choose(planned, task, context)
         if choices and effort.final:
@@ -249,49 +245,6 @@ def _pool(workers: int) -> Iterator[Executor | None]:
         return
     with process_pool(workers) as pool:
         yield pool
-
-
-def _score_source_only(planned: StudyPlan, task: Task, effort: Effort) -> None:
-    """Have the validator score the network without adaptation, on the same folds."""
-    if planned.experiment.adapter.name == "none":
-        return
-    with quiet():
-        studies = create_studies(task)
-        missing = {
-            key: study
-            for key, study in studies.items()
-            if SOURCE_ONLY_SCORES not in study.user_attrs
-        }
-        if not missing:
-            return
-        alone = source_only(planned.experiment)
-        folder = candidate_folder(task.folder, {})
-        jobs = {key: _placed(task.jobs[key], alone.adapter, folder) for key in missing}
-        inputs = _inputs(planned)
-        with _pool(effort.workers) as executor:
-            execute(
-                inputs,
-                alone,
-                [job for each in jobs.values() for job in each],
-                folder=task.folder,
-                executor=executor,
-                on_progress=effort.on_train,
-                plugins=effort.plugins,
-            )
-        for key, study in missing.items():
-            scores = train_candidate(inputs, alone, jobs[key], folder)
-            study.set_user_attr(SOURCE_ONLY_SCORES, [asdict(each) for each in scores])
-
-
-def _placed(jobs: Sequence[Job], adapter: Any, folder: Path) -> list[Job]:
-    return [
-        replace(
-            job,
-            adapter=adapter,
-            folder=str(job_folder(folder, job.fold.name, job.seed, adapter.name)),
-        )
-        for job in jobs
-    ]
 
 
 def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:

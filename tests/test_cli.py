@@ -19,7 +19,9 @@ import pytest
 import domainemo as de
 from domainemo.cli import app, main
 from domainemo.cli.configuration import studies
+from domainemo.cli.listing import PAIRINGS
 from domainemo.evaluation.folder import locked
+from domainemo.training import pairs
 
 TINY = [
     "--set=data.subjects=3",
@@ -111,6 +113,22 @@ def test_list_shows_every_kind(tmp_path):
         assert name in shown
     only = domainemo("list", "adapters", cwd=tmp_path).stdout
     assert "uf-ama" in only and "simulated" not in only
+
+
+def test_list_shows_the_pairings_as_they_describe_themselves(tmp_path):
+    """They are listed without being imported."""
+    described = {n: c.__doc__.split("\n", 1)[0] for n, c in pairs.PAIRINGS.items()}
+    assert described == PAIRINGS
+    shown = domainemo("list", "pairs", cwd=tmp_path).stdout.splitlines()[1:]
+    rows = [line.split(maxsplit=1) for line in shown]
+    assert [kind for kind, _ in rows] == ["pairs", "pairs"]
+    for (_, row), name in zip(rows, described, strict=True):
+        default = " (default)" if name == "synchronous" else ""
+        assert row.startswith(f"{name}{default} ")
+        assert row.rstrip().endswith(described[name])
+    assert "synchronous" in domainemo("list", cwd=tmp_path).stdout
+    said = domainemo("list", "pear", cwd=tmp_path, code=2).stderr
+    assert "pairs" in said and "study" in said
 
 
 def test_screen_says_how_and_shows_baselines(finished):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 import domainemo
+from domainemo.adapters.screening import Screening
 from domainemo.backbones.r2gfanet import R2GFANet
+from domainemo.core import Outputs, Pseudo, Target
 from domainemo.data.normalisation import normalise
 from domainemo.data.simulator import Simulated
 from domainemo.evaluation.checks import canonical
@@ -20,6 +23,7 @@ from domainemo.training import fit as fitting
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.fit import derive_seed, fit, predict, reproducible
 from domainemo.training.model import Model
+from domainemo.training.screened import find_screen, screen_target
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
@@ -181,26 +185,41 @@ def fold(data):
     return labelled(fold.source[mine]), labelled(fold.source[~mine]), target
 
 
+SCREENED = {"labels", "weights/eeg", "weights/eye", "weights/fusion"}
+
+
 class Killed(Exception):
     pass
 
 
-def train(data, fold, *, validator="last", checkpoint=None, kill_after=None, seed=5):
+def train(
+    data,
+    fold,
+    *,
+    validator="last",
+    checkpoint=None,
+    kill_after=None,
+    seed=5,
+    adapter=None,
+):
     source, held_out, target = fold
-    epochs = []
+    epochs, train_epoch = [], fitting._State.train_epoch
 
-    def report(epoch, loss):
-        epochs.append(epoch)
-        if epoch == kill_after:
+    def watch(state, epoch, *batches):
+        epochs.append(epoch + 1)
+        return train_epoch(state, epoch, *batches)
+
+    def report(row):
+        if row["epoch"] == kill_after:
             raise Killed
 
-    with reproducible(1):
+    with reproducible(1), mock.patch.object(fitting._State, "train_epoch", watch):
         torch.manual_seed(0)
         modalities = data.inputs.modalities
         model = Model(R2GFANet(modalities, width=8, heads=2), modalities, 3)
         fitted = fit(
             model,
-            find("adapter", "uf-ama")(),
+            adapter or find("adapter", "uf-ama")(),
             source,
             target,
             validator=find("validator", validator)(),
@@ -232,6 +251,11 @@ def test_fit_resumes_to_the_same_bits(
         assert torch.equal(model.state_dict()[name], value), name
     assert fitted.history == whole.history and fitted.epoch == whole.epoch
     assert np.array_equal(np.array(fitted.trace), np.array(whole.trace))
+    assert len(fitted.screened) == len(whole.screened) == 4
+    for found_there, there in zip(fitted.screened, whole.screened, strict=True):
+        assert found_there.keys() == there.keys() == SCREENED
+        for name, values in there.items():
+            assert np.array_equal(found_there[name], values), name
     assert np.array_equal(found, predicted)
 
 
@@ -245,6 +269,89 @@ def test_checkpoints_do_not_change_training(data, fold, tmp_path, monkeypatch):
     for name, value in plain.state_dict().items():
         assert torch.equal(kept.state_dict()[name], value)
         assert torch.equal(again.state_dict()[name], value)
+
+
+class Restless(Screening):
+    """A screen that draws random numbers and remembers what it has seen."""
+
+    sizes = []  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, target):
+        self.sizes.append(len(target.outputs.logits["fusion"]))
+        self.seen += 1
+        pseudo = super().forward(target)
+        chance = torch.rand(()) / (1 + self.seen)
+        weights = {name: chance * values for name, values in pseudo.weights.items()}
+        return Pseudo(pseudo.labels, weights)
+
+
+def test_recording_what_the_screen_believes_does_not_change_training(
+    data, fold, monkeypatch
+):
+    def restless():
+        return find("adapter", "consistency")(screen=Restless(), schedule="constant")
+
+    recorded, fitted, *_ = train(data, fold, adapter=restless())
+    assert len(fitted.screened) == 4
+    monkeypatch.setattr(fitting, "find_screen", lambda adapter: None)
+    plain, fitted, *_ = train(data, fold, adapter=restless())
+    assert fitted.screened == []
+    for name, value in plain.state_dict().items():
+        assert torch.equal(recorded.state_dict()[name], value), name
+
+
+def test_the_whole_target_is_screened_in_full_batches():
+    screen, logits = Restless(), torch.randn(10, 3)
+    target = Target(Outputs({"fusion": logits}, {"fusion": logits}), progress=0.5)
+    Restless.sizes.clear()
+    before = torch.get_rng_state()
+    found = screen_target(screen, target, batch_size=4)
+    assert Restless.sizes == [4, 4, 4] and screen.seen == 0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert found.keys() == {"labels", "weights/fusion"}
+    assert all(values.shape == (10,) for values in found.values())
+    believed = found["weights/fusion"] > 0
+    assert believed.any() and not believed.all()
+    assert (found["labels"] == logits.argmax(1).numpy())[believed].all()
+
+
+def test_each_sample_is_screened_by_its_own_confidence(data, fold):
+    """By the absolute rule no batch matters, so that it can be done one by one."""
+    adapter = find("adapter", "uf-ama")(rule="absolute", threshold=0.4)
+    model, fitted, *_ = train(data, fold, adapter=adapter)
+    target = fold[2]
+    signals, masks = target.batch(torch.arange(len(target)))
+    with torch.no_grad():
+        logits = model(signals, masks).logits
+    for place in range(len(target)):
+        sure, labels = {}, {}
+        for branch in ("eeg", "eye"):
+            confidence, label = logits[branch][place].softmax(-1).max(-1)
+            sure[branch] = bool(masks[branch][place].any() and confidence > 0.4)
+            labels[branch] = int(label)
+        both = all(sure.values())
+        agree = not both or labels["eeg"] == labels["eye"]
+        found = {name: values[place] for name, values in fitted.screened[-1].items()}
+        assert found["weights/fusion"] == (both and agree)
+        assert found["weights/eeg"] == (sure["eye"] and not sure["eeg"])
+        assert found["weights/eye"] == (sure["eeg"] and not sure["eye"])
+        for branch in ("eeg", "eye"):
+            if sure[branch] and agree:
+                assert found["labels"] == labels[branch]
+
+
+def test_the_outermost_screen_rules():
+    released = find("adapter", "uf-ama-released")()
+    assert find_screen(released) is released.screen
+    preset = find("adapter", "uf-ama")()
+    assert find_screen(preset) is preset.screen
+    alone = find("adapter", "consistency")()
+    assert find_screen(alone) is alone.screen
+    assert find_screen(find("adapter", "marginal")()) is None
 
 
 def test_a_half_written_checkpoint_is_not_read(data, fold, tmp_path, monkeypatch):

@@ -121,6 +121,28 @@ def test_baselines_beside_an_adapter(data, tmp_path):
     assert before.predictions[probabilities].equals(after.predictions[probabilities])
 
 
+def test_what_the_screen_believed_is_left_behind(data, tmp_path):
+    """Its file is among those that noise in the target's labels may not change."""
+    assert_firewall(data, tmp_path, CrossSubject(held_out=0.5))
+    first, second = (
+        (tmp_path / name / "folds/subject_1/seed-0/uf-ama/screening.npz")
+        for name in ("true", "noise")
+    )
+    assert first.read_bytes() == second.read_bytes()
+    rows = domainemo.evaluation.checks.canonical(data.inputs)
+    fold = next(CrossSubject(held_out=0.5).split(data.inputs.take(rows).windows))
+    with np.load(first) as file:
+        members, shapes = file["members"], {k: a.shape for k, a in file.items()}
+    # The target's windows, numbered among all; none of those that are tested.
+    assert set(members[members >= 0]) == set(fold.target)
+    branches = ("eeg", "eye", "fusion")
+    assert shapes.pop("members")[0] == len(members)
+    assert shapes == {
+        name: (2, len(members))
+        for name in ("labels", *(f"weights/{branch}" for branch in branches))
+    }
+
+
 def test_an_oracle_trains_blindly_too(data, tmp_path):
     noisy = with_random_target_labels(data, CrossSubject())
     for name, each in (("true", data), ("noise", noisy)):
@@ -245,9 +267,14 @@ def test_a_fold_file_on_disk_holds_no_label_either(data, tmp_path):
         "model.safetensors",
         "predictions.npz",
         "record.json",
+        "screening.npz",
     }
     with np.load(folder / "predictions.npz") as file:
         assert set(file) == {"members", "probabilities", "trace"}
+    with np.load(folder / "screening.npz") as file:
+        weights = {f"weights/{branch}" for branch in ("eeg", "eye", "fusion")}
+        # These labels are the screen's own.
+        assert set(file) == {"members", "labels"} | weights
 
 
 def test_validators_are_handed_the_target_without_labels(data, tmp_path):

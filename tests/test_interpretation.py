@@ -25,7 +25,8 @@ from domainemo.evaluation.interpretation import (
     interpret,
 )
 from domainemo.evaluation.predict import load_trained
-from domainemo.reports.attention import _flat_places, class_means, figures, save
+from domainemo.reports.attention import _flat_places, class_means, figures
+from domainemo.reports.style import save
 from domainemo.training.batches import sample
 
 PLANTED = ("left temporal", "right frontal", "occipital")

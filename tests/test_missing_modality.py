@@ -509,6 +509,87 @@ def test_a_recording_of_other_sensors_alone_is_refused(trained, recording):
         predict_recording(trained, dataclasses.replace(recording, signals=nothing))
 
 
+def rearranged(inputs, modality, channels, features, names=None):
+    """Take channels and features by number, and call the channels otherwise."""
+    here = inputs.modalities[modality]
+    array = inputs.signals[modality][:, channels][:, :, features]
+    names = names or [here.channels[number] for number in channels]
+    described = dataclasses.replace(
+        here,
+        channels=tuple(names),
+        features=tuple(here.features[number] for number in features),
+    )
+    return dataclasses.replace(
+        inputs,
+        signals={**inputs.signals, modality: array},
+        modalities={**inputs.modalities, modality: described},
+    )
+
+
+@pytest.mark.parametrize("modality", ["eeg", "eye"])
+def test_channels_and_features_are_found_by_name(trained, recording, modality):
+    """In any order and beside others, to the bit."""
+    expected = predict_recording(trained, recording)
+    _, channels, features = recording.signals[modality].shape
+    draw = np.random.default_rng(0)
+    other = rearranged(
+        recording, modality, draw.permutation(channels), draw.permutation(features)
+    )
+    pd.testing.assert_frame_equal(predict_recording(trained, other), expected)
+    array, here = other.signals[modality], other.modalities[modality]
+    more = dataclasses.replace(
+        other,
+        signals={**other.signals, modality: np.concatenate([array[:, :1], array], 1)},
+        modalities={
+            **other.modalities,
+            modality: dataclasses.replace(here, channels=("HEO", *here.channels)),
+        },
+    )
+    pd.testing.assert_frame_equal(predict_recording(trained, more), expected)
+
+
+def test_electrodes_go_by_old_names_and_any_capitals(trained, recording):
+    expected = predict_recording(trained, recording)
+    names = recording.modalities["eeg"].channels
+    old = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6"}
+    called = [old.get(name, name.capitalize()) for name in names]
+    assert set(old.values()) < set(called)
+    order = np.arange(len(names))[::-1]
+    named = [called[number] for number in order]
+    other = rearranged(recording, "eeg", order, np.arange(5), named)
+    pd.testing.assert_frame_equal(predict_recording(trained, other), expected)
+
+
+def test_a_channel_that_is_missing_or_there_twice_is_named(trained, recording):
+    names = recording.modalities["eeg"].channels
+    kept = [number for number, name in enumerate(names) if name not in ("PZ", "OZ")]
+    for numbers, channels, said in (
+        (
+            kept,
+            None,
+            r"'eeg': channels of training are missing.*: PZ, OZ; found .*leave",
+        ),
+        (
+            [*range(62), 0],
+            [*("T3" if name == "T7" else name for name in names), "t7"],
+            r"there twice: T7; found .*T3.*t7\. Rename",
+        ),
+    ):
+        other = rearranged(recording, "eeg", numbers, np.arange(5), channels)
+        with pytest.raises(DataError, match=said):
+            predict_recording(trained, other)
+    few = rearranged(recording, "eeg", np.arange(62), [0, 1, 2, 4])
+    with pytest.raises(DataError, match=r"features of training are missing.*: beta;"):
+        predict_recording(trained, few)
+    # Of other sensors a name is a name.
+    eye = recording.modalities["eye"].channels
+    other = rearranged(
+        recording, "eye", np.arange(len(eye)), [0], [name.upper() for name in eye]
+    )
+    with pytest.raises(DataError, match=rf"'eye': channels .*: {eye[0]},"):
+        predict_recording(trained, other)
+
+
 def test_samples_of_which_nothing_is_left_are_counted(trained, recording):
     signals = {name: array.copy() for name, array in recording.signals.items()}
     for array in signals.values():

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from domainemo.cli import app
 from domainemo.core import PROVENANCE
 from domainemo.data.reader import Reader
 from domainemo.errors import ConfigurationError, DataError
+from domainemo.processes import process_pool
 from domainemo.registry import KINDS, entries, find, parameters
 
 assert KINDS["dataset"] == "domainemo.data"
@@ -43,6 +45,13 @@ def roots(tmp_path_factory):
 def loaded(roots):
     """Return what one process reads of a data set, read once."""
     return cache(lambda name: reader(name, roots(name)).load())
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Return two processes that read for all tests of this file: to start is slow."""
+    with process_pool(2) as started:
+        yield started
 
 
 @pytest.fixture
@@ -85,7 +94,9 @@ def test_what_is_read_is_canonical(name, loaded):
 
 
 @every_reader
-def test_two_processes_read_what_one_reads(name, roots, loaded):
+def test_two_processes_read_what_one_reads(name, roots, loaded, pool, monkeypatch):
+    opened = "domainemo.data.reader.process_pool"
+    monkeypatch.setattr(opened, lambda workers: nullcontext(pool))
     one, two = loaded(name), reader(name, roots(name)).load(jobs=2)
     assert one.inputs.name == two.inputs.name
     assert one.inputs.windows.equals(two.inputs.windows)
@@ -188,9 +199,10 @@ def test_the_options_are_kept_under_their_own_names(name, tmp_path):
 @every_reader
 def test_adapt_runs(name, backbone, roots, loaded, kept, tmp_path):
     options = [f"--set=data.{k}={v}" for k, v in FIXTURES[name].options.items()]
-    small = ["training.epochs=1", "training.batch_size=256", "backbone.width=16"]
+    small = ["training.epochs=1", "training.batch_size=256"]
+    small += ["backbone.width=8", "backbone.heads=1"]
     if backbone == "r2gfanet":
-        small += ["backbone.heads=2", "backbone.feedforward=16"]
+        small += ["backbone.feedforward=16"]
     done = CliRunner().invoke(
         app,
         [

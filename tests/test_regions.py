@@ -4,7 +4,12 @@ from itertools import chain
 
 import pytest
 
-from domainemo.backbones.regions import ELECTRODES, PARTITIONS, _places, regions
+from domainemo.backbones.regions import (
+    ELECTRODES,
+    PARTITIONS,
+    regions,
+    standard_places,
+)
 from domainemo.errors import ConfigurationError, DataError
 
 CAP = [
@@ -99,7 +104,8 @@ def test_other_electrodes_go_where_their_nearest_neighbour_is():
 
 
 def test_every_name_of_the_10_05_system_has_one_region():
-    channels = [name for name in _places() if name not in ("T3", "T4", "T5", "T6")]
+    old = ("T3", "T4", "T5", "T6")
+    channels = [name for name in standard_places() if name not in old]
     assert len(channels) > 330
     for partition in PARTITIONS:
         found = regions(channels, partition)

@@ -330,7 +330,7 @@ def test_synchrony_is_shared_in_time_by_everyone_who_sees_the_clip() -> None:
 
 
 def test_synchrony_leaves_the_mean_of_a_clip_over_time() -> None:
-    options = {"subjects": 1, "sessions": 1, "trials": 3, "windows": (4000, 4000)}
+    options = {"subjects": 1, "sessions": 1, "trials": 3, "windows": (1000, 1000)}
     constant, waxing = (
         Simulated(**options, **STILL, synchrony=value).load() for value in (0.0, 0.5)
     )

@@ -783,7 +783,7 @@ def test_a_plug_in_of_one_file_runs_here_and_in_worker_processes(
         main()
     assert ended.value.code == 0, capsys.readouterr().err
     # From Python the class says itself which file the other processes must load.
-    with process_pool(2) as pool:
+    with process_pool(1) as pool:
         de.run(
             de.Simulated(subjects=3, sessions=1, trials=6, windows=(3, 4)).load(),
             backbone=find("backbone", "my-net"),

@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Sequences
 from ..registry import register
-from .concatenation import require_modalities, require_sizes
-from .layers import Dropout, channel_order, observed
+from .layers import (
+    Dropout,
+    channel_order,
+    observed,
+    require_modalities,
+    require_sizes,
+)
 
 __all__ = ["AdditiveAttention", "BiLSTMAttention", "BidirectionalLSTM"]
 

@@ -11,17 +11,20 @@ from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Windows
-from ..errors import ConfigurationError
 from ..registry import register
-from .layers import Dropout, channel_order, observed
+from .layers import (
+    Dropout,
+    channel_order,
+    observed,
+    require_modalities,
+    require_sizes,
+)
 
 __all__ = [
     "Activation",
     "Concatenation",
     "ModalityPerceptron",
     "mean_over_time",
-    "require_modalities",
-    "require_sizes",
 ]
 
 Activation = Literal["relu", "sigmoid"]
@@ -196,37 +199,3 @@ def mean_over_time(signal: Tensor, mask: Tensor) -> Tensor:
     # Added up in order: a reduction over time would group its terms by their number.
     total = reduce(torch.add, signal.unbind(-3))
     return total / mask.sum(-1).clamp(min=1)[..., None, None]
-
-
-def require_modalities(backbone: str, modalities: Mapping[str, Modality]) -> None:
-    """Raise :class:`ConfigurationError` if there is no modality.
-
-    Parameters
-    ----------
-    backbone : str
-        Registered name of the backbone that is built.
-    modalities : mapping of str to Modality
-    """
-    if not modalities:
-        raise ConfigurationError(
-            f"The backbone {backbone} fuses modalities; found none. Choose at least "
-            f"one with --modalities."
-        )
-
-
-def require_sizes(backbone: str, sizes: Mapping[str, int | Sequence[int]]) -> None:
-    """Raise :class:`ConfigurationError` if a layer has no units.
-
-    Parameters
-    ----------
-    backbone : str
-        Registered name of the backbone that is built.
-    sizes : mapping of str to int or sequence of int
-        Units by the name of the option that holds them.
-    """
-    for option, size in sizes.items():
-        units = [size] if isinstance(size, int) else size
-        if min(units, default=1) < 1:
-            raise ConfigurationError(
-                f"The backbone {backbone} needs {option} of at least 1; got {size}."
-            )

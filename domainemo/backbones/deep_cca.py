@@ -12,13 +12,8 @@ from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Windows
 from ..errors import ConfigurationError
 from ..registry import register
-from .concatenation import (
-    Activation,
-    ModalityPerceptron,
-    require_modalities,
-    require_sizes,
-)
-from .layers import masked_softmax, observed
+from .concatenation import Activation, ModalityPerceptron
+from .layers import masked_softmax, observed, require_modalities, require_sizes
 
 __all__ = ["DeepCCA", "Fusion"]
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Windows
-from ..errors import ConfigurationError
 from ..registry import register
 from .graphs import (
     ChebyshevConvolution,
@@ -18,7 +17,13 @@ from .graphs import (
     Spectrum,
     electrode_positions,
 )
-from .layers import Dropout, channel_order, mean_over_windows, single_eeg
+from .layers import (
+    Dropout,
+    channel_order,
+    mean_over_windows,
+    require_sizes,
+    single_eeg,
+)
 
 __all__ = ["DGCNN"]
 
@@ -115,12 +120,10 @@ class DGCNN(Backbone):
         self.prior, self.prior_scale, self.spectrum = prior, prior_scale, spectrum
         self.companion_hidden, self.head_dropout = companion_hidden, head_dropout
         self.sampling = sampling or Windows()
-        for name in ("width", "filters", "companion_hidden"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(
-                    f"The backbone dgcnn needs {name} of at least 1; got "
-                    f"{getattr(self, name)}."
-                )
+        require_sizes(
+            "dgcnn",
+            {"width": width, "filters": filters, "companion_hidden": companion_hidden},
+        )
         self.eeg = single_eeg("dgcnn", modalities)
         self.companions = tuple(name for name in modalities if name != self.eeg)
         self._build(modalities)

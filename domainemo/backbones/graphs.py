@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ConfigurationError
-from .regions import _places, canonical_name, regions
+from .regions import canonical_name, regions, standard_places
 
 __all__ = [
     "ChebyshevConvolution",
@@ -63,7 +63,7 @@ def electrode_positions(channels: Sequence[str]) -> NDArray[np.float64]:
         If a channel has no known place, or two channels are the same electrode.
     """
     regions(channels)  # refuses what has no place
-    places = _places()
+    places = standard_places()
     names = [canonical_name(channel) for channel in channels]
     return np.array([places[_STANDARD_NEIGHBOUR.get(n, n)] for n in names], np.float64)
 

@@ -7,7 +7,7 @@ whole stacks of networks run under ``torch.func.vmap``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -31,6 +31,8 @@ __all__ = [
     "mean_over_windows",
     "observed",
     "require_divisible",
+    "require_modalities",
+    "require_sizes",
     "single_eeg",
     "trimmed",
 ]
@@ -199,6 +201,45 @@ def require_divisible(width: int, heads: int) -> None:
             f"that is a multiple of the number of attention heads, such as "
             f"width={max(heads, 1) * 16}."
         )
+
+
+def require_modalities(backbone: str, modalities: Mapping[str, Modality]) -> None:
+    """Raise :class:`ConfigurationError` if there is no modality.
+
+    Parameters
+    ----------
+    backbone : str
+        Registered name of the backbone that is built.
+    modalities : mapping of str to Modality
+    """
+    if not modalities:
+        raise ConfigurationError(
+            f"The backbone {backbone} fuses modalities; found none. Choose at least "
+            f"one with --modalities."
+        )
+
+
+def require_sizes(
+    backbone: str, sizes: Mapping[str, int | Sequence[int]], least: int = 1
+) -> None:
+    """Raise :class:`ConfigurationError` if a number of units or layers is too small.
+
+    Parameters
+    ----------
+    backbone : str
+        Registered name of the backbone that is built.
+    sizes : mapping of str to int or sequence of int
+        Numbers by the name of the option that holds them.
+    least : int
+        The smallest that is possible.
+    """
+    for option, size in sizes.items():
+        each = [size] if isinstance(size, int) else size
+        if min(each, default=least) < least:
+            raise ConfigurationError(
+                f"The backbone {backbone} needs {option} of at least {least}; got "
+                f"{size}."
+            )
 
 
 class Dropout(nn.Module):

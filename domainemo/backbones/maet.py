@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Windows
-from ..errors import ConfigurationError
 from ..registry import register
 from .layers import (
     Attention,
@@ -19,6 +18,8 @@ from .layers import (
     masked_softmax,
     mean_over_windows,
     require_divisible,
+    require_modalities,
+    require_sizes,
 )
 
 __all__ = ["MAET", "MixtureBlock", "SummaryFusion"]
@@ -114,11 +115,7 @@ class MAET(Backbone):
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
-        if not modalities:
-            raise ConfigurationError(
-                "The backbone maet fuses modalities; found none. Choose at least one "
-                "with --modalities."
-            )
+        require_modalities("maet", modalities)
         require_divisible(width, heads)
         self.width, self.view_count = width, view_count
         self.blocks, self.heads = blocks, heads
@@ -126,23 +123,15 @@ class MAET(Backbone):
         self.layer_scale, self.dropout = layer_scale, dropout
         self.sampling = sampling or Windows()
         self.branches = tuple(modalities)
-        self._require_options()
+        sizes = {
+            "view_count": view_count,
+            "blocks": blocks,
+            "feedforward_ratio": feedforward_ratio,
+        }
+        require_sizes("maet", sizes)
+        require_sizes("maet", {"mixture_from": mixture_from}, least=0)
         self._build(modalities)
         self.apply(_initialise)
-
-    def _require_options(self) -> None:
-        least = {
-            "view_count": 1,
-            "blocks": 1,
-            "feedforward_ratio": 1,
-            "mixture_from": 0,
-        }
-        for name, lowest in least.items():
-            if getattr(self, name) < lowest:
-                raise ConfigurationError(
-                    f"The backbone maet needs {name} of at least {lowest}; got "
-                    f"{getattr(self, name)}."
-                )
 
     def _build(self, modalities: Mapping[str, Modality]) -> None:
         """Make the layers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from .layers import (
     trimmed,
 )
 from .regions import regions
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["GatedFusion", "MMSTGNet", "MultiScaleConvolution"]
 
@@ -239,6 +242,15 @@ class MMSTGNet(Backbone):
             spectrum=self.spectrum,
         )
         self.electrode_graph, self.region_graph = graph(positions), graph(centres)
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the width, the order of the graph filters and the dropout."""
+        return {
+            "width": trial.suggest_categorical("width", [32, 64, 128]),
+            "order": trial.suggest_int("order", 1, 4),
+            "dropout": trial.suggest_float("dropout", 0.0, 0.6),
+        }
 
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]

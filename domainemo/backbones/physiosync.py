@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Sequences
-from ..errors import ConfigurationError
 from ..registry import register
 from .layers import (
     Attention,
@@ -22,7 +21,12 @@ from .layers import (
     masked_mean,
     observed,
     require_divisible,
+    require_modalities,
+    require_sizes,
 )
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["PhysioSync"]
 
@@ -124,11 +128,7 @@ class PhysioSync(Backbone):
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
-        if not modalities:
-            raise ConfigurationError(
-                "The backbone physiosync fuses modalities; found none. Choose at least "
-                "one with --modalities."
-            )
+        require_modalities("physiosync", modalities)
         self.length, self.short_width, self.long_width = length, short_width, long_width
         self.blocks, self.heads = blocks, heads
         self.feedforward_ratio, self.layer_scale = feedforward_ratio, layer_scale
@@ -141,21 +141,16 @@ class PhysioSync(Backbone):
         self._build(modalities)
 
     def _require_options(self) -> None:
-        least = {
-            "length": 1,
-            "blocks": 1,
-            "feedforward_ratio": 1,
-            "prompts": 0,
-            "gate": 2,
-            "fusion_hidden": 1,
-            "fusion_width": 1,
+        sizes = {
+            "length": self.length,
+            "blocks": self.blocks,
+            "feedforward_ratio": self.feedforward_ratio,
+            "fusion_hidden": self.fusion_hidden,
+            "fusion_width": self.fusion_width,
         }
-        for name, lowest in least.items():
-            if getattr(self, name) < lowest:
-                raise ConfigurationError(
-                    f"The backbone physiosync needs {name} of at least {lowest}; got "
-                    f"{getattr(self, name)}."
-                )
+        require_sizes("physiosync", sizes)
+        require_sizes("physiosync", {"prompts": self.prompts}, least=0)
+        require_sizes("physiosync", {"gate": self.gate}, least=2)
         for width in (self.short_width, self.long_width):
             require_divisible(width, self.heads)
 
@@ -201,6 +196,15 @@ class PhysioSync(Backbone):
             prompts=self.prompts if eeg else 0,
             dropout=self.dropout if eeg else 0.0,
         )
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the blocks, the prompts and the dropout."""
+        return {
+            "blocks": trial.suggest_int("blocks", 1, 4),
+            "prompts": trial.suggest_int("prompts", 1, 4),
+            "dropout": trial.suggest_float("dropout", 0.0, 0.5),
+        }
 
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]

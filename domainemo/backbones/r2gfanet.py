@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,6 @@ from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Sequences
-from ..errors import ConfigurationError
 from ..registry import register
 from .explanation import Explanation
 from .layers import (
@@ -23,10 +23,14 @@ from .layers import (
     masked_softmax,
     observed,
     require_divisible,
+    require_sizes,
     single_eeg,
     trimmed,
 )
 from .regions import regions
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["R2GFANet"]
 
@@ -123,9 +127,12 @@ class R2GFANet(Backbone):
     ) -> None:
         super().__init__()
         require_divisible(width, heads)
-        _require_positive(
-            kernel=kernel, feedforward=feedforward, fusion_width=fusion_width
-        )
+        sizes = {
+            "kernel": kernel,
+            "feedforward": feedforward,
+            "fusion_width": fusion_width,
+        }
+        require_sizes("r2gfanet", sizes)
         self.width, self.heads, self.dropout = width, heads, dropout
         # A configuration file may well say 16 where it means "16".
         self.kernel, self.partition, self.feedforward = (
@@ -187,6 +194,15 @@ class R2GFANet(Backbone):
         self.fusion = nn.Sequential(
             nn.Linear(width * (1 + len(others)), self.fusion_width), nn.GELU()
         )
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the width, the dropout and the partition."""
+        return {
+            "width": trial.suggest_categorical("width", [32, 64, 128]),
+            "dropout": trial.suggest_float("dropout", 0.0, 0.6),
+            "partition": trial.suggest_categorical("partition", ["16", "20", "6"]),
+        }
 
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
@@ -513,14 +529,6 @@ class SpatialAttention(nn.Module):
         """Return the summary (batch, width) of (batch, regions, width), and weights."""
         weights = self.score(tokens).squeeze(-1).softmax(-1)
         return (weights.unsqueeze(-2) @ tokens).squeeze(-2), weights
-
-
-def _require_positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigurationError(
-                f"The backbone r2gfanet needs {name} of at least 1; got {size}."
-            )
 
 
 def _padded(groups: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ConfigurationError, DataError
 
-__all__ = ["ELECTRODES", "PARTITIONS", "canonical_name", "regions"]
+__all__ = ["ELECTRODES", "PARTITIONS", "canonical_name", "regions", "standard_places"]
 
 
 def _partition(members: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
@@ -167,7 +167,7 @@ def _require_distinct(channels: Sequence[str], names: Sequence[str]) -> None:
 
 def _neighbour(channel: str) -> str:
     """Return the nearest of the 62 electrodes to a channel that is none of them."""
-    places = _places()
+    places = standard_places()
     name = canonical_name(channel)
     if name not in places:
         known = [*ELECTRODES, *places]
@@ -188,8 +188,14 @@ def _neighbour(channel: str) -> str:
 
 
 @cache
-def _places() -> dict[str, np.ndarray]:
-    """Return scalp positions (metres) by electrode name in capitals."""
+def standard_places() -> Mapping[str, np.ndarray]:
+    """Return where MNE's standard 10-05 montage has its electrodes.
+
+    Returns
+    -------
+    mapping of str to ndarray of shape (3,)
+        Metres to the right, to the front and upwards, by name in capitals.
+    """
     import mne
 
     # The same montage; MNE 1.13 renamed it.
@@ -198,4 +204,5 @@ def _places() -> dict[str, np.ndarray]:
     name = next(name for name in names if name in built_in)
     montage = mne.channels.make_standard_montage(name)
     positions = montage.get_positions()["ch_pos"]
-    return {name.upper(): np.asarray(place) for name, place in positions.items()}
+    places = {name.upper(): np.asarray(place) for name, place in positions.items()}
+    return MappingProxyType(places)

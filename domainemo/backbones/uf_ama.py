@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..data.sampling import Windows
-from ..errors import ConfigurationError
 from ..registry import register
 from .layers import (
     Attention,
@@ -17,7 +17,11 @@ from .layers import (
     channel_order,
     mean_over_windows,
     require_divisible,
+    require_modalities,
 )
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["UFAMA"]
 
@@ -74,11 +78,7 @@ class UFAMA(Backbone):
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
-        if not modalities:
-            raise ConfigurationError(
-                "The backbone uf-ama fuses modalities; found none. Choose at least one "
-                "with --modalities."
-            )
+        require_modalities("uf-ama", modalities)
         require_divisible(width, heads)
         self.width, self.layers, self.heads = width, layers, heads
         self.dropout, self.head_dropout = dropout, head_dropout
@@ -101,6 +101,15 @@ class UFAMA(Backbone):
         for name, modality in modalities.items():
             order = channel_order(modality)
             self.register_buffer(f"_channels_{name}", order, persistent=False)
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the width, the depth and the dropout."""
+        return {
+            "width": trial.suggest_categorical("width", [32, 64, 128]),
+            "layers": trial.suggest_int("layers", 1, 3),
+            "dropout": trial.suggest_float("dropout", 0.0, 0.5),
+        }
 
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]

@@ -9,13 +9,25 @@ import typer
 from ..errors import ConfigurationError
 from ..registry import KINDS, entries, load_plugin
 
-__all__ = ["list_parts"]
+__all__ = ["PAIRINGS", "list_parts"]
+
+PAIRINGS = {
+    "synchronous": (
+        "Draws pairs of groups of subjects who are at the same moment of a stimulus."
+    ),
+    "random": (
+        "The control: as many pairs in steps of the same sizes, of samples by chance."
+    ),
+}
+"""The pairings of pre-training: names and docstrings, without importing them."""
 
 
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(help="dataset, protocol, backbone, adapter, validator, study."),
+        typer.Argument(
+            help="dataset, protocol, backbone, adapter, validator, pairs, study."
+        ),
     ] = None,
     plugin: Annotated[
         list[str] | None,
@@ -26,11 +38,12 @@ def list_parts(
     from rich.console import Console
     from rich.table import Table
 
-    from .configuration import DEFAULTS, studies
+    from .configuration import DEFAULTS, PRETRAINING_DEFAULTS, studies
 
-    kinds = [*KINDS, "study"]
-    if kind is not None and kind.removesuffix("s").replace("studie", "study") in kinds:
-        kinds = [kind.removesuffix("s").replace("studie", "study")]
+    kinds = [*KINDS, "pairs", "study"]
+    plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
+    if kind is not None and plural.get(kind, kind) in kinds:
+        kinds = [plural.get(kind, kind)]
     elif kind is not None:
         raise ConfigurationError(
             f"There is no kind of part called {kind!r}; expected {', '.join(kinds)}."
@@ -43,10 +56,13 @@ def list_parts(
     for name in kinds:
         if name == "study":
             rows = [(study, _headline(path)) for study, path in studies().items()]
+        elif name == "pairs":
+            rows = list(PAIRINGS.items())
         else:
             rows = [(entry.name, entry.summary) for entry in entries(name)]
         for part, summary in rows:
-            default = " (default)" if DEFAULTS.get(name) == part else ""
+            chosen = {**PRETRAINING_DEFAULTS, **DEFAULTS}.get(name)
+            default = " (default)" if chosen == part else ""
             table.add_row(name, part + default, summary)
     Console().print(table)
 

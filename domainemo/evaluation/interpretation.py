@@ -5,7 +5,6 @@ Nothing here reads a label: classes are those that the network predicted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..training.fit import predict, reproducible
 from .checks import select_modalities
 from .experiment import Experiment
 from .job import load_record
-from .predict import Trained, load_trained
+from .predict import Trained, find_all_trained, load_trained
 from .run import prepare
 
 __all__ = ["Interpretation", "find_folds", "interpret"]
@@ -102,36 +101,8 @@ def find_folds(
     ConfigurationError
         If none fits, or the backbone offers no attention over regions.
     """
-    wanted = {"fold": fold, "adapter": adapter or experiment.adapter.name, "seed": seed}
-    records = {
-        path.parent: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(run.glob("folds/*/*/*/record.json"))
-        if (path.parent / "model.json").exists()
-        and not path.parent.name.endswith(".partial")
-    }
-    if not records:
-        raise ConfigurationError(
-            f"{run}: found no trained fold; expected the folder of a finished "
-            f"`domainemo adapt`."
-        )
-    found = [
-        folder
-        for folder, record in records.items()
-        if all(
-            value is None or str(record[key]) == str(value)
-            for key, value in wanted.items()
-        )
-    ]
-    if not found:
-        there = {
-            key: ", ".join(dict.fromkeys(str(each[key]) for each in records.values()))
-            for key in wanted
-        }
-        asked = ", ".join(f"{k} {v}" for k, v in wanted.items() if v is not None)
-        raise ConfigurationError(
-            f"{run}: found no trained fold of {asked}. There are the folds "
-            f"{there['fold']}; adapters {there['adapter']}; seeds {there['seed']}."
-        )
+    chosen = adapter or experiment.adapter.name
+    found = find_all_trained(run, fold=fold, adapter=chosen, seed=seed)
     _explainable(load_trained(found[0], experiment))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..backbones.regions import canonical_name
 from ..core import Inputs, Modality
 from ..data.normalisation import Scale, normalise
 from ..errors import ConfigurationError, DataError, DomainemoWarning
@@ -21,7 +23,13 @@ from ..training.model import Model
 from .checks import canonical, check_signals
 from .experiment import Experiment
 
-__all__ = ["Trained", "find_trained", "load_trained", "predict_recording"]
+__all__ = [
+    "Trained",
+    "find_all_trained",
+    "find_trained",
+    "load_trained",
+    "predict_recording",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,40 @@ def find_trained(run: Path, **wanted: str | int | None) -> Path:
     ConfigurationError
         If none fits, or several do; the message lists them.
     """
+    fitting = _fitting(run, wanted)
+    if len(fitting) == 1:
+        return next(iter(fitting))
+    names = "; ".join(
+        f"--fold '{record['fold']}' --adapter {record['adapter']} "
+        f"--seed {record['seed']}"
+        for record in [*fitting.values()][:6]
+    )
+    more = f"; and {len(fitting) - 6} more" if len(fitting) > 6 else ""
+    raise ConfigurationError(
+        f"{run}: several trained folds fit; choose one of {names}{more}."
+    )
+
+
+def find_all_trained(run: Path, **wanted: str | int | None) -> list[Path]:
+    """Return the folders of all trained folds that fit.
+
+    Parameters
+    ----------
+    run, **wanted
+        As for :func:`find_trained`.
+
+    Raises
+    ------
+    ConfigurationError
+        If none fits; the message says what there is.
+    """
+    return list(_fitting(run, wanted))
+
+
+def _fitting(
+    run: Path, wanted: Mapping[str, str | int | None]
+) -> dict[Path, dict[str, Any]]:
+    """Return the records of the trained folds that fit, by their folders."""
     records = {
         path.parent: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(run.glob("folds/*/*/*/record.json"))
@@ -72,22 +114,22 @@ def find_trained(run: Path, **wanted: str | int | None) -> Path:
             f"`domainemo adapt`."
         )
     asked = {key: value for key, value in wanted.items() if value is not None}
-    fitting = [
-        folder
+    fitting = {
+        folder: record
         for folder, record in records.items()
         if all(str(record[key]) == str(value) for key, value in asked.items())
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
-    listed = fitting or list(records)
-    names = "; ".join(
-        f"--fold '{records[f]['fold']}' --adapter {records[f]['adapter']} "
-        f"--seed {records[f]['seed']}"
-        for f in listed[:6]
-    )
-    more = f"; and {len(listed) - 6} more" if len(listed) > 6 else ""
-    found = "several trained folds fit" if fitting else "no trained fold fits"
-    raise ConfigurationError(f"{run}: {found}; choose one of {names}{more}.")
+    }
+    if not fitting:
+        there = {
+            key: ", ".join(dict.fromkeys(str(each[key]) for each in records.values()))
+            for key in ("fold", "adapter", "seed")
+        }
+        words = ", ".join(f"{key} {value}" for key, value in asked.items())
+        raise ConfigurationError(
+            f"{run}: found no trained fold of {words}. There are the folds "
+            f"{there['fold']}; adapters {there['adapter']}; seeds {there['seed']}."
+        )
+    return fitting
 
 
 def load_trained(folder: Path, experiment: Experiment) -> Trained:
@@ -122,14 +164,15 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
     """Return a row per sample: provenance, predicted class, probabilities.
 
     The recording is normalised as in training: by its own windows, or by the scale
-    of the source that the model was trained on. Modalities may be missing, for
-    some windows, for a subject or altogether.
+    of the source that the model was trained on. Channels and features may come in
+    any order, and beside others; modalities may be missing, for some windows, for a
+    subject or altogether.
 
     Raises
     ------
     DataError
-        If none of the modalities of training is there, or channels or features are
-        not those of training.
+        If none of the modalities of training is there, or one is there without some
+        of the channels or features of training.
 
     Warns
     -----
@@ -164,9 +207,11 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
 
 
 def _aligned(trained: Trained, inputs: Inputs) -> Inputs:
-    """Return the modalities, channels and features in the order of training.
+    """Return the modalities, channels and features of training, in its order.
 
-    A modality that the recording does not have is NaN in all windows.
+    They are found by name, electrodes also by their old names and in other capitals;
+    what else was recorded is left out. A modality that the recording does not have is
+    NaN in all windows.
     """
     if not any(name in inputs.modalities for name in trained.modalities):
         raise DataError(
@@ -182,17 +227,41 @@ def _aligned(trained: Trained, inputs: Inputs) -> Inputs:
             signals[name] = np.full(shape, np.nan, np.float32)
             continue
         array, found = inputs.signals[name], inputs.modalities[name]
-        for axis, kind in ((1, "channels"), (2, "features")):
-            expected, there = getattr(wanted, kind), getattr(found, kind)
-            missing = [item for item in expected if item not in there]
-            if missing:
-                raise DataError(
-                    f"{inputs.name}, modality {name!r}: the {kind} {missing} of "
-                    f"training are missing; found {list(there)}."
-                )
-            array = array.take([there.index(item) for item in expected], axis=axis)
-        signals[name] = array
+        where = f"{inputs.name}, modality {name!r}"
+        called = canonical_name if wanted.kind == "eeg" else str
+        channels = _places(
+            wanted.channels, found.channels, f"{where}: channels", called
+        )
+        features = _places(wanted.features, found.features, f"{where}: features")
+        signals[name] = array.take(channels, axis=1).take(features, axis=2)
     return replace(inputs, signals=signals, modalities=trained.modalities)
+
+
+def _places(
+    wanted: Sequence[str],
+    found: Sequence[str],
+    where: str,
+    called: Callable[[str], str] = str,
+) -> list[int]:
+    """Return where each name of training stands in the recording.
+
+    The very name comes before one that is only `called` the same.
+    """
+    places, missing = [], []
+    for name in wanted:
+        same = [place for place, each in enumerate(found) if each == name] or [
+            place for place, each in enumerate(found) if called(each) == called(name)
+        ]
+        places += same[:1]
+        if len(same) != 1:
+            missing.append(name)
+    if missing:
+        raise DataError(
+            f"{where} of training are missing, or there twice: {', '.join(missing)}; "
+            f"found {', '.join(found)}. Rename them where they are called otherwise, "
+            f"interpolate what was not recorded, or leave out the whole modality."
+        )
+    return places
 
 
 def _note_missing(inputs: Inputs, found: tuple[str, ...]) -> None:

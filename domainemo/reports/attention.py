@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,20 +12,17 @@ from numpy.typing import NDArray
 
 from ..backbones.graphs import electrode_positions
 from ..backbones.regions import ELECTRODES
-from ..data.inspection.figures import _METADATA, _STYLE, check_figure_file
 from ..evaluation.interpretation import Interpretation
+from .style import DIVERGING, SEQUENTIAL, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["class_means", "draw_cross_modal", "draw_regions", "figures", "save"]
+__all__ = ["class_means", "draw_cross_modal", "draw_regions", "figures"]
 
 Array = NDArray[np.float64]
 
-_WIDTH = 7.2
-_SEQUENTIAL = "YlGnBu"  # ever darker, also in grey print and to the colour-blind
-_DIVERGING = "PuOr_r"
 _NAMED = 3  # regions named under each map
 _RING = ("FPZ", "T7", "OZ", "T8")
 _EDGE = 0.82  # radius of the ring through these, where the head's is 1
@@ -51,35 +47,6 @@ def figures(interpretation: Interpretation) -> dict[str, Callable[[], Figure]]:
     if len(interpretation.moments):
         found["cross_modal"] = lambda: draw_cross_modal(interpretation)
     return found
-
-
-def save(draw: Callable[[], Figure], *paths: Path) -> None:
-    """Draw a figure into files; the same figure gives the same bytes.
-
-    Parameters
-    ----------
-    draw : callable
-        From :func:`figures`.
-    *paths : Path
-        Each ends in ``.svg``, ``.pdf`` or ``.png``.
-
-    Raises
-    ------
-    ConfigurationError
-        If a file exists, or its name ends in none of these.
-    """
-    import matplotlib
-
-    for path in paths:
-        check_figure_file(path)
-    with matplotlib.rc_context(_STYLE):
-        figure = draw()
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            ending = path.suffix.lower()
-            # Of a drawing only the maps are images: smooth, and large when fine.
-            dpi = 200 if ending == ".png" else 100
-            figure.savefig(path, dpi=dpi, metadata=_METADATA[ending])
 
 
 def class_means(table: pd.DataFrame, column: str = "attention") -> pd.DataFrame:
@@ -120,12 +87,12 @@ def draw_regions(interpretation: Interpretation, column: str = "attention") -> F
     values, places = shown.to_numpy(), _flat_places(list(shown.columns))
     heading, words, unit = _WORDS[column]
     rows, count = (2 if len(means) > 1 else 1), len(means)
-    size = min((_WIDTH - 0.9) / count, 2.0)
+    size = min((WIDTH - 0.9) / count, 2.0)
     height = rows * (size + 0.25) + 0.85
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, count, squeeze=False)
     limits = (min(0.0, float(values.min())), float(values.max()))
-    _row_of_maps(grid[0], values, places, _SEQUENTIAL, limits, words)
+    _row_of_maps(grid[0], values, places, SEQUENTIAL, limits, words)
     for axes, name in zip(grid[0], means.index, strict=True):
         axes.set_title(f"predicted {name}", loc="center")
         _name_regions(axes, means.loc[name], size, unit)
@@ -133,7 +100,7 @@ def draw_regions(interpretation: Interpretation, column: str = "attention") -> F
         gaps = values - values.mean(0)
         top = float(np.abs(gaps).max()) or 1.0
         words = "difference to the mean over classes"
-        _row_of_maps(grid[1], gaps, places, _DIVERGING, (-top, top), words)
+        _row_of_maps(grid[1], gaps, places, DIVERGING, (-top, top), words)
     _write_caption(figure, heading, interpretation)
     return figure
 
@@ -150,7 +117,7 @@ def draw_cross_modal(interpretation: Interpretation) -> Figure:
     regions = list(interpretation.electrodes)
     height = max(0.16 * len(regions) + 0.75, 2.4)
     figure = Figure(
-        figsize=(_WIDTH, height * len(companions) + 0.4), layout="constrained"
+        figsize=(WIDTH, height * len(companions) + 0.4), layout="constrained"
     )
     grid = figure.subplots(
         len(companions), 2, squeeze=False, width_ratios=[1, 1.35], sharey=False
@@ -280,7 +247,7 @@ def _name_regions(axes: Axes, values: pd.Series[float], size: float, unit: str) 
         transform=axes.transAxes,
         ha="center",
         va="top",
-        fontsize=6.5 if size > 1.2 else 5,
+        fontsize=6.5 if size > 1.2 else 6,
     )
 
 
@@ -296,7 +263,7 @@ def _heat_map(axes: Axes, table: pd.DataFrame, reach: float) -> Any:
     """Draw a table as rectangles, the first row on top."""
     image = axes.pcolormesh(
         table.to_numpy(),
-        cmap=_DIVERGING,
+        cmap=DIVERGING,
         vmin=1 - reach,
         vmax=1 + reach,
         edgecolors="white",

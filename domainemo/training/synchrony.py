@@ -9,6 +9,7 @@ from itertools import combinations, pairwise
 import torch
 from torch import Tensor, nn
 
+from ..adapters.branches import unit
 from ..backbones.layers import Dropout
 from ..errors import ConfigurationError
 
@@ -270,7 +271,7 @@ def ntx(
         valid = torch.ones_like(first[..., 0], dtype=torch.bool)
     # A product would let NaN and infinity through.
     a, b = (
-        _unit(torch.where(valid[..., None], group, 0.0)) for group in (first, second)
+        unit(torch.where(valid[..., None], group, 0.0)) for group in (first, second)
     )
     itself = torch.eye(a.shape[-2], dtype=torch.bool, device=a.device)
     negative = valid[..., None, :] & ~itself
@@ -295,13 +296,6 @@ def _direction(
     lowest = torch.finfo(scores.dtype).min
     shares = scores.masked_fill(~allowed, lowest).log_softmax(-1)
     return -shares.diagonal(dim1=-2, dim2=-1)
-
-
-def _unit(rows: Tensor) -> Tensor:
-    """Scale rows to unit length; rows of zeros stay, with zero gradient."""
-    squares = rows.square().sum(-1, keepdim=True)
-    there = squares > torch.finfo(rows.dtype).tiny
-    return rows * torch.where(there, torch.where(there, squares, 1.0).rsqrt(), 0.0)
 
 
 def _projector(dim: int, sizes: Sequence[int], dropout: float) -> nn.Sequential:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "check_figure_file", "draw", "save"]
+__all__ = ["COLOURS", "METADATA", "STYLE", "check_figure_file", "draw", "save"]
 
 COLOURS = (
     "#0072B2",
@@ -38,7 +38,7 @@ Source: Okabe M, Ito K (2008), Color universal design, https://jfly.uni-koeln.de
 # A second round of the colours is told apart by its pattern.
 _PATTERNS = ("", "////", "....")
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -49,13 +49,14 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "domainemo",  # else the same figure has other identifiers each time
 }
+"""Settings of matplotlib that all figures have."""
 
-# What would make two files of the same figure differ.
-_METADATA: dict[str, dict[str, None]] = {
+METADATA: dict[str, dict[str, None]] = {
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
     ".png": {"Software": None},
 }
+"""By a file's ending, what is left out: it would make files of one figure differ."""
 
 _WIDTH = 7.2
 """Inches: the width of a page's text."""
@@ -69,10 +70,10 @@ def check_figure_file(path: Path) -> None:
     ConfigurationError
         If the file exists, or its name ends in none of the formats.
     """
-    if path.suffix.lower() not in _METADATA:
+    if path.suffix.lower() not in METADATA:
         raise ConfigurationError(
             f"{path}: found the ending {path.suffix!r}; expected one of "
-            f"{', '.join(_METADATA)}, which chooses the figure's format."
+            f"{', '.join(METADATA)}, which chooses the figure's format."
         )
     if path.exists():
         raise ConfigurationError(
@@ -97,10 +98,10 @@ def save(description: Description, path: Path) -> None:
     import matplotlib
 
     check_figure_file(path)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = draw(description)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=200, metadata=_METADATA[path.suffix.lower()])
+        figure.savefig(path, dpi=200, metadata=METADATA[path.suffix.lower()])
 
 
 def draw(description: Description) -> Figure:

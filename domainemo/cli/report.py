@@ -1,0 +1,137 @@
+"""``domainemo report``: a finished run, or a study, as one page that people read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ConfigurationError, DomainemoError
+from . import options as use
+
+if TYPE_CHECKING:
+    from ..core import EmotionData
+    from ..evaluation.review import Recordings
+
+__all__ = ["report"]
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of a finished `adapt`, or of a `tune`.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The page to write; by default report.html in the folder."),
+    ] = None,
+    data_root: Annotated[
+        str | None,
+        typer.Option(help="Folder of the recordings, where it has been moved."),
+    ] = None,
+    recordings: Annotated[
+        bool,
+        typer.Option(help="Read a run's recordings again, for what needs them."),
+    ] = True,
+    cache: use.Cache = True,
+) -> None:
+    """Write a report: one self-contained HTML file, and its figures and tables.
+
+    Figures (SVG and PDF) and tables (CSV) go to a folder beside the page, of the same
+    name. Nothing is trained. Without its recordings, a run's report lacks embeddings
+    and attention, and says so.
+    """
+    path = output or folder / "report.html"
+    if path.suffix.lower() != ".html":
+        raise ConfigurationError(
+            f"{path}: found the ending {path.suffix!r}; expected a page's, .html."
+        )
+    with use.interruptible():
+        if _is_study(folder):
+            from ..reports.study import write_study_report
+
+            written = write_study_report(folder, path)
+        else:
+            written = _write_run_report(folder, path, data_root, recordings, cache)
+    typer.echo(
+        f"{written[0]} is the report; its figures and tables are in "
+        f"{path.with_suffix('')}."
+    )
+
+
+def _is_study(folder: Path) -> bool:
+    """Return whether a folder is a study's; raise where it is no run's either."""
+    from ..evaluation.folder import CONFIG, read_config
+
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{folder}: found no {CONFIG}; expected the folder of a finished "
+            f"`domainemo adapt`, or of a `domainemo tune`."
+        )
+    config = read_config(path)
+    if "pairs" in config:
+        raise ConfigurationError(
+            f"{folder}: this is the folder of a pre-training, which predicts nothing "
+            f"to report; give that of an `adapt` or a `tune`."
+        )
+    return "study" in config
+
+
+def _write_run_report(
+    folder: Path, path: Path, data_root: str | None, wanted: bool, cache: bool
+) -> list[Path]:
+    from ..evaluation.review import read_results
+    from ..reports.run import write_run_report
+
+    read_results(folder)  # before anything large is read
+    found, missing = None, "they were left out by --no-recordings"
+    if wanted:
+        try:
+            found = _recordings(folder, data_root, cache)
+        except DomainemoError as error:
+            if data_root is not None:
+                raise
+            missing = f"they could not be had: {str(error).rstrip('.')}"
+            typer.echo(
+                f"Note: the recordings of this run could not be had, so its report "
+                f"lacks what needs them. {error}",
+                err=True,
+            )
+    return write_run_report(
+        folder,
+        path,
+        recordings=found,
+        missing=missing,
+        on_network=lambda name: typer.echo(name, err=True),
+    )
+
+
+def _recordings(folder: Path, data_root: str | None, cache: bool) -> Recordings:
+    from ..evaluation.review import match_recordings
+    from .configuration import stored_experiment
+
+    experiment = stored_experiment(folder)
+    return match_recordings(folder, _read(folder, data_root, cache), experiment)
+
+
+def _read(run: Path, data_root: str | None, cache: bool) -> EmotionData:
+    """Read the recordings that the run's own configuration names."""
+    from ..data.loading import load
+    from ..parts import part
+    from .configuration import dataset_place, flatten, load_dataset, read_stored
+
+    stored = read_stored(str(run), ("pairs",))
+    if "dataset" not in stored:
+        raise ConfigurationError(
+            f"{run}: this run was made from Python, on {stored.get('recordings')!r}, "
+            f"which a configuration cannot name. Call "
+            f"domainemo.reports.run.write_run_report with these recordings."
+        )
+    name, root = dataset_place(stored["dataset"], data_root or stored.get("data_root"))
+    options = {
+        key.removeprefix("data."): value
+        for key, value in flatten(stored.get("options", {})).items()
+        if key.startswith("data.")
+    }
+    return load(load_dataset(part("dataset", name, options), root), cache=cache)

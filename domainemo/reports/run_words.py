@@ -1,0 +1,162 @@
+"""What a run found, in plain words."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from ..evaluation.controls import CONTROLS
+from ..evaluation.linear import LINEAR
+from ..evaluation.results import Results
+from ..evaluation.review import baseline, class_names
+from ..evaluation.statistics import Comparison
+
+__all__ = [
+    "ENOUGH",
+    "cautions",
+    "difference",
+    "gains",
+    "mean_accuracies",
+    "too_few",
+    "what_was_reached",
+    "who_gained",
+    "why_not_compared",
+]
+
+ENOUGH = 6
+"""Subjects from which a two-sided signed-rank test can go below 0.05."""
+
+
+def mean_accuracies(results: Results) -> dict[str, float]:
+    """Return every method's balanced accuracy, the mean over subjects."""
+    means = results.summary()["mean"]
+    return {str(name): float(value) for name, value in means.items()}
+
+
+def what_was_reached(results: Results) -> str:
+    """Return the result, its interval and chance."""
+    own = results.summary().T[results.method]
+    number = int(own["subjects"])
+    subjects = "one subject" if number == 1 else f"{number} subjects"
+    interval = "too few for an interval"
+    if not math.isnan(own["low"]):
+        interval = f"95 % interval {own['low']:.3f} to {own['high']:.3f}"
+    return (
+        f"{results.table['dataset'].iloc[0]}: {results.method} reached a balanced "
+        f"accuracy of {own['mean']:.3f} per {results.level}, the mean over {subjects} "
+        f"({interval}), and of {own['trial']:.3f} for whole trials; chance is "
+        f"{_chance(results):.3f}."
+    )
+
+
+def why_not_compared(results: Results) -> str:
+    """Return why there is no source only to compare with."""
+    if results.description["adapter"] == "none":
+        return "This is source only: nothing was adapted."
+    return (
+        "Source only was not run beside it, so this run cannot tell what the adapter "
+        "adds. Leave out --no-baselines for that."
+    )
+
+
+def difference(results: Results, found: Comparison) -> str:
+    """Return the difference from source only, its test, and what they allow to say."""
+    other = mean_accuracies(results)[str(baseline(results))]
+    text = (
+        f"Source only reached {other:.3f}, so that the difference is "
+        f"{_points(found.difference)}"
+    )
+    if math.isnan(found.low):
+        return f"{text}."
+    text += (
+        f" (95 % interval {_points(found.low, '')} to {_points(found.high)}; paired "
+        f"Wilcoxon signed-rank test over {found.subjects} subjects, {_p(found.p)})."
+    )
+    if found.subjects < ENOUGH:
+        return text
+    apart, sure = found.low > 0 or found.high < 0, found.p < 0.05
+    direction = "better" if found.difference > 0 else "worse"
+    if apart and sure:
+        return f"{text} The adapter was {direction} on these subjects."
+    if apart or sure:
+        return (
+            f"{text} Interval and test disagree: a hint that the adapter was "
+            f"{direction}, not a finding."
+        )
+    return f"{text} That is no difference that these subjects can show."
+
+
+def gains(results: Results) -> pd.Series[float]:
+    """Return each subject's difference from source only, the largest gain first."""
+    wide = results.per_subject()
+    gap = wide[results.method] - wide[baseline(results)]
+    return gap.sort_values(ascending=False, kind="stable")
+
+
+def who_gained(results: Results) -> str:
+    """Return how many subjects gained, lost and did not change, and who most."""
+    gap = gains(results)
+    groups = {
+        "gained": gap[gap > 0],
+        "lost": gap[gap < 0][::-1],
+        "did not change": gap[gap == 0],
+    }
+    parts = []
+    for words, part in groups.items():
+        if not len(part):
+            continue
+        text = f"{len(part)} of {len(gap)} subjects {words}"
+        if part.iloc[0]:
+            text += f" (most: subject {part.index[0]}, {_points(part.iloc[0])})"
+        parts.append(text)
+    return "; ".join(parts) + "."
+
+
+def too_few(subjects: int) -> str:
+    """Return what so few subjects can show, and what they cannot."""
+    if subjects == 1:
+        return (
+            "One subject says nothing about others: no interval and no test is given, "
+            "and the difference is as it is."
+        )
+    return (
+        f"With {subjects} subjects a two-sided signed-rank test cannot go below p = "
+        f"{2 / 2**subjects:.3g}, even where every one of them gains: no difference "
+        f"can be shown here. What can be read is how large each subject's difference "
+        f"is and which way it goes, not whether other subjects would go the same way."
+    )
+
+
+def cautions(results: Results) -> list[str]:
+    """Return what the baselines and controls say against the result."""
+    means = mean_accuracies(results)
+    own, found = means[results.method], []
+    rivals = [name for name in (LINEAR, *CONTROLS) if name in means]
+    better = [f"{name} {means[name]:.3f}" for name in rivals if means[name] >= own]
+    if better:
+        found.append(
+            f"Caution: something far simpler does as well or better on the same folds "
+            f"({', '.join(better)})."
+        )
+    length = means.get("clip duration only", math.nan)
+    whole = str(results.table["sampling"].iloc[0]) == "trials"
+    if whole and length > _chance(results) + 0.1:
+        found.append(
+            f"Caution: whole trials show the network their length, and length alone "
+            f"reaches {length:.3f}. Use --sampling sequences, or a crop."
+        )
+    return found
+
+
+def _chance(results: Results) -> float:
+    return 1 / len(class_names(results))
+
+
+def _points(gap: float, unit: str = " points") -> str:
+    """Return a difference of accuracies in hundredths."""
+    return f"{100 * gap:+.1f}{unit}".replace("-", "\N{MINUS SIGN}")
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

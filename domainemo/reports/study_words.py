@@ -1,0 +1,451 @@
+"""What a study found, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..evaluation.experiment import SOURCE_ONLY
+from ..evaluation.results import Results
+from ..evaluation.statistics import Comparison, compare
+from ..studies.findings import (
+    DEFAULTS,
+    SOURCE_ONLY_CANDIDATE,
+    TUNED,
+    Choice,
+    Findings,
+)
+from .study_numbers import (
+    Agreement,
+    Importances,
+    complete,
+    source_only_scores,
+)
+
+__all__ = [
+    "count",
+    "duration",
+    "how_far_off",
+    "kind_of",
+    "listed",
+    "paired",
+    "per_fold",
+    "recordings",
+    "value_words",
+    "were",
+    "what_is_open",
+    "what_it_gained",
+    "what_mattered",
+    "what_ran",
+    "what_was_chosen",
+    "who_chose",
+    "who_was_tested",
+]
+
+_ENOUGH = 50
+"""Complete candidates below which importances are shown with a caution."""
+
+_NOISE = 0.1
+"""Out-of-bag R squared that noise alone reaches in one study of twenty."""
+
+_AFTER = "After the fact, with the targets' labels, by which nothing was chosen: "
+
+_TUNED_AGAINST = {DEFAULTS: "the defaults", SOURCE_ONLY: "source only"}
+
+
+def what_ran(findings: Findings) -> str:
+    """Return what was searched, on what, and how far that has come."""
+    described, table = findings.description, findings.candidates
+    counts = table["state"].value_counts()
+    states = [
+        f"{counts[state]} {state}"
+        for state in ("complete", "pruned", "failed", "running", "waiting")
+        if state in counts
+    ]
+    searched = described.get("space", {})
+    folds = findings.scores["fold"].nunique()
+    where = (
+        f"on each of {len(findings.studies)} folds by itself"
+        if per_fold(findings)
+        else f"averaged over {count(folds, 'fold')}"
+        if folds
+        else "averaged over folds, none of which is finished yet"
+    )
+    return (
+        f"{count(len(searched), 'option')} {were(len(searched))} searched, for "
+        f"{described.get('adapter', 'an adapter')} on "
+        f"{described.get('backbone', 'a backbone')} and {recordings(findings)}. "
+        f"{count(len(table), 'candidate')}: {', '.join(states) or 'none has begun'}. "
+        f"Candidates are compared by the validator {_validator(findings)!r}, which "
+        f"sees no target label, {where}."
+    )
+
+
+def what_is_open(findings: Findings) -> str:
+    """Return what is still to be done; empty where the study is finished."""
+    states = findings.candidates["state"]
+    open_ = int(states.isin(["running", "waiting"]).sum())
+    parts = []
+    if open_:
+        parts.append(
+            f"{count(open_, 'candidate')} {were(open_)} running or waiting when this "
+            f"page was written, so that what it says may still change"
+        )
+    if findings.choices and findings.final is None:
+        parts.append(
+            "the final runs are not done: until then nothing is known of accuracy, "
+            "only of the validator's score"
+        )
+    if not parts:
+        return ""
+    text = "; ".join(parts)
+    return (
+        f"This study is not finished: {text}. The same `domainemo tune` command "
+        f"carries on where it stopped."
+    )
+
+
+def what_was_chosen(findings: Findings) -> str:
+    """Return what won: a candidate, the defaults or source only."""
+    choices = findings.choices
+    if not choices:
+        done = len(complete(findings))
+        return (
+            f"Nothing has been chosen: {count(done, 'candidate')} "
+            f"{'is' if done == 1 else 'are'} complete."
+        )
+    if not per_fold(findings):
+        return _one_choice(choices[0], findings)
+    kinds = [kind_of(choice, findings) for choice in choices]
+    source, defaults = kinds.count("source only"), kinds.count("defaults")
+    return (
+        f"Every fold chose for itself. In {len(kinds) - source - defaults} of "
+        f"{len(kinds)} folds a tuned candidate won, in {defaults} the defaults, and in "
+        f"{source} source only, which does not adapt at all."
+    )
+
+
+def _one_choice(choice: Choice, findings: Findings) -> str:
+    others = []
+    reference = source_only_scores(findings).get("")
+    default = _default_value(findings, "")
+    kind = kind_of(choice, findings)
+    if kind != "source only" and reference is not None and not math.isnan(reference):
+        others.append(f"source only {reference:.3f}")
+    if kind != "defaults" and default is not None:
+        others.append(f"the defaults {default:.3f}")
+    scores = f"{choice.value:.3f}" + (f" ({', '.join(others)})" if others else "")
+    if kind == "source only":
+        return (
+            f"Source only won, with a validator score of {scores}: no candidate that "
+            f"adapts scored higher, so the chosen configuration does not adapt."
+        )
+    if kind == "defaults":
+        return (
+            f"The defaults themselves won (candidate {choice.candidate}), with a "
+            f"validator score of {scores}: the search found nothing better."
+        )
+    return (
+        f"Candidate {choice.candidate} was chosen, with a validator score of {scores}."
+    )
+
+
+def kind_of(choice: Choice, findings: Findings) -> str:
+    """Return what won: ``"source only"``, ``"defaults"`` or ``"tuned"``."""
+    if choice.candidate == SOURCE_ONLY_CANDIDATE:
+        return "source only"
+    row = _candidate(findings, choice)
+    return "defaults" if len(row) and bool(row["default"].iloc[0]) else "tuned"
+
+
+def what_it_gained(findings: Findings) -> list[str]:
+    """Return what tuning gained on the final runs, against each reference."""
+    results = findings.final
+    if results is None or TUNED not in results.methods:
+        return []
+    paragraphs = []
+    for method, words in _TUNED_AGAINST.items():
+        wide = paired(results, method)
+        if wide is None:
+            continue
+        found = compare(wide[TUNED].to_numpy(), wide[method].to_numpy())
+        means = f"{wide[TUNED].mean():.3f} against {wide[method].mean():.3f}"
+        if (wide[TUNED] == wide[method]).all():
+            paragraphs.append(
+                f"On the final runs, tuned and {method} have the same balanced "
+                f"accuracy in every subject, {wide[TUNED].mean():.3f} on average."
+            )
+            continue
+        lead = (
+            f"On the final runs, with fresh seeds, the tuned configuration reached a "
+            f"balanced accuracy of {means} of {words}"
+            if method == DEFAULTS
+            else f"Against {words} it reached {means}"
+        )
+        paragraphs.append(f"{lead}: {_difference(found, wide, method)}")
+    return paragraphs
+
+
+def paired(results: Results, method: str) -> pd.DataFrame | None:
+    """Return subjects' accuracy, tuned and by another method; None without any."""
+    wide = results.per_subject()
+    if method not in wide:
+        return None
+    both = wide[[TUNED, method]].dropna().astype(float)
+    return both if len(both) else None
+
+
+def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
+    """Return a paired difference in words, and what may be concluded from it."""
+    gap = wide[TUNED] - wide[method]
+    shares = (
+        f"{int((gap > 0).sum())} subjects gained, {int((gap < 0).sum())} lost, "
+        f"{int((gap == 0).sum())} stayed the same"
+    )
+    points = f"{100 * found.difference:+.1f} points"
+    if math.isnan(found.low):
+        return (
+            f"{points} ({shares}). {count(found.subjects, 'subject')} are too few for "
+            f"an interval or a test."
+        )
+    return (
+        f"{points} (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, "
+        f"{found.subjects} subjects; Wilcoxon signed-rank test, {_p(found.p)}; "
+        f"{shares}). {_conclusion(found)}"
+    )
+
+
+def _conclusion(found: Comparison) -> str:
+    apart = found.low > 0 or found.high < 0
+    direction = "better" if found.difference > 0 else "worse"
+    if 2 / 2**found.subjects > 0.05:
+        least = 2 / 2**found.subjects
+        return (
+            f"With {found.subjects} subjects this test cannot go below p = "
+            f"{least:.3f}, so that no difference could be shown."
+        )
+    if apart and found.p < 0.05:
+        return f"The tuned configuration was {direction}."
+    if apart or found.p < 0.05:
+        return (
+            f"The interval and the test disagree: a hint that the tuned configuration "
+            f"was {direction}, not a finding."
+        )
+    return "That is no difference that these subjects can show."
+
+
+def what_mattered(found: Importances | str) -> str:
+    """Return which options mattered, as far as that can be told."""
+    if isinstance(found, str):
+        return found
+    if math.isnan(found.explained):
+        several = found.shares.shape[1]
+        each = f" in {several} studies" if several > 1 else ""
+        return (
+            f"{count(found.candidates, 'complete candidate')}{each} are too few to say "
+            f"which options mattered."
+        )
+    if found.explained <= _NOISE:
+        return (
+            "Which options mattered cannot be told: a forest grown on the options "
+            "predicts the score of candidates it has not seen hardly better than their "
+            f"mean does (R squared {found.explained:.2f})."
+        )
+    named: list[str] = []
+    total = 0.0
+    for name, share in found.mean.items():
+        if total >= 0.75 or len(named) == 3:
+            break
+        named.append(f"{name} ({100 * share:.0f} %)")
+        total += float(share)
+    text = (
+        f"Of what the options explain, most goes to {listed(named)}. They explain "
+        f"{100 * found.explained:.0f} % of how candidates differ (out of bag)."
+    )
+    if found.candidates < _ENOUGH:
+        text += (
+            f" With {found.candidates} complete candidates these shares are rough, and "
+            f"small ones mean nothing."
+        )
+    return text
+
+
+def how_far_off(found: Agreement, findings: Findings) -> str:
+    """Return how far the validator was from the truth, as a diagnosis."""
+    several = found.table["study"].nunique() > 1
+    mean = "over folds, on average, " if several else ""
+    correlation = (
+        f"{count(len(found.candidates), 'complete candidate')} that differ too little, "
+        "or are too few, for a rank correlation between the validator and the true "
+        "balanced accuracy"
+        if math.isnan(found.correlation)
+        else f"{mean}the validator and the true balanced accuracy of "
+        f"{count(len(found.candidates), 'complete candidate')} have a rank "
+        f"correlation of {found.correlation:+.2f}"
+    )
+    sentences = [f"{_AFTER}{correlation}."]
+    if math.isnan(found.regret):
+        return sentences[0]
+    accuracy = found.accuracies.mean()
+    chosen = found.table[found.table["chosen"]]
+    sentences.append(
+        f"What was chosen had a validator score of {chosen['value'].mean():.3f} and a "
+        f"true balanced accuracy of {accuracy['chosen']:.3f} on the same folds; the "
+        f"best in hindsight had {accuracy['best in hindsight']:.3f}, a selection gap "
+        f"of {100 * found.regret:.1f} points. (Hindsight flatters: the best was picked "
+        f"by these very labels.)"
+    )
+    sentences += _optimism(chosen, findings)
+    return " ".join(sentences)
+
+
+def _optimism(chosen: pd.DataFrame, findings: Findings) -> list[str]:
+    """Say how far the accuracy on held-out source subjects was from the target's."""
+    name = _validator(findings)
+    known = chosen["value"] if name == "source" else chosen["source_accuracy"]
+    both = known.notna() & chosen["true_accuracy"].notna()
+    sentences = []
+    if both.any():
+        held = float(known[both].mean())
+        gap = held - float(chosen.loc[both, "true_accuracy"].mean())
+        side = "above" if gap > 0 else "below"
+        sentences.append(
+            f"On source subjects that were held out of training its balanced accuracy "
+            f"was {held:.3f}, {abs(100 * gap):.1f} points {side} the truth."
+        )
+    if name != "source":
+        sentences.append(
+            f"The score of {name!r} is no accuracy: compare it with one by rank, not "
+            f"by size."
+        )
+    return sentences
+
+
+def who_was_tested(findings: Findings, results: Results) -> str:
+    """Return who chose and who was tested, and whether anybody did both."""
+    tested = sorted(map(str, results.table["subject"].unique()))
+    if per_fold(findings):
+        return (
+            f"Every fold was tested on its own target, whose labels neither trained "
+            f"nor chose anything: {count(len(tested), 'subject')} in all."
+        )
+    chose = [str(name) for name in _development(findings)]
+    if not chose:
+        return f"{count(len(tested), 'subject')} were tested: {', '.join(tested)}."
+    shared = [name for name in tested if name in chose]
+    apart = (
+        "None of them took part in choosing."
+        if not shared
+        else f"Of these, {', '.join(shared)} took part in choosing as well."
+    )
+    return (
+        f"{count(len(chose), 'subject')} chose ({', '.join(chose)}); "
+        f"{count(len(tested), 'subject')} were tested ({', '.join(tested)}). {apart}"
+    )
+
+
+def who_chose(findings: Findings) -> str:
+    """Return by whose recordings the configuration was chosen."""
+    if per_fold(findings):
+        return (
+            "each fold for itself, by its source's labels and its target's signals "
+            "without labels; no other fold has a say"
+        )
+    chose = [str(name) for name in _development(findings)]
+    if not chose:
+        return "once for all folds, on source subjects only"
+    return (
+        f"once for all folds, on source subjects only ({', '.join(chose)}), each in "
+        f"turn playing the target, without its labels"
+    )
+
+
+# --------------------------------------------------------------------- single words
+
+
+def per_fold(findings: Findings) -> bool:
+    """Return whether every fold chose for itself."""
+    return any(findings.studies)
+
+
+def _candidate(findings: Findings, choice: Choice) -> pd.DataFrame:
+    table = findings.candidates
+    here = table["study"] == (choice.fold or "")
+    return table.loc[here & (table["candidate"] == choice.candidate)]
+
+
+def _default_value(findings: Findings, study: str) -> float | None:
+    table = complete(findings)
+    found = table.loc[
+        table["default"].astype(bool) & (table["study"] == study), "value"
+    ]
+    return float(found.iloc[0]) if len(found) else None
+
+
+def _development(findings: Findings) -> Sequence[Any]:
+    study: Mapping[str, Any] = findings.description.get("study", {})
+    names = study.get("development", ())
+    return names if isinstance(names, Sequence) and not isinstance(names, str) else ()
+
+
+def _validator(findings: Findings) -> str:
+    return str(findings.description.get("validator", "unknown"))
+
+
+def recordings(findings: Findings) -> str:
+    """Return the name of the recordings."""
+    if findings.final is not None:
+        return str(findings.final.table["dataset"].iloc[0])
+    described = findings.description
+    return str(described.get("recordings", described.get("dataset", "the recordings")))
+
+
+def value_words(value: Any) -> str:
+    """Return an option's value as people read it."""
+    match value:
+        case None:
+            return "\N{EN DASH}"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return "\N{EN DASH}" if math.isnan(value) else f"{value:.4g}"
+        case Mapping():
+            return ", ".join(
+                f"{key} {value_words(each)}" for key, each in value.items()
+            )
+        case list() | tuple():
+            return ", ".join(value_words(each) for each in value)
+    return str(value)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def were(number: int) -> str:
+    """Return the verb that goes with a number of things."""
+    return "was" if number == 1 else "were"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,520 @@
+"""A study: who chooses, what is chosen, and that nothing is lost or leaks."""
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState, create_trial
+from postgres import postgres_server
+
+import domainemo
+from domainemo.core import EmotionData
+from domainemo.data.simulator import Simulated
+from domainemo.errors import ConfigurationError, RunError
+from domainemo.evaluation.experiment import experiment
+from domainemo.studies import search as searching
+from domainemo.studies.candidate import Score, values_of
+from domainemo.studies.choice import best_candidate
+from domainemo.studies.findings import load_findings
+from domainemo.studies.plan import plan_study
+from domainemo.studies.sampling import Repeatable, make_pruner
+from domainemo.studies.settings import StudySettings
+from domainemo.studies.space import search_space
+from domainemo.training.settings import Training
+
+OPTIONS = {"backbone.width": 4, "backbone.hidden": [4], "backbone.fusion_width": 4}
+RANGE = {"adapter.weight": {"low": 0.01, "high": 10.0, "log": True}}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Simulated(subjects=5, sessions=1, trials=3, windows=(3, 5)).load()
+
+
+def tune(data, output, **choices):
+    defaults = {
+        "backbone": "concatenation-mlp",
+        "adapter": "marginal",
+        "options": OPTIONS,
+        "training": Training(epochs=1, batch_size=16),
+        "candidates": 5,
+        "sampler": "random",
+        "pruner": "none",
+        "device": "cpu",
+        "final": False,
+        "development": 3,
+    }
+    return domainemo.tune(data, output=output, **defaults | choices)
+
+
+def planned(data, **settings):
+    made = experiment(
+        backbone="concatenation-mlp",
+        adapter="marginal",
+        validator="source-and-information",
+        options=OPTIONS,
+    )
+    space = search_space(made, ("adapter",), {}, OPTIONS)
+    return plan_study(data, space, StudySettings(**settings))
+
+
+def relabelled(data, subjects):
+    """Return the same recordings with noise for the labels of some subjects."""
+    theirs = data.inputs.windows["subject"].astype(str).isin(subjects).to_numpy()
+    noise = np.random.default_rng(5).integers(0, len(data.classes), len(data.labels))
+    return EmotionData(data.inputs, np.where(theirs, noise, data.labels), data.classes)
+
+
+def outcome(findings):
+    """What a study tried and chose, without times and processes."""
+    table = findings.candidates.drop(columns=["seconds", "began", "worker"])
+    scores = findings.scores.drop(columns=["seconds", "true_accuracy"])
+    return table, scores, [replace(each, command="") for each in findings.choices]
+
+
+def assert_same(first, second):
+    for one, other in zip(outcome(first)[:2], outcome(second)[:2], strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert outcome(first)[2] == outcome(second)[2]
+
+
+# --------------------------------------------------------------------- who chooses
+
+
+def test_those_who_choose_are_not_tested(data):
+    found = planned(data, development=3)
+    chosen = set(found.settings.development)
+    assert len(chosen) == 3
+    assert {fold.name for fold in found.tested.folds} == {
+        f"subject {name}" for name in set("12345") - chosen
+    }
+    theirs = found.choosing[""].data.inputs.windows["subject"].astype(str)
+    assert set(theirs) == chosen
+    named = planned(data, development=("2", "5"))
+    assert named.settings.development == ("2", "5")
+    drawn = {planned(data, seed=seed).settings.development for seed in range(12)}
+    assert len(drawn) > 4
+
+
+def test_what_a_process_is_handed_holds_no_label_of_the_tested(data):
+    found = planned(data, development=2)
+    secret = relabelled(data, set("12345") - set(found.settings.development))
+    again = plan_study(secret, found.space, found.settings)
+    assert pickle.dumps(found.jobs("")) == pickle.dumps(again.jobs(""))
+
+
+def test_a_fold_that_chooses_for_itself_sees_its_source_only(data):
+    found = planned(data, select="per-fold")
+    assert set(found.choosing) == {f"subject {name}" for name in "12345"}
+    for name, plan in found.choosing.items():
+        secret = relabelled(data, {name.removeprefix("subject ")})
+        again = plan_study(secret, found.space, found.settings)
+        assert pickle.dumps(found.jobs(name)) == pickle.dumps(again.jobs(name))
+        assert [fold.name for fold in plan.folds] == [name]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"development": 5}, "at least one more to be tested"),
+        ({"development": 1}, "at least 2 subjects"),
+        ({"development": ("1", "9")}, "names 9"),
+        ({"development": ("1", "2", "3", "4", "5")}, "none is left"),
+        ({"sampler": "grid"}, "study.sampler is 'grid'"),
+        ({"objectives": ("seconds",)}, "expected validator, then"),
+        ({"candidates": 0}, "at least 1"),
+    ],
+)
+def test_impossible_studies_are_explained(data, settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        planned(data, **settings)
+
+
+def test_a_validator_that_compares_nothing_is_refused(data, tmp_path):
+    for name in ("last", "oracle"):
+        with pytest.raises(ConfigurationError, match=f"found '{name}'"):
+            tune(data, tmp_path / name, validator=name)
+
+
+def test_settings_are_read_and_misspelt_ones_told():
+    assert StudySettings.of({"development": [1, 2]}).development == ("1", "2")
+    assert StudySettings.of({"search": ["adapter"]}).search == ("adapter",)
+    with pytest.raises(ConfigurationError, match="Did you mean 'sampler'"):
+        StudySettings.of({"samplr": "tpe"})
+    with pytest.raises(ConfigurationError, match="expected int"):
+        StudySettings.of({"candidates": "many"})
+
+
+# ------------------------------------------------------------------- what is chosen
+
+
+def score(value, predicted=(0, 1), source=0.9, fold="a"):
+    return {
+        "fold": fold,
+        "seed": 0,
+        "epoch": 1,
+        "score": value,
+        "source_accuracy": source,
+        "predicted": list(predicted),
+        "parameters": 7,
+        "seconds": 2.0,
+    }
+
+
+def study_of(*candidates, alone=None):
+    study = optuna.create_study(direction="maximize")
+    for value, scores in candidates:
+        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+        study.add_trial(
+            create_trial(state=state, value=value, user_attrs={"scores": scores})
+        )
+    if alone is not None:
+        study.set_user_attr("source_only", [score(alone)])
+    return study
+
+
+def test_the_highest_sound_candidate_is_chosen():
+    low, high = (0.5, [score(0.5)]), (0.8, [score(0.8)])
+    assert best_candidate(study_of(low, high, low), 2) == (1, 0.8)
+    assert best_candidate(study_of(high, high), 2) == (0, 0.8)
+    assert best_candidate(study_of((None, [score(2.0)]), low), 2) == (1, 0.5)
+    # Confident, but of one class only; or no better than chance on the source.
+    collapsed = (1.4, [score(1.4, predicted=[0])])
+    fooled = (1.2, [score(1.2, source=0.5)])
+    assert best_candidate(study_of(collapsed, low, fooled), 2) == (1, 0.5)
+    divided = (1.4, [score(1.4, [0]), score(1.4, [1])])
+    assert best_candidate(study_of(divided, low), 2) == (0, 1.4)
+
+
+def test_not_to_adapt_is_a_candidate():
+    low, high = (0.5, [score(0.5)]), (0.8, [score(0.8)])
+    assert best_candidate(study_of(low, high, alone=0.7), 2) == (1, 0.8)
+    assert best_candidate(study_of(low, high, alone=0.8), 2) == (-1, 0.8)
+    assert best_candidate(study_of(alone=0.1), 2) == (-1, 0.1)
+    assert best_candidate(study_of(), 2) is None
+
+
+def test_objectives_are_means_and_sums_over_folds():
+    scores = [Score("a", 0, 1, 0.5, 0.6, (0, 1), 7, 2.0)]
+    scores.append(Score("b", 0, 1, 0.7, 0.8, (0, 1), 7, 3.0))
+    wanted = ("validator", "source_accuracy", "seconds", "parameters")
+    assert values_of(scores, wanted) == pytest.approx([0.6, 0.7, 5.0, 7.0])
+    none = [replace(scores[0], source_accuracy=None)]
+    with pytest.raises(RunError, match="held out"):
+        values_of(none, wanted)
+
+
+# ------------------------------------------------------------------------- repeatable
+
+
+def ask(study, count):
+    """Ask for candidates; return their options by number."""
+    distribution = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    return [study.ask(distribution) for _ in range(count)]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gaussian-process"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_killed_candidate_changes_nothing_that_follows(sampler):
+    settings = StudySettings(sampler=sampler)
+
+    def run(killed):
+        study = optuna.create_study(sampler=Repeatable(settings, 1))
+        found = []
+        for number in range(14):
+            (trial,) = ask(study, 1)
+            if number in killed:
+                study.tell(trial.number, state=TrialState.FAIL)
+                frozen = study.get_trials()[trial.number]
+                study.enqueue_trial(
+                    frozen.params, user_attrs={"retry_of": frozen.number}
+                )
+                (trial,) = ask(study, 1)
+            study.tell(trial, (trial.params["x"] - 0.3) ** 2)
+            found.append(trial.params["x"])
+        return found
+
+    assert run(killed=()) == run(killed=(0, 3, 12))
+    assert len(set(run(()))) > 10
+
+
+def test_each_seed_draws_its_own():
+    settings = StudySettings(sampler="random")
+    drawn = [
+        ask(optuna.create_study(sampler=Repeatable(replace(settings, seed=seed), 1)), 3)
+        for seed in range(4)
+    ]
+    values = {trial.params["x"] for each in drawn for trial in each}
+    assert len(values) == 12
+
+
+def test_pruners_follow_the_settings():
+    def name(**settings):
+        return type(make_pruner(StudySettings(**settings), 3, 4)).__name__
+
+    assert name(pruner="median") == "MedianPruner"
+    assert name(pruner="hyperband") == "HyperbandPruner"
+    assert name(pruner="none") == "NopPruner"
+    several = ("validator", "seconds")
+    assert name(pruner="median", objectives=several) == "NopPruner"
+
+
+# ---------------------------------------------------------------------- whole studies
+
+
+def test_noise_for_target_labels_changes_no_bit_of_a_study(data, tmp_path):
+    choices = {"sampler": "tpe", "pruner": "median", "development": 3, "candidates": 8}
+    training = Training(epochs=2, batch_size=16)
+    first = tune(data, tmp_path / "a", training=training, **choices)
+    tested = set("12345") - set(first.description["study"]["development"])
+    noise = relabelled(data, tested)
+    second = tune(noise, tmp_path / "b", training=training, **choices)
+    assert not np.array_equal(noise.labels, data.labels)
+    assert_same(first, second)
+    assert first.candidates["state"].eq("complete").any()
+
+
+def test_a_folds_own_labels_change_no_bit_of_its_choice(data, tmp_path):
+    choices = {"select": "per-fold", "candidates": 3, "development": 0}
+    choices["training"] = Training(epochs=3, batch_size=8, learning_rate=0.03)
+    few = data.take(np.flatnonzero(data.inputs.windows["subject"].astype(int) < 4))
+    first = tune(few, tmp_path / "a", **choices)
+    second = tune(relabelled(few, {"2"}), tmp_path / "b", **choices)
+    assert len(first.choices) == 3
+
+    def about(findings, fold):
+        table, scores, chosen = outcome(findings)
+        return (
+            table[table["study"] == fold].reset_index(drop=True),
+            scores[scores["study"] == fold].reset_index(drop=True),
+            [each for each in chosen if each.fold == fold],
+        )
+
+    for one, other in zip(
+        about(first, "subject 2"), about(second, "subject 2"), strict=True
+    ):
+        if isinstance(one, pd.DataFrame):
+            pd.testing.assert_frame_equal(one, other, check_exact=True)
+        else:
+            assert one == other
+    # It is the labels that make the others differ: they are source there.
+    assert any(
+        not about(first, name)[1].equals(about(second, name)[1])
+        for name in ("subject 1", "subject 3")
+    )
+
+
+def test_the_choice_is_run_with_fresh_seeds_beside_the_defaults(data, tmp_path):
+    found = tune(
+        data, tmp_path, final=True, development=("1", "2", "3"), space=RANGE, seeds=(0,)
+    )
+    assert found.final is not None
+    table = found.final.table
+    assert set(table["method"]) >= {"tuned", "defaults", "source only"}
+    assert set(table["subject"].astype(str)) == {"4", "5"}
+    assert set(table.loc[table["method"] == "tuned", "seed"]) == {1, 2, 3}
+    # The very same numbers, from the command that the study gives.
+    chosen = found.choices[0]
+    config = (tmp_path / "chosen.toml").read_text()
+    for name, value in chosen.options.items():
+        assert f'"{name}" = ' in config and (
+            isinstance(value, str) or repr(value) in config
+        )
+    # After the fact, each score is joined by the accuracy of the same predictions.
+    scores = found.scores
+    assert scores["true_accuracy"].between(0, 1).all()
+    assert len(scores) == (5 + 1) * 3
+
+
+def test_true_accuracies_are_those_of_the_runs(data, tmp_path):
+    """The study's defaults on a fold are `run` on the development subjects."""
+    found = tune(data, tmp_path / "s", final=True, candidates=1, development=3)
+    names = found.description["study"]["development"]
+    results = domainemo.run(
+        data,
+        backbone="concatenation-mlp",
+        adapter="marginal",
+        validator="source-and-information",
+        options=OPTIONS,
+        training=Training(epochs=1, batch_size=16),
+        exclude=[name for name in "12345" if name not in names],
+        device="cpu",
+        baselines=False,
+    )
+    expected = results.table[results.table["level"] == results.level]
+    mine = found.scores[found.scores["candidate"] == 0]
+    assert list(mine["true_accuracy"]) == pytest.approx(
+        list(expected["balanced_accuracy"])
+    )
+
+
+def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path):
+    choices = {"sampler": "tpe", "pruner": "median", "candidates": 7}
+    training = Training(epochs=2, batch_size=16)
+    whole = tune(data, tmp_path / "whole", training=training, **choices)
+    original = searching.train_candidate
+    counted = itertools.count()
+
+    def interrupt(inputs, made, jobs, folder, watch=None):
+        if next(counted) in (2, 5):
+            original(inputs, made, jobs[:1], folder, None)
+            raise KeyboardInterrupt
+        return original(inputs, made, jobs, folder, watch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "train_candidate", interrupt)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                tune(data, tmp_path / "cut", training=training, **choices)
+        resumed = tune(data, tmp_path / "cut", training=training, **choices)
+    table = resumed.candidates
+    cut = table[table["reason"] == "interrupted"]
+    assert len(cut) == 2 and (cut["state"] == "failed").all()
+    assert set(table["retry_of"].dropna()) == set(cut["candidate"])
+    kept = table[table["reason"] != "interrupted"].drop(columns="default")
+    order = kept["retry_of"].fillna(kept["candidate"]).to_numpy().argsort()
+    values = kept["value"].to_numpy()[order]
+    np.testing.assert_array_equal(values, whole.candidates["value"])
+    assert resumed.choices[0].options == whole.choices[0].options
+
+
+def test_more_candidates_go_on_from_those_there_are(data, tmp_path):
+    tune(data, tmp_path / "a", candidates=3)
+    more = tune(data, tmp_path / "a", candidates=6)
+    assert_same(more, tune(data, tmp_path / "b", candidates=6))
+    with pytest.raises(ConfigurationError, match=r"study\.sampler"):
+        tune(data, tmp_path / "a", candidates=6, sampler="tpe")
+    assert_same(more, load_findings(tmp_path / "a"))
+
+
+def test_failed_candidates_say_why_and_all_failing_is_an_error(data, tmp_path):
+    ranges = {"training.learning_rate": {"choices": [1e-3, 1e30]}}
+    found = tune(data, tmp_path / "a", space=ranges, candidates=6)
+    table = found.candidates
+    wild = table["training.learning_rate"] > 1
+    assert wild.any() and not wild.all()
+    assert (table.loc[wild, "state"] == "failed").all()
+    assert table.loc[wild, "reason"].str.contains("diverged|not finite").all()
+    assert (table.loc[~wild, "state"] == "complete").all()
+    with pytest.raises(RunError, match="All 2 candidates failed"):
+        tune(
+            data,
+            tmp_path / "b",
+            adapter="none",
+            search=("training",),
+            space={"training.learning_rate": {"choices": [1e30]}},
+            candidates=2,
+        )
+
+
+def test_several_objectives_and_a_journal(data, tmp_path):
+    wanted = ("validator", "source_accuracy", "seconds")
+    found = tune(
+        data,
+        tmp_path,
+        objectives=wanted,
+        storage="journal",
+        sampler="tpe",
+        candidates=4,
+    )
+    assert (tmp_path / "study.journal").exists()
+    assert found.candidates[["value", "source_accuracy", "seconds"]].notna().all(axis=None)
+    best = found.candidates["value"].max()
+    alone = found.scores.loc[found.scores["candidate"] == -1, "score"].mean()
+    assert found.choices[0].value == pytest.approx(max(best, alone))
+
+
+def test_wilcoxon_prunes_fold_by_fold(data, tmp_path):
+    found = tune(
+        data,
+        tmp_path,
+        pruner="wilcoxon",
+        development=4,
+        space={"training.learning_rate": {"choices": [1e-7, 3e-2]}},
+        training=Training(epochs=3, batch_size=16),
+        candidates=8,
+    )
+    pruned = found.candidates["state"] == "pruned"
+    assert (found.candidates.loc[pruned, "reason"].str.startswith("fell behind")).all()
+    trials = found.studies[""].get_trials()
+    assert all(set(trial.intermediate_values) <= set(range(4)) for trial in trials)
+
+
+# ------------------------------------------------------------------ several at once
+
+
+def kill_children(moments, killed, stop):
+    """Kill a random worker at random moments."""
+    chance = random.Random(3)
+    while killed[0] < moments and not stop.is_set():
+        time.sleep(chance.uniform(0.05, 0.5))
+        if children := multiprocessing.active_children():
+            try:
+                os.kill(chance.choice(children).pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            killed[0] += 1
+
+
+def test_killing_workers_loses_nothing(data, tmp_path):
+    choices = {"candidates": 12, "development": 4}
+    whole = tune(data, tmp_path / "whole", **choices)
+    killed, stop = [0], threading.Event()
+    killer = threading.Thread(target=kill_children, args=(20, killed, stop))
+    killer.start()
+    try:
+        found = tune(data, tmp_path / "killed", workers=2, **choices)
+    finally:
+        stop.set()
+        killer.join()
+    table = found.candidates
+    assert killed[0] >= 3
+    assert table["state"].isin(["complete", "failed"]).all()
+    lost = table[table["state"] == "failed"]
+    assert (lost["reason"] == "its process was killed").all()
+    first = table["retry_of"].fillna(table["candidate"])
+    complete = table[table["state"] == "complete"].assign(first=first)
+    assert len(complete) == 12 and complete["first"].is_unique
+    drawn = complete.sort_values("first")["adapter.weight"].to_numpy()
+    np.testing.assert_array_equal(drawn, whole.candidates["adapter.weight"])
+    assert found.choices[0].options == whole.choices[0].options
+    assert found.choices[0].value == whole.choices[0].value
+
+
+def test_a_postgresql_server_serves_several_workers(data, tmp_path):
+    with postgres_server() as address:
+        killed, stop = [0], threading.Event()
+        killer = threading.Thread(target=kill_children, args=(2, killed, stop))
+        killer.start()
+        found = tune(data, tmp_path, storage=address, workers=2, candidates=6)
+        stop.set()
+        killer.join()
+        complete = found.candidates[found.candidates["state"] == "complete"]
+        assert len(complete) == 6
+        assert found.description["study"]["storage"] == address
+        with pytest.raises(ConfigurationError, match="searches something else"):
+            tune(data, tmp_path / "b", storage=address, sampler="tpe")
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        tune(data, tmp_path / "c", storage=address)
+
+
+def test_passwords_stay_out_of_the_folder(tmp_path):
+    from domainemo.studies.storage import name_of
+
+    assert "secret" not in name_of("postgresql+psycopg://me:secret@host/base")
+    assert name_of("sqlite:////somewhere/study.db") == "sqlite"
+
+
+def test_a_folder_without_a_study_is_told(tmp_path):
+    with pytest.raises(ConfigurationError, match="no such configuration"):
+        load_findings(tmp_path)
