@@ -126,7 +126,7 @@ def recordings(configuration: Configuration[Any], cache: bool) -> EmotionData:
         return load(reader, cache=cache, on_read=reading.update)
 
 
-def workers(text: str, chosen: Setup, jobs: int) -> int:
+def workers(text: str, chosen: Setup, jobs: int, option: str = "--jobs") -> int:
     """Return how many processes train: a core each, and a single one on a GPU."""
     if text == "auto":
         if chosen.device != "cpu":
@@ -136,6 +136,6 @@ def workers(text: str, chosen: Setup, jobs: int) -> int:
         wanted = int(text)
     else:
         raise ConfigurationError(
-            f"--jobs is {text!r}; expected a number of processes, or auto."
+            f"{option} is {text!r}; expected a number of processes, or auto."
         )
     return max(1, min(wanted, jobs))

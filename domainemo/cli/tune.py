@@ -169,7 +169,9 @@ def _run(
     with Searching() as searching, Progress() as progress:
         effort = Effort(
             storage=configuration.storage,
-            workers=use.workers(workers, base.experiment, settings.candidates),
+            workers=use.workers(
+                workers, base.experiment, settings.candidates, "--workers"
+            ),
             minutes=minutes,
             final=final,
             plugins=base.plugins,

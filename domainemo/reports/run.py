@@ -402,16 +402,18 @@ def _screening(run: _Run) -> Section | None:
         return None
     last = table[table["epoch"] == table["epoch"].max()].mean(numeric_only=True)
     blocks: list[Block] = [
-        f"In the last epoch the fusion learnt from {last['consistent']:.0%} of the "
-        f"target's samples, single modalities from another {last['taught']:.0%}, and "
-        f"{last['dropped']:.0%} were dropped (means over folds).",
+        f"In the last epoch screening let the fusion learn from "
+        f"{last['consistent']:.0%} of the target's samples, single modalities from "
+        f"another {last['taught']:.0%}, and dropped {last['dropped']:.0%} (means over "
+        f"folds).",
         Figure(
             "screening",
             partial(figures.draw_screening, table),
             "What screening made of all target samples after each epoch, by the "
             "network without dropout, in batches of training's size. Right: of the "
-            "samples learnt from, the share whose pseudo-label is the true one; mean "
-            "over folds, and range.",
+            "samples let through, the share whose pseudo-label is the true one; mean "
+            "over folds that have any, and range. The losses that use them may have no "
+            "weight yet in early epochs, see the learning curves.",
         ),
     ]
     precision = _precision(last)

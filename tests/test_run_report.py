@@ -1,0 +1,594 @@
+"""A run's report: its tables against slow computations, its words, its sections."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import domainemo as de
+from domainemo.cli import main
+from domainemo.errors import ConfigurationError, DataError
+from domainemo.evaluation import review
+from domainemo.evaluation.experiment import experiment
+from domainemo.evaluation.metrics import calibration_error, metrics
+from domainemo.evaluation.results import Results
+from domainemo.reports import run_figures as figures
+from domainemo.reports import run_words as words
+from domainemo.reports.page import Figure
+from domainemo.reports.run import write_run_report
+from domainemo.reports.style import render
+
+torch.set_num_threads(1)
+TINY = {"backbone.width": 8, "backbone.heads": 2}
+CLASSES = ["calm", "glad", "sad"]
+DRAWN = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>'
+
+
+@pytest.fixture(scope="module")
+def data():
+    return de.Simulated(subjects=3, sessions=2, trials=6, windows=(3, 5)).load()
+
+
+def choices(**others):
+    chosen = {"adapter": "uf-ama", "options": TINY, "device": "cpu"}
+    return chosen | {"training": de.Training(epochs=2, batch_size=8)} | others
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "run"
+    de.run(data, **choices(), output=folder)
+    return folder
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Draw every picture, and write none."""
+
+    def drawn(draw, *endings):
+        draw()
+        return tuple(DRAWN for _ in endings)
+
+    monkeypatch.setattr("domainemo.reports.page.render", drawn)
+
+
+def some_predictions(seed=0, count=200) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet([0.7] * 3, size=count)
+    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in CLASSES])
+    return table.assign(
+        label=generator.integers(3, size=count), predicted=probabilities.argmax(1)
+    )
+
+
+def some_results(**accuracies) -> Results:
+    """Return results in which every method has the given accuracy per subject."""
+    rows = [
+        {
+            "method": method.replace("_", " "),
+            "fold": f"subject {number + 1}",
+            "seed": 0,
+            "subject": number + 1,
+            "level": level,
+            "balanced_accuracy": value,
+            "dataset": "made up",
+            "sampling": "windows",
+            "modalities": "eeg, eye",
+            "selection": "last",
+        }
+        for method, values in accuracies.items()
+        for number, value in enumerate(values)
+        for level in ("window", "trial")
+    ]
+    description = {"adapter": "adapter", "validator": "last", "seeds": [0]}
+    predictions = pd.DataFrame(columns=[f"p_{name}" for name in CLASSES])
+    return Results(pd.DataFrame(rows), predictions, description, "adapter")
+
+
+# ------------------------------------------------------------------------ predictions
+
+
+def test_confusion_counts_every_sample():
+    rows = some_predictions()
+    counts = review.confusion(rows, CLASSES)
+    for true in range(3):
+        for predicted in range(3):
+            here = (rows["label"] == true) & (rows["predicted"] == predicted)
+            assert counts.iloc[true, predicted] == here.sum()
+    recall = np.diag(counts) / counts.sum(axis=1)
+    probabilities = rows.filter(like="p_").to_numpy()
+    found = metrics(rows["label"].to_numpy(), probabilities)["balanced_accuracy"]
+    assert recall.mean() == pytest.approx(found)
+
+
+def test_calibration_agrees_with_the_error_and_with_a_slow_loop():
+    rows = some_predictions(count=300)
+    bins = review.calibration(rows)
+    gaps = bins["samples"] * (bins["accuracy"] - bins["confidence"]).abs()
+    probabilities = rows.filter(like="p_").to_numpy()
+    expected = calibration_error(rows["label"].to_numpy(), probabilities)
+    assert gaps.sum() / bins["samples"].sum() == pytest.approx(expected)
+    for row in bins.itertuples():
+        inside = [
+            (max(p), int(np.argmax(p) == label))
+            for p, label in zip(probabilities, rows["label"], strict=True)
+            if row.low < max(p) <= row.high
+        ]
+        assert row.samples == len(inside)
+        if inside:
+            assert [row.confidence, row.accuracy] == pytest.approx(
+                np.mean(inside, axis=0)
+            )
+        else:
+            assert np.isnan(row.accuracy)
+
+
+def trials(hits, *, windows=1, fold="one", seed=0) -> pd.DataFrame:
+    """Return the predictions of trials of one class, right where `hits` says so."""
+    hits = np.repeat(np.asarray(hits), windows)
+    return pd.DataFrame(
+        {
+            "method": "adapter",
+            "subject": 1,
+            "session": 1,
+            "trial": np.arange(len(hits)) // windows,
+            "fold": fold,
+            "seed": seed,
+            "label": 0,
+            "predicted": np.where(hits, 0, 1),
+            **{f"p_{name}": 0.0 for name in CLASSES},
+        }
+    )
+
+
+def interval(*tables) -> tuple[float, float]:
+    results = some_results(adapter=[0.5])
+    results = replace(results, predictions=pd.concat(tables, ignore_index=True))
+    found = review.subject_intervals(results)
+    assert len(found) == 1
+    return found["low"].item(), found["high"].item()
+
+
+def test_a_subject_s_interval_is_of_its_trials():
+    half = [True, False] * 20
+    # The mean of 40 coins: a deviation of 0.079.
+    assert interval(trials(half)) == pytest.approx((0.35, 0.65), abs=0.03)
+    # Windows of a trial are no new coins, nor are seeds; folds are.
+    assert interval(trials(half, windows=7)) == interval(trials(half))
+    assert interval(trials(half), trials(half, seed=1)) == interval(trials(half))
+    two = interval(trials(half), trials(half[::-1], fold="two"))
+    assert two == pytest.approx((0.39, 0.61), abs=0.035)
+    assert interval(trials([True] * 9)) == (1, 1)
+    assert np.isnan(interval(trials([True] * 4))).all()
+
+
+def test_the_typical_fold_is_that_of_the_median_gain():
+    results = some_results(adapter=[0.5, 0.9, 0.7], source_only=[0.4, 0.4, 0.9])
+    assert review.typical_fold(results) == "subject 1"
+    assert review.typical_fold(some_results(adapter=[0.5, 0.9, 0.7])) == "subject 3"
+
+
+# ---------------------------------------------------------------------------- training
+
+
+def test_losses_are_sorted_by_term_and_branch():
+    results = some_results(adapter=[0.5])
+    columns = ["epoch", "classification", "marginal.eeg", "a.b.fusion", "plain", "eye"]
+    columns += ["total", "score", "held_out", "method", "fold", "seed", "unused"]
+    history = pd.DataFrame([[1.0] * len(columns)], columns=columns)
+    history = history.assign(method="adapter", unused=np.nan)
+    assert review.loss_terms(results, history) == {
+        "classification": {"": "classification"},
+        "marginal": {"eeg": "marginal.eeg"},
+        "a.b": {"fusion": "a.b.fusion"},
+        "plain": {"": "plain"},
+        "adapter": {"eye": "eye"},
+        "total": {"": "total"},
+    }
+
+
+def test_screening_agrees_with_a_slow_loop(folder):
+    results = review.read_results(folder)
+    networks = review.networks(folder, results)
+    table = review.screening(results, networks)
+    assert set(table["method"]) == {"uf-ama"} and len(table) == 3 * 2
+    labels = pd.read_csv(folder / "predictions.csv")
+    for network in networks[:3]:
+        with np.load(network.folder / "screening.npz") as file:
+            arrays = dict(file)
+        rows = labels[(labels["method"] == "uf-ama") & (labels["fold"] == network.fold)]
+        for epoch in range(2):
+            kinds, right = [], {"consistent": [], "taught": []}
+            for sample, truth in enumerate(rows["label"]):
+                weight = {
+                    name: arrays[f"weights/{name}"][epoch, sample]
+                    for name in ("eeg", "eye", "fusion")
+                }
+                kind = "dropped"
+                if weight["fusion"]:
+                    kind = "consistent"
+                elif weight["eeg"] or weight["eye"]:
+                    kind = "taught"
+                kinds.append(kind)
+                if kind != "dropped":
+                    right[kind].append(arrays["labels"][epoch, sample] == truth)
+            found = table.query("fold == @network.fold and epoch == @epoch + 1").iloc[0]
+            for kind in ("consistent", "taught", "dropped"):
+                assert found[kind] == pytest.approx(np.mean(np.array(kinds) == kind))
+            for kind, hits in right.items():
+                expected = np.mean(hits) if hits else np.nan
+                assert found[f"{kind}_precision"] == pytest.approx(
+                    expected, nan_ok=True
+                )
+
+
+def test_precision_of_untested_samples_takes_the_recordings(data, tmp_path):
+    chosen = choices(protocol=de.CrossSubject(held_out=0.5), baselines=False)
+    de.run(data, **chosen, output=tmp_path / "run")
+    results = review.read_results(tmp_path / "run")
+    networks = review.networks(tmp_path / "run", results)
+    blind = review.screening(results, networks)
+    precisions = ["consistent_precision", "taught_precision"]
+    assert blind[precisions].isna().all(axis=None)
+    recordings = review.match_recordings(tmp_path / "run", data, experiment(**chosen))
+    seen = review.screening(results, networks, recordings)
+    assert seen[precisions].notna().any(axis=None)
+    pd.testing.assert_frame_equal(
+        seen.drop(columns=precisions), blind.drop(columns=precisions)
+    )
+
+
+# -------------------------------------------------------------------------- embeddings
+
+
+def test_the_plane_is_that_of_the_principal_components():
+    from sklearn.decomposition import PCA
+
+    points = np.random.default_rng(0).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1] + 7
+    plane, explained = review.principal_plane(points)
+    known = PCA(2).fit(points)
+    expected = known.transform(points)
+    assert np.allclose(np.abs(plane), np.abs(expected))
+    assert explained == pytest.approx(tuple(known.explained_variance_ratio_))
+    again, _ = review.principal_plane(-points)
+    assert np.allclose(plane, again)  # as they are turned so that the farthest is plus
+    line, shares = review.principal_plane(np.arange(4.0)[:, None])
+    assert (line[:, 1] == 0).all() and shares == (1, 0)
+    flat, shares = review.principal_plane(np.ones((3, 2)))
+    assert (flat == 0).all() and shares == (0, 0)
+
+
+def test_embedded_samples_are_those_of_the_fold(folder, data):
+    recordings = review.match_recordings(folder, data, experiment(**choices()))
+    results = review.read_results(folder)
+    network = review.networks(folder, results)[1]
+    table = review.embed(network, recordings)
+    assert network.fold == "subject 2"
+    assert set(table[table["role"] == "source"]["domain"]) == {1, 3}
+    target = table[table["role"] == "target"]
+    rows = results.predictions
+    rows = rows[(rows["method"] == "uf-ama") & (rows["fold"] == "subject 2")]
+    assert list(target["class"]) == [data.classes[k] for k in rows["label"]]
+    assert set(target["domain"]) == {2}
+    assert sum(table.attrs["explained"]) <= 1 + 1e-9
+    # What the network is surest of lies apart in its own embedding.
+    assert table[["x", "y"]].std().min() > 0
+    pd.testing.assert_frame_equal(table, review.embed(network, recordings))
+
+
+def test_other_recordings_are_refused(folder, data):
+    labels = data.labels.copy()
+    labels[0] = (labels[0] + 1) % 3
+    with pytest.raises(DataError, match=r"not, to the last value.*--data-root"):
+        review.match_recordings(
+            folder, replace(data, labels=labels), experiment(**choices())
+        )
+
+
+# ------------------------------------------------------------------------------- words
+
+
+def said(results) -> str:
+    found = results.comparison()
+    return " ".join(
+        [
+            words.what_was_reached(results),
+            words.difference(results, found),
+            words.who_gained(results),
+        ]
+    )
+
+
+def test_words_say_who_gained_and_what_the_test_says():
+    source = np.linspace(0.4, 0.6, 8)
+    gain = np.array([0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.17])
+    text = said(some_results(adapter=source + gain, source_only=source))
+    assert "accuracy of 0.635 per window, the mean over 8 subjects (95 % " in text
+    assert "chance is 0.333" in text and "Source only reached 0.500" in text
+    assert "difference is +13.5 points" in text
+    # All eight gain: two of the 256 orders of signs are as far from even.
+    assert "over 8 subjects, p = 0.008). The adapter was better" in text
+    assert "8 of 8 subjects gained (most: subject 8, +17.0 points)." in text
+    assert "lost" not in text
+
+
+def test_words_do_not_claim_what_is_not_shown():
+    source = np.full(7, 0.5)
+    gap = np.array([0.1, -0.1, 0.05, -0.06, 0, 0.02, -0.03])
+    text = said(some_results(adapter=source + gap, source_only=source))
+    assert "no difference that these subjects can show" in text
+    assert "3 of 7 subjects gained" in text
+    assert "3 of 7 subjects lost (most: subject 2, \N{MINUS SIGN}10.0 points)" in text
+    assert "1 of 7 subjects did not change." in text
+
+
+@pytest.mark.parametrize(("subjects", "least"), [(3, "0.25"), (5, "0.0625")])
+def test_few_subjects_cannot_show_a_difference(subjects, least):
+    source = np.full(subjects, 0.5)
+    results = some_results(adapter=source + 0.2, source_only=source)
+    text = said(results)
+    assert "better" not in text and "worse" not in text
+    assert ("too few for an interval" in text) == (subjects < 5)
+    assert f"cannot go below p = {least}" in words.too_few(subjects)
+    assert "One subject says nothing" in words.too_few(1)
+
+
+def test_simpler_methods_that_do_as_well_are_named():
+    beaten = some_results(adapter=[0.5] * 6, logistic_regression=[0.4] * 6)
+    assert words.cautions(beaten) == []
+    hollow = {"logistic_regression": [0.6] * 6, "clip_duration_only": [0.5] * 6}
+    (text,) = words.cautions(some_results(adapter=[0.5] * 6, **hollow))
+    assert "(logistic regression 0.600, clip duration only 0.500)" in text
+    alone = some_results(adapter=[0.5] * 6)
+    assert alone.comparison() is None
+    assert "cannot tell what the adapter adds" in words.why_not_compared(alone)
+
+
+# ----------------------------------------------------------------------------- figures
+
+
+def test_figures_show_what_they_are_of(folder):
+    results = review.read_results(folder)
+    history = review.histories(review.networks(folder, results))
+    methods = ["uf-ama", "source only"]
+    drawn = {
+        "confusion": lambda: figures.draw_confusion(results, methods),
+        "calibration": lambda: figures.draw_calibration(results, methods),
+        "losses": lambda: figures.draw_losses(results, history),
+    }
+    texts = {name: render(draw, ".svg")[0].decode() for name, draw in drawn.items()}
+    for phrase in ("negative", "neutral", "positive", "predicted", *methods):
+        assert phrase in texts["confusion"]
+    rows = results.predictions[results.predictions["method"] == "uf-ama"]
+    error = calibration_error(
+        rows["label"].to_numpy(), rows.filter(like="p_").to_numpy()
+    )
+    assert f"ECE {error:.3f}" in texts["calibration"]
+    terms = ("classification", "marginal", "conditional", "consistency", "total")
+    for phrase in (*terms, "distillation", "pairwise", "fusion", "source only"):
+        assert phrase in texts["losses"]
+
+
+def test_many_subjects_and_a_gap_in_the_screen_can_be_drawn():
+    generator = np.random.default_rng(0)
+    results = some_results(
+        adapter=generator.random(40), source_only=generator.random(40)
+    )
+    tables = [
+        trials(generator.random(6) < 0.5).assign(subject=subject, method=method)
+        for subject in range(1, 41)
+        for method in ("adapter", "source only")
+    ]
+    results = replace(results, predictions=pd.concat(tables, ignore_index=True))
+    figure = figures.draw_subjects(results, ["adapter", "source only"])
+    assert len(figure.axes) == 3
+    # Every subject and the mean, by both methods.
+    assert sum(len(axes.patches) for axes in figure.axes) == 2 * 41
+    screened = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "consistent": [0.1, 0.0, 0.5],
+            "taught": [0.4, 0.2, 0.0],
+            "dropped": [0.5, 0.8, 0.5],
+            "consistent_precision": [1.0, np.nan, 0.5],
+            "taught_precision": np.nan,
+        }
+    )
+    shares, precision = figures.draw_screening(screened).axes
+    assert len(shares.collections) == 3
+    (line,) = precision.lines
+    assert np.isnan(line.get_ydata()[1])
+
+
+# ------------------------------------------------------------------------------- page
+
+
+def page_of(written) -> str:
+    return " ".join(written[0].read_text().split())
+
+
+SECTIONS = (
+    "Results",
+    "Subject by subject",
+    "Controls",
+    "Confusion of classes",
+    "Calibration",
+    "Learning curves",
+    "Screening over time",
+    "Embeddings",
+    "Attention to brain regions",
+    "How the numbers were obtained",
+)
+
+
+def headings(text):
+    parts = text.split("<h2")[1:]
+    return [part.split(">", 1)[1].split("</h2>")[0].strip() for part in parts]
+
+
+def test_the_whole_report(folder, data, tmp_path, fast):
+    recordings = review.match_recordings(folder, data, experiment(**choices()))
+    told = []
+    written = write_run_report(
+        folder, tmp_path / "a.html", recordings=recordings, on_network=told.append
+    )
+    text = page_of(written)
+    assert [name for name in headings(text) if name != "Contents"] == list(SECTIONS)
+    assert (folder / "how.txt").read_text().split(";")[0] in text
+    assert "p = 0.25" in text and "After the fact" in text
+    names = {path.name for path in written}
+    assert {"embeddings.svg", "attention.pdf", "screening.svg", "controls.csv"} <= names
+    assert len(told) == 2 + 3
+    again = write_run_report(folder, tmp_path / "a.html", recordings=recordings)
+    assert page_of(again) == text
+    table = pd.read_csv(tmp_path / "a" / "results.csv").set_index("method")
+    expected = review.read_results(folder).summary()["mean"]
+    assert np.allclose(table["mean"], expected[table.index])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "there", "lacks"),
+    [
+        (
+            {"adapter": "none", "seeds": (0, 1)},
+            "This is source only",
+            "no screen of the adapter",
+        ),
+        (
+            {"validator": "oracle", "seeds": (0, 1)},
+            "ORACLE: the epoch was chosen by the target",
+            "embeddings",
+        ),
+        (
+            {
+                "modalities": ["eeg"],
+                "baselines": False,
+                "validator": "source",
+                "protocol": "cross-session",
+                "protocol_sessions": True,
+            },
+            "the highest score of its own fold",
+            "controls, which were not run",
+        ),
+    ],
+)
+def test_a_report_of_less(data, tmp_path, fast, chosen, there, lacks):
+    # Folders far down, as a run may be in any.
+    folder = tmp_path / "deep" / "down" / "run"
+    chosen = dict(chosen)
+    if chosen.pop("protocol_sessions", False):
+        chosen["exclude"] = ["3"]
+    short = {"training": de.Training(epochs=1, batch_size=8)}
+    de.run(data, **choices(**short, **chosen), output=folder)
+    written = write_run_report(folder, missing="nobody had them")
+    assert written[0] == folder / "report.html"
+    text = page_of(written)
+    assert there in text
+    lack = text.partition("What this report lacks</h2>")[2].lower()
+    assert lacks in lack and "nobody had them" in lack
+    assert "Embeddings</h2>" not in text
+    if "cross-session" in chosen.values():
+        assert "over the 2 folds of one subject could not go below p = 0.5" in text
+
+
+def test_an_unfinished_run_is_refused(folder, tmp_path):
+    (tmp_path / "config.toml").write_text((folder / "config.toml").read_text())
+    with pytest.raises(ConfigurationError, match="not finished"):
+        write_run_report(tmp_path)
+
+
+# ----------------------------------------------------------------------------- command
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Return a function that runs the command here: exit code, all that it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["domainemo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), " ".join((said.out + said.err).split())
+
+    return run
+
+
+TINY_RUN = [
+    "--set=data.subjects=2",
+    "--set=data.classes=2",
+    "--set=data.sessions=1",
+    "--set=data.trials=3",
+    "--set=data.windows=[3, 4]",
+    "--backbone=concatenation-mlp",
+    "--adapter=marginal",
+    "--epochs=1",
+    "--jobs=1",
+]
+
+
+def test_the_command(call, tmp_path, fast):
+    assert call("adapt", *TINY_RUN, "--output", "run")[0] == 0
+    code, text = call("report", "run")
+    assert code == 0 and "run/report.html is the report" in text
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<svg" in page and "Embeddings</h2>" in page
+    assert "concatenation-mlp does not offer" in page
+    code, text = call("report", "run", "--no-recordings", "--output=other.html")
+    assert code == 0 and (tmp_path / "other" / "losses.pdf").exists()
+    assert "left out by --no-recordings" in (tmp_path / "other.html").read_text()
+    # The run resumes as if nothing had happened.
+    assert call("adapt", *TINY_RUN, "--output", "run")[0] == 0
+
+
+def test_the_command_says_what_it_lacks(call, folder, tmp_path, fast):
+    code, text = call("report", folder, "--output=x.html")
+    assert code == 0 and "Note: the recordings of this run could not be had" in text
+    assert "made from Python" in (tmp_path / "x.html").read_text()
+    code, text = call("report", folder, "--output=x.html", f"--data-root={tmp_path}")
+    assert code == 2 and "made from Python" in text
+
+
+def test_the_command_tells_a_study_and_refuses_the_rest(call, tmp_path, monkeypatch):
+    code, text = call("report", "nothing")
+    assert code == 2 and "found no config.toml" in text
+    code, text = call("report", "nothing", "--output=report.pdf")
+    assert code == 2 and "found the ending '.pdf'" in text
+    (tmp_path / "pre").mkdir()
+    (tmp_path / "pre" / "config.toml").write_text('pairs = "synchronous"')
+    code, text = call("report", "pre")
+    assert code == 2 and "pre-training" in text
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "config.toml").write_text("[study]\ntrials = 3")
+    asked = []
+
+    def write_study_report(folder, output):
+        asked.append((folder, output))
+        return [output]
+
+    made = SimpleNamespace(write_study_report=write_study_report)
+    monkeypatch.setitem(sys.modules, "domainemo.reports.study", made)
+    code, text = call("report", "study")
+    assert code == 0 and "study/report.html is the report" in text
+    assert asked == [(Path("study"), Path("study/report.html"))]
+
+
+def test_the_page_holds_its_numbers_for_programs(folder, tmp_path, fast):
+    written = write_run_report(folder, tmp_path / "a.html")
+    page = written[0].read_text()
+    start = page.index('type="application/json"')
+    held = json.loads(page[page.index(">", start) + 1 : page.index("</script>", start)])
+    results = review.read_results(folder)
+    assert held["comparison"]["subjects"] == 3
+    assert held["configuration"]["adapter"] == "uf-ama"
+    assert held["how"] == results.how()
+    assert Figure  # the page's own tests look at the rest

@@ -1,0 +1,199 @@
+"""The commands `tune` and `report`: what they print, refuse, keep and resume."""
+
+import json
+import re
+import sys
+import tomllib
+
+import pytest
+from browser import DESKTOP, PHONE, open_page
+
+from domainemo.cli import main
+from domainemo.cli.configuration import configure_study, studies
+from domainemo.registry import entries
+from domainemo.studies import search as searching
+from domainemo.studies.space import search_space
+
+TINY = [
+    "--set=data.subjects=5",
+    "--set=data.sessions=1",
+    "--set=data.trials=3",
+    "--set=data.windows=[3, 5]",
+    "--backbone=concatenation-mlp",
+    "--set=backbone.width=4",
+    "--set=backbone.hidden=[4]",
+    "--set=backbone.fusion_width=4",
+    "--adapter=marginal",
+    "--epochs=1",
+    "--development=3",
+    "--workers=1",
+]
+SEARCH = ["--candidates=3", "--sampler=random", "--final-seeds=1"]
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder; return its exit code and what it said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOMAINEMO_DATA", "")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["domainemo", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, " ".join((said.out + said.err).split())
+
+    return run
+
+
+def test_a_study_from_the_command_line_to_its_report(call, tmp_path):
+    code, said = call("tune", *TINY, *SEARCH, "--dry-run")
+    assert code == 0 and not list(tmp_path.iterdir())
+    assert "adapter.weight 0.01 to 10, logarithmic 1.0" in said
+    assert "3 subjects choose and are not tested" in said
+    assert "at most 9 trainings" in said
+
+    code, said = call("tune", *TINY, *SEARCH, "--output=study")
+    assert code == 0
+    assert "Candidates: 3 complete" in said
+    assert re.search(r"tuned 0\.\d+", said) and re.search(r"defaults 0\.\d+", said)
+    assert "domainemo adapt --config" in said and "domainemo report study" in said
+    folder = tmp_path / "study"
+    config = tomllib.loads((folder / "config.toml").read_text())
+    assert config["study"]["candidates"] == 3
+    assert config["space"]["adapter.weight"] == {"low": 0.01, "high": 10.0, "log": True}
+
+    # The folder is a configuration: it runs the same study, which is done already.
+    before = (folder / "final" / "results.csv").read_bytes()
+    code, said = call("tune", "--config=study", "--workers=1", "--output=study")
+    assert code == 0 and "Candidates: 3 complete" in said
+    assert (folder / "final" / "results.csv").read_bytes() == before
+
+    # What was chosen runs again from its file alone, and gives the same numbers.
+    code, said = call("adapt", "--config=study/chosen.toml", "--output=run", "--jobs=1")
+    assert code == 0
+    assert same_predictions(tmp_path / "run", folder / "final" / "tuned")
+
+    code, said = call("report", "study")
+    assert code == 0
+    page = folder / "report.html"
+    assert str(page.name) in said
+    for width, dark in ((PHONE, True), (DESKTOP, False)):
+        assert open_page(page, width, dark).faults == []
+
+
+def same_predictions(first, second):
+    return (first / "predictions.csv").read_bytes() == (
+        second / "predictions.csv"
+    ).read_bytes()
+
+
+def test_ctrl_c_keeps_candidates_and_the_same_command_resumes(call, monkeypatch):
+    train = searching.train_candidate
+    count = [0]
+
+    def interrupt(*arguments):
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        return train(*arguments)
+
+    monkeypatch.setattr(searching, "train_candidate", interrupt)
+    command = ["tune", *TINY, *SEARCH, "--no-final", "--output=study"]
+    code, said = call(*command)
+    assert code == 4 and "the same command resumes" in said
+    code, said = call(*command)
+    assert code == 0 and "Candidates: 3 complete, 1 failed" in said
+    assert count[0] == 5
+
+
+def test_time_limit_and_another_candidate_later(call):
+    command = ["tune", *TINY, "--sampler=random", "--no-final", "--output=study"]
+    code, said = call(*command, "--candidates=4", "--minutes=0")
+    # Nothing was begun but source only, which needs no candidate to be scored.
+    assert code == 0 and "Candidates: 1 waiting" in said
+    code, said = call(*command, "--candidates=2")
+    assert code == 0 and "Candidates: 2 complete" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "phrases"),
+    [
+        (["--sampler=grid"], 2, ["study.sampler is 'grid'", "tpe or cma-es"]),
+        (["--pruner=halving"], 2, ["study.pruner", "median or hyperband"]),
+        (["--search=head"], 2, ["study.search names 'head'"]),
+        (["--space=weight"], 2, ["NAME=LOW:HIGH"]),
+        (["--space=weight=1:x"], 2, ["NAME=LOW:HIGH"]),
+        (["--space=weight=2:1"], 2, ["adapter.weight is", "low"]),
+        (["--space=wieght=1:2"], 2, ["adapter.weight"]),
+        (["--space=adapter.weight=off", "--set=adapter.distance=mmd"], 2, ["nothing"]),
+        (["--validator=last"], 2, ["found 'last'", "source-and-information"]),
+        (["--validator=oracle"], 2, ["found 'oracle'"]),
+        (["--development=5"], 2, ["at least one more to be tested"]),
+        (["--development=1,9,3"], 2, ["names 9", "1, 2, 3, 4, 5"]),
+        (["--objectives=seconds"], 2, ["validator, then some of"]),
+        (["--workers=some"], 2, ["--workers is 'some'"]),
+        (["--storage=mysql+nothing://x/y"], 2, ["cannot be opened"]),
+        (["--config=physiosync-pretraining"], 2, ["domainemo pretrain"]),
+        (["--final-seeds=a"], 2, ["'a'"]),
+    ],
+)
+def test_what_cannot_be_done_is_explained(call, tmp_path, arguments, code, phrases):
+    found, said = call("tune", *TINY, *arguments)
+    assert found == code, said
+    for phrase in phrases:
+        assert phrase in said, said
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in left if path.name == "record.json"]
+
+
+def test_reports_of_nothing_are_explained(call, tmp_path):
+    assert call("report", "nowhere")[0] == 2
+    (tmp_path / "empty").mkdir()
+    code, said = call("report", "empty")
+    assert code == 2 and "config.toml" in said
+
+
+def test_adapt_runs_a_studys_configuration(call, tmp_path):
+    """Its tables `study` and `space` belong to `tune`; the rest is a run's."""
+    text = 'adapter = "marginal"\n[study]\ncandidates = 2\n[space.adapter]\nweight = '
+    (tmp_path / "both.toml").write_text(text + "{low = 0.1, high = 0.2}\n")
+    code, said = call("adapt", *TINY[:10], "--config=both.toml", "--dry-run")
+    assert code == 0, said
+    code, said = call("tune", *TINY, "--config=both.toml", "--dry-run")
+    assert code == 0 and "0.1 to 0.2" in said and "2 candidates" in said
+
+
+NAMED = {
+    name: tomllib.loads(path.read_text(encoding="utf-8"))
+    for name, path in studies().items()
+}
+DATASETS = {"seed", "seed-multimodal", "seed-iv", "seed-v", "seed-vii", "deap"}
+DATASETS |= {"dreamer", "eegmat", "esports", "ssvep-exo"}
+SYSTEMS = ("uf-ama", "r2gfanet", "mmstg-net", "physiosync")
+
+
+def test_there_is_a_study_for_every_system_and_data_set():
+    read = {entry.name for entry in entries("dataset")} - {"simulated", "table"}
+    assert read == DATASETS
+    for dataset in DATASETS:
+        for system in SYSTEMS:
+            named = NAMED[f"{dataset}-{system}"]
+            assert (named["dataset"], named["backbone"]) == (dataset, system)
+            assert named["study"]["candidates"] >= 30
+
+
+@pytest.mark.parametrize("name", [n for n, each in NAMED.items() if "study" in each])
+def test_a_named_study_searches_around_what_it_begins_with(name):
+    found = configure_study({}, [], name, {}, {})
+    base = found.base
+    space = search_space(
+        base.experiment, found.settings.search, found.ranges, base.given
+    )
+    assert set(space.defaults()) == set(space.distributions())
+    assert set(found.ranges) <= set(base.experiment.describe()["options"])
+    assert json.dumps(space.as_written())
