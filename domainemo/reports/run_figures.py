@@ -258,7 +258,7 @@ def draw_calibration(results: Results, methods: Sequence[str]) -> Figure:
             bins["confidence"], bins["accuracy"], bins["confidence"], color="black"
         )
         above.scatter(
-            bins["confidence"], bins["accuracy"], 16, "white", ec="black", zorder=3
+            bins["confidence"], bins["accuracy"], s=16, fc="white", ec="black", zorder=3
         )
         above.set_title(f"{method}\nECE {error:.3f}")
         below.bar(centres, bins["samples"] / bins["samples"].sum(), **look)
@@ -350,9 +350,9 @@ def draw_scores(history: pd.DataFrame, kept: pd.Series[int], words: str) -> Figu
     grid[0].scatter(
         epochs,
         np.full(len(epochs), 0.03),
-        14 + 10 * often,
-        COLOURS[1],
-        "^",
+        s=14 + 10 * often,
+        fc=COLOURS[1],
+        marker="^",
         ec="black",
         lw=0.6,
         transform=below,
