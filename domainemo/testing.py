@@ -597,6 +597,12 @@ def _adapter_state(check: Check) -> None:
 
 def _adapter_space(check: Check) -> None:
     """Require a search space of options that the constructor accepts."""
+    for options in _drawn_options(check):
+        _losses(check.part(**options), _draw(_BRANCHES[0], widths=_widths(check)))
+
+
+def _drawn_options(check: Check) -> Iterator[dict[str, Any]]:
+    """Yield options from the search space, all of them known to the constructor."""
     import optuna
 
     known = parameters(check.part)
@@ -608,7 +614,7 @@ def _adapter_space(check: Check) -> None:
             options = check.part.space(study.ask())  # type: ignore[attr-defined]
             unknown = sorted(set(options) - set(known))
             _require(not unknown, f"unknown options {', '.join(unknown)}")
-            _losses(check.part(**options), _draw(_BRANCHES[0], widths=_widths(check)))
+            yield options
     finally:
         optuna.logging.set_verbosity(verbosity)
 
@@ -1004,6 +1010,14 @@ def _backbone_state(check: Check) -> None:
         )
 
 
+def _backbone_space(check: Check) -> None:
+    """Require a search space of options that the constructor accepts."""
+    sensors = check.sensors[0]
+    for options in _drawn_options(check):
+        drawn = replace(check, options={**check.options, **options})
+        _evaluated(drawn.build(sensors), _signals(sensors))
+
+
 _BACKBONE: Mapping[str, Callable[[Check], None]] = {
     "options": _backbone_options,
     "embeddings": _backbone_embeddings,
@@ -1015,6 +1029,7 @@ _BACKBONE: Mapping[str, Callable[[Check], None]] = {
     "gradients": _backbone_gradients,
     "deterministic": _backbone_deterministic,
     "state": _backbone_state,
+    "space": _backbone_space,
 }
 
 

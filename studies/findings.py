@@ -50,8 +50,8 @@ _STATES = {
     TrialState.WAITING: "waiting",
 }
 
-STUDIES = "studies.json"
-"""The file that holds the name of each Optuna study."""
+STUDY = "study.json"
+"""The file that names the recordings, and each Optuna study."""
 
 CHOICES = "choices.json"
 """The file that holds what was chosen."""
@@ -108,6 +108,8 @@ class Findings:
     ----------
     folder : Path
     name : str
+    recordings : str
+        What they are, in words.
     description : mapping
         The configuration, as in ``config.toml``.
     studies : mapping of str to optuna.Study
@@ -133,6 +135,7 @@ class Findings:
 
     folder: Path
     name: str
+    recordings: str
     description: Mapping[str, Any]
     studies: Mapping[str, optuna.Study]
     candidates: pd.DataFrame
@@ -163,17 +166,18 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
         If the folder is no study's, or its storage cannot be opened.
     """
     description = dict(read_config(folder / "config.toml"))
-    if "study" not in description or not (folder / STUDIES).exists():
+    if "study" not in description or not (folder / STUDY).exists():
         raise ConfigurationError(
             f"{folder}: found no study; expected the folder of a `domainemo tune`."
         )
+    facts = json.loads((folder / STUDY).read_text(encoding="utf-8"))
     address = storage or os.environ.get(STORAGE_VARIABLE)
     with quiet():
         kept = address_of(folder, description["study"]["storage"])
         opened = open_storage(address or kept)
         studies = {
             key: optuna.load_study(study_name=name, storage=opened)
-            for key, name in json.loads((folder / STUDIES).read_text("utf-8")).items()
+            for key, name in facts["studies"].items()
         }
     ranges = description.get("space", {})
     description["space"] = {k: in_words(range_of(k, v)) for k, v in ranges.items()}
@@ -181,6 +185,7 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
     return Findings(
         folder=folder,
         name=str(description["study"]["name"]),
+        recordings=facts["recordings"],
         description=description,
         studies=studies,
         candidates=_candidates(studies, objectives, list(ranges)),

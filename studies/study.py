@@ -21,7 +21,7 @@ from .final import Context, run_final, true_accuracies, write_choice
 from .findings import (
     AFTER_THE_FACT,
     CHOICES,
-    STUDIES,
+    STUDY,
     Choice,
     Findings,
     load_findings,
@@ -195,7 +195,11 @@ def run_study(
     open_folder(folder, _describe(planned, context, name, address), known)
     task = _task(planned, folder, name, address, effort)
     with locked(folder):
-        write_text(folder / STUDIES, json.dumps(dict(task.names), indent=1))
+        facts = {
+            "recordings": planned.tested.data.inputs.name,
+            "studies": dict(task.names),
+        }
+        write_text(folder / STUDY, json.dumps(facts, indent=1))
         search(_inputs(planned), task, effort.on_search, effort.plugins)
         choices = _choose(planned, task, context)
         if choices and effort.final:

@@ -399,6 +399,12 @@ class LooksAround(Linear):
         return own - own.mean(0)
 
 
+class WrongBackboneSpace(Linear):
+    @classmethod
+    def space(cls, trial):
+        return {"wdith": trial.suggest_int("wdith", 4, 8)}
+
+
 class ClaimsNames(Linear):
     by_position = False
 
@@ -435,6 +441,7 @@ BROKEN_BACKBONES = {
     NoFusion: ("embeddings", "the branches eeg, eye for eeg, eye"),
     CountsPadding: ("padding", "off by .* with more padding"),
     LooksAround: ("batch_composition", "off by .* alone in the batch"),
+    WrongBackboneSpace: ("space", "unknown options wdith"),
     ClaimsNames: ("permutation", "off by .* with the channels in another order"),
     DividesByZero: ("missing_modality", "not finite without eeg"),
     DeadWeight: ("gradients", "no gradient that reaches unused"),

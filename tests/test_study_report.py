@@ -233,7 +233,7 @@ def described(space=SPACE, **study):
             "select": "global-source",
             "development": [str(number) for number in range(1, 13)],
             "seed": 0,
-            "storage": "sqlite:////data/studies/eegmat/study.db",
+            "storage": "sqlite",
             **study,
         },
     }
@@ -291,6 +291,7 @@ def joined(parts, description, choose=True, final=None):
     return Findings(
         folder=Path("studies/eegmat"),
         name="uf-ama on r2gfanet, eegmat",
+        recordings="eegmat (36 subjects, EEG and ECG)",
         description=description,
         studies={name: study for name, (study, *_) in parts.items()},
         candidates=candidates,
@@ -688,12 +689,24 @@ def test_few_subjects_allow_no_conclusion():
     assert "the same balanced accuracy in every subject" in text
 
 
+def test_a_control_that_did_better_is_named():
+    results, _ = gained(8, 0.0)
+    assert "Yet" not in " ".join(what_it_gained(replace(small(DONE), final=results)))
+    table = results.table.copy()
+    table.loc[table["method"] == "logistic regression", "balanced_accuracy"] = 0.95
+    results = replace(results, table=table)
+    *_, text = what_it_gained(replace(small(DONE), final=results))
+    assert text.endswith("has logistic regression (0.950).")
+
+
 def test_what_won_is_told():
     findings = small(DONE, DONE, DONE)
     assert "defaults themselves won" in what_was_chosen(findings)
     source = Choice(None, -1, 0.95, {}, COMMAND)
     findings = replace(findings, choices=[source])
-    assert "does not adapt" in what_was_chosen(findings)
+    text = what_was_chosen(findings)
+    assert "does not adapt" in text
+    assert f"adapts has {findings.candidates['value'].max():.3f}" in text
     assert "Nothing has been chosen" in what_was_chosen(small(FAILED))
     findings = per_fold(folds=4, candidates=4)
     numbers = [0, 0, -1, 2]
@@ -756,11 +769,20 @@ def test_every_stopped_candidate_has_its_reason(whole):
     assert table.frame["folds finished"].tolist() == [3, 3, 3, 3, 0, 3, 3, 3, 3]
 
 
-def test_the_storage_can_be_opened_elsewhere(whole):
-    _, _, sections = whole
-    how = section(sections, "How the numbers were obtained")
-    command = "optuna-dashboard sqlite:////data/studies/eegmat/study.db"
-    assert Code(command) in how
+@pytest.mark.parametrize(
+    ("storage", "shown"),
+    [
+        ("sqlite", "sqlite:///study.db"),
+        ("journal", "study.journal"),
+        ("postgresql://me:secret@host/lab", "postgresql://me:***@host/lab"),
+    ],
+)
+def test_the_storage_can_be_opened_elsewhere(storage, shown):
+    findings = small(DONE)
+    findings.description["study"]["storage"] = storage
+    how = section(study_sections(findings)[1], "How the numbers were obtained")
+    assert Code(f"optuna-dashboard {shown}") in how
+    assert ("password" in words(how)) == ("***" in shown)
 
 
 def test_history_draws_every_candidate_at_its_score():

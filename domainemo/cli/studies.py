@@ -86,7 +86,7 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
     for option, words in planned.space.describe().items():
         table.add_row(option, words, str(begins.get(option, "outside")))
     console.print(table)
-    tested = ", ".join(fold.name for fold in planned.tested.folds)
+    tested = "; ".join(fold.name for fold in planned.tested.folds)
     folds = sum(len(each.folds) for each in planned.choosing.values())
     trainings = folds * len(experiment.seeds) * settings.candidates
     if settings.select == "per-fold":

@@ -236,13 +236,18 @@ def subject_intervals(results: Results) -> pd.DataFrame:
     keys = ["method", "subject"]
     rows = []
     for (method, subject), theirs in results.predictions.groupby(keys, sort=False):
-        draws = [_resampled(part, classes) for _, part in theirs.groupby("fold")]
+        generator = np.random.default_rng(0)  # folds are drawn one after the other
+        draws = [
+            _resampled(part, classes, generator) for _, part in theirs.groupby("fold")
+        ]
         low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         rows.append({"method": method, "subject": subject, "low": low, "high": high})
     return pd.DataFrame(rows)
 
 
-def _resampled(rows: pd.DataFrame, classes: int) -> Array:
+def _resampled(
+    rows: pd.DataFrame, classes: int, generator: np.random.Generator
+) -> Array:
     """Return the balanced accuracy of resampled trials; shape (resamples,)."""
     trials = rows.groupby(["session", "trial"]).ngroup().to_numpy()
     count = int(trials.max()) + 1
@@ -251,7 +256,6 @@ def _resampled(rows: pd.DataFrame, classes: int) -> Array:
     counts = np.zeros((count, classes, classes))
     labels, predicted = rows["label"].to_numpy(), rows["predicted"].to_numpy()
     np.add.at(counts, (trials, labels, predicted), 1)
-    generator = np.random.default_rng(0)
     often = generator.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
     drawn = np.tensordot(often.astype(float), counts, 1)
     present = drawn.sum(2)

@@ -23,6 +23,7 @@ from ..studies.findings import (
     Findings,
     load_findings,
 )
+from ..studies.storage import address_of, without_password
 from . import study_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
 from .study_numbers import (
@@ -45,7 +46,6 @@ from .study_words import (
     listed,
     paired,
     per_fold,
-    recordings,
     value_words,
     were,
     what_is_open,
@@ -265,7 +265,7 @@ def _how(findings: Findings, environment: Mapping[str, Any]) -> list[Block]:
     described, study = findings.description, dict(findings.description.get("study", {}))
     if per_fold(findings):
         study.pop("development", None)
-    rows = {"recordings": recordings(findings)}
+    rows = {"recordings": findings.recordings}
     for key in (
         "protocol",
         "backbone",
@@ -304,18 +304,20 @@ def _how(findings: Findings, environment: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [Table(frame, "How the numbers of this page came about.")]
     if findings.final is not None:
         blocks.append(f"Final runs: {findings.final.how()}")
-    return [*blocks, *_dashboard(str(study.get("storage", "")))]
+    return [*blocks, *_dashboard(findings)]
 
 
-def _dashboard(storage: str) -> list[Block]:
-    if not storage:
-        return []
+def _dashboard(findings: Findings) -> list[Block]:
+    """Return how to open the study's storage, seen from the study's folder."""
+    given = findings.description.get("study", {}).get("storage")
+    address = without_password(address_of(findings.folder, given))
+    address = address.replace(f"{findings.folder.resolve()}/", "")
     text = (
-        "The same storage opens in optuna-dashboard, where Optuna calls a candidate a "
-        "trial (`pip install optuna-dashboard`):"
+        "In the study's folder, the same candidates open in optuna-dashboard, where "
+        "Optuna calls a candidate a trial (`pip install optuna-dashboard`):"
     )
-    blocks: list[Block] = [text, Code(f"optuna-dashboard {storage}")]
-    if "***" in storage:
+    blocks: list[Block] = [text, Code(f"optuna-dashboard {address}")]
+    if "***" in address:
         blocks.append(Note("Put the storage's password in place of ***."))
     return blocks
 
@@ -629,6 +631,7 @@ def _data(findings: Findings) -> dict[str, Any]:
     """Return what the page holds for programs."""
     return {
         "name": findings.name,
+        "recordings": findings.recordings,
         "description": findings.description,
         "candidates": findings.candidates,
         "scores": findings.scores,

@@ -33,7 +33,6 @@ __all__ = [
     "listed",
     "paired",
     "per_fold",
-    "recordings",
     "value_words",
     "were",
     "what_is_open",
@@ -77,7 +76,7 @@ def what_ran(findings: Findings) -> str:
     return (
         f"{count(len(searched), 'option')} {were(len(searched))} searched, for "
         f"{described.get('adapter', 'an adapter')} on "
-        f"{described.get('backbone', 'a backbone')} and {recordings(findings)}. "
+        f"{described.get('backbone', 'a backbone')} and {findings.recordings}. "
         f"{count(len(table), 'candidate')}: {', '.join(states) or 'none has begun'}. "
         f"Candidates are compared by the validator {_validator(findings)!r}, which "
         f"sees no target label, {where}."
@@ -139,9 +138,10 @@ def _one_choice(choice: Choice, findings: Findings) -> str:
         others.append(f"the defaults {default:.3f}")
     scores = f"{choice.value:.3f}" + (f" ({', '.join(others)})" if others else "")
     if kind == "source only":
+        best = complete(findings)["value"].max()
         return (
-            f"Source only won, with a validator score of {scores}: no candidate that "
-            f"adapts scored higher, so the chosen configuration does not adapt."
+            f"Source only won, with a validator score of {scores}: the best candidate "
+            f"that adapts has {best:.3f}, so the chosen configuration does not adapt."
         )
     if kind == "defaults":
         return (
@@ -186,7 +186,18 @@ def what_it_gained(findings: Findings) -> list[str]:
             else f"Against {words} it reached {means}"
         )
         paragraphs.append(f"{lead}: {_difference(found, wide, method)}")
-    return paragraphs
+    return [*paragraphs, *_what_did_better(results)]
+
+
+def _what_did_better(results: Results) -> list[str]:
+    """Name the controls with a higher mean than what was tuned."""
+    means = results.per_subject().mean()
+    controls = means.drop([TUNED, *_TUNED_AGAINST], errors="ignore")
+    higher = controls[controls > means[TUNED]].sort_values(ascending=False)
+    if not len(higher):
+        return []
+    named = [f"{name} ({mean:.3f})" for name, mean in higher.items()]
+    return [f"Yet a higher mean than the tuned configuration's has {listed(named)}."]
 
 
 def paired(results: Results, method: str) -> pd.DataFrame | None:
@@ -393,14 +404,6 @@ def _development(findings: Findings) -> Sequence[Any]:
 
 def _validator(findings: Findings) -> str:
     return str(findings.description.get("validator", "unknown"))
-
-
-def recordings(findings: Findings) -> str:
-    """Return the name of the recordings."""
-    if findings.final is not None:
-        return str(findings.final.table["dataset"].iloc[0])
-    described = findings.description
-    return str(described.get("recordings", described.get("dataset", "the recordings")))
 
 
 def value_words(value: Any) -> str:
