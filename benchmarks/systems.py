@@ -56,14 +56,14 @@ DATASETS: dict[str, Callable[[Path | None], tuple[de.EmotionData, dict]]] = {
 }
 
 
-def compare(
+def trained(
     name: str, data: Path | None, options: argparse.Namespace
-) -> Iterator[dict[str, object]]:
-    """Yield a row per system and method, and one for each control."""
+) -> Iterator[tuple[str, de.Results]]:
+    """Yield each system and its results."""
     recordings, choices = DATASETS[name](data)
     pool = process_pool(options.jobs) if options.jobs > 1 else nullcontext()
     with pool as executor:
-        for number, system in enumerate(options.systems):
+        for system in options.systems:
             results = de.run(
                 recordings,
                 backbone=system,
@@ -78,7 +78,7 @@ def compare(
                 **choices,
             )
             print(f"done: {name}, {system}", file=sys.stderr, flush=True)
-            yield from rows(name, system, results, controls=number == 0)
+            yield system, results
 
 
 def rows(
@@ -105,6 +105,16 @@ def rows(
         }
 
 
+def gap(name: str, system: str, results: de.Results) -> Iterator[str]:
+    """Yield the sentence on what UF-AMA adds to a network, subject by subject."""
+    found = results.comparison()
+    if found is not None:
+        yield (
+            f"- {name}, {system}: UF-AMA less source only {found.difference:+.3f} "
+            f"[{found.low:+.3f}, {found.high:+.3f}], Wilcoxon p = {found.p:.3g}."
+        )
+
+
 def main() -> None:
     """Run everything that is missing and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -116,13 +126,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    found = [
-        row for name in options.datasets for row in compare(name, options.data, options)
-    ]
+    found: list[dict[str, object]] = []
+    gaps: list[str] = []
+    for name in options.datasets:
+        for number, (system, results) in enumerate(
+            trained(name, options.data, options)
+        ):
+            found += rows(name, system, results, controls=number == 0)
+            gaps += gap(name, system, results)
     names = list(found[0])
     lines = [" | ".join(names), " | ".join("---" for _ in names)]
     lines += [" | ".join(str(row[name]) for name in names) for row in found]
-    text = "\n".join(f"| {line} |" for line in lines)
+    text = "\n".join([*(f"| {line} |" for line in lines), "", *gaps])
     (options.output / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 

@@ -40,6 +40,9 @@ REASON = "reason"
 WORKER = "worker"
 """The attribute that names the process that runs a candidate."""
 
+DEATHS = "deaths"
+"""The attribute that counts how often a candidate's process was killed."""
+
 SQLITE, JOURNAL = "sqlite", "journal"
 INTERRUPTED = "interrupted"
 KILLED = "its process was killed"
@@ -189,14 +192,16 @@ def repeat(study: Study, killed: FrozenTrial) -> None:
     if any(each.number > killed.number for each in earlier):
         return
     # Interrupted ones come again as often as it takes.
-    if reason_of(killed) != INTERRUPTED and len(earlier) >= _REPEATS:
+    deaths = killed.user_attrs.get(DEATHS, 0) + (reason_of(killed) == KILLED)
+    if deaths > _REPEATS:
         return
     kept = {
         key: value
         for key, value in killed.user_attrs.items()
-        if key not in (REASON, WORKER, RETRY_OF)
+        if key not in (REASON, WORKER)
     }
-    study.enqueue_trial(killed.params, user_attrs={**kept, RETRY_OF: first})
+    attributes = {**kept, RETRY_OF: first, DEATHS: deaths}
+    study.enqueue_trial(killed.params, user_attrs=attributes)
 
 
 def reason_of(candidate: FrozenTrial) -> str:

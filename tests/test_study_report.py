@@ -774,7 +774,7 @@ def test_every_stopped_candidate_has_its_reason(whole):
     [
         ("sqlite", "sqlite:///study.db"),
         ("journal", "study.journal"),
-        ("postgresql://me:secret@host/lab", "postgresql://me:***@host/lab"),
+        ("postgresql://me:***@host/lab", "postgresql://me:***@host/lab"),
     ],
 )
 def test_the_storage_can_be_opened_elsewhere(storage, shown):

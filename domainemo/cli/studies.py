@@ -18,9 +18,11 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from .screens import Progress as Training
 from .screens import show_summary
 
 if TYPE_CHECKING:
+    from ..evaluation.execution import Monitor
     from ..studies.findings import Choice, Findings
     from ..studies.plan import StudyPlan
     from ..studies.search import Progress
@@ -29,7 +31,7 @@ __all__ = ["Searching", "show_findings", "show_study_plan"]
 
 
 class Searching:
-    """One bar for all candidates, with the best score so far."""
+    """One bar for all candidates, with the best score so far; then the final runs."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, markup=False)
@@ -44,6 +46,8 @@ class Searching:
         )
         self.task: TaskID | None = None
         self.told = -1
+        self.monitor: Monitor | None = None
+        self.training: Training | None = None
 
     def __enter__(self) -> Searching:
         return self
@@ -55,6 +59,22 @@ class Searching:
         trace: TracebackType | None,
     ) -> None:
         self.bars.stop()
+        self._end_training()
+
+    def train(self, monitor: Monitor) -> None:
+        """Show how far a final run is; a terminal bears one set of bars at a time."""
+        if monitor is not self.monitor:
+            self.bars.stop()
+            self._end_training()
+            self.monitor, self.training = monitor, Training()
+            self.training.__enter__()
+        if self.training is not None:
+            self.training.update(monitor)
+
+    def _end_training(self) -> None:
+        if self.training is not None:
+            self.training.__exit__(None, None, None)
+            self.training = None
 
     def update(self, progress: Progress) -> None:
         """Show how many candidates are tried; a line each without a terminal."""

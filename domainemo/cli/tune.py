@@ -150,7 +150,6 @@ def _run(
     from ..studies.plan import plan_study
     from ..studies.space import search_space
     from ..studies.study import Effort, run_study
-    from .screens import Progress
     from .studies import Searching, show_findings, show_study_plan
 
     base, settings = configuration.base, configuration.settings
@@ -166,7 +165,7 @@ def _run(
     data = {k: v for k, v in described["options"].items() if k.startswith("data.")}
     places = {"dataset": described["dataset"], "options": data}
     places |= {k: described[k] for k in ("data_root", "plugins") if k in described}
-    with Searching() as searching, Progress() as progress:
+    with Searching() as searching:
         effort = Effort(
             storage=configuration.storage,
             workers=use.workers(
@@ -176,7 +175,7 @@ def _run(
             final=final,
             plugins=base.plugins,
             on_search=searching.update,
-            on_train=progress.update,
+            on_train=searching.train,
         )
         name = configuration.name or folder.name
         findings = run_study(planned, folder, places, name, effort)

@@ -23,7 +23,7 @@ from ..studies.findings import (
     Findings,
     load_findings,
 )
-from ..studies.storage import address_of, without_password
+from ..studies.storage import address_of
 from . import study_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
 from .study_numbers import (
@@ -310,7 +310,7 @@ def _how(findings: Findings, environment: Mapping[str, Any]) -> list[Block]:
 def _dashboard(findings: Findings) -> list[Block]:
     """Return how to open the study's storage, seen from the study's folder."""
     given = findings.description.get("study", {}).get("storage")
-    address = without_password(address_of(findings.folder, given))
+    address = address_of(findings.folder, given)
     address = address.replace(f"{findings.folder.resolve()}/", "")
     text = (
         "In the study's folder, the same candidates open in optuna-dashboard, where "
