@@ -223,7 +223,8 @@ def _candidates(
             )
     columns = ["study", "candidate", "default", "state", "value", *objectives[1:]]
     columns += ["reason", "retry_of", "seconds", "began", "worker", *names]
-    table = pd.DataFrame(rows, columns=columns)
+    # The objective `seconds` is a column there is already.
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
     return table.astype({"retry_of": "Int64"})
 
 

@@ -197,3 +197,21 @@ def test_a_named_study_searches_around_what_it_begins_with(name):
     assert set(space.defaults()) == set(space.distributions())
     assert set(found.ranges) <= set(base.experiment.describe()["options"])
     assert json.dumps(space.as_written())
+
+
+def test_several_objectives_one_choice_a_fold_and_their_report(call, tmp_path):
+    code, said = call(
+        "tune",
+        *[each for each in TINY if not each.startswith("--development")],
+        "--set=data.subjects=3",
+        "--select=per-fold",
+        "--objectives=validator,seconds",
+        "--candidates=2",
+        "--final-seeds=1",
+        "--output=study",
+    )
+    assert code == 0 and said.count("scored highest") == 3
+    chosen = sorted(path.name for path in (tmp_path / "study").glob("chosen*.toml"))
+    assert chosen == [f"chosen-subject_{number}.toml" for number in (1, 2, 3)]
+    assert call("report", "study")[0] == 0
+    assert open_page(tmp_path / "study" / "report.html", PHONE, False).faults == []
