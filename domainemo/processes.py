@@ -6,12 +6,13 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-__all__ = ["cores", "follow_parent", "interrupts_ignored", "process_pool"]
+__all__ = ["cores", "follow_parent", "process_pool", "starting"]
 
 
 def cores() -> int:
@@ -29,7 +30,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         mp_context=multiprocessing.get_context("spawn"),
         initializer=follow_parent,
     )
-    with interrupts_ignored():
+    with starting():
         pool.submit(_ready)
     try:
         yield pool
@@ -60,7 +61,27 @@ def _ready() -> None:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
+def starting() -> Iterator[None]:
+    """Start processes in this block, so that Ctrl-C is left to this one.
+
+    A script that was read from standard input has no file that they could import; it
+    is kept from them, as a notebook is.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    missing = path is not None and not os.path.exists(path)
+    if missing:
+        del main.__file__
+    try:
+        with _interrupts_ignored():
+            yield
+    finally:
+        if missing:
+            main.__file__ = path
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
     """Let processes started in this block inherit that they ignore Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield

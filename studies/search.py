@@ -22,7 +22,7 @@ from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
 from ..evaluation.execution import load_shared, shared
 from ..evaluation.job import Job
-from ..processes import follow_parent, interrupts_ignored
+from ..processes import follow_parent, starting
 from .candidate import (
     Score,
     candidate_folder,
@@ -350,7 +350,7 @@ def _supervise(
             # The last ones may still be at it; what is begun needs no more processes.
             done = begun and (known or bool(running))
             missing = 0 if done else task.workers - len(running)
-            with interrupts_ignored():
+            with starting():
                 running += [start(context) for _ in range(missing)]
             if not running:
                 return
