@@ -416,25 +416,28 @@ def draw_sweep(axes: Axes, swept: pd.DataFrame) -> None:
             linestyle=LINES[place],
             label=distance.upper(),
         )
-    for name, style, words in (
-        ("no difference", "--", "without the offsets"),
-        ("source only", ":", "source only"),
+    for name, style, words, start in (
+        ("no difference", "--", "without the offsets", WEIGHTS[0]),
+        ("source only", ":", "source only", 2 * WEIGHTS[1]),
     ):
         value = swept.loc[swept["reference"] == name, "accuracy"].median()
         axes.axhline(value, color="0.35", linestyle=style, linewidth=1)
-        axes.annotate(words, (WEIGHTS[0], value), (0, 3), textcoords="offset points")
+        axes.annotate(words, (start, value), (0, 3), textcoords="offset points")
     limit = collapsing_weight()
     axes.axvline(limit, color="0.35", linestyle="-.", linewidth=1)
     axes.annotate(
-        "MMD must\ncollapse",
-        (limit, 0.62),
-        (-3, 0),
+        "MMD must collapse",
+        (limit, 0.6),
+        (3, 0),
         textcoords="offset points",
-        ha="right",
+        rotation=90,
+        va="center",
     )
     axes.axhline(1 / 3, color="0.7", linewidth=1)
     axes.annotate("chance", (WEIGHTS[0], 1 / 3), (0, 3), textcoords="offset points")
     axes.set_xscale("log")
+    axes.set_xlim(WEIGHTS[0] / 1.3, WEIGHTS[-1] * 1.5)
+    axes.set_ylim(0.3, 0.95)
     axes.set_xlabel(f"Weight of alignment (learning rate {LEARNING_RATE:g})")
     axes.set_ylabel("Balanced accuracy on the targets")
     axes.set_title("What weights are worth (oracle)")
