@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from optuna.distributions import (
     BaseDistribution,
@@ -23,33 +23,12 @@ from ..training.settings import Training
 if TYPE_CHECKING:
     import optuna
 
+    Draws: TypeAlias = "optuna.Trial | _Drawing"
+
 __all__ = ["SEARCHED", "Space", "in_words", "range_of", "search_space"]
 
 SEARCHED = ("adapter", "backbone", "training")
 """The parts that declare a space."""
-
-
-class Suggests(Protocol):
-    """What draws options: an Optuna trial, or something that stands in for one."""
-
-    def suggest_float(
-        self,
-        name: str,
-        low: float,
-        high: float,
-        *,
-        step: float | None = None,
-        log: bool = False,
-    ) -> float:
-        """Draw a number."""
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int:
-        """Draw a whole number."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Draw one of some values."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +52,7 @@ class Space:
     ranges: Mapping[str, BaseDistribution]
     fixed: Mapping[str, Any]
 
-    def draw(self, trial: Suggests) -> dict[str, Any]:
+    def draw(self, trial: Draws) -> dict[str, Any]:
         """Return the options of a candidate, by full name."""
         drawn: dict[str, Any] = {}
         for prefix, cls in self._owners():
@@ -276,7 +255,7 @@ class _Drawing(ABC):
 class _Seen(_Drawing):
     """What a part's ``space`` draws from: full names, and only what is searched."""
 
-    def __init__(self, space: Space, trial: Suggests, prefix: str) -> None:
+    def __init__(self, space: Space, trial: Draws, prefix: str) -> None:
         self.space, self.trial, self.prefix = space, trial, prefix
 
     def draw(self, name: str, distribution: BaseDistribution) -> Any:
@@ -316,7 +295,7 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
     return bool(number.low <= value <= number.high)
 
 
-def _suggest(trial: Suggests, name: str, distribution: BaseDistribution) -> Any:
+def _suggest(trial: Draws, name: str, distribution: BaseDistribution) -> Any:
     match distribution:
         case CategoricalDistribution():
             return trial.suggest_categorical(name, distribution.choices)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigurationError
-from .options import interruptible
+from .options import interruptible, recordings_of_run
 
 if TYPE_CHECKING:
-    from ..core import Inputs
     from ..evaluation.interpretation import Interpretation
 
 __all__ = ["interpret"]
@@ -68,36 +67,15 @@ def interpret(
                 "epoch's.",
                 err=True,
             )
-        inputs = _recordings(run, data_root)
+        # Read with its labels, as the run did; they are dropped here.
+        instead = "evaluation.interpretation.interpret"
+        inputs = recordings_of_run(run, data_root, True, instead).inputs
         made = evaluated.interpret(
             found, experiment, inputs, lambda name: typer.echo(name, err=True)
         )
         _write(folder, made)
     _show(made)
     typer.echo(f"\nTables and figures are in {folder}.")
-
-
-def _recordings(run: Path, data_root: str | None) -> Inputs:
-    """Read the recordings that the run's own configuration names."""
-    from ..data.loading import load
-    from ..parts import part
-    from .configuration import dataset_place, flatten, load_dataset, read_stored
-
-    stored = read_stored(str(run), ("pairs",))
-    if "dataset" not in stored:
-        raise ConfigurationError(
-            f"{run}: this run was made from Python, on {stored.get('recordings')!r}, "
-            f"which a configuration cannot name. Call "
-            f"domainemo.evaluation.interpretation.interpret with these recordings."
-        )
-    name, root = dataset_place(stored["dataset"], data_root or stored.get("data_root"))
-    options = {
-        key.removeprefix("data."): value
-        for key, value in flatten(stored.get("options", {})).items()
-        if key.startswith("data.")
-    }
-    # Read with its labels, as the run did; they are dropped here.
-    return load(load_dataset(part("dataset", name, options), root)).inputs
 
 
 def _write(folder: Path, made: Interpretation) -> None:

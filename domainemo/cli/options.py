@@ -126,6 +126,45 @@ def recordings(configuration: Configuration[Any], cache: bool) -> EmotionData:
         return load(reader, cache=cache, on_read=reading.update)
 
 
+def recordings_of_run(
+    run: Path, data_root: str | None, cache: bool, instead: str
+) -> EmotionData:
+    """Read the recordings that a run's own configuration names.
+
+    Parameters
+    ----------
+    run : Path
+    data_root : str, optional
+        Where they are now, if not where the run found them.
+    cache : bool
+    instead : str
+        What to call for a run that was made from Python.
+
+    Raises
+    ------
+    ConfigurationError
+        If the run was made from Python.
+    """
+    from ..data.loading import load
+    from ..parts import part
+    from .configuration import dataset_place, flatten, load_dataset, read_stored
+
+    stored = read_stored(str(run), ("pairs",))
+    if "dataset" not in stored:
+        raise ConfigurationError(
+            f"{run}: this run was made from Python, on {stored.get('recordings')!r}, "
+            f"which a configuration cannot name. Call domainemo.{instead} with these "
+            f"recordings."
+        )
+    name, root = dataset_place(stored["dataset"], data_root or stored.get("data_root"))
+    options = {
+        key.removeprefix("data."): value
+        for key, value in flatten(stored.get("options", {})).items()
+        if key.startswith("data.")
+    }
+    return load(load_dataset(part("dataset", name, options), root), cache=cache)
+
+
 def workers(text: str, chosen: Setup, jobs: int, option: str = "--jobs") -> int:
     """Return how many processes train: a core each, and a single one on a GPU."""
     if text == "auto":

@@ -11,7 +11,6 @@ from ..errors import ConfigurationError, DomainemoError
 from . import options as use
 
 if TYPE_CHECKING:
-    from ..core import EmotionData
     from ..evaluation.review import Recordings
 
 __all__ = ["report"]
@@ -112,26 +111,8 @@ def _recordings(folder: Path, data_root: str | None, cache: bool) -> Recordings:
     from .configuration import stored_experiment
 
     experiment = stored_experiment(folder)
-    return match_recordings(folder, _read(folder, data_root, cache), experiment)
-
-
-def _read(run: Path, data_root: str | None, cache: bool) -> EmotionData:
-    """Read the recordings that the run's own configuration names."""
-    from ..data.loading import load
-    from ..parts import part
-    from .configuration import dataset_place, flatten, load_dataset, read_stored
-
-    stored = read_stored(str(run), ("pairs",))
-    if "dataset" not in stored:
-        raise ConfigurationError(
-            f"{run}: this run was made from Python, on {stored.get('recordings')!r}, "
-            f"which a configuration cannot name. Call "
-            f"domainemo.reports.run.write_run_report with these recordings."
-        )
-    name, root = dataset_place(stored["dataset"], data_root or stored.get("data_root"))
-    options = {
-        key.removeprefix("data."): value
-        for key, value in flatten(stored.get("options", {})).items()
-        if key.startswith("data.")
-    }
-    return load(load_dataset(part("dataset", name, options), root), cache=cache)
+    return match_recordings(
+        folder,
+        use.recordings_of_run(folder, data_root, cache, "reports.run.write_run_report"),
+        experiment,
+    )

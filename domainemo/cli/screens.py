@@ -24,7 +24,34 @@ if TYPE_CHECKING:
     from ..evaluation.results import Results
     from ..evaluation.run import Plan
 
-__all__ = ["Progress", "Reading", "show_plan", "show_results", "show_summary"]
+__all__ = [
+    "Progress",
+    "Reading",
+    "bars",
+    "show_plan",
+    "show_results",
+    "show_summary",
+]
+
+
+def bars(console: Console, said: str) -> Bars:
+    """Return progress bars, which show only where there is a terminal.
+
+    Parameters
+    ----------
+    console : Console
+    said : str
+        The field of a task that stands beside its bar.
+    """
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{{task.fields[{said}]}}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 class Progress:
@@ -32,15 +59,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, markup=False)
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}", markup=False),
-            TimeElapsedColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
+        self.bars = bars(self.console, "loss")
         self.tasks: dict[str, TaskID] = {}
         self.told: set[str] = set()
 
@@ -91,16 +110,7 @@ class Reading:
     """One bar for the recordings that are read; nothing where they are mapped."""
 
     def __init__(self, verb: str = "reading") -> None:
-        console = Console(stderr=True, markup=False)
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[recording]}", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self.bars = bars(Console(stderr=True, markup=False), "recording")
         self.verb = verb
         self.task: TaskID | None = None
 

@@ -8,18 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as Bars
+from rich.progress import TaskID
 from rich.table import Table
 
 from .screens import Progress as Training
-from .screens import show_summary
+from .screens import bars, show_summary
 
 if TYPE_CHECKING:
     from ..evaluation.execution import Monitor
@@ -35,15 +28,7 @@ class Searching:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, markup=False)
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[best]}", markup=False),
-            TimeElapsedColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
+        self.bars = bars(self.console, "best")
         self.task: TaskID | None = None
         self.told = -1
         self.monitor: Monitor | None = None
