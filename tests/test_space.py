@@ -162,5 +162,5 @@ def test_what_cannot_be_searched_is_explained(ranges, message):
 def test_objects_and_unknown_parts_cannot_be_searched():
     with pytest.raises(ConfigurationError, match="given as an object"):
         space(adapter=DrawsSometimes())
-    with pytest.raises(ConfigurationError, match="study.search names 'head'"):
+    with pytest.raises(ConfigurationError, match=r"study\.search names 'head'"):
         space(parts=("head",))

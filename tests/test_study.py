@@ -428,7 +428,8 @@ def test_several_objectives_and_a_journal(data, tmp_path):
         candidates=4,
     )
     assert (tmp_path / "study.journal").exists()
-    assert found.candidates[["value", "source_accuracy", "seconds"]].notna().all(axis=None)
+    values = found.candidates[["value", "source_accuracy", "seconds"]]
+    assert values.notna().all(axis=None)
     best = found.candidates["value"].max()
     alone = found.scores.loc[found.scores["candidate"] == -1, "score"].mean()
     assert found.choices[0].value == pytest.approx(max(best, alone))
