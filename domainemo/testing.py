@@ -1012,7 +1012,7 @@ def _backbone_state(check: Check) -> None:
 
 def _backbone_space(check: Check) -> None:
     """Require a search space of options that the constructor accepts."""
-    sensors = check.sensors[0]
+    _, sensors = next(_backbones(check))
     for options in _drawn_options(check):
         drawn = replace(check, options={**check.options, **options})
         _evaluated(drawn.build(sensors), _signals(sensors))

@@ -202,8 +202,8 @@ def train(data, dropout, *, modalities=("eeg", "eye"), seed=5, **others):
     source, target, described = samples_of(data, modalities)
     choices = {"adapter": "uf-ama", "checkpoint": None, "kill_after": None} | others
 
-    def report(epoch, loss):
-        if epoch == choices["kill_after"]:
+    def report(row):
+        if row["epoch"] == choices["kill_after"]:
             raise Killed
 
     with reproducible(1):
