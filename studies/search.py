@@ -21,6 +21,7 @@ from optuna.trial import Trial, TrialState
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
 from ..evaluation.execution import load_shared, shared
+from ..evaluation.folder import differences
 from ..evaluation.job import Job
 from ..processes import follow_parent, starting
 from .candidate import (
@@ -201,9 +202,7 @@ def create_studies(task: Task) -> dict[str, Study]:
         If a study of that name searches something else.
     """
     storage = open_storage(task.address)
-    described = json.dumps(
-        {"space": task.space.describe(), "settings": _essential(task)}, sort_keys=True
-    )
+    described = json.dumps(_essential(task), sort_keys=True)
     studies = {}
     for key, name in task.names.items():
         study = optuna.create_study(
@@ -222,7 +221,7 @@ def create_studies(task: Task) -> dict[str, Study]:
         elif known != described:
             raise ConfigurationError(
                 f"The storage holds a study called {name!r} that searches something "
-                f"else: there {known}, now {described}. Give this one another --name."
+                f"else ({_difference(known, described)}). Give this one another --name."
             )
         studies[key] = study
     return studies
@@ -444,9 +443,19 @@ def _require_success(studies: Mapping[str, Study]) -> None:
 
 
 def _essential(task: Task) -> dict[str, object]:
-    """Return the settings that a study cannot change on its way."""
-    settings = task.settings.describe()
-    return {k: v for k, v in settings.items() if k not in ("candidates", "final_seeds")}
+    """Return what every machine must agree on, and no study changes on its way."""
+    free = ("candidates", "final_seeds", "device")
+    every = {
+        **task.space.experiment.describe(),
+        **task.settings.describe(),
+        "space": task.space.describe(),
+    }
+    return {key: value for key, value in every.items() if key not in free}
+
+
+def _difference(known: str, described: str) -> str:
+    """Return in words where two descriptions differ."""
+    return "; ".join(differences(json.loads(known), json.loads(described), "now"))
 
 
 def _wait_for(path: Path) -> IO[str]:
