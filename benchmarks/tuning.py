@@ -318,8 +318,10 @@ def to_repeat(candidates: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
     index = [*STUDY, "candidate"]
     chosen = candidates.loc[main, [*STUDY, "incumbent"]]
     chosen = chosen.rename(columns={"incumbent": "candidate"}).drop_duplicates()
-    trained = pd.concat([candidates, swept[swept["reference"].isna()]])
-    likely = trained.sort_values("accuracy", kind="stable").groupby(["kind", "seed"])
+    trained = pd.concat(
+        [candidates, swept[swept["reference"].isna()]], ignore_index=True
+    )
+    likely = trained.sort_values("accuracy", kind="stable").groupby(comparable(trained))
     parts = [
         candidates.merge(chosen, on=index),
         candidates[candidates["chosen"] | candidates["candidate"].isin((-1, 0))],
@@ -367,15 +369,29 @@ def accuracy(
     return float(results.per_fold().mean().iloc[0])
 
 
+def comparable(table: pd.DataFrame) -> list[pd.Series]:
+    """Return what two trainings must share: recordings, and held-out subjects or not.
+
+    A validator that holds source subjects out leaves fewer to train on.
+    """
+    return [
+        table["kind"],
+        table["seed"],
+        (table["validator"] == BALANCED).rename("all"),
+    ]
+
+
 def with_regret(candidates: pd.DataFrame, worth: pd.DataFrame) -> pd.DataFrame:
     """Add what configurations are worth, and how far each choice is from the best.
 
-    The best is the highest of those that were trained again on the same recordings; in
-    points.
+    The best is the highest of those that were trained again on the same recordings, on
+    as many source subjects; in points.
     """
     found = candidates.merge(worth, on=list(CONFIGURATION), how="left")
-    best = worth.groupby(["kind", "seed"])["worth"].max().rename("best")
-    found = found.merge(best.reset_index(), on=["kind", "seed"])
+    best = worth.assign(
+        best=worth.groupby(comparable(worth))["worth"].transform("max")
+    )[["kind", "seed", "validator", "best"]].drop_duplicates()
+    found = found.merge(best, on=["kind", "seed", "validator"])
     so_far = found[[*STUDY, "candidate", "worth"]].rename(
         columns={"candidate": "incumbent", "worth": "so_far"}
     )
