@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import product, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,13 +46,12 @@ SPACE = {
     "adapter.weight": {"low": 0.001, "high": 10.0, "log": True},
     "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
 }
-SEARCHED = ("adapter.weight", "adapter.distance", "training.learning_rate")
 WEIGHTS = tuple(10 ** (k / 2) for k in range(-6, 3))
 DISTANCES = ("mmd", "coral")
 LEARNING_RATE = 0.005  # of the sweep over weights
+KNOWN = {"adapter.weight": 0.1, "adapter.distance": "mmd"}  # the middle of its plateau
+FRESH = 1  # seed of training that no study used
 FEWER = 3  # recordings for all but the main comparison
-FRESH = (1, 2, 3)  # seeds of training that no study used
-LIKELY = 5  # configurations that may be the best, by a single training
 
 BALANCED, SAFE, HELD_OUT = (
     "information-maximisation",
@@ -76,35 +74,33 @@ class Study(NamedTuple):
         return "-".join(map(str, self))
 
 
-STUDY = Study._fields
-CONFIGURATION = ("kind", "seed", "validator", *SEARCHED)
-
-
 def main() -> None:
     """Run the studies and the sweeps, print the tables and draw the figure."""
     chosen = arguments()
     began = time.monotonic()
     studies = planned(chosen.seeds)
+    places = [chosen.output] * len(studies)
     sweeps = [(kind, seed) for kind in RECORDINGS for seed in chosen.seeds[:FEWER]]
     pool = process_pool(chosen.jobs) if chosen.jobs > 1 else nullcontext()
     with pool as executor:
         each = executor.map if executor else map
-        swept = pd.concat(each(sweep, sweeps, repeat(chosen.output)))
-        tuned = list(
-            each(tune, studies, repeat(chosen.output), repeat(chosen.candidates))
-        )
-        candidates = pd.concat([found for found, _ in tuned], ignore_index=True)
-        wanted = to_repeat(candidates, swept).to_dict("records")
-        worth = pd.DataFrame(each(repeated, wanted, repeat(chosen.output)))
-    candidates = with_regret(candidates, worth)
-    final = pd.concat([tested for _, tested in tuned], ignore_index=True)
-    tables = {"sweep": swept, "candidates": candidates, "worth": worth, "final": final}
-    for name, table in tables.items():
+        swept = list(each(sweep, sweeps, places))
+        tuned = list(each(tune, studies, places, [chosen.candidates] * len(studies)))
+    sweep_table = pd.concat(swept, ignore_index=True)
+    candidates = pd.concat([found for found, _ in tuned], ignore_index=True)
+    known = pd.DataFrame([known_best(seed) for seed in chosen.seeds])
+    final = pd.concat([tested for _, tested in tuned] + [known], ignore_index=True)
+    candidates = with_regret(candidates, sweep_table)
+    for name, table in (
+        ("sweep", sweep_table),
+        ("candidates", candidates),
+        ("final", final),
+    ):
         table.to_csv(chosen.output / f"{name}.csv", index=False)
     figure = chosen.output / "tuning.svg"
     figure.unlink(missing_ok=True)
-    save(lambda: draw(swept, candidates), figure)
-    show(swept, candidates, final)
+    save(lambda: draw(sweep_table, candidates), figure)
+    show(sweep_table, candidates, final)
     print(f"\n{time.monotonic() - began:.0f} s")
 
 
@@ -245,7 +241,7 @@ def tune(
         select="global-source",
         development=CHOOSING,
         seed=study.seed,
-        final_seeds=FRESH[:1],
+        final_seeds=(FRESH,),
         output=output / study.name,
         **COMMON,
     )
@@ -258,11 +254,42 @@ def tune(
     table["incumbent"] = incumbents(table["value"])
     # The last one of the curve is what the study really chose.
     assert table["incumbent"].iloc[-1] == choice.candidate
+    table["so_far"] = table["accuracy"][table["incumbent"]].to_numpy()
     final = found.final.summary()["mean"].rename("accuracy").rename_axis("method")
     return (
         table.reset_index().assign(**study._asdict()),
         final.reset_index().assign(**study._asdict()),
     )
+
+
+def known_best(seed: int) -> dict[str, Any]:
+    """Return what the known weights are worth, on those and with what the studies are.
+
+    The weights come from a sweep by the targets' labels over subjects who choose; here
+    they are trained for the subjects who do not, with the studies' fresh seed.
+    """
+    results = de.run(
+        RECORDINGS["offsets"](seed),
+        adapter="marginal",
+        validator=BALANCED,
+        training=de.Training(epochs=EPOCHS, learning_rate=LEARNING_RATE),
+        options=KNOWN,
+        folds=[f"subject {name}" for name in TESTED],
+        seeds=(FRESH,),
+        baselines=False,
+        **COMMON,
+    )
+    return {
+        "method": "known best weights",
+        "accuracy": float(results.summary()["mean"].iloc[0]),
+        "kind": "offsets",
+        "validator": BALANCED,
+        "sampler": "none",
+        "seed": seed,
+    }
+
+
+SEARCHED = ("adapter.weight", "adapter.distance", "training.learning_rate")
 
 
 def incumbents(values: pd.Series) -> list[int]:
@@ -279,88 +306,38 @@ def sweep(which: tuple[str, int], output: Path) -> pd.DataFrame:
     """Return the accuracy on the targets by weight and distance (an oracle's view).
 
     Beside them are source only on the same recordings, and the same network on the
-    recordings without what sets the subjects apart; both after the last epoch.
+    recordings without what sets the subjects apart.
     """
     kind, seed = which
     data, alike = RECORDINGS[kind](seed), RECORDINGS[kind](seed, 0)
-    place = output / f"sweep-{kind}-{seed}"
-    rate = {"training.learning_rate": LEARNING_RATE}
-    rows: list[dict[str, Any]] = [
-        {
-            "reference": name,
-            "accuracy": accuracy(one, "none", "last", rate, place / path),
-        }
+    rows = [
+        {"reference": name, "accuracy": accuracy(one, "none", {}, output / path)}
         for name, one, path in (
-            ("source only", data, "source-only"),
-            ("no difference", alike, "no-difference"),
+            ("source only", data, f"sweep-{kind}-{seed}/source-only"),
+            ("no difference", alike, f"sweep-{kind}-{seed}/no-difference"),
         )
     ]
-    for distance, weight in product(DISTANCES, WEIGHTS):
-        options = {"adapter.weight": weight, "adapter.distance": distance, **rate}
-        path = place / f"{distance}-{weight:.4f}"
-        found = accuracy(data, "marginal", BALANCED, options, path)
-        rows.append({**options, "accuracy": found})
+    for distance in DISTANCES:
+        for weight in WEIGHTS:
+            options = {"adapter.weight": weight, "adapter.distance": distance}
+            place = output / f"sweep-{kind}-{seed}" / f"{distance}-{weight:.4f}"
+            found = accuracy(data, "marginal", options, place)
+            rows.append({"distance": distance, "weight": weight, "accuracy": found})
     return pd.DataFrame(rows).assign(
-        kind=kind,
-        seed=seed,
-        validator=BALANCED,
-        difference=difference_in_shares(data),
+        kind=kind, seed=seed, difference=difference_in_shares(data)
     )
-
-
-def to_repeat(candidates: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
-    """Return the configurations to train again, so that no lucky start decides.
-
-    What each study would have chosen after each candidate (of the main comparison),
-    what it chose, source only, the defaults, and the few that may be the best.
-    """
-    main = (candidates["kind"] == "offsets") & (candidates["validator"] == BALANCED)
-    index = [*STUDY, "candidate"]
-    chosen = candidates.loc[main, [*STUDY, "incumbent"]]
-    chosen = chosen.rename(columns={"incumbent": "candidate"}).drop_duplicates()
-    trained = pd.concat(
-        [candidates, swept[swept["reference"].isna()]], ignore_index=True
-    )
-    likely = trained.sort_values("accuracy", kind="stable").groupby(comparable(trained))
-    parts = [
-        candidates.merge(chosen, on=index),
-        candidates[candidates["chosen"] | candidates["candidate"].isin((-1, 0))],
-        likely.tail(LIKELY),
-    ]
-    return pd.concat(parts)[list(CONFIGURATION)].drop_duplicates()
-
-
-def repeated(row: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    """Return a configuration's mean accuracy over fresh seeds of training."""
-    options = {name: row[name] for name in SEARCHED if not pd.isna(row[name])}
-    values = "-".join(f"{value:.8}" for value in options.values()) or "source-only"
-    found = accuracy(
-        RECORDINGS[row["kind"]](row["seed"]),
-        "marginal" if options else "none",
-        row["validator"],
-        options,
-        output / f"again-{row['kind']}-{row['validator']}-{row['seed']}" / values,
-        FRESH,
-    )
-    return {**row, "worth": found}
 
 
 def accuracy(
-    data: de.EmotionData,
-    adapter: str,
-    validator: str,
-    options: Mapping[str, Any],
-    output: Path,
-    seeds: Sequence[int] = (0,),
+    data: de.EmotionData, adapter: str, options: Mapping[str, Any], output: Path
 ) -> float:
     """Train as a study does with fixed options; score with the targets' labels."""
     results = de.run(
         data,
         adapter=adapter,
-        validator=validator,
+        validator=BALANCED,
         exclude=TESTED,
-        seeds=seeds,
-        training=de.Training(epochs=EPOCHS),
+        training=de.Training(epochs=EPOCHS, learning_rate=LEARNING_RATE),
         baselines=False,
         options=options,
         output=output,
@@ -369,33 +346,15 @@ def accuracy(
     return float(results.per_fold().mean().iloc[0])
 
 
-def comparable(table: pd.DataFrame) -> list[pd.Series]:
-    """Return what two trainings must share: recordings, and held-out subjects or not.
+def with_regret(candidates: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
+    """Add how far each choice was from the best of all that was ever trained.
 
-    A validator that holds source subjects out leaves fewer to train on.
+    The best is the highest accuracy on these recordings, in any study or sweep, by the
+    targets' labels; in points.
     """
-    return [
-        table["kind"],
-        table["seed"],
-        (table["validator"] == BALANCED).rename("all"),
-    ]
-
-
-def with_regret(candidates: pd.DataFrame, worth: pd.DataFrame) -> pd.DataFrame:
-    """Add what configurations are worth, and how far each choice is from the best.
-
-    The best is the highest of those that were trained again on the same recordings, on
-    as many source subjects; in points.
-    """
-    found = candidates.merge(worth, on=list(CONFIGURATION), how="left")
-    best = worth.assign(
-        best=worth.groupby(comparable(worth))["worth"].transform("max")
-    )[["kind", "seed", "validator", "best"]].drop_duplicates()
-    found = found.merge(best, on=["kind", "seed", "validator"])
-    so_far = found[[*STUDY, "candidate", "worth"]].rename(
-        columns={"candidate": "incumbent", "worth": "so_far"}
-    )
-    found = found.merge(so_far, on=[*STUDY, "incumbent"], how="left")
+    trained = pd.concat([candidates, swept[swept["weight"].notna()]])
+    best = trained.groupby(["kind", "seed"])["accuracy"].max().rename("best")
+    found = candidates.merge(best.reset_index(), on=["kind", "seed"])
     return found.assign(regret=100 * (found["best"] - found["so_far"]))
 
 
@@ -409,10 +368,10 @@ def show(swept: pd.DataFrame, candidates: pd.DataFrame, final: pd.DataFrame) -> 
         print(f"\n{kind}: class shares differ by {found['difference'].mean():.2f}")
         for name, each in found.groupby("reference"):
             print(f"- {name}: {spread(each['accuracy'])}")
-        for distance, each in found.groupby("adapter.distance"):
+        for distance, each in found.groupby("distance"):
             line = ", ".join(
-                f"{weight:.3g}: {values.median():.3f}"
-                for weight, values in each.groupby("adapter.weight")["accuracy"]
+                f"{weight:.3g}: {values.mean():.3f}"
+                for weight, values in each.groupby("weight")["accuracy"]
             )
             print(f"- {distance}: {line}")
     print("\n| Recordings | Validator | Sampler | Chosen | Accuracy | Best | Regret |")
@@ -432,9 +391,9 @@ def show(swept: pd.DataFrame, candidates: pd.DataFrame, final: pd.DataFrame) -> 
         each = candidates[(candidates["candidate"] == wanted)]
         each = each[each["validator"] == BALANCED].drop_duplicates(["kind", "seed"])
         for kind, these in each.groupby("kind"):
-            lost = 100 * (these["best"] - these["worth"])
+            lost = 100 * (these["best"] - these["accuracy"])
             print(
-                f"| {kind} | {BALANCED} | {label} | | {spread(these['worth'])} | "
+                f"| {kind} | {BALANCED} | {label} | | {spread(these['accuracy'])} | "
                 f"{spread(these['best'])} | {spread(lost, 1)} |"
             )
     print("\nSubjects who did not choose, fresh seed:")
@@ -474,8 +433,7 @@ def draw(swept: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
 def draw_sweep(axes: Axes, swept: pd.DataFrame) -> None:
     """Draw the accuracy on the targets against the weight."""
     for place, distance in enumerate(DISTANCES):
-        each = swept[swept["adapter.distance"] == distance]
-        each = each.groupby("adapter.weight")["accuracy"]
+        each = swept[swept["distance"] == distance].groupby("weight")["accuracy"]
         colour = COLOURS[place]
         axes.fill_between(
             WEIGHTS, each.min(), each.max(), color=colour, alpha=0.2, linewidth=0
@@ -546,7 +504,7 @@ def draw_regret(axes: Axes, found: pd.DataFrame) -> None:
         (-1, ":", "source only"),
     ):
         each = tuned[tuned["candidate"] == candidate]
-        lost = 100 * (each["best"] - each["worth"]).median()
+        lost = 100 * (each["best"] - each["accuracy"]).median()
         axes.axhline(lost, color="0.35", linestyle=style, linewidth=1)
         axes.annotate(
             words,
