@@ -13,12 +13,13 @@ import tomli_w
 from numpy.typing import NDArray
 
 from ..evaluation.experiment import SOURCE_ONLY, Experiment
-from ..evaluation.folder import folder_name, job_folder, write_results, write_text
+from ..evaluation.folder import folder_name, job_folder, write_results
 from ..evaluation.job import load_record
 from ..evaluation.metrics import metrics
 from ..evaluation.results import Results
 from ..evaluation.run import run_plan
 from ..evaluation.scorer import prediction_rows
+from ..files import write
 from .candidate import candidate_folder, source_only
 from .choice import chosen_options
 from .findings import DEFAULTS, FINAL, SOURCE_ONLY_CANDIDATE, TUNED, Choice, Findings
@@ -85,7 +86,7 @@ def write_choice(planned: StudyPlan, choice: Choice, context: Context) -> Path:
     experiment = chosen_experiment(planned, choice, folds)
     stem = "chosen" if choice.fold is None else f"chosen-{folder_name(choice.fold)}"
     path = context.folder / f"{stem}.toml"
-    write_text(path, tomli_w.dumps(context.describe(experiment)))
+    write(path, tomli_w.dumps(context.describe(experiment)))
     return path
 
 

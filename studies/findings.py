@@ -15,8 +15,14 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import ConfigurationError
-from ..evaluation.folder import read_config
+from ..evaluation.folder import (
+    read_csv,
+    read_json,
+    read_stored_config,
+    read_table,
+)
 from ..evaluation.results import Results
+from ..files import is_expected, read
 from .sampling import RETRY_OF
 from .space import in_words, range_of
 from .storage import WORKER, address_of, open_storage, quiet, reason_of
@@ -165,12 +171,14 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
     ConfigurationError
         If the folder is no study's, or its storage cannot be opened.
     """
-    description = dict(read_config(folder / "config.toml"))
-    if "study" not in description or not (folder / STUDY).exists():
+    description = read_stored_config(folder)
+    path = folder / STUDY
+    begun = is_expected(path)
+    if "study" not in description or not begun:
         raise ConfigurationError(
             f"{folder}: found no study; expected the folder of a `domainemo tune`."
         )
-    facts = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+    facts = read_json(path)
     address = storage or os.environ.get(STORAGE_VARIABLE)
     with quiet():
         kept = address_of(folder, description["study"]["storage"])
@@ -245,26 +253,27 @@ def _scores(studies: Mapping[str, optuna.Study], folder: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     table["source_accuracy"] = table["source_accuracy"].astype(float)
     path = folder / AFTER_THE_FACT
-    if not path.exists():
+    if not is_expected(path):
         return table.assign(true_accuracy=math.nan)
-    known = pd.read_csv(path, keep_default_na=False, na_values={"true_accuracy": ""})
+    known = read_csv(path, keep_default_na=False, na_values={"true_accuracy": ""})
     return table.merge(known, on=keys, how="left")
 
 
 def _choices(folder: Path) -> list[Choice]:
     path = folder / CHOICES
-    if not path.exists():
+    if not is_expected(path):
         return []
-    return [Choice(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+    return read(path, lambda content: [Choice(**each) for each in json.loads(content)])
 
 
 def _final(folder: Path) -> Results | None:
     path = folder / FINAL
-    if not (path / "results.parquet").exists():
+    results = path / "results.parquet"
+    if not is_expected(results):
         return None
-    table = pd.read_parquet(path / "results.parquet")
-    predictions = pd.read_parquet(path / "predictions.parquet")
-    description = read_config(path / DEFAULTS / "config.toml")
+    table = read_table(results)
+    predictions = read_table(path / "predictions.parquet")
+    description = read_stored_config(path / DEFAULTS)
     return Results(table, predictions, description, TUNED)
 
 

@@ -79,15 +79,14 @@ def interpret(
 
 
 def _write(folder: Path, made: Interpretation) -> None:
-    from ..evaluation.folder import write_text
+    from ..files import write
     from ..reports.attention import figures
     from ..reports.style import save
 
-    folder.mkdir(parents=True, exist_ok=True)
     for name, attribute in _TABLES.items():
         table = getattr(made, attribute)
         if len(table):
-            write_text(folder / f"{name}.csv", table.to_csv(index=False))
+            write(folder / f"{name}.csv", table.to_csv(index=False))
     for name, draw in figures(made).items():
         save(draw, *(folder / f"{name}{ending}" for ending in _FORMATS))
 

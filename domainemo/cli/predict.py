@@ -38,8 +38,8 @@ def predict(
     """Apply a trained fold to a recording that needs no labels."""
     from ..data.loading import load
     from ..data.reader import Reader
-    from ..evaluation.folder import write_text
     from ..evaluation.predict import find_trained, load_trained, predict_recording
+    from ..files import write
     from ..parts import part
     from .configuration import (
         dataset_place,
@@ -72,5 +72,5 @@ def predict(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        write_text(output, text)
+        write(output, text)
         typer.echo(f"{len(table)} predictions are in {output}.")

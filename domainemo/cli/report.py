@@ -60,15 +60,16 @@ def report(
 
 def _is_study(folder: Path) -> bool:
     """Return whether a folder is a study's; raise where it is no run's either."""
-    from ..evaluation.folder import CONFIG, read_config
+    from ..evaluation.folder import CONFIG, read_stored_config
+    from ..files import is_expected
 
     path = folder / CONFIG
-    if not path.is_file():
+    if not is_expected(path):
         raise ConfigurationError(
             f"{folder}: found no {CONFIG}; expected the folder of a finished "
             f"`domainemo adapt`, or of a `domainemo tune`."
         )
-    config = read_config(path)
+    config = read_stored_config(folder)
     if "pairs" in config:
         raise ConfigurationError(
             f"{folder}: this is the folder of a pre-training, which predicts nothing "

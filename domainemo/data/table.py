@@ -12,9 +12,7 @@ import difflib
 import io
 import math
 import re
-import shutil
 import tomllib
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core import FUSION, PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError, DataError
 from ..errors import data_error as _error
+from ..files import explained, writing
 from ..registry import register
 
 __all__ = ["FORMAT", "Table", "from_arrays", "write_table"]
@@ -302,27 +301,15 @@ def _write_folder(
     arrays: Mapping[str, NDArray[np.float32]],
 ) -> Path:
     """Write beside the folder, then rename: a killed run leaves no half of it."""
-    target = folder.resolve()
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
+    with explained(folder):
         _refuse_occupied(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(folder.resolve()) as partial:
         partial.mkdir()
         for file, array in arrays.items():
             np.save(partial / file, array, allow_pickle=False)
         with (partial / _CSV).open("w", encoding="utf-8", newline="") as stream:
             _write_csv(stream, frame, labels)
         (partial / _TOML).write_bytes(tomli_w.dumps(document).encode("utf-8"))
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} could not be written: {error.strerror or error}. Nothing was "
-            f"left behind; give a folder that you may write to, on a disk with room."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

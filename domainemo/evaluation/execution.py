@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
 from ..registry import load_plugin
 from .experiment import Setup
-from .job import PROGRESS, Work, partial_folder, run_job
+from .job import PROGRESS, Work, is_finished, partial_folder, run_job
 
 __all__ = ["JobState", "Monitor", "execute", "load_shared", "shared"]
 
@@ -83,7 +84,7 @@ def execute(
     monitor = Monitor(experiment.training.epochs)
     waiting = []
     for job in jobs:
-        done = Path(job.folder).exists()
+        done = is_finished(job)
         monitor.jobs.append(JobState(job.name, finished=done, resumed=done))
         if not done:
             waiting.append((job, monitor.jobs[-1]))
@@ -211,15 +212,16 @@ def shared(
     """
     # A name of its own: workers keep what they have read under it.
     context = folder / f".work-{uuid.uuid4().hex}"
-    context.mkdir(parents=True)
     try:
-        for name, array in inputs.signals.items():
-            _lay_out(array, context / f"{name}.npy")
-        bare = replace(inputs, signals={}, modalities={})
-        pickled = pickle.dumps((bare, dict(inputs.modalities), content))
-        (context / "content.pickle").write_bytes(pickled)
-        listed = json.dumps([str(Path(plugin).resolve()) for plugin in plugins])
-        (context / "plugins.json").write_text(listed, encoding="utf-8")
+        with files.explained(context):
+            context.mkdir(parents=True)
+            for name, array in inputs.signals.items():
+                _lay_out(array, context / f"{name}.npy")
+            bare = replace(inputs, signals={}, modalities={})
+            pickled = pickle.dumps((bare, dict(inputs.modalities), content))
+            (context / "content.pickle").write_bytes(pickled)
+            listed = json.dumps([str(Path(plugin).resolve()) for plugin in plugins])
+            (context / "plugins.json").write_text(listed, encoding="utf-8")
         yield context
     finally:
         shutil.rmtree(context, ignore_errors=True)

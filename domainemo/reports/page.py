@@ -16,6 +16,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from .. import files
 from .style import render
 
 if TYPE_CHECKING:
@@ -157,20 +158,12 @@ def write_report(
     html = template.render(content).encode()
 
     folder = path.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
     written = [path]
     for name, file in page.files.items():
         written.append(folder / name)
-        _write(folder / name, file)
-    _write(path, html)
+        files.write(folder / name, file)
+    files.write(path, html)
     return written
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +14,7 @@ import pandas as pd
 from ..backbones.explanation import Explainable
 from ..evaluation.controls import CONTROLS
 from ..evaluation.experiment import ORACLE
-from ..evaluation.folder import ENVIRONMENT
+from ..evaluation.folder import ENVIRONMENT, read_json
 from ..evaluation.interpretation import interpret
 from ..evaluation.linear import LINEAR
 from ..evaluation.metrics import METRICS
@@ -172,7 +171,7 @@ class _Run:
 def _read(folder: Path, recordings: Recordings | None, missing: str) -> _Run:
     results = read_results(folder)
     trained = networks(folder, results)
-    environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    environment = read_json(folder / ENVIRONMENT)
     history = histories(trained)
     return _Run(folder, results, trained, history, environment, recordings, missing)
 

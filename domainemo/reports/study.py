@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from typing import Any
 import optuna
 import pandas as pd
 
+from ..evaluation.folder import read_json
 from ..evaluation.results import Results
 from ..evaluation.statistics import compare
+from ..files import is_expected
 from ..studies.findings import (
     DEFAULTS,
     SOURCE_ONLY_CANDIDATE,
@@ -82,7 +83,7 @@ def write_study_report(folder: Path, output: Path | None = None) -> list[Path]:
     """
     findings = load_findings(folder)
     path = folder / "environment.json"
-    environment = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    environment = read_json(path) if is_expected(path) else {}
     summary, sections = study_sections(findings, environment)
     return write_report(
         output or folder / "report.html",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import files
 from ..data.inspection import figures as shared
 from ..data.inspection.figures import COLOURS, METADATA, check_figure_file
 
@@ -115,10 +116,9 @@ def save(draw: Callable[[], Figure], *paths: Path) -> None:
     """
     for path in paths:
         check_figure_file(path)
-    files = render(draw, *(path.suffix.lower() for path in paths))
-    for path, content in zip(paths, files, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    drawn = render(draw, *(path.suffix.lower() for path in paths))
+    for path, content in zip(paths, drawn, strict=True):
+        files.write(path, content)
 
 
 def _rasterise_dense(axes: Axes) -> None:

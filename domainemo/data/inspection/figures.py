@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigurationError
+from ...files import write
 from .check import MUCH_MISSING
 from .description import Description
 
@@ -100,8 +102,10 @@ def save(description: Description, path: Path) -> None:
     check_figure_file(path)
     with matplotlib.rc_context(STYLE):
         figure = draw(description)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=200, metadata=METADATA[path.suffix.lower()])
+        ending = path.suffix.lower()
+        content = BytesIO()
+        figure.savefig(content, format=ending[1:], dpi=200, metadata=METADATA[ending])
+    write(path, content.getvalue())
 
 
 def draw(description: Description) -> Figure:
