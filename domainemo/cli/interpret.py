@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigurationError
-from .options import interruptible, recordings_of_run
+from . import options as use
 
 if TYPE_CHECKING:
     from ..evaluation.interpretation import Interpretation
@@ -35,6 +35,7 @@ def interpret(
         str | None,
         typer.Option(help="Folder of the recordings, where it has been moved."),
     ] = None,
+    plugin: use.Plugin = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder to write; by default interpretation-ADAPTER there."),
@@ -49,7 +50,8 @@ def interpret(
     from ..evaluation import interpretation as evaluated
     from .configuration import stored_experiment
 
-    with interruptible():
+    with use.interruptible():
+        use.import_plugins(plugin)
         experiment = stored_experiment(run)
         chosen = adapter or experiment.adapter.name
         folder = output or run / f"interpretation-{chosen.replace('+', '-')}"
@@ -69,7 +71,7 @@ def interpret(
             )
         # Read with its labels, as the run did; they are dropped here.
         instead = "evaluation.interpretation.interpret"
-        inputs = recordings_of_run(run, data_root, True, instead).inputs
+        inputs = use.recordings_of_run(run, data_root, True, instead).inputs
         made = evaluated.interpret(
             found, experiment, inputs, lambda name: typer.echo(name, err=True)
         )

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
-from ..registry import KINDS, entries, load_plugin
+from ..registry import KINDS, entries
+from .options import Plugin, import_plugins
 
 __all__ = ["PAIRINGS", "list_parts"]
 
@@ -29,10 +30,7 @@ def list_parts(
             help="dataset, protocol, backbone, adapter, validator, pairs, study."
         ),
     ] = None,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A Python file that registers parts; may be repeated."),
-    ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """List every part by kind, name and what it is."""
     from rich.console import Console
@@ -48,8 +46,7 @@ def list_parts(
         raise ConfigurationError(
             f"There is no kind of part called {kind!r}; expected {', '.join(kinds)}."
         )
-    for path in plugin or ():
-        load_plugin(path)
+    import_plugins(plugin)
     table = Table(box=None, pad_edge=False)
     for heading in ("kind", "name", "what it is"):
         table.add_column(heading, no_wrap=heading != "what it is")

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import ConfigurationError
 from ..processes import cores
+from ..registry import load_plugin
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -74,6 +75,12 @@ DryRun = Annotated[
 
 INTERRUPTED = 4
 """Exit code after Ctrl-C: not done, and resumable."""
+
+
+def import_plugins(paths: Sequence[str] | None) -> None:
+    """Import the plug-ins that this command names."""
+    for path in paths or ():
+        load_plugin(path)
 
 
 @contextmanager
@@ -148,6 +155,7 @@ def recordings_of_run(
     from ..data.loading import load
     from ..parts import part
     from .configuration import dataset_place, flatten, load_dataset, read_stored
+    from .plugins import only_given
 
     stored = read_stored(str(run), ("pairs",))
     if "dataset" not in stored:
@@ -162,7 +170,9 @@ def recordings_of_run(
         for key, value in flatten(stored.get("options", {})).items()
         if key.startswith("data.")
     }
-    return load(load_dataset(part("dataset", name, options), root), cache=cache)
+    with only_given(str(run), stored.get("plugins", ())):
+        reader = load_dataset(part("dataset", name, options), root)
+    return load(reader, cache=cache)
 
 
 def workers(text: str, chosen: Setup, jobs: int, option: str = "--jobs") -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
+from . import options as use
 
 __all__ = ["predict"]
 
@@ -31,6 +32,7 @@ def predict(
         list[str] | None,
         typer.Option("--set", help="An option of the data set: data.NAME=VALUE."),
     ] = None,
+    plugin: use.Plugin = None,
     output: Annotated[
         Path | None, typer.Option(help="CSV file to write; else it is printed.")
     ] = None,
@@ -52,6 +54,7 @@ def predict(
         raise ConfigurationError(
             f"{output}: this file exists and was not overwritten; name another one."
         )
+    use.import_plugins(plugin)
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
     trained = load_trained(trained_folder, stored_experiment(run))
     if trained.experiment.validator is None:

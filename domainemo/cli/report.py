@@ -32,6 +32,13 @@ def report(
         bool,
         typer.Option(help="Read a run's recordings again, for what needs them."),
     ] = True,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a study is kept, if not in its folder; it is only read."
+        ),
+    ] = None,
+    plugin: use.Plugin = None,
     cache: use.Cache = True,
 ) -> None:
     """Write a report: one self-contained HTML file, and its figures and tables.
@@ -46,10 +53,11 @@ def report(
             f"{path}: found the ending {path.suffix!r}; expected a page's, .html."
         )
     with use.interruptible():
+        use.import_plugins(plugin)
         if _is_study(folder):
             from ..reports.study import write_study_report
 
-            written = write_study_report(folder, path)
+            written = write_study_report(folder, path, storage)
         else:
             written = _write_run_report(folder, path, data_root, recordings, cache)
     typer.echo(

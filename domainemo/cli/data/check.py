@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...errors import DataError
+from ..options import Plugin
 from .shared import (
     Jobs,
     Json,
     Name,
-    Plugins,
     Root,
     Sets,
     interruptible,
@@ -39,7 +39,7 @@ def check(
     dataset: Name,
     data_root: Root = None,
     set_: Sets = None,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
     jobs: Jobs = "auto",
     json: Json = False,
 ) -> None:

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from ...errors import ConfigurationError
+from ..options import Plugin
 from .shared import (
     Jobs,
     Name,
-    Plugins,
     Root,
     Sets,
     interruptible,
@@ -30,7 +30,7 @@ def convert(
     ],
     data_root: Root = None,
     set_: Sets = None,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
     jobs: Jobs = "auto",
 ) -> None:
     """Write a data set as a table folder.

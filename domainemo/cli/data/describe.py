@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..options import Plugin
 from .shared import (
     Jobs,
     Json,
     Name,
-    Plugins,
     Root,
     Sets,
     interruptible,
@@ -36,7 +36,7 @@ def describe(
     dataset: Name,
     data_root: Root = None,
     set_: Sets = None,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
     figure: Annotated[
         Path | None,
         typer.Option(help="Draw it too, into an .svg, .pdf or .png file."),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import ConfigurationError
-from ..options import INTERRUPTED
+from ..options import INTERRUPTED, import_plugins
 
 if TYPE_CHECKING:
     from ...core import Dataset
@@ -20,7 +20,6 @@ __all__ = [
     "Jobs",
     "Json",
     "Name",
-    "Plugins",
     "Root",
     "Sets",
     "interruptible",
@@ -49,12 +48,6 @@ Sets = Annotated[
         "--set", help="An option of the data set: NAME=VALUE, may be repeated."
     ),
 ]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plugin", help="A Python file that registers parts; may be repeated."
-    ),
-]
 Jobs = Annotated[
     str,
     typer.Option("--jobs", help="Files read at once, each in a process; or auto."),
@@ -72,11 +65,9 @@ def open_dataset(
 ) -> Dataset:
     """Return the data set that the command line names, with its options."""
     from ...parts import part
-    from ...registry import load_plugin
     from ..configuration import dataset_place, load_dataset, parse_options
 
-    for plugin in plugins or ():
-        load_plugin(plugin)
+    import_plugins(plugins)
     name, root = dataset_place(name, root)
     options = {
         key.removeprefix("data."): value
