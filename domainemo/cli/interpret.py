@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError
 from . import options as use
+from .terminal import echo
 
 if TYPE_CHECKING:
     from ..evaluation.interpretation import Interpretation
@@ -64,7 +65,7 @@ def interpret(
             run, experiment, fold=fold, adapter=adapter, seed=seed
         )
         if experiment.validator is None:
-            typer.echo(
+            echo(
                 "Note: the run's figures are an oracle's; these networks are the last "
                 "epoch's.",
                 err=True,
@@ -73,11 +74,12 @@ def interpret(
         instead = "evaluation.interpretation.interpret"
         inputs = use.recordings_of_run(run, data_root, True, instead).inputs
         made = evaluated.interpret(
-            found, experiment, inputs, lambda name: typer.echo(name, err=True)
+            found, experiment, inputs, lambda name: echo(name, err=True)
         )
         _write(folder, made)
     _show(made)
-    typer.echo(f"\nTables and figures are in {folder}.")
+    echo("")
+    echo(f"Tables and figures are in {folder}.")
 
 
 def _write(folder: Path, made: Interpretation) -> None:
@@ -101,9 +103,10 @@ def _show(made: Interpretation) -> None:
     attention, occlusion = (
         class_means(made.regions, column) for column in ("attention", "occlusion")
     )
-    typer.echo(f"{made.name}\n\nMean over subjects; classes as predicted.\n")
+    for line in (made.name, "", "Mean over subjects; classes as predicted.", ""):
+        echo(line)
     for name in attention.index:
-        typer.echo(f"{name}: attention; probability lost without the region")
+        echo(f"{name}: attention; probability lost without the region")
         for region, share in attention.loc[name].nlargest(5).items():
             lost = occlusion.loc[name, region]
-            typer.echo(f"  {region:<26}{share:>6.1%}{lost:>+8.3f}")
+            echo(f"  {region:<26}{share:>6.1%}{lost:>+8.3f}")

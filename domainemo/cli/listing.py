@@ -33,10 +33,8 @@ def list_parts(
     plugin: Plugin = None,
 ) -> None:
     """List every part by kind, name and what it is."""
-    from rich.console import Console
-    from rich.table import Table
-
     from .configuration import DEFAULTS, PRETRAINING_DEFAULTS, studies
+    from .console import Console, Table
 
     kinds = [*KINDS, "pairs", "study"]
     plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
@@ -47,7 +45,7 @@ def list_parts(
             f"There is no kind of part called {kind!r}; expected {', '.join(kinds)}."
         )
     import_plugins(plugin)
-    table = Table(box=None, pad_edge=False)
+    table = Table()
     for heading in ("kind", "name", "what it is"):
         table.add_column(heading, no_wrap=heading != "what it is")
     for name in kinds:

@@ -13,6 +13,7 @@ import typer
 from ..errors import ConfigurationError
 from ..processes import cores
 from ..registry import load_plugin
+from .terminal import echo
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -90,9 +91,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(
-            "\nInterrupted. What is finished is kept; the same command resumes.",
-            err=True,
+        echo("", err=True)
+        echo(
+            "Interrupted. What is finished is kept; the same command resumes.", err=True
         )
         raise typer.Exit(INTERRUPTED) from None
 

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError
 from . import options as use
+from .terminal import echo
 
 __all__ = ["predict"]
 
@@ -58,7 +59,7 @@ def predict(
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
     trained = load_trained(trained_folder, stored_experiment(run))
     if trained.experiment.validator is None:
-        typer.echo(
+        echo(
             "Note: the run's figures are an oracle's; this model is the last epoch's.",
             err=True,
         )
@@ -73,7 +74,7 @@ def predict(
     table = predict_recording(trained, inputs)
     text = table.to_csv(index=False)
     if output is None:
-        typer.echo(text, nl=False)
+        echo(text.removesuffix("\n"), lines=True)
     else:
         write_text(output, text)
-        typer.echo(f"{len(table)} predictions are in {output}.")
+        echo(f"{len(table)} predictions are in {output}.")

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError, DomainemoError
 from . import options as use
+from .terminal import echo
 
 if TYPE_CHECKING:
     from ..evaluation.review import Recordings
@@ -60,7 +61,7 @@ def report(
             written = write_study_report(folder, path, storage)
         else:
             written = _write_run_report(folder, path, data_root, recordings, cache)
-    typer.echo(
+    echo(
         f"{written[0]} is the report; its figures and tables are in "
         f"{path.with_suffix('')}."
     )
@@ -100,7 +101,7 @@ def _write_run_report(
             if data_root is not None:
                 raise
             missing = f"they could not be had: {str(error).rstrip('.')}"
-            typer.echo(
+            echo(
                 f"Note: the recordings of this run could not be had, so its report "
                 f"lacks what needs them. {error}",
                 err=True,
@@ -110,7 +111,7 @@ def _write_run_report(
         path,
         recordings=found,
         missing=missing,
-        on_network=lambda name: typer.echo(name, err=True),
+        on_network=lambda name: echo(name, err=True),
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from ...errors import DataError
 from ..options import Plugin
+from ..terminal import echo_json
 from .shared import (
     Jobs,
     Json,
@@ -56,9 +57,7 @@ def check(
         with progress() as tell:
             found = inspect(opened, jobs=count, on_read=tell)
         if json:
-            from json import dumps
-
-            typer.echo(dumps(found.record(), indent=2))
+            echo_json(found.record())
         else:
             print_lines(list(_lines(found, opened)))
     if not found.usable:

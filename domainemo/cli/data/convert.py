@@ -9,6 +9,7 @@ import typer
 
 from ...errors import ConfigurationError
 from ..options import Plugin
+from ..terminal import echo
 from .shared import (
     Jobs,
     Name,
@@ -56,5 +57,5 @@ def convert(
         note = f"Converted by domainemo {__version__}."
         write_table(data, output, description=note)
     place = shlex.quote(str(output.resolve()))
-    typer.echo(f"{len(data):,} windows are in {output}. Use them with:")
-    typer.echo(f"domainemo adapt --dataset {place}")
+    echo(f"{len(data):,} windows are in {output}. Use them with:")
+    echo(f"domainemo adapt --dataset {place}")

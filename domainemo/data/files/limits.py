@@ -46,8 +46,8 @@ to.
 LARGEST = 4 * 2**30
 """Bytes that one variable or entry may have at most: MATLAB's own limit."""
 
-TEXT = 16 * 2**20
-"""Bytes of a file that describes: TOML or JSON."""
+TEXT = 4 * 2**20
+"""Bytes of a file that describes: TOML; of JSON, 16 times that."""
 
 TABLE = 512 * 2**20
 """Bytes of a table that is text: CSV."""
@@ -168,7 +168,7 @@ def read_json(path: Path) -> Any:
         As :func:`read_text`.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, 16 * TEXT))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
