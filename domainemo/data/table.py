@@ -15,7 +15,6 @@ import re
 import shutil
 import tomllib
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,15 @@ import pandas as pd
 import tomli_w
 from numpy.typing import ArrayLike, NDArray
 
-from ..core import FUSION, PROVENANCE, Dataset, EmotionData, Inputs, Modality
+from ..core import (
+    FUSION,
+    PROVENANCE,
+    Dataset,
+    EmotionData,
+    Inputs,
+    Modality,
+    says_missing,
+)
 from ..errors import ConfigurationError, DataError
 from ..errors import data_error as _error
 from ..registry import register
@@ -368,13 +375,11 @@ def _modality_table(modality: Modality, file: str) -> dict[str, Any]:
 
 def _file_names(signals: Iterable[str]) -> dict[str, str]:
     """Name each modality's file after it, where every file system allows the name."""
-    names = list(signals)
-    met = Counter(name.casefold() for name in names)
     return {
         name: f"{name}.npy"
-        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and met[name.casefold()] == 1
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
         else f"modality.{number}.npy"
-        for number, name in enumerate(names, 1)
+        for number, name in enumerate(signals, 1)
     }
 
 
@@ -773,11 +778,37 @@ def _encode(
         names = tuple(classes)
     if not _fits(list(names), _STRINGS):
         raise _error(f"{where}, classes", _show(list(names)), _STRINGS, "Correct it.")
+    if values and not isinstance(values[0], str):
+        _check_counted_from_0(values, names, where)
     texts = [
         value if isinstance(value, str) else _class_name(value, names, where)
         for value in values
     ]
     return _numbers(texts, names, where, first=0), names
+
+
+def _check_counted_from_0(
+    values: Sequence[Any], classes: tuple[str, ...], where: str
+) -> None:
+    """Refuse numbers that may be meant otherwise than as places among the classes."""
+    found = set(values)
+    by_name = {str(value) for value in found} <= set(classes)
+    in_place = all(0 <= v < len(classes) and classes[v] == str(v) for v in found)
+    if by_name and not in_place:
+        raise _error(
+            where,
+            f"labels that are numbers, and so are the classes ({', '.join(classes)})",
+            "labels as text, or classes named otherwise",
+            "Give the labels as class names: [str(label) for label in labels].",
+        )
+    if min(found) > 0 and max(found) < len(classes):
+        raise _error(
+            where,
+            f"class numbers from {min(found)} to {max(found)}, and never 0, with "
+            f"{len(classes)} classes ({', '.join(classes)})",
+            "numbers that leave no doubt whether they are counted from 0 or from 1",
+            "Give the labels as class names.",
+        )
 
 
 def _class_name(number: int, classes: tuple[str, ...], where: str) -> str:
@@ -896,6 +927,8 @@ def _numbers(
     for row, name in enumerate(names):
         if name not in number:
             remedy = _suggest(name, classes) or "Correct it, or add it to the classes."
+            if says_missing(name):
+                remedy = "Where there is no label, leave the window out."
             raise _error(
                 f"{where}, {_place(row, first)}",
                 f"the unknown class {name!r}",
