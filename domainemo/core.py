@@ -612,6 +612,10 @@ class Protocol(ABC):
     domain: ClassVar[str]
     """The column that tells one source domain from another."""
 
+    unfit: str = "refuse"
+    """What becomes of folds whose classes do not allow to train or to score them:
+    ``"refuse"`` them all, or ``"skip"`` these and name them in the results."""
+
     @abstractmethod
     def split(self, windows: pd.DataFrame) -> Iterator[Fold]:
         """Yield folds; raise :class:`DataError` where the recordings allow none."""

@@ -124,11 +124,11 @@ def test_a_window_of_nobody_is_refused(column, word):
 # -------------------------------------------------------------------------- classes
 
 
-@pytest.mark.parametrize(
-    "word",
-    "n/a,N/A,NA,nan,NaN,<NA>,NaT, ,None,null,?,??,-,--,\u2014,.,unknown,Unknown ,"
-    "missing,#N/A,not available".split(","),
-)
+MISSING = ["n/a", "N/A", "NA", "nan", "NaN", "<NA>", "NaT", "None", "null", "#N/A"]
+MISSING += ["?", "??", "-", "--", "\u2014", ".", "unknown", "Unknown ", " "]
+
+
+@pytest.mark.parametrize("word", [*MISSING, "not available"])
 def test_a_missing_label_is_no_class(word):
     assert says_missing(word)
     labels = ["sad"] * 4 + ["glad"] * 3 + [word]

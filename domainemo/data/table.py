@@ -37,6 +37,8 @@ from ..core import (
 from ..errors import ConfigurationError, DataError
 from ..errors import data_error as _error
 from ..registry import register
+from .labels import CHOICES, TrialLabel, settle
+from .options import check_option
 
 __all__ = ["FORMAT", "Table", "from_arrays", "write_table"]
 
@@ -76,20 +78,28 @@ class Table(Dataset):
     ----------
     root : path
         The folder that holds ``dataset.toml``, ``windows.csv`` and the arrays.
+    label : {"majority", "split"}, optional
+        What becomes of trials in which the label changes, see
+        :func:`domainemo.data.labels.settle`. Without it they are left as they are, and
+        nothing can be trained on them.
 
     Raises
     ------
     ConfigurationError
-        If no folder is given.
+        If no folder is given, or `label` is neither of these.
     """
 
-    def __init__(self, root: str | Path | None) -> None:
+    def __init__(
+        self, root: str | Path | None, *, label: TrialLabel | None = None
+    ) -> None:
         if root is None:
             raise ConfigurationError(
                 "The dataset 'table' needs the folder to read; found none. Give it "
                 "with --data-root FOLDER, or root= in Python."
             )
-        self.root = Path(root)
+        if label is not None:
+            check_option("table", "label", label, CHOICES)
+        self.root, self.label = Path(root), label
 
     def load(self) -> EmotionData:
         """Read signals, provenance and labels.
@@ -97,7 +107,7 @@ class Table(Dataset):
         Returns
         -------
         EmotionData
-            In the order of ``windows.csv``.
+            In the order of ``windows.csv``, each trial settled as `label` says.
 
         Raises
         ------
@@ -110,7 +120,8 @@ class Table(Dataset):
         # Labels first: they are checked in no time, the arrays can be large.
         labels = _read_labels(self.root, columns, description.classes)
         inputs = _read_inputs(self.root, columns, description)
-        return EmotionData(inputs, labels, description.classes)
+        data = EmotionData(inputs, labels, description.classes)
+        return settle(data, self.label)
 
     def load_inputs(self) -> Inputs:
         """Read signals and provenance; labels may be missing and are not looked at.
@@ -143,6 +154,7 @@ def from_arrays(
     window: float = ...,
     classes: Sequence[str] | None = ...,
     modalities: Mapping[str, Modality | Sequence[str]] | None = ...,
+    label: TrialLabel | None = ...,
     name: str = ...,
 ) -> Inputs: ...
 @overload
@@ -158,6 +170,7 @@ def from_arrays(
     window: float = ...,
     classes: Sequence[str] | None = ...,
     modalities: Mapping[str, Modality | Sequence[str]] | None = ...,
+    label: TrialLabel | None = ...,
     name: str = ...,
 ) -> EmotionData: ...
 def from_arrays(
@@ -172,6 +185,7 @@ def from_arrays(
     window: float = 1.0,
     classes: Sequence[str] | None = None,
     modalities: Mapping[str, Modality | Sequence[str]] | None = None,
+    label: TrialLabel | None = None,
     name: str = "own recordings",
 ) -> EmotionData | Inputs:
     """Make recordings out of numpy arrays.
@@ -199,6 +213,11 @@ def from_arrays(
     modalities : mapping of str to Modality or sequence of str, optional
         What each array holds, or just its channels' names. Required for EEG, as
         networks place electrodes by their names; other names are made up.
+    label : {"majority", "split"}, optional
+        What becomes of trials in which the label changes, as where windows were rated
+        one by one: every window is given the trial's commonest label, or each run of
+        windows of one label becomes a trial. Without it they are left as they are, and
+        nothing can be trained on them.
     name : str
         What the recordings are; printed beside every number made from them.
 
@@ -233,7 +252,8 @@ def from_arrays(
     inputs = Inputs(tidy, frame, described, name)
     if labels is None:
         return inputs
-    return EmotionData(inputs, *_encode(labels, classes, count, f"{name}, labels"))
+    encoded, names = _encode(labels, classes, count, f"{name}, labels")
+    return settle(EmotionData(inputs, encoded, names), label)
 
 
 def write_table(

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..core import FUSION, EmotionData, Fold, Rows
+from ..data.given import expect_labelled
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
 from ..training.batches import Samples, majority_label, sample
@@ -153,8 +154,10 @@ def match_recordings(
     DataError
         If they are not those of the run, to the last value and label.
     """
+    data = expect_labelled(data, "the recordings")
     rows, folds = prepare(data.inputs, experiment)
-    inputs = select_modalities(data.inputs, experiment.modalities)
+    chosen = experiment.modalities, experiment.exclude
+    inputs = select_modalities(data.inputs, *chosen)
     data = replace(data, inputs=inputs).take(rows)
     environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
     if environment["recordings"] != fingerprint(data):
