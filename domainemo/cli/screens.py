@@ -168,6 +168,8 @@ def show_plan(planned: Plan, folder: Path) -> None:
         f"{parameters:,} parameters; windows lost: {missing}; folder {folder}.",
         highlight=False,
     )
+    for name, why in planned.skipped.items():
+        console.print(f"Skipped: {name}, as {why}.")
     left_out = subjects_without_fold(planned)
     if left_out:
         console.print(f"No fold tests the subjects {', '.join(map(str, left_out))}.")

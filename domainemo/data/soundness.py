@@ -108,11 +108,19 @@ def single_class_error(recordings: str, alone: Mapping[Any, str]) -> DataError:
     )
 
 
-def copies_error(recordings: str, places: Sequence[str]) -> DataError:
-    """Return the error that names trials which are one recording under two names."""
+def copies_error(recordings: str, copies: Sequence[Sequence[str]]) -> DataError:
+    """Return the error that names trials which are one recording under two names.
+
+    Parameters
+    ----------
+    recordings : str
+    copies : sequence of sequence of str
+        The trials that agree, in words.
+    """
+    places = [" and ".join(places) for places in copies]
     return data_error(
         recordings,
-        f"the same signals, bit for bit, in {_listed(places)}",
+        f"the same signals, bit for bit, in {_listed(places, '; ')}",
         "recordings that differ: one person under two names would be trained on and "
         "tested",
         "Look for a file that was read twice, and keep it under one name.",
@@ -138,6 +146,6 @@ def content(signals: Iterable[NDArray[np.floating]]) -> bytes | None:
     return digest.digest() if values >= _FEWEST_VALUES else None
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], between: str = ", ") -> str:
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return between.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

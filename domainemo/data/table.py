@@ -37,6 +37,7 @@ from ..core import (
 from ..errors import ConfigurationError, DataError
 from ..errors import data_error as _error
 from ..registry import register
+from .given import expect_inputs
 from .labels import CHOICES, TrialLabel, settle
 from .options import check_option
 
@@ -290,7 +291,7 @@ def write_table(
     DataError
         If the recordings hold what the format does not allow.
     """
-    inputs = data.inputs if isinstance(data, EmotionData) else data
+    inputs = expect_inputs(data, "write_table")
     classes = data.classes if isinstance(data, EmotionData) else ()
     notes = {"licence": licence, "citation": citation, "description": description}
     files = _file_names(inputs.signals)

@@ -270,7 +270,7 @@ def _check_copies(inputs: Inputs, folds: list[Fold], trials: NDArray[np.int64]) 
                     f"subject {row.subject}, session {row.session}, trial {row.trial}"
                     for row in windows.iloc[firsts[seen | other]].itertuples()
                 ]
-                raise copies_error(f"{inputs.name}, fold {fold.name!r}", names)
+                raise copies_error(f"{inputs.name}, fold {fold.name!r}", [names])
 
 
 def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:

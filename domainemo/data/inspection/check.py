@@ -336,16 +336,13 @@ class _Contents:
             yield single_class_error(
                 title, {who: self.classes[min(held)] for who, held in alone.items()}
             )
-        people = (
-            trials
+        copied = [
+            [f"subject {s}, session {n}, trial {t}" for s, n, t in trials]
             for trials in self.copies.values()
             if len({subject for subject, _, _ in trials}) > 1
-        )
-        copied = sorted({place for trials in people for place in trials}, key=str)
+        ]
         if copied:
-            yield copies_error(
-                title, [f"subject {s}, session {n}, trial {t}" for s, n, t in copied]
-            )
+            yield copies_error(title, copied)
 
     def _missing(self) -> dict[str, float]:
         shares = {}
