@@ -207,4 +207,5 @@ def _balanced_accuracy(rows: pd.DataFrame) -> float:
         metrics(theirs["label"].to_numpy(), theirs[columns].to_numpy())
         for _, theirs in rows.groupby("subject")
     ]
-    return float(np.mean([found["balanced_accuracy"] for found in each]))
+    scores = np.array([found["balanced_accuracy"] for found in each])
+    return float(np.mean(scores[~np.isnan(scores)]))

@@ -83,7 +83,7 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "sampling": (str, "a name"),
     "device": (str, "a name"),
     "modalities": (list, "a list of names"),
-    "exclude": (list, "a list of subjects"),
+    "exclude": (list, "a list of subjects and channels"),
     "plugins": (list, "a list of paths"),
     "seeds": (list, "a list of whole numbers"),
     "baselines": (bool, "true or false"),

@@ -41,7 +41,11 @@ Sampling = Annotated[
 ]
 Modalities = Annotated[Text, typer.Option(help="Modalities to use, such as eeg,eye.")]
 Exclude = Annotated[
-    Text, typer.Option(help="Subjects to leave out altogether, such as 6,7,15.")
+    Text,
+    typer.Option(
+        help="Subjects, and channels as MODALITY/CHANNEL, to leave out altogether, "
+        "such as 6,7,eeg/Cz."
+    ),
 ]
 Seeds = Annotated[Text, typer.Option(help="Seeds, such as 0,1,2.")]
 Epochs = Annotated[int | None, typer.Option(help="Short for --set training.epochs=N.")]

@@ -167,6 +167,8 @@ def show_plan(planned: Plan, folder: Path) -> None:
         f"{len(jobs)} jobs in {len(planned.folds)} folds, "
         f"{parameters:,} parameters; windows lost: {missing}; folder {folder}."
     )
+    for name, why in planned.skipped.items():
+        console.print(f"Skipped: {name}, as {why}.")
     left_out = subjects_without_fold(planned)
     if left_out:
         console.say(f"No fold tests the subjects {', '.join(map(str, left_out))}.")

@@ -52,7 +52,8 @@ __all__ = ["write_run_report"]
 _HOW = {
     "dataset": "recordings",
     "modalities": "modalities",
-    "excluded": "subjects left out",
+    "excluded": "left out",
+    "skipped": "folds skipped",
     "protocol": "protocol",
     "access": "access to the target",
     "target_seen": "seen of the target",
