@@ -35,7 +35,7 @@ def rated(labels, **changes):
 
 
 def planned(data, **choices):
-    options = {"backbone": "concatenation", "device": "cpu", **choices}
+    options = {"backbone": "concatenation-mlp", "device": "cpu", **choices}
     return plan(data, experiment(**options))
 
 
@@ -166,7 +166,7 @@ def test_skipped_folds_are_named_in_the_results():
     assert all(10 in fold.source for fold in made.folds)
     results = de.run(
         one_class(),
-        backbone="concatenation",
+        backbone="concatenation-mlp",
         adapter="none",
         training=de.Training(epochs=1),
         device="cpu",
@@ -212,7 +212,7 @@ def test_a_subject_of_one_class_has_no_score_beside_others():
     results = de.run(
         one_class(),
         protocol=Halves(),
-        backbone="concatenation",
+        backbone="concatenation-mlp",
         adapter="none",
         training=de.Training(epochs=1),
         device="cpu",
@@ -277,7 +277,7 @@ def test_a_channel_of_one_session_may_be_lost():
 @pytest.mark.parametrize(
     ("exclude", "message"),
     [
-        (["eye/pupils"], "no subject and no channel 'eye/pupils'.*pupil_left_mean"),
+        (["eye/pupils"], "no subject and no channel 'eye/pupils'.*pupil_left"),
         (["ear/1"], "no subject and no channel 'ear/1'.*eeg/"),
         (["9"], "no subject 9"),
     ],
@@ -290,7 +290,7 @@ def test_what_is_not_there_cannot_be_left_out(exclude, message):
 def test_no_channel_is_left():
     data = recordings()
     every = [f"eye/{name}" for name in data.inputs.modalities["eye"].channels]
-    with pytest.raises(ConfigurationError, match="no channel at all.*--modalities"):
+    with pytest.raises(ConfigurationError, match=r"no channel at all.*--modalities"):
         planned(data, exclude=every)
 
 

@@ -105,7 +105,7 @@ def settle(data: EmotionData, label: TrialLabel | None) -> EmotionData:
     )
 
 
-def _runs(data: EmotionData, trials: NDArray[np.int64]) -> NDArray[np.float64]:
+def _runs(data: EmotionData, trials: NDArray[Any]) -> NDArray[np.float64]:
     """Return each window's trial once every run of one label is a trial.
 
     Parameters

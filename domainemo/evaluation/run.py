@@ -448,6 +448,8 @@ def _how_common(planned: Plan) -> dict[str, Any]:
     sampling = describe_object(planned.sampling)
     options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
     protocol = chosen.protocol.describe()
+    if protocol.get("unfit") == "refuse":
+        del protocol["unfit"]  # there is no such fold
     detail = ", ".join(f"{key} {value}" for key, value in protocol.items())
     return {
         "dataset": planned.data.inputs.name,

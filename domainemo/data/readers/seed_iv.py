@@ -279,8 +279,8 @@ class SEEDIV(Reader):
             )
             for folder, session, subject in release
         }
-        there = [key for key in release if key[2] in folders[key[0]][key[1]]]
-        return absent(named.values(), [named[key] for key in there])
+        present = [key for key in release if key[2] in folders[key[0]][key[1]]]
+        return absent(named.values(), [named[key] for key in present])
 
     # ------------------------------------------------------------------- folders
 

@@ -179,8 +179,8 @@ class SEEDV(Reader):
             for folder in folders
             for subject in SUBJECTS
         ]
-        there = [(s, name) for folder, s, name in named if s in folders[folder]]
-        return absent([(subject, name) for _, subject, name in named], there)
+        present = [(s, name) for folder, s, name in named if s in folders[folder]]
+        return absent([(subject, name) for _, subject, name in named], present)
 
     def _folder(self) -> Path:
         return data_set_folder(self.root, "SEED-V", _EEG_FOLDER, self.home)

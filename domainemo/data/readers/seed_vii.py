@@ -264,8 +264,8 @@ class SEEDVII(Reader):
             for folder in folders
             for subject in SUBJECTS
         ]
-        there = [(s, name) for folder, s, name in named if s in folders[folder]]
-        return absent([(subject, name) for _, subject, name in named], there)
+        present = [(s, name) for folder, s, name in named if s in folders[folder]]
+        return absent([(subject, name) for _, subject, name in named], present)
 
     # ------------------------------------------------------------------- folders
 
