@@ -44,6 +44,10 @@ class Part:
         if self.made is None:
             self._check_options()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the classes along, so that another process knows them by name."""
+        return {**vars(self), "_classes": self._own_classes()}
+
     def build(self, *arguments: Any) -> Any:
         """Return a new object; `arguments` go before the options."""
         if self.made is not None:
@@ -96,13 +100,17 @@ class Part:
     @property
     def plugins(self) -> tuple[str, ...]:
         """The files outside this package that its classes come from."""
-        if self.made is None:
-            classes = [self._class(name) for name in self.names]
-        else:
+        classes = self._own_classes()
+        if self.made is not None:
             inner = getattr(self.made, "modules", lambda: ())()
-            classes = [type(each) for each in (self.made, *inner)]
+            classes += tuple(type(each) for each in inner)
         found = (plugin_of(cls) for cls in classes)
         return tuple(sorted({path for path in found if path is not None}))
+
+    def _own_classes(self) -> tuple[type, ...]:
+        if self.made is not None:
+            return (type(self.made),)
+        return tuple(self._class(name) for name in self.names)
 
     def _class(self, name: str) -> type:
         return self.cls or find(self.kind, name)

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
     "registry": {"errors", "core"},
-    "processes": set(),
+    "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data"},
     "adapters": FOUNDATION,
