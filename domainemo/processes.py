@@ -13,15 +13,18 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from types import FunctionType, ModuleType
 from typing import Any
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, RunError
 
 __all__ = [
+    "can_fork",
     "can_pack",
     "check_executor",
     "cores",
@@ -30,6 +33,7 @@ __all__ = [
     "is_forking",
     "pack",
     "process_pool",
+    "run_alone",
     "starting",
     "unpack",
 ]
@@ -87,6 +91,85 @@ def follow_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+Tell = Callable[[Mapping[str, float]], None]
+"""Is told, by what runs in a process of its own, how far it is."""
+
+
+def can_fork(threads: int) -> bool:
+    """Return whether a copy of this process can train, on `threads` threads.
+
+    Threads do not survive the copying, and neither does the use of a GPU.
+    """
+    import torch
+
+    return sys.platform == "linux" and threads == 1 and not torch.cuda.is_available()
+
+
+def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None:
+    """Make a call in a process of its own, of whose state nothing is left.
+
+    Parameters
+    ----------
+    call : callable
+    tell : callable
+        Called here with what `call` tells there, which waits for it; what it raises
+        ends the process.
+    forked : bool
+        Whether the process is a copy of this one. If not, `call` is pickled.
+
+    Raises
+    ------
+    Exception
+        What `call` raised, or :class:`RunError` if the process died.
+    """
+    context = multiprocessing.get_context("fork") if forked else _Workers()
+    here, there = context.Pipe()
+    process = context.Process(target=_answer, args=(there, call))
+    with warnings.catch_warnings(), _interrupts_ignored():
+        # Python 3.12 warns of threads that the copy lacks; training needs none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    there.close()
+    try:
+        while (answer := here.recv()) is not None:
+            if isinstance(answer, Exception):
+                raise answer
+            tell(answer)
+            here.send(None)
+        process.join()
+    except EOFError:
+        process.join()
+        raise RunError(
+            f"its process was ended {ending(process.exitcode)}. Run again to resume."
+        ) from None
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+
+
+def _answer(there: Connection, call: Callable[[Tell], None]) -> None:
+    """Make the call; send what it tells, and at the end None or what it raised."""
+    follow_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def tell(row: Mapping[str, float]) -> None:
+        there.send(dict(row))
+        there.recv()
+
+    try:
+        call(tell)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # an error that cannot be sent
+            there.send(RunError(f"{type(error).__name__}: {error}"))
+        else:
+            there.send(error)
+    else:
+        there.send(None)
 
 
 def ending(exit_code: int | None) -> str:

@@ -23,7 +23,8 @@ import domainemo as de
 from domainemo.processes import process_pool
 
 with process_pool(2) as pool:
-    print(sorted(pool.map(abs, [-3, 4])), os.path.basename(globals().get("__file__", "-")))
+    found = sorted(pool.map(abs, [-3, 4]))
+    print(found, os.path.basename(globals().get("__file__", "-")))
 print("ends")
 """
 

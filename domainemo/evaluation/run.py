@@ -229,7 +229,8 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     """
     inputs = select_modalities(inputs, chosen.modalities)
     kept = _kept(inputs, chosen.exclude)
-    rows = kept[canonical(inputs.take(kept))]
+    bare = replace(inputs, signals={}, modalities={})
+    rows = kept[canonical(bare.take(kept))]
     inputs = inputs.take(rows)
     check_signals(inputs)
     folds = list(chosen.protocol.build().split(inputs.windows))
