@@ -2,7 +2,7 @@
 
 Writes a table of the size that was asked for, starts `domainemo adapt` on one fold of
 it with a small network for one epoch, all baselines beside it, and prints the size of
-the recordings, the peak of the process (``ru_maxrss``) and how many times the one the
+the recordings, the peak of the process (``VmHWM``) and how many times the one the
 other is.
 
     python benchmarks/memory.py --megabytes 375
@@ -11,7 +11,8 @@ other is.
 from __future__ import annotations
 
 import argparse
-import os
+import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,14 @@ import numpy as np
 import pandas as pd
 
 import domainemo as de
+
+# Linux keeps the peak of a process's own memory, apart from its parent's.
+_COMMAND = """
+import atexit
+atexit.register(lambda: print(open("/proc/self/status").read()))
+from domainemo.cli import main
+main()
+"""
 
 _CHANNELS, _FEATURES, _SUBJECTS, _TRIALS = 62, 5, 15, 15
 
@@ -58,21 +67,19 @@ def write(folder: Path, size: float) -> int:
     modality = de.Modality(channels, tuple("abcde"), "physiology")
     inputs = de.Inputs({"signal": array}, windows, {"signal": modality}, "noise")
     labels = (trial % 3).astype(np.int64)
-    de.write_table(folder, de.EmotionData(inputs, labels, ("low", "middle", "high")))
+    de.write_table(de.EmotionData(inputs, labels, ("low", "middle", "high")), folder)
     return array.nbytes
 
 
 def measure(folder: Path) -> int:
     """Run one fold in a process of its own; return its peak in bytes."""
-    command = [sys.executable, "-m", "domainemo", "adapt", f"--dataset={folder}/table"]
+    command = [sys.executable, "-c", _COMMAND, "adapt", f"--dataset={folder}/table"]
     command += ["--backbone=concatenation-mlp", "--adapter=none", "--jobs=1"]
     command += ["--sampling=windows", "--epochs=1", "--fold=subject 1"]
     command += [f"--output={folder}/run"]
-    process = os.posix_spawn(sys.executable, command, os.environ)
-    _, status, usage = os.wait4(process, 0)
-    if status:
-        raise SystemExit("domainemo failed")
-    return usage.ru_maxrss * 1024
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
+    return int(found[-1]) * 1024
 
 
 if __name__ == "__main__":

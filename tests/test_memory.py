@@ -14,7 +14,8 @@ import domainemo as de
 from domainemo import Fold, Inputs, Modality
 from domainemo.data import normalisation
 from domainemo.data.normalisation import normalise
-from domainemo.evaluation import linear
+from domainemo.errors import RunError
+from domainemo.evaluation import linear, memory
 from domainemo.evaluation.linear import linear_probabilities
 
 quick = settings(max_examples=30, deadline=None, database=None)
@@ -118,15 +119,16 @@ def test_logistic_regression_is_that_of_the_whole_table(order, monkeypatch):
 
 
 PEAK = """
-import resource, sys
+import re
 from domainemo.evaluation import run  # what every run imports
 import sklearn.linear_model, pyarrow.parquet
 import domainemo as de
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = open("/proc/self/status").read()
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024
 
-data = de.load(de.data.table.TableFolder("table"))
+data = de.load("table", "table")
 before = peak()
 de.run(
     data, backbone="concatenation-mlp", adapter="none", sampling="windows",
@@ -136,12 +138,13 @@ print((peak() - before) / sum(each.nbytes for each in data.inputs.signals.values
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_fold_takes_little_more_than_the_recordings(tmp_path):
     """The network one copy, logistic regression one of twice the precision."""
     array = np.random.default_rng(0).normal(size=(24_000, 16, 40)).astype(np.float32)
     inputs = inputs_of(array, 4)
     labels = np.arange(len(array)) // 4 % 2
-    de.write_table(tmp_path / "table", de.EmotionData(inputs, labels, ("calm", "glad")))
+    de.write_table(de.EmotionData(inputs, labels, ("calm", "glad")), tmp_path / "table")
     done = subprocess.run(
         [sys.executable, "-c", PEAK],
         cwd=tmp_path,
@@ -152,3 +155,35 @@ def test_a_fold_takes_little_more_than_the_recordings(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 3
+
+
+# ----------------------------------------------------------------- estimate, refusal
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    data = de.Simulated(subjects=3, sessions=1, trials=3).load()
+    size = sum(array.nbytes for array in data.inputs.signals.values())
+    monkeypatch.setattr(memory, "available_memory", lambda: 2 * size - 1)
+    choices = {"backbone": "concatenation-mlp", "adapter": "none", "output": tmp_path}
+    with pytest.raises(RunError, match="of memory are free"):
+        de.run(data, training=de.Training(epochs=1), **choices)
+    assert not list(tmp_path.rglob("model.safetensors"))
+
+
+def test_the_tightest_limit_counts(tmp_path, monkeypatch):
+    """Of the machine, and of the control group; what files take can be given back."""
+    machine = tmp_path / "meminfo"
+    machine.write_text("MemTotal: 9 kB\nMemAvailable:    3000 kB\n")
+    group = [tmp_path / name for name in ("max", "current", "stat")]
+    monkeypatch.setattr(memory, "_MEMORY", machine)
+    monkeypatch.setattr(memory, "_GROUPS", (tuple(group),))
+    assert memory.available_memory() == 3000 * 1024
+    group[0].write_text("max\n")
+    group[1].write_text("1000000\n")
+    group[2].write_text("anon 3\ninactive_file 200000\n")
+    assert memory.available_memory() == 3000 * 1024
+    group[0].write_text("2000000\n")
+    assert memory.available_memory() == 1_200_000
+    machine.unlink()
+    group[0].unlink()
+    assert memory.available_memory() is None

@@ -108,6 +108,8 @@ def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from .screens import show_memory
+
     console = Console(markup=False)
     table = Table(title=planned.inputs.name, box=None, pad_edge=False)
     table.add_column("fold", no_wrap=True)
@@ -118,11 +120,13 @@ def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     console.print(table)
     backbone = planned.chosen.build_backbone(planned.inputs.modalities)
     parameters = sum(p.numel() for p in backbone.parameters())
+    jobs = planned.jobs(folder)
     console.print(
-        f"{len(planned.jobs(folder))} jobs in {len(planned.folds)} folds, "
+        f"{len(jobs)} jobs in {len(planned.folds)} folds, "
         f"{parameters:,} parameters; folder {folder}.",
         highlight=False,
     )
+    show_memory(console, planned.inputs, jobs)
 
 
 def _show_table(results: pd.DataFrame, folder: Path) -> None:

@@ -23,6 +23,7 @@ from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
 from .experiment import Setup
 from .job import PROGRESS, Work, partial_folder, run_job
+from .memory import check_memory
 
 __all__ = ["JobState", "Monitor", "execute", "load_shared", "shared"]
 
@@ -78,7 +79,8 @@ def execute(
     Raises
     ------
     RunError
-        At the end, naming the jobs that failed and why.
+        At once where memory does not suffice; at the end, naming the jobs that failed
+        and why.
     """
     monitor = Monitor(experiment.training.epochs)
     waiting = []
@@ -89,6 +91,8 @@ def execute(
             waiting.append((job, monitor.jobs[-1]))
     if executor is not None:
         check_executor(executor)
+    workers = getattr(executor, "_max_workers", 1)
+    check_memory(inputs, [job for job, _ in waiting], workers)
     tell = on_progress or (lambda monitor: None)
     tell(monitor)
     for stale in folder.glob(".work-*"):  # of a run that was killed
