@@ -188,7 +188,8 @@ def starting() -> Iterator[None]:
     """
     with _interrupts_ignored(), _HIDING:
         main = vars(sys.modules["__main__"])
-        kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+        names = ("__file__", "__spec__")
+        kept: dict[str, Any] = {name: main[name] for name in names if name in main}
         main.pop("__file__", None)
         main["__spec__"] = None
         try:
