@@ -27,10 +27,12 @@ from .errors import ConfigurationError
 __all__ = [
     "KINDS",
     "Entry",
+    "UnknownPart",
     "entries",
     "find",
     "load_plugin",
     "parameters",
+    "plugin_loaded",
     "plugin_of",
     "register",
 ]
@@ -67,6 +69,10 @@ class Entry:
     name: str
     summary: str
     origin: str
+
+
+class UnknownPart(ConfigurationError):
+    """There is no part of that name, among those that ship and those imported."""
 
 
 @overload
@@ -117,7 +123,7 @@ def find(kind: str, name: str) -> type:
 
     Raises
     ------
-    ConfigurationError
+    UnknownPart
         If there is none; the message suggests the nearest names.
     """
     if (kind, name) not in _classes:
@@ -130,7 +136,7 @@ def find(kind: str, name: str) -> type:
         known = sorted(entry.name for entry in entries(kind))
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ConfigurationError(
+        raise UnknownPart(
             f"There is no {kind} called {name!r}.{hint} Known: {', '.join(known)}. "
             f"`domainemo list` describes them."
         )
@@ -149,6 +155,9 @@ def entries(kind: str) -> Iterator[Entry]:
 
 def load_plugin(path: str | Path) -> None:
     """Import a Python file, so that the parts it registers can be asked for.
+
+    This runs the file. So its path comes from whoever gave the command, never from a
+    file that was read.
 
     Raises
     ------
@@ -181,6 +190,12 @@ def load_plugin(path: str | Path) -> None:
         raise ConfigurationError(
             f"Plug-in {path} could not be imported: {type(error).__name__}: {error}."
         ) from error
+
+
+def plugin_loaded(path: str | Path) -> bool:
+    """Return whether a plug-in of that file name has been imported."""
+    begins = f"{_PLUGIN}{Path(path).stem}_"
+    return any(name.startswith(begins) for name in list(sys.modules))
 
 
 def plugin_of(cls: type) -> str | None:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from ..core import Inputs
 from ..errors import RunError
 from ..evaluation.experiment import Experiment
-from ..evaluation.folder import job_folder
-from ..evaluation.job import Job, load_record, run_job
+from ..evaluation.folder import job_folder, read_csv
+from ..evaluation.job import HISTORY, Job, is_finished, load_record, run_job
 from ..parts import part
 
 __all__ = ["Score", "candidate_folder", "train_candidate", "values_of"]
@@ -94,18 +93,16 @@ def train_candidate(
     scores: list[Score] = []
     for job in jobs:
         place = job_folder(folder, job.fold.name, job.seed, adapter.name)
-        ours = replace(job, adapter=adapter, folder=str(place))
+        ours = replace(job, adapter=adapter, folder=str(place), keeps_model=False)
 
         def report(row: Mapping[str, float]) -> None:
             if watch is not None:
                 watch.epoch(scores, row)
 
-        if place.exists():
-            for row in pd.read_csv(place / "history.csv").to_dict("records"):
+        if is_finished(ours):
+            for row in read_csv(place / HISTORY).to_dict("records"):
                 report({str(key): value for key, value in row.items()})
         run_job(inputs, experiment, ours, report)
-        for weights in ("model.safetensors", "model.json"):
-            (place / weights).unlink(missing_ok=True)
         scores.append(_score(ours, place))
         if watch is not None:
             watch.fold(scores)

@@ -13,15 +13,24 @@ import tomli_w
 from numpy.typing import NDArray
 
 from ..evaluation.experiment import SOURCE_ONLY, Experiment
-from ..evaluation.folder import folder_name, job_folder, write_results, write_text
+from ..evaluation.folder import folder_name, job_folder, write_results
 from ..evaluation.job import load_record
 from ..evaluation.metrics import metrics
 from ..evaluation.results import Results
 from ..evaluation.run import run_plan
 from ..evaluation.scorer import prediction_rows
+from ..files import write
 from .candidate import candidate_folder, source_only
 from .choice import chosen_options
-from .findings import DEFAULTS, FINAL, SOURCE_ONLY_CANDIDATE, TUNED, Choice, Findings
+from .findings import (
+    DEFAULTS,
+    FINAL,
+    SOURCE_ONLY_CANDIDATE,
+    TUNED,
+    Choice,
+    Findings,
+    chosen_file,
+)
 from .plan import StudyPlan
 
 if TYPE_CHECKING:
@@ -83,9 +92,8 @@ def write_choice(planned: StudyPlan, choice: Choice, context: Context) -> Path:
     if not folds:
         folds = [fold.name for fold in planned.tested.folds]
     experiment = chosen_experiment(planned, choice, folds)
-    stem = "chosen" if choice.fold is None else f"chosen-{folder_name(choice.fold)}"
-    path = context.folder / f"{stem}.toml"
-    write_text(path, tomli_w.dumps(context.describe(experiment)))
+    path = chosen_file(context.folder, choice.fold)
+    write(path, tomli_w.dumps(context.describe(experiment)))
     return path
 
 
@@ -199,4 +207,5 @@ def _balanced_accuracy(rows: pd.DataFrame) -> float:
         metrics(theirs["label"].to_numpy(), theirs[columns].to_numpy())
         for _, theirs in rows.groupby("subject")
     ]
-    return float(np.mean([found["balanced_accuracy"] for found in each]))
+    scores = np.array([found["balanced_accuracy"] for found in each])
+    return float(np.mean(scores[~np.isnan(scores)]))

@@ -13,17 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
+from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
 from ..evaluation.execution import load_shared, shared
-from ..evaluation.folder import differences
+from ..evaluation.folder import LOCK, differences
 from ..evaluation.job import Job
 from ..processes import ending, follow_parent, starting
 from .candidate import (
@@ -48,6 +49,9 @@ from .storage import (
     repeat_killed,
     worker_name,
 )
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["Progress", "Task", "create_studies", "open_studies", "search"]
 
@@ -162,7 +166,7 @@ def work(
         while True:
             lock = _wait_for(task.folder / ".asking")
             if _is_enough(study, task):
-                lock.close()
+                lock.release()
                 break
             # Released as soon as the candidate has its number, so that no other
             # process counts without it.
@@ -180,7 +184,7 @@ def _score_source_only(
         return
     folder = candidate_folder(task.folder, {})
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _locked(folder / ".lock", wait=False)
+    lock = files.lock(folder / LOCK, wait=False)
     if lock is None:  # another process is at it
         return
     with lock:
@@ -244,7 +248,7 @@ class _Trying:
     """Optuna's objective: draws a candidate, trains it, tells its values."""
 
     def __init__(
-        self, inputs: Inputs, task: Task, jobs: Sequence[Job], lock: IO[str]
+        self, inputs: Inputs, task: Task, jobs: Sequence[Job], lock: BaseFileLock
     ) -> None:
         self.inputs, self.task, self.jobs, self.lock = inputs, task, jobs, lock
 
@@ -254,7 +258,7 @@ class _Trying:
         try:
             options = self.task.space.draw(trial)
         finally:
-            self.lock.close()
+            self.lock.release()
         try:
             return self._train(trial, options)
         except optuna.TrialPruned:
@@ -277,7 +281,7 @@ class _Trying:
         folder.mkdir(parents=True, exist_ok=True)
         watch = _Pruning(trial, settings, experiment.training.epochs, self.jobs)
         # Another process may have drawn the very same options.
-        with _wait_for(folder / ".lock"):
+        with _wait_for(folder / LOCK):
             try:
                 scores = train_candidate(
                     self.inputs, experiment, self.jobs, folder, watch
@@ -479,23 +483,8 @@ def _difference(known: str, described: str) -> str:
     return "; ".join(differences(json.loads(known), json.loads(described), "now"))
 
 
-def _wait_for(path: Path) -> IO[str]:
-    """Wait for a file's lock; closing the file releases it."""
-    file = _locked(path, wait=True)
-    assert file is not None
-    return file
-
-
-def _locked(path: Path, *, wait: bool) -> IO[str] | None:
-    """Lock a file; return None where another process holds it and there is no wait."""
-    file = path.open("w")
-    try:
-        import fcntl
-    except ImportError:  # where the system has no such locks
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+def _wait_for(path: Path) -> BaseFileLock:
+    """Wait for a file's lock."""
+    lock = files.lock(path, wait=True)
+    assert lock is not None
+    return lock

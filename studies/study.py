@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..core import EmotionData
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
-from ..evaluation.folder import identity, locked, open_folder, write_text
+from ..evaluation.folder import identity, locked, open_folder, rerun
+from ..files import write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
 from .choice import best_candidate, chosen_options
@@ -199,13 +200,13 @@ def run_study(
             "recordings": planned.tested.data.inputs.name,
             "studies": dict(task.names),
         }
-        write_text(folder / STUDY, json.dumps(facts, indent=1))
+        write_recorded(folder / STUDY, json.dumps(facts, indent=1))
         search(_inputs(planned), task, effort.on_search, effort.plugins)
         choices = _choose(planned, task, context)
         if choices and effort.final:
             with _pool(effort.workers) as executor:
                 run_final(planned, choices, replace(context, executor=executor))
-            _write_after_the_fact(planned, folder)
+            _write_after_the_fact(planned, folder, address)
     return load_findings(folder, address)
 
 
@@ -265,16 +266,16 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
         options = chosen_options(study, number)
         choice = Choice(key or None, number, value, options, "")
         path = write_choice(planned, choice, context)
-        choices.append(replace(choice, command=f"domainemo adapt --config {path}"))
+        choices.append(replace(choice, command=rerun(path, context.plugins)))
     content = json.dumps([asdict(each) for each in choices], indent=1)
-    write_text(context.folder / CHOICES, content)
+    write_recorded(context.folder / CHOICES, content)
     return choices
 
 
-def _write_after_the_fact(planned: StudyPlan, folder: Path) -> None:
+def _write_after_the_fact(planned: StudyPlan, folder: Path, address: str) -> None:
     """Write what every candidate was worth, now that all is chosen."""
-    found = load_findings(folder)
+    found = load_findings(folder, address)
     scores = found.scores
     scores = scores.assign(true_accuracy=true_accuracies(planned, found, folder))
     columns = ["study", "candidate", "fold", "seed", "true_accuracy"]
-    write_text(folder / AFTER_THE_FACT, scores[columns].to_csv(index=False))
+    write_recorded(folder / AFTER_THE_FACT, scores[columns].to_csv(index=False))

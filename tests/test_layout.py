@@ -20,12 +20,13 @@ PACKAGE = REPOSITORY / "domainemo"
 LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
-FOUNDATION = {"errors", "core", "registry"}
+FOUNDATION = {"errors", "core", "registry", "files"}
 MODELS = {"data", "backbones", "adapters"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
     "registry": {"errors", "core"},
+    "files": {"errors"},
     "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data"},

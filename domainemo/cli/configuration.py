@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..registry import find, load_plugin, parameters
+from .plugins import again_with, only_given
 
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment, Setup
@@ -82,7 +83,7 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "sampling": (str, "a name"),
     "device": (str, "a name"),
     "modalities": (list, "a list of names"),
-    "exclude": (list, "a list of subjects"),
+    "exclude": (list, "a list of subjects and channels"),
     "plugins": (list, "a list of paths"),
     "seeds": (list, "a list of whole numbers"),
     "baselines": (bool, "true or false"),
@@ -198,6 +199,7 @@ def configure_study(
         What it says of the space, by name; without its part where that is unique.
     """
     from ..studies.settings import StudySettings
+    from ..studies.storage import is_kind
     from ..studies.study import VALIDATOR
 
     stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
@@ -209,6 +211,13 @@ def configure_study(
     for name, value in ranges.items():
         space[name if "." in name else _with_part(name, names)] = value
     said = {key: value for key, value in settings.items() if value is not None}
+    if "storage" not in said and not is_kind(study.get("storage")):
+        kept = study["storage"]
+        raise ConfigurationError(
+            f"{file}: it keeps its study at {kept!r}, which was not opened, since a "
+            f"file may name any place. If that is yours: "
+            f"{again_with(f'--storage={kept}')}"
+        )
     study |= said
     return StudyConfiguration(
         base=base,
@@ -271,6 +280,7 @@ def _configure(
     for table in _STUDY_ONLY:
         stored.pop(table, None)
     said = {key: value for key, value in chosen.items() if value is not None}
+    named = stored.pop("plugins", ())
     made_on = stored.pop("recordings", None)
     if made_on and "dataset" not in said:
         raise ConfigurationError(
@@ -279,37 +289,41 @@ def _configure(
         )
     merged = {**defaults, **stored, **said}
     _forget_stale(options, stored, merged)
-    for plugin in merged.get("plugins", ()):
+    plugins = tuple(said.get("plugins", ()))
+    for plugin in plugins:
         load_plugin(plugin)
     merged["dataset"], root = dataset_place(merged["dataset"], merged.get("data_root"))
-    options |= parse_options(sets, merged)
-    data = {k: v for k, v in options.items() if k.startswith("data.")}
-    dataset = part(
-        "dataset",
-        merged["dataset"],
-        {key.removeprefix("data."): value for key, value in data.items()},
-    )
-    given = {k: v for k, v in options.items() if k not in data}
-    return Configuration(
-        dataset=dataset,
-        data_root=root if takes_root(dataset) else None,
-        plugins=tuple(merged.get("plugins", ())),
-        experiment=make(merged, given),
-        given=given,
-    )
+    with only_given(file, named):
+        options |= parse_options(sets, merged)
+        data = {k: v for k, v in options.items() if k.startswith("data.")}
+        dataset = part(
+            "dataset",
+            merged["dataset"],
+            {key.removeprefix("data."): value for key, value in data.items()},
+        )
+        given = {k: v for k, v in options.items() if k not in data}
+        return Configuration(
+            dataset=dataset,
+            data_root=root if takes_root(dataset) else None,
+            plugins=plugins,
+            experiment=make(merged, given),
+            given=given,
+        )
 
 
 def stored_experiment(run: Path) -> Experiment:
-    """Return the experiment of a finished run, to be applied on the CPU."""
+    """Return the experiment of a finished run, to be applied on the CPU.
+
+    Plug-ins that it needs have been imported, as the command named them.
+    """
     stored = read_stored(str(run), _PRETRAIN_ONLY)
     stored.pop("init_from", None)  # its weights are overwritten by the trained ones
-    for plugin in stored.get("plugins", ()):
-        load_plugin(plugin)
     options = flatten(stored.get("options", {}))
-    return _experiment(
-        {**DEFAULTS, **stored, "device": "cpu"},
-        {k: v for k, v in options.items() if not k.startswith("data.")},
-    )
+    with only_given(str(run), stored.pop("plugins", ())):
+        return _experiment(
+            {**DEFAULTS, **stored, "device": "cpu"},
+            {k: v for k, v in options.items() if not k.startswith("data.")},
+        )
 
 
 def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
@@ -340,6 +354,11 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
         raise ConfigurationError(
             f"{file}: seeds is {stored['seeds']!r}; expected a list of whole numbers."
         )
+    for key in ("plugins", "modalities", "folds"):
+        if not all(isinstance(each, str) for each in stored.get(key, ())):
+            raise ConfigurationError(
+                f"{file}: {key} is {stored[key]!r}; expected {_TYPES[key][1]}."
+            )
     for told in ("domainemo", "initialisation"):
         stored.pop(told, None)
     return stored

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
+from . import options as use
+from .terminal import echo
 
 __all__ = ["predict"]
 
@@ -31,6 +33,7 @@ def predict(
         list[str] | None,
         typer.Option("--set", help="An option of the data set: data.NAME=VALUE."),
     ] = None,
+    plugin: use.Plugin = None,
     output: Annotated[
         Path | None, typer.Option(help="CSV file to write; else it is printed.")
     ] = None,
@@ -38,8 +41,8 @@ def predict(
     """Apply a trained fold to a recording that needs no labels."""
     from ..data.loading import load
     from ..data.reader import Reader
-    from ..evaluation.folder import write_text
     from ..evaluation.predict import find_trained, load_trained, predict_recording
+    from ..files import write
     from ..parts import part
     from .configuration import (
         dataset_place,
@@ -52,10 +55,11 @@ def predict(
         raise ConfigurationError(
             f"{output}: this file exists and was not overwritten; name another one."
         )
+    use.import_plugins(plugin)
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
     trained = load_trained(trained_folder, stored_experiment(run))
     if trained.experiment.validator is None:
-        typer.echo(
+        echo(
             "Note: the run's figures are an oracle's; this model is the last epoch's.",
             err=True,
         )
@@ -70,7 +74,7 @@ def predict(
     table = predict_recording(trained, inputs)
     text = table.to_csv(index=False)
     if output is None:
-        typer.echo(text, nl=False)
+        echo(text.removesuffix("\n"), lines=True)
     else:
-        write_text(output, text)
-        typer.echo(f"{len(table)} predictions are in {output}.")
+        write(output, text)
+        echo(f"{len(table)} predictions are in {output}.")

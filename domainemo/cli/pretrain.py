@@ -105,13 +105,11 @@ def _run(
 
 def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     """Print the folds, their sources and what can be paired in them."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from .console import Console, Table
     from .screens import show_memory
 
-    console = Console(markup=False)
-    table = Table(title=planned.inputs.name, box=None, pad_edge=False)
+    console = Console()
+    table = Table(title=planned.inputs.name)
     table.add_column("fold", no_wrap=True)
     for heading in ("source\nwindows", "moments\nshared"):
         table.add_column(heading, justify="right")
@@ -121,21 +119,19 @@ def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     backbone = planned.chosen.build_backbone(planned.inputs.modalities)
     parameters = sum(p.numel() for p in backbone.parameters())
     jobs = planned.jobs(folder)
-    console.print(
+    console.say(
         f"{len(jobs)} jobs in {len(planned.folds)} folds, "
-        f"{parameters:,} parameters; folder {folder}.",
-        highlight=False,
+        f"{parameters:,} parameters; folder {folder}."
     )
     show_memory(console, planned.inputs, jobs)
 
 
 def _show_table(results: pd.DataFrame, folder: Path) -> None:
     """Print how the loss came down, per fold and seed."""
-    from rich.console import Console
-    from rich.table import Table
+    from .console import Console, Table
 
-    console = Console(markup=False)
-    table = Table(box=None, pad_edge=False)
+    console = Console()
+    table = Table()
     table.add_column("fold", no_wrap=True)
     for heading in ("seed", "samples", "moments", "first loss", "last loss"):
         table.add_column(heading, justify="right")
@@ -147,8 +143,7 @@ def _show_table(results: pd.DataFrame, folder: Path) -> None:
     console.print(table)
     console.print()
     console.print((folder / "how.txt").read_text(encoding="utf-8").strip())
-    console.print(
+    console.say(
         f"Everything is in {folder}. Start from it with: domainemo adapt --init-from "
-        f"{folder}, with the same protocol, backbone and normalisation.",
-        highlight=False,
+        f"{folder}, with the same protocol, backbone and normalisation."
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache as remember
@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import __version__
+from .. import __version__, files
 from ..core import EmotionData, Inputs, Modality
+from ..errors import ConfigurationError, DomainemoWarning
 
 __all__ = ["cache_folder", "entry_folder", "read_entry", "write_entry"]
 
@@ -77,10 +78,17 @@ def read_entry(folder: Path) -> EmotionData | None:
     ----------
     folder : Path
         From :func:`entry_folder`.
+
+    Warns
+    -----
+    DomainemoWarning
+        If it is there and not whole.
     """
+    if not folder.exists():
+        return None
     try:
-        text = (folder / _DESCRIPTION).read_text(encoding="utf-8")
-        stored = json.loads(text)
+        files.check_all(folder)
+        stored = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
         modalities = {
             name: Modality(
                 tuple(each["channels"]),
@@ -97,7 +105,13 @@ def read_entry(folder: Path) -> EmotionData | None:
         labels = np.load(folder / _LABELS)
         inputs = Inputs(signals, windows, modalities, stored["name"])
         return EmotionData(inputs, labels, tuple(stored["classes"]))
-    except Exception:  # absent or damaged in any way: it is made anew
+    except Exception as error:  # damaged in any way
+        warnings.warn(
+            f"What was kept of the recordings is damaged, so they are read again: "
+            f"{error}",
+            DomainemoWarning,
+            stacklevel=2,
+        )
         return None
 
 
@@ -113,34 +127,31 @@ def write_entry(folder: Path, data: EmotionData) -> None:
 
     Raises
     ------
-    OSError
+    ConfigurationError
         If the disk is full, or the folder cannot be written.
     """
-    parent = folder.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    partial = parent / f".{uuid.uuid4().hex}.partial"
     try:
-        partial.mkdir()
-        for name, array in data.inputs.signals.items():
-            np.save(partial / f"{name}.npy", array)
-        np.save(partial / _LABELS, data.labels)
-        data.inputs.windows.to_parquet(partial / _WINDOWS)
-        description = {
-            "name": data.inputs.name,
-            "classes": data.classes,
-            "modalities": {k: asdict(v) for k, v in data.inputs.modalities.items()},
-        }
-        text = json.dumps(description, indent=1)
-        (partial / _DESCRIPTION).write_text(text, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        partial.rename(folder)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        if read_entry(folder) is None:
+        with files.writing(folder) as partial:
+            partial.mkdir()
+            for name, array in data.inputs.signals.items():
+                np.save(partial / f"{name}.npy", array)
+            np.save(partial / _LABELS, data.labels)
+            data.inputs.windows.to_parquet(partial / _WINDOWS)
+            description = {
+                "name": data.inputs.name,
+                "classes": data.classes,
+                "modalities": {k: asdict(v) for k, v in data.inputs.modalities.items()},
+            }
+            text = json.dumps(description, indent=1)
+            (partial / _DESCRIPTION).write_text(text, encoding="utf-8")
+            files.record(partial)
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    except ConfigurationError:
+        if not folder.exists() or read_entry(folder) is None:
             raise
-    for other in parent.iterdir():
+    for other in folder.parent.iterdir():
         # Of files that have changed since. Who has them mapped keeps them.
-        if other != folder and not other.name.endswith(".partial"):
+        if other != folder and not files.is_partial(other):
             shutil.rmtree(other, ignore_errors=True)
 
 

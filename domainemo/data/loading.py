@@ -131,11 +131,10 @@ def _keep(folder: Path, data: EmotionData) -> EmotionData:
     """Write the entry and map it; without a place to write, say so and go on."""
     try:
         write_entry(folder, data)
-    except OSError as error:
+    except ConfigurationError as error:
         warnings.warn(
-            f"{folder}: what was read could not be kept there "
-            f"({error.strerror or error}), so that it will be read again. Name "
-            f"another folder with the environment variable DOMAINEMO_CACHE.",
+            f"What was read could not be kept, so that it will be read again. {error} "
+            f"The environment variable DOMAINEMO_CACHE names another place.",
             DomainemoWarning,
             stacklevel=3,
         )

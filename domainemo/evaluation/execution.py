@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import files
 from ..core import Inputs
 from ..errors import DomainemoError, RunError
 from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
 from .experiment import Setup
-from .job import PROGRESS, Work, partial_folder, run_job
+from .job import PROGRESS, Work, is_finished, partial_folder, run_job
 from .memory import check_memory
 
 __all__ = ["JobState", "Monitor", "execute", "load_shared", "shared"]
@@ -85,7 +86,7 @@ def execute(
     monitor = Monitor(experiment.training.epochs)
     waiting = []
     for job in jobs:
-        done = Path(job.folder).exists()
+        done = is_finished(job)
         monitor.jobs.append(JobState(job.name, finished=done, resumed=done))
         if not done:
             waiting.append((job, monitor.jobs[-1]))
@@ -227,15 +228,17 @@ def shared(
     """
     # A name of its own: workers keep what they have read under it.
     context = folder / f".work-{uuid.uuid4().hex}"
-    context.mkdir(parents=True)
     try:
-        for name, array in inputs.signals.items():
-            _lay_out(array, context / f"{name}.npy")
-        bare = replace(inputs, signals={}, modalities={})
-        packed = pack((bare, dict(inputs.modalities), content), forked=forked)
-        (context / "content.pickle").write_bytes(packed)
-        listed = json.dumps([str(Path(plugin).resolve()) for plugin in plugins])
-        (context / "plugins.json").write_text(listed, encoding="utf-8")
+        with files.explained(context):
+            context.mkdir(parents=True)
+            # Numbered: a modality's name may be no file's, or that of one elsewhere.
+            for number, name in enumerate(inputs.modalities):
+                _lay_out(inputs.signals[name], context / f"{number}.npy")
+            bare = replace(inputs, signals={}, modalities={})
+            packed = pack((bare, dict(inputs.modalities), content), forked=forked)
+            (context / "content.pickle").write_bytes(packed)
+            listed = json.dumps([str(Path(plugin).resolve()) for plugin in plugins])
+            (context / "plugins.json").write_text(listed, encoding="utf-8")
         yield context
     finally:
         shutil.rmtree(context, ignore_errors=True)
@@ -273,6 +276,7 @@ def load_shared(context: str) -> tuple[Inputs, Any]:
     packed = (folder / "content.pickle").read_bytes()
     bare, modalities, content = unpack(packed)
     signals = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in modalities
+        name: np.load(folder / f"{number}.npy", mmap_mode="r")
+        for number, name in enumerate(modalities)
     }
     return replace(bare, signals=signals, modalities=modalities), content

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import tomli_w
+from numpy.typing import NDArray
 
+from .. import files
 from ..core import EmotionData, Inputs
 from ..errors import ConfigurationError, DataError
 
@@ -31,14 +36,24 @@ __all__ = [
     "job_folder",
     "locked",
     "open_folder",
+    "read_arrays",
     "read_config",
+    "read_csv",
+    "read_json",
+    "read_stored_config",
+    "read_table",
+    "rerun",
     "write_results",
     "write_table",
-    "write_text",
 ]
 
 CONFIG = "config.toml"
+LOCK = ".lock"
 ENVIRONMENT = "environment.json"
+_NOT_KNOWN = (
+    "Without it nobody can tell whether this is the same run. Give the very choices "
+    "that it was begun with, on the same machine, or a new --output folder."
+)
 _PLACES = ("data_root", "plugins", "init_from")
 _LIMITS = ("study.candidates", "study.storage")
 _PACKAGES = (
@@ -94,28 +109,41 @@ def identity(data: EmotionData | Inputs, plugins: Sequence[str]) -> dict[str, st
     }
 
 
+def rerun(config: Path, plugins: Sequence[str], *more: str) -> str:
+    """Return the command that runs a configuration, to be pasted.
+
+    Parameters
+    ----------
+    config : Path
+        A run's folder, or a configuration file.
+    plugins : sequence of str
+        What the configuration needs: only a command can allow it.
+    *more : str
+        Further options.
+    """
+    named = (f"--plugin={plugin}" for plugin in plugins)
+    return shlex.join(["domainemo", "adapt", "--config", str(config), *more, *named])
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run's folder, so that two processes never write to it at once.
+
+    What a writer that was killed has left there is removed.
 
     Raises
     ------
     ConfigurationError
         If another process holds it.
     """
-    try:
-        import fcntl
-    except ImportError:  # where the system has no such locks
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{folder}: another process is running this very configuration here. "
-                f"Wait for it or stop it, or give another --output folder."
-            ) from error
+    lock = files.lock(folder / LOCK, wait=False)
+    if lock is None:
+        raise ConfigurationError(
+            f"{folder}: another process is running this very configuration here. "
+            f"Wait for it or stop it, or give another --output folder."
+        )
+    with lock:
+        files.clear_partial(folder)
         yield
 
 
@@ -144,21 +172,56 @@ def open_folder(
     DataError
         If the recordings have changed since.
     """
-    path = folder / CONFIG
-    if path.exists():
-        _check_same(folder, read_config(path), config)
+    environment = json.dumps(_environment(identity, facts), indent=1)
+    described = tomli_w.dumps(dict(config))
+    if _is_begun(folder):
+        _restore(folder, {CONFIG: described, ENVIRONMENT: environment})
+        _check_same(folder, read_config(folder / CONFIG), config)
         _check_unchanged(folder, identity)
-        _write_config(path, config)
+        files.write_recorded(folder / CONFIG, described)
+        files.record(folder, ENVIRONMENT)
         return
+    files.write_recorded(folder / ENVIRONMENT, environment)
+    files.write_recorded(folder / CONFIG, described)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Return whether a run has begun in a folder; refuse one that holds other files."""
+    if files.is_expected(folder / CONFIG):
+        return True
     # A run that was killed here has left nothing but its environment.
-    ours = {"environment.json", "environment.json.partial", f"{CONFIG}.partial"}
-    if folder.exists() and any(path.name not in ours for path in folder.iterdir()):
+    ours = {ENVIRONMENT, files.RECORD, LOCK}
+    there = folder.iterdir() if folder.exists() else ()
+    if any(path.name not in ours and not files.is_partial(path) for path in there):
         raise ConfigurationError(
             f"{folder}: found files but no {CONFIG}, so this is no run's folder; "
             f"nothing was written. Give an --output folder that is new or empty."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {
+    return False
+
+
+def _restore(folder: Path, wanted: Mapping[str, str]) -> None:
+    """Write damaged files anew, where it is known that they held what is wanted."""
+    try:
+        known = files.records(folder)
+    except DataError as error:
+        files.set_aside(folder / files.RECORD, str(error))
+        return
+    for name, content in wanted.items() if known is not None else ():
+        path = folder / name
+        try:
+            files.check(path, _NOT_KNOWN)
+        except DataError as error:
+            if not files.is_recorded(path, content):
+                raise
+            files.set_aside(path, str(error).removesuffix(_NOT_KNOWN))
+            files.write_recorded(path, content)
+
+
+def _environment(
+    identity: Mapping[str, str], facts: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    return {
         **identity,
         **(facts or {}),
         "python": platform.python_version(),
@@ -166,14 +229,6 @@ def open_folder(
         "processor": platform.processor() or platform.machine(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
-    write_text(folder / ENVIRONMENT, json.dumps(environment, indent=1))
-    _write_config(path, config)
-
-
-def _write_config(path: Path, config: Mapping[str, Any]) -> None:
-    import tomli_w
-
-    write_text(path, tomli_w.dumps(dict(config)))
 
 
 def _check_unchanged(folder: Path, identity: Mapping[str, str]) -> None:
@@ -193,6 +248,22 @@ def _check_unchanged(folder: Path, identity: Mapping[str, str]) -> None:
             f"folds and new ones would not fit together. Give a new --output folder, "
             f"or restore what has changed."
         )
+
+
+def read_stored_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration that a run, a pre-training or a study was begun with.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    ConfigurationError
+        If there is none.
+    """
+    path = folder / CONFIG
+    if files.is_expected(path):
+        files.check(path)
+    return read_config(path)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -223,22 +294,79 @@ def write_results(folder: Path, results: Results) -> None:
         ("predictions", results.predictions),
     ):
         write_table(folder, name, table)
-    write_text(folder / "how.txt", results.how() + "\n")
+    files.write_recorded(folder / "how.txt", results.how() + "\n")
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
-    """Write a table as Parquet and CSV, atomically."""
-    write_text(folder / f"{name}.csv", table.to_csv(index=False))
-    partial = folder / f"{name}.parquet.partial"
-    _for_parquet(table).to_parquet(partial, index=False)
-    partial.replace(folder / f"{name}.parquet")
+    """Write a table as Parquet and CSV, and record both."""
+    files.write_recorded(folder / f"{name}.csv", table.to_csv(index=False))
+    content = BytesIO()
+    _for_parquet(table).to_parquet(content, index=False)
+    files.write_recorded(folder / f"{name}.parquet", content.getvalue())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a Parquet file that must be as it was written.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+    return files.read(path, lambda content: pd.read_parquet(BytesIO(content)))
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a CSV file that must be as it was written.
+
+    Parameters
+    ----------
+    path : Path
+    **options
+        Of :func:`pandas.read_csv`.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+
+    def parse(content: bytes) -> pd.DataFrame:
+        table: pd.DataFrame = pd.read_csv(BytesIO(content), **options)
+        return table
+
+    return files.read(path, parse)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an NPZ file that must be as it was written.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+
+    def parse(content: bytes) -> dict[str, NDArray[Any]]:
+        with np.load(BytesIO(content), allow_pickle=False) as file:
+            return dict(file)
+
+    return files.read(path, parse)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that must be as it was written.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+
+    def parse(content: bytes) -> dict[str, Any]:
+        return dict(json.loads(content))
+
+    return files.read(path, parse)
 
 
 def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:

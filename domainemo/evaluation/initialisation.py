@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import files
 from ..core import Fold, Inputs, Rows
 from ..errors import ConfigurationError
 from .folder import (
@@ -21,7 +21,8 @@ from .folder import (
     fingerprint,
     flat,
     job_folder,
-    read_config,
+    read_json,
+    read_stored_config,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "load_weights",
     "read_initialisation",
     "rows_digest",
+    "weights_of",
 ]
 
 PRETRAINED = "pretrained"
@@ -74,7 +76,9 @@ def read_initialisation(folder: str | Path) -> Initialisation:
         If it is none, or not finished.
     """
     place = Path(folder).resolve()
-    config = read_config(place / CONFIG) if (place / CONFIG).exists() else {}
+    path = place / CONFIG
+    begun = files.is_expected(path)
+    config = read_stored_config(place) if begun else {}
     if "pairs" not in config:
         raise ConfigurationError(
             f"{folder}: expected the folder of a finished `domainemo pretrain` to "
@@ -86,9 +90,10 @@ def read_initialisation(folder: str | Path) -> Initialisation:
         f"the fold's source"
     )
     digest = sha256()
-    for path in sorted(place.glob(f"folds/*/*/{PRETRAINED}/{WEIGHTS}")):
+    for job in sorted(place.glob(f"folds/*/*/{PRETRAINED}")):
+        path = job / WEIGHTS
         digest.update(path.relative_to(place).as_posix().encode())
-        digest.update(sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(files.check(path)))
     return Initialisation(str(place), words, digest.hexdigest())
 
 
@@ -117,10 +122,10 @@ def check_initialisation(
     folder = Path(start.folder)
     there, here = (
         {key: value for key, value in flat(config).items() if _matters(key)}
-        for config in (read_config(folder / CONFIG), description)
+        for config in (read_stored_config(folder), description)
     )
     found = differences(there, here, "here")
-    environment = _read_json(folder / ENVIRONMENT)
+    environment = read_json(folder / ENVIRONMENT)
     modalities = ", ".join(environment.get("modalities", ()))
     if modalities != ", ".join(inputs.modalities):
         found.append(
@@ -139,33 +144,30 @@ def check_initialisation(
         )
 
 
-def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Put pre-trained weights into a backbone.
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Put trained weights into a network.
 
     Raises
     ------
-    ConfigurationError
-        If the file is no such weights.
+    DataError
+        If the file is damaged, or holds the weights of another network.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    try:
-        backbone.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"{path}: expected the weights of this very backbone, but "
-            f"{str(error).splitlines()[0].rstrip(':.')}. Pre-train again."
-        ) from error
+    def parse(content: bytes) -> None:
+        network.load_state_dict(load(content))
+
+    files.read(path, parse)
 
 
-def save_weights(backbone: nn.Module, path: Path) -> None:
-    """Write a backbone's weights."""
-    from safetensors.torch import save_file
+def weights_of(network: nn.Module) -> bytes:
+    """Return a network's weights as a safetensors file holds them."""
+    from safetensors.torch import save
 
     state: dict[str, torch.Tensor] = {
-        name: value.cpu().contiguous() for name, value in backbone.state_dict().items()
+        name: value.cpu().contiguous() for name, value in network.state_dict().items()
     }
-    save_file(state, path)
+    return save(state)
 
 
 def rows_digest(rows: Rows) -> str:
@@ -174,7 +176,8 @@ def rows_digest(rows: Rows) -> str:
 
 
 def _matters(key: str) -> bool:
-    return key.partition(".")[0] in _MUST_AGREE
+    # What a protocol skips for want of classes is pre-trained all the same.
+    return key.partition(".")[0] in _MUST_AGREE and key != "protocol.unfit"
 
 
 def _folds_that_differ(
@@ -186,17 +189,6 @@ def _folds_that_differ(
             if not weights.exists():
                 yield f"nothing was pre-trained for {fold.name}, seed {seed}"
                 continue
-            record = _read_json(weights.with_name("record.json"))
+            record = read_json(weights.with_name("record.json"))
             if record.get("source") != rows_digest(fold.source):
                 yield f"the source windows of {fold.name}"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"{path}: expected what the pre-training wrote, but the file is missing "
-            f"or damaged. Pre-train again."
-        ) from error
-    return content

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from .. import files
 from ..core import Backbone, Fold, Inputs, Modality, Rows
 from ..data.normalisation import Scale, normalise
 from ..errors import DataError, DomainemoError
@@ -26,17 +28,33 @@ from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample
+from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
 from ..training.model import Model
 from .experiment import SOURCE_ONLY, Experiment, Setup
-from .folder import folder_name
-from .initialisation import load_weights
+from .folder import fingerprint, flat, folder_name, read_arrays, read_json
+from .initialisation import load_weights, weights_of
 from .linear import LINEAR, linear_probabilities
 
-__all__ = ["Job", "Record", "Work", "folder_name", "load_record", "run_job"]
+__all__ = [
+    "Job",
+    "Record",
+    "Work",
+    "folder_name",
+    "is_finished",
+    "load_record",
+    "run_job",
+    "write_file",
+]
 
+CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"
+HISTORY = "history.csv"
+PREDICTIONS = "predictions.npz"
 SCREENING = "screening.npz"
+FACTS = "record.json"
+MODEL = "model.json"
+MODEL_WEIGHTS = "model.safetensors"
 _PROGRESS_SECONDS = 0.3
 
 Chosen = TypeVar("Chosen", bound=Setup)
@@ -96,6 +114,30 @@ class Work(ABC, Generic[Chosen]):
         )
         return replace(self, fold=Fold(fold.name, source, target, test))
 
+    def checkpoint(self, inputs: Inputs, chosen: Chosen, folder: Path) -> Checkpoint:
+        """Return where this training, and no other one, is kept until it is finished.
+
+        Parameters
+        ----------
+        inputs : Inputs
+            The fold's windows only.
+        chosen : Setup
+        folder : Path
+        """
+
+        def owner() -> str:
+            choices = (self.method, self.seed, self.fold.name, flat(chosen.describe()))
+            digest = sha256(repr((*choices, fingerprint(inputs))).encode())
+            for rows in (self.fold.source, self.fold.target, *self.known()):
+                digest.update(rows.tobytes())
+            return digest.hexdigest()
+
+        return Checkpoint(folder / CHECKPOINT, owner)
+
+    def known(self) -> tuple[NDArray[np.int64], ...]:
+        """Return what else the training knows."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Job(Work[Experiment]):
@@ -111,6 +153,8 @@ class Job(Work[Experiment]):
         None trains a logistic regression in place of the network.
     start : str or None
         The file of the pre-trained weights that the backbone starts from.
+    keeps_model : bool
+        Whether the trained network is kept beside what it predicts.
     """
 
     labelled: Rows
@@ -118,6 +162,7 @@ class Job(Work[Experiment]):
     classes: tuple[str, ...]
     adapter: Part | None
     start: str | None = None
+    keeps_model: bool = True
 
     def train(
         self,
@@ -137,6 +182,10 @@ class Job(Work[Experiment]):
         """Return the same job, for the windows `used` only."""
         labelled = np.searchsorted(used, self.labelled).astype(np.int64)
         return replace(super().renumbered(used), labelled=labelled)
+
+    def known(self) -> tuple[NDArray[np.int64], ...]:
+        """Return the labels that the training knows, and whose they are."""
+        return self.labelled, self.source_labels
 
     @property
     def method(self) -> str:
@@ -193,11 +242,11 @@ def run_job(
     RunError, ConfigurationError, DataError
         Naming the job.
     """
-    final = Path(job.folder)
-    if final.exists():
+    if is_finished(job):
         return
     partial = partial_folder(job)
-    partial.mkdir(parents=True, exist_ok=True)
+    with files.explained(partial):
+        partial.mkdir(parents=True, exist_ok=True)
     # Nothing but the fold's windows goes on; `used` tells their numbers among all.
     used = np.unique(np.concatenate([job.fold.source, job.fold.target, job.fold.test]))
     inputs, job = inputs.take(used), job.renumbered(used)
@@ -213,9 +262,22 @@ def run_job(
             run_alone(call, report, forked=False)
     except DomainemoError as error:
         raise type(error)(f"{job.name}: {error}") from error
-    for leftover in (*partial.glob("checkpoint.*"), *partial.glob(f"{PROGRESS}*")):
-        leftover.unlink()
-    partial.replace(final)
+    for leftover in (*partial.glob(f"{CHECKPOINT}*"), partial / PROGRESS):
+        leftover.unlink(missing_ok=True)
+    files.clear_partial(partial)
+    files.record(partial)
+    files.publish(partial, Path(job.folder))
+
+
+def is_finished(job: Work[Any]) -> bool:
+    """Return whether a job's folder is there and whole; a damaged one is set aside."""
+    folder = Path(job.folder)
+    if not folder.exists():
+        return False
+    damage = files.find_damage(folder)
+    if damage is not None:
+        files.set_aside(folder, str(damage))
+    return damage is None
 
 
 def _train_job(
@@ -280,7 +342,7 @@ def _train(
         training=experiment.training,
         seed=derive_seed(job.seed, fold.name),
         traced=test if validator is None else None,
-        checkpoint=folder / "checkpoint.pt",
+        checkpoint=job.checkpoint(inputs, experiment, folder),
         report=report,
     )
     facts = {
@@ -296,9 +358,12 @@ def _train(
         "device": str(device),
     }
     members = _among_all(members, used)
-    _write(folder, model, members, predict(model, test), fitted, facts)
+    write_file(folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False))
+    probabilities = predict(model, test)
+    _write_predictions(folder, members, probabilities, fitted.trace, facts)
     _write_screening(folder, _among_all(seen, used), fitted)
-    describe_model(folder, inputs.modalities, job.classes, scales)
+    if job.keeps_model:
+        _write_model(folder, model, inputs.modalities, job.classes, scales)
 
 
 def _train_linear(
@@ -396,27 +461,10 @@ def _progress_file(path: Path) -> Report:
     def report(row: Mapping[str, float]) -> None:
         if time.monotonic() - last[0] >= _PROGRESS_SECONDS:
             last[0] = time.monotonic()
-            write_json(path, {"epoch": row["epoch"], "loss": row["total"]})
+            content = {"epoch": row["epoch"], "loss": row["total"]}
+            write_file(path, json.dumps(content))
 
     return report
-
-
-def _write(
-    folder: Path,
-    model: Model,
-    members: Rows,
-    probabilities: NDArray[np.float32],
-    fitted: Fitted,
-    facts: Mapping[str, Any],
-) -> None:
-    from safetensors.torch import save_file
-
-    state = {
-        name: value.cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    save_file(state, folder / "model.safetensors")
-    pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
-    _write_predictions(folder, members, probabilities, fitted.trace, facts)
 
 
 def _write_predictions(
@@ -426,13 +474,15 @@ def _write_predictions(
     trace: list[NDArray[np.float32]],
     facts: Mapping[str, Any],
 ) -> None:
+    content = BytesIO()
     np.savez(
-        folder / "predictions.npz",
+        content,
         members=members,
         probabilities=probabilities,
         trace=np.array(trace, dtype=np.float32).reshape(-1, *probabilities.shape),
     )
-    write_json(folder / "record.json", facts)
+    write_file(folder / PREDICTIONS, content.getvalue())
+    write_file(folder / FACTS, json.dumps(facts, indent=1))
 
 
 def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
@@ -443,26 +493,30 @@ def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
         name: np.stack([epoch[name] for epoch in fitted.screened])
         for name in fitted.screened[0]
     }
+    content = BytesIO()
     # Mostly the same few weights, which pack well.
-    np.savez_compressed(folder / SCREENING, members=members, **arrays)
+    np.savez_compressed(content, members=members, **arrays)
+    write_file(folder / SCREENING, content.getvalue())
 
 
-def describe_model(
+def _write_model(
     folder: Path,
+    model: Model,
     modalities: Mapping[str, Modality],
     classes: tuple[str, ...],
     scales: Mapping[str, Scale],
 ) -> None:
-    """Write what a later prediction needs beside the weights."""
+    """Write the weights, and what a later prediction needs beside them."""
     described = {
         "classes": list(classes),
-        "modalities": {name: asdict(value) for name, value in modalities.items()},
+        "modalities": {name: asdict(m) for name, m in modalities.items()},
         "scales": {
             name: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()}
             for name, s in scales.items()
         },
     }
-    write_json(folder / "model.json", described)
+    write_file(folder / MODEL, json.dumps(described, indent=1))
+    write_file(folder / MODEL_WEIGHTS, weights_of(model))
 
 
 def partial_folder(job: Work[Any]) -> Path:
@@ -472,15 +526,18 @@ def partial_folder(job: Work[Any]) -> Path:
 
 
 def load_record(folder: Path) -> Record:
-    """Read what a finished job left."""
-    with np.load(folder / "predictions.npz", allow_pickle=False) as file:
-        arrays = dict(file)
-    facts = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    """Read what a finished job left.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged.
+    """
+    arrays = read_arrays(folder / PREDICTIONS)
+    facts = read_json(folder / FACTS)
     return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, atomically."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(path)
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file of a job; it reaches the disk at the latest as the job finishes."""
+    files.write(path, content, durable=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .. import files
 from ..backbones.regions import canonical_name
 from ..core import Inputs, Modality
+from ..data.given import expect_inputs
 from ..data.normalisation import Scale, normalise
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..training.batches import Samples, sample
@@ -22,6 +25,9 @@ from ..training.fit import predict, reproducible
 from ..training.model import Model
 from .checks import canonical, check_signals
 from .experiment import Experiment
+from .folder import read_json
+from .initialisation import load_weights
+from .job import FACTS, MODEL, MODEL_WEIGHTS
 
 __all__ = [
     "Trained",
@@ -103,10 +109,10 @@ def _fitting(
 ) -> dict[Path, dict[str, Any]]:
     """Return the records of the trained folds that fit, by their folders."""
     records = {
-        path.parent: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(run.glob("folds/*/*/*/record.json"))
-        if (path.parent / "model.json").exists()
-        and not path.parent.name.endswith(".partial")
+        folder: read_json(folder / FACTS)
+        for folder in sorted(run.glob("folds/*/*/*/"))
+        if not re.search(r"\.(partial|damaged(-\d+)?)$", folder.name)
+        and files.is_expected(folder / MODEL)
     }
     if not records:
         raise ConfigurationError(
@@ -141,23 +147,33 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
         From `find_trained`.
     experiment : Experiment
         Of the run it belongs to.
-    """
-    from safetensors.torch import load_file
 
-    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged.
+    """
+    modalities, classes, scales = files.read(folder / MODEL, _parse_model)
+    backbone = experiment.build_backbone(modalities)
+    model = Model(backbone, modalities, len(classes))
+    load_weights(model, folder / MODEL_WEIGHTS)
+    return Trained(model.eval(), experiment, modalities, classes, scales)
+
+
+def _parse_model(
+    content: bytes,
+) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale]]:
+    """Return the modalities, the classes and the scales of ``model.json``."""
+    described = json.loads(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
         for name, m in described["modalities"].items()
     }
-    classes = tuple(described["classes"])
-    backbone = experiment.build_backbone(modalities)
-    model = Model(backbone, modalities, len(classes))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
     scales = {
         name: Scale(*(np.asarray(s[k], np.float32) for k in ("mean", "deviation")))
         for name, s in described["scales"].items()
     }
-    return Trained(model.eval(), experiment, modalities, classes, scales)
+    return modalities, tuple(described["classes"]), scales
 
 
 def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
@@ -180,10 +196,11 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
         Naming the modalities that are missing altogether, and the number of samples
         in which every modality is.
     """
+    inputs = expect_inputs(inputs, "the recording")
     aligned = _aligned(trained, inputs)
     _note_missing(aligned, tuple(inputs.modalities))
     inputs = aligned.take(canonical(aligned))
-    check_signals(inputs)
+    check_signals(inputs, "Interpolate it, or leave the whole modality out.")
     everything = np.arange(len(inputs))
     normalised, _ = normalise(
         inputs,

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import __version__
+from .. import __version__, files
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
+from ..data.given import expect_inputs
 from ..data.normalisation import describe, normalise
 from ..errors import ConfigurationError, DataError
 from ..parts import Part
@@ -33,11 +34,11 @@ from .folder import (
     job_folder,
     locked,
     open_folder,
+    read_json,
     write_table,
-    write_text,
 )
-from .initialisation import PRETRAINED, WEIGHTS, rows_digest, save_weights
-from .job import Work, write_json
+from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
+from .job import FACTS, HISTORY, Work, write_file
 from .run import prepare, trial
 
 __all__ = [
@@ -172,11 +173,11 @@ class PretrainingJob(Work[Pretraining]):
             pairing,
             training=chosen.training,
             seed=seed,
-            checkpoint=folder / "checkpoint.pt",
+            checkpoint=self.checkpoint(inputs, chosen, folder),
             report=report,
         )
-        save_weights(backbone, folder / WEIGHTS)
-        pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+        write_file(folder / WEIGHTS, weights_of(backbone))
+        write_file(folder / HISTORY, pd.DataFrame(history).to_csv(index=False))
         facts = {
             "fold": self.fold.name,
             "seed": self.seed,
@@ -192,7 +193,7 @@ class PretrainingJob(Work[Pretraining]):
             "seconds": round(time.monotonic() - began, 2),
             "device": str(device),
         }
-        write_json(folder / "record.json", facts)
+        write_file(folder / FACTS, json.dumps(facts, indent=1))
 
 
 @dataclass(frozen=True)
@@ -246,9 +247,10 @@ def plan_pretraining(
         For anything that would fail later, such as a source without common stimuli.
     """
     # Here labels are left behind: nothing below is handed any.
-    inputs = recordings.inputs if isinstance(recordings, EmotionData) else recordings
+    inputs = expect_inputs(recordings, "the recordings")
     rows, folds = prepare(inputs, chosen)
-    inputs = select_modalities(inputs, chosen.modalities).take(rows)
+    inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
+    inputs = inputs.take(rows)
 
     def complete(backbone: Any) -> None:
         chosen.contrast.build(view_widths(backbone, inputs.modalities))
@@ -372,12 +374,10 @@ def run_pretraining(
             on_progress=on_progress,
             plugins=plugins,
         )
-        records = [Path(job.folder) / "record.json" for job in jobs]
-        table = pd.DataFrame(
-            [json.loads(path.read_text(encoding="utf-8")) for path in records]
-        ).drop(columns="source")
+        table = pd.DataFrame([read_json(Path(job.folder) / FACTS) for job in jobs])
+        table = table.drop(columns="source")
         write_table(folder, "pretraining", table)
-        write_text(folder / "how.txt", how(planned, table) + "\n")
+        files.write_recorded(folder / "how.txt", how(planned, table) + "\n")
     return table
 
 

@@ -6,7 +6,6 @@ what rests on them is known after the fact and chooses nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from .. import files
 from ..core import FUSION, EmotionData, Fold, Rows
+from ..data.given import expect_labelled
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
 from ..training.batches import Samples, majority_label, sample
@@ -25,8 +26,17 @@ from ..training.fit import derive_seed, reproducible
 from ..training.model import Model
 from .checks import select_modalities
 from .experiment import SOURCE_ONLY, Experiment
-from .folder import CONFIG, ENVIRONMENT, fingerprint, job_folder, read_config
-from .job import SCREENING, load_record
+from .folder import (
+    ENVIRONMENT,
+    fingerprint,
+    job_folder,
+    read_arrays,
+    read_csv,
+    read_json,
+    read_stored_config,
+    read_table,
+)
+from .job import HISTORY, SCREENING, load_record
 from .predict import load_trained
 from .results import Results
 from .run import prepare
@@ -70,14 +80,15 @@ def read_results(folder: Path) -> Results:
     ConfigurationError
         If the folder is no run's, or the run is not finished.
     """
-    description = read_config(folder / CONFIG)
-    if not (folder / "results.parquet").exists():
+    description = read_stored_config(folder)
+    path = folder / "results.parquet"
+    if not files.is_expected(path):
         raise ConfigurationError(
             f"{folder}: found no results.parquet, so this run is not finished; run the "
             f"same `domainemo adapt` again, which resumes it."
         )
-    table = pd.read_parquet(folder / "results.parquet")
-    predictions = pd.read_parquet(folder / "predictions.parquet")
+    table = read_table(path)
+    predictions = read_table(folder / "predictions.parquet")
     return Results(table, predictions, description, str(table["method"].iloc[0]))
 
 
@@ -153,10 +164,12 @@ def match_recordings(
     DataError
         If they are not those of the run, to the last value and label.
     """
+    data = expect_labelled(data, "the recordings")
     rows, folds = prepare(data.inputs, experiment)
-    inputs = select_modalities(data.inputs, experiment.modalities)
+    chosen = experiment.modalities, experiment.exclude
+    inputs = select_modalities(data.inputs, *chosen)
     data = replace(data, inputs=inputs).take(rows)
-    environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    environment = read_json(folder / ENVIRONMENT)
     if environment["recordings"] != fingerprint(data):
         raise DataError(
             f"{folder}: {data.inputs.name} are not, to the last value and label, the "
@@ -284,7 +297,7 @@ def histories(trained: list[Network]) -> pd.DataFrame:
     """
     tables = []
     for each in trained:
-        table = pd.read_csv(each.folder / "history.csv")
+        table = read_csv(each.folder / HISTORY)
         table = table.replace([np.inf, -np.inf], np.nan)
         keys: dict[str, Any] = {"method": each.method, "fold": each.fold}
         tables.append(table.assign(**keys, seed=each.seed))
@@ -343,7 +356,7 @@ def screening(
     tables = [
         _screening(results, each, recordings)
         for each in trained
-        if (each.folder / SCREENING).exists()
+        if files.is_expected(each.folder / SCREENING)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -351,8 +364,7 @@ def screening(
 def _screening(
     results: Results, network: Network, recordings: Recordings | None
 ) -> pd.DataFrame:
-    with np.load(network.folder / SCREENING, allow_pickle=False) as file:
-        arrays = dict(file)
+    arrays = read_arrays(network.folder / SCREENING)
     weights = {
         name.removeprefix("weights/"): values > 0
         for name, values in arrays.items()

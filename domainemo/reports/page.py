@@ -16,6 +16,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from .. import files
+from ..errors import printable
 from .style import render
 
 if TYPE_CHECKING:
@@ -154,23 +156,15 @@ def write_report(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     ).get_template("page.html")
-    html = template.render(content).encode()
+    html = printable(template.render(content), keep="\n").encode()
 
     folder = path.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
     written = [path]
     for name, file in page.files.items():
         written.append(folder / name)
-        _write(folder / name, file)
-    _write(path, html)
+        files.write(folder / name, file)
+    files.write(path, html)
     return written
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 @dataclass
@@ -380,7 +374,7 @@ def _renamed(attribute: str, value: str, place: str) -> str:
 def _json(data: Mapping[str, Any]) -> Markup:
     """Return data as JSON that can end neither the element it is in nor its page."""
     text = json.dumps(_plain(data), allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
+    for character in "<>&\x7f":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 

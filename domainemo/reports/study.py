@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +13,10 @@ from typing import Any
 import optuna
 import pandas as pd
 
+from ..evaluation.folder import read_json
 from ..evaluation.results import Results
 from ..evaluation.statistics import compare
+from ..files import is_expected
 from ..studies.findings import (
     DEFAULTS,
     SOURCE_ONLY_CANDIDATE,
@@ -60,7 +62,9 @@ from .study_words import (
 __all__ = ["study_sections", "write_study_report"]
 
 
-def write_study_report(folder: Path, output: Path | None = None) -> list[Path]:
+def write_study_report(
+    folder: Path, output: Path | None = None, storage: str | None = None
+) -> list[Path]:
     """Write a study's report as one page, and its figures and tables beside it.
 
     Parameters
@@ -69,6 +73,8 @@ def write_study_report(folder: Path, output: Path | None = None) -> list[Path]:
         A study's, finished or running.
     output : Path, optional
         The page; by default ``report.html`` in the study's folder.
+    storage : str, optional
+        As of :func:`~domainemo.studies.findings.load_findings`.
 
     Returns
     -------
@@ -78,11 +84,11 @@ def write_study_report(folder: Path, output: Path | None = None) -> list[Path]:
     Raises
     ------
     ConfigurationError
-        If the folder is no study's.
+        If the folder is no study's, or its storage cannot be opened.
     """
-    findings = load_findings(folder)
+    findings = load_findings(folder, storage)
     path = folder / "environment.json"
-    environment = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    environment = read_json(path) if is_expected(path) else {}
     summary, sections = study_sections(findings, environment)
     return write_report(
         output or folder / "report.html",
@@ -316,7 +322,7 @@ def _dashboard(findings: Findings) -> list[Block]:
         "In the study's folder, the same candidates open in optuna-dashboard, where "
         "Optuna calls a candidate a trial (`pip install optuna-dashboard`):"
     )
-    blocks: list[Block] = [text, Code(f"optuna-dashboard {address}")]
+    blocks: list[Block] = [text, Code(f"optuna-dashboard {shlex.quote(address)}")]
     if "***" in address:
         blocks.append(Note("Put the storage's password in place of ***."))
     return blocks

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import files
 from ..data.inspection import figures as shared
 from ..data.inspection.figures import COLOURS, METADATA, check_figure_file
 
@@ -84,6 +85,7 @@ def render(draw: Callable[[], Figure], *endings: str) -> tuple[bytes, ...]:
     files = []
     with matplotlib.rc_context(STYLE):
         figure = draw()
+        shared.show_names(figure)
         for axes in figure.axes:
             _rasterise_dense(axes)
         for ending in endings:
@@ -115,10 +117,9 @@ def save(draw: Callable[[], Figure], *paths: Path) -> None:
     """
     for path in paths:
         check_figure_file(path)
-    files = render(draw, *(path.suffix.lower() for path in paths))
-    for path, content in zip(paths, files, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    drawn = render(draw, *(path.suffix.lower() for path in paths))
+    for path, content in zip(paths, drawn, strict=True):
+        files.write(path, content)
 
 
 def _rasterise_dense(axes: Axes) -> None:

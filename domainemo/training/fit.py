@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from ..adapters.branches import shares
 from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
 from .batches import LabelledSamples, Samples, epoch_batches
+from .checkpoint import Checkpoint
 from .dropout import Batch, drop_modalities
 from .model import Model
 from .screened import find_screen, screen_target
@@ -75,7 +74,7 @@ def fit(
     training: Training,
     seed: int,
     traced: Samples | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Checkpoint | None = None,
     report: Report | None = None,
 ) -> Fitted:
     """Train `model` in place and leave it with the weights the validator chose.
@@ -98,8 +97,8 @@ def fit(
     seed : int
     traced : Samples, optional
         Record the predictions of these after every epoch.
-    checkpoint : Path, optional
-        File to resume from where it exists, and to write to now and then.
+    checkpoint : Checkpoint, optional
+        To resume from where it was written, and to write to now and then.
     report : callable, optional
         Called after every epoch; on resuming first with the epochs there were.
 
@@ -303,34 +302,29 @@ class _State:
                 for name, value in self.model.state_dict().items()
             }
 
-    def save(self, path: Path) -> None:
-        """Write everything to `path`, atomically."""
-        content = {
-            "parts": self.parts.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "best": self.best,
-            "best_score": self.fitted.score,
-            "epoch": self.fitted.epoch,
-            "history": self.fitted.history,
-            "trace": [torch.from_numpy(values) for values in self.fitted.trace],
-            "screened": [
-                {name: torch.from_numpy(values) for name, values in each.items()}
-                for each in self.fitted.screened
-            ],
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".writing")
-        torch.save(content, partial)
-        partial.replace(path)
-
-    def load(self, path: Path | None) -> None:
-        """Resume from `path` where there is such a file."""
-        if path is None or not path.exists():
-            return
-        device = self.class_weights.device
-        content: dict[str, Any] = torch.load(
-            path, map_location=device, weights_only=True
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write everything to a checkpoint."""
+        checkpoint.save(
+            {
+                "parts": self.parts.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "best": self.best,
+                "best_score": self.fitted.score,
+                "epoch": self.fitted.epoch,
+                "history": self.fitted.history,
+                "trace": [torch.from_numpy(values) for values in self.fitted.trace],
+                "screened": [
+                    {name: torch.from_numpy(values) for name, values in each.items()}
+                    for each in self.fitted.screened
+                ],
+            }
         )
+
+    def load(self, checkpoint: Checkpoint | None) -> None:
+        """Resume from a checkpoint where there is one."""
+        content = checkpoint and checkpoint.load(self.class_weights.device)
+        if not content:
+            return
         self.parts.load_state_dict(content["parts"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.best = content["best"]

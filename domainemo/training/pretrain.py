@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from ..core import Backbone, Modality
 from ..errors import ConfigurationError, RunError
 from .batches import Samples
+from .checkpoint import Checkpoint
 from .fit import derive_seed
 from .pairs import PairBatch, Synchronous
 from .settings import Training
@@ -43,7 +42,7 @@ def fit_pairs(
     *,
     training: Training,
     seed: int,
-    checkpoint: Path | None = None,
+    checkpoint: Checkpoint | None = None,
     report: Callable[[Mapping[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train `backbone` in place; the weights of the last epoch stay.
@@ -64,8 +63,8 @@ def fit_pairs(
     training : Training
         What :data:`USED_SETTINGS` names is used; ``batch_size`` counts pairs.
     seed : int
-    checkpoint : Path, optional
-        File to resume from where it exists, and to write to now and then.
+    checkpoint : Checkpoint, optional
+        To resume from where it was written, and to write to now and then.
     report : callable, optional
         Called after every epoch with its number and the mean total loss.
 
@@ -191,24 +190,21 @@ class _State:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
-    def save(self, path: Path) -> None:
-        """Write everything to `path`, atomically."""
-        content = {
-            "parts": self.parts.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "history": self.history,
-        }
-        partial = path.with_suffix(".writing")
-        torch.save(content, partial)
-        partial.replace(path)
-
-    def load(self, path: Path | None, device: torch.device) -> None:
-        """Resume from `path` where there is such a file."""
-        if path is None or not path.exists():
-            return
-        content: dict[str, Any] = torch.load(
-            path, map_location=device, weights_only=True
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write everything to a checkpoint."""
+        checkpoint.save(
+            {
+                "parts": self.parts.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "history": self.history,
+            }
         )
+
+    def load(self, checkpoint: Checkpoint | None, device: torch.device) -> None:
+        """Resume from a checkpoint where there is one."""
+        content = checkpoint and checkpoint.load(device)
+        if not content:
+            return
         self.parts.load_state_dict(content["parts"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.history = content["history"]

@@ -1,0 +1,489 @@
+"""Files that outlast a power cut: written whole or not at all, and recorded.
+
+Everything is written under another name beside its place, flushed to the disk, and
+renamed there. A folder's record, ``files.json``, says how long each of its files is and
+what its SHA-256 is, so that a file which was cut off, changed or exchanged since is
+noticed where it is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from glob import escape
+from hashlib import file_digest, sha256
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .errors import (
+    ConfigurationError,
+    DataError,
+    DomainemoError,
+    DomainemoWarning,
+    data_error,
+)
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+__all__ = [
+    "RECORD",
+    "check",
+    "check_all",
+    "clear_partial",
+    "explained",
+    "find_damage",
+    "is_expected",
+    "is_partial",
+    "is_recorded",
+    "lock",
+    "publish",
+    "read",
+    "record",
+    "records",
+    "set_aside",
+    "sync",
+    "write",
+    "write_recorded",
+    "writing",
+]
+
+RECORD = "files.json"
+"""The file that says what the other files of its folder are."""
+
+REMEDY = (
+    "It was damaged or exchanged after it had been written. Run the command that made "
+    "it once more, with the same choices: what is damaged is set aside and made anew."
+)
+
+Parsed = TypeVar("Parsed")
+
+_PARTIAL = re.compile(r"\.(?P<host>[0-9a-f]{6})\.(?P<process>\d+)\.\d+\.partial$")
+_numbers = count()
+
+
+# ------------------------------------------------------------------------- writing
+
+
+def write(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Write a file, atomically and durably.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes or str
+        A text is encoded as UTF-8, its line ends as they are.
+    durable : bool
+        False leaves it to the system when it reaches the disk.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be written; nothing of it is left behind, and a file that was
+        there stays as it was.
+    """
+    with writing(path, durable=durable) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give the name under which a file, or a whole folder, is written first.
+
+    At the block's end it appears under its own name, atomically and durably. What an
+    earlier writer of this very path left as it was killed is removed.
+
+    Parameters
+    ----------
+    path : Path
+        Of a folder only where none is there, or an empty one.
+    durable : bool
+        False leaves it to the system when it reaches the disk.
+
+    Yields
+    ------
+    Path
+        Beside it, and not there yet.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be written.
+    """
+    host = sha256(socket.gethostname().encode()).hexdigest()[:6]
+    start = f".{path.name[:80]}"
+    name = f"{start}.{host}.{os.getpid()}.{next(_numbers)}.partial"
+    partial = path.with_name(name)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for other in path.parent.glob(f"{escape(start)}.*.partial"):
+            if _is_left(other, host):
+                _remove(other)
+        try:
+            yield partial
+            if durable:
+                publish(partial, path)
+            else:
+                partial.replace(path)
+        except BaseException:
+            _remove(partial)
+            raise
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Rename a file or a folder to its place, once all of it is on the disk."""
+    with explained(path):
+        if partial.is_dir():
+            for inner in partial.rglob("*"):
+                sync(inner)
+            if path.is_dir():
+                path.rmdir()
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file, or the names in a folder, on the disk now."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # knows no such thing
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot flush a folder.
+        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say in a sentence which file could not be written in this block, and why.
+
+    Raises
+    ------
+    ConfigurationError
+        In the place of every OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: could not be written: {error.strerror or error}. Nothing half "
+            f"written was left behind. {_remedy(error)}"
+        ) from error
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Make room on this disk, or name a place on another, and run it again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Name a place that you may write to, or have it made writable."
+    if error.errno == errno.ENAMETOOLONG:
+        return "Name a place with a shorter path."
+    return "Check that the path is right, and that its disk has room and is sound."
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether this is what a writer has not finished."""
+    return _PARTIAL.search(path.name) is not None
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what killed writers left anywhere in a folder.
+
+    Nobody may be writing there: to be called by who holds its lock.
+    """
+    for path in list(folder.rglob(".*.partial")):
+        if is_partial(path):
+            _remove(path)
+
+
+def _is_left(partial: Path, host: str) -> bool:
+    """Return whether the process that wrote this is known to be gone."""
+    found = _PARTIAL.search(partial.name)
+    if found is None or found["host"] != host:
+        return False
+    try:
+        os.kill(int(found["process"]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# --------------------------------------------------------------------------- locks
+
+
+def lock(path: Path, *, wait: bool) -> BaseFileLock | None:
+    """Take a lock that every process knows by a file's name.
+
+    The system releases it where its holder is killed.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's own file, made if need be.
+    wait : bool
+        Whether to wait for a process that holds it.
+
+    Returns
+    -------
+    BaseFileLock or None
+        To be released; None where another process holds it and there is no wait.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    with explained(path):
+        path.touch()
+    taken = FileLock(path, thread_local=False)
+    try:
+        taken.acquire(timeout=-1 if wait else 0, poll_interval=0.01)
+    except Timeout:
+        return None
+    return taken
+
+
+# ------------------------------------------------------------------------- records
+
+
+def record(folder: Path, *names: str) -> None:
+    """Record files as they are.
+
+    Parameters
+    ----------
+    folder : Path
+    *names : str
+        Of those that are not recorded yet; by default all files of the folder are.
+    """
+    kept = _kept(folder) if names else {}
+    every = sorted(path.name for path in folder.iterdir() if path.is_file())
+    new = [name for name in names or every if name not in (RECORD, *kept)]
+    if new:
+        _write_record(folder, kept | {name: _facts(folder / name) for name in new})
+
+
+def write_recorded(path: Path, content: bytes | str) -> None:
+    """Write a file and record it; nothing is done where it is there already.
+
+    The record comes first. Who is killed in between finds the file damaged, and makes
+    it anew.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    facts = _facts_of(content)
+    kept = _kept(path.parent)
+    if kept.get(path.name) != facts:
+        _write_record(path.parent, {**kept, path.name: facts})
+    if not path.is_file() or _facts(path) != facts:
+        write(path, content)
+
+
+def is_expected(path: Path) -> bool:
+    """Return whether a file is there, or is recorded and should be."""
+    return path.exists() or path.name in _kept(path.parent)
+
+
+def is_recorded(path: Path, content: bytes | str) -> bool:
+    """Return whether a file was recorded with this very content."""
+    content = content.encode() if isinstance(content, str) else content
+    return _kept(path.parent).get(path.name) == _facts_of(content)
+
+
+def records(folder: Path) -> Mapping[str, Mapping[str, Any]] | None:
+    """Return the recorded length and hash of each file; None without a record.
+
+    Raises
+    ------
+    DataError
+        If the record itself is damaged.
+    """
+    path = folder / RECORD
+    try:
+        stored = json.loads(path.read_bytes())
+        files: dict[str, dict[str, Any]] = stored["files"]
+        whole = stored["sha256"] == _digest_of(files)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise data_error(path, _words(path), "the record that was written", REMEDY)
+    return files
+
+
+def find_damage(folder: Path) -> DataError | None:
+    """Return what is wrong with the first file that is not as it was recorded.
+
+    None where all are, and where there is no record, which is noted.
+    """
+    try:
+        if records(folder) is None:
+            _note_unrecorded(folder)
+            return None
+        check_all(folder)
+    except DataError as error:
+        return error
+    return None
+
+
+def check_all(folder: Path) -> None:
+    """Compare every recorded file of a folder with its record.
+
+    Raises
+    ------
+    DataError
+        For the first that is missing or differs, or where there is no record.
+    """
+    known = records(folder)
+    if known is None:
+        found = "no such file"
+        raise data_error(folder / RECORD, found, "the record of its folder", REMEDY)
+    for name in known:
+        check(folder / name)
+
+
+def check(path: Path, remedy: str = REMEDY) -> str:
+    """Compare a file with its folder's record; return its SHA-256.
+
+    A folder without a record was made by an earlier version: it is noted that its
+    files cannot be checked.
+
+    Raises
+    ------
+    DataError
+        If it is missing or differs.
+    """
+    known = records(path.parent)
+    if not path.is_file():
+        raise data_error(path, "no such file", "the one that was written", remedy)
+    found = _facts(path)
+    if known is None:
+        _note_unrecorded(path.parent)
+    elif path.name not in known:
+        expected = f"one that {RECORD} beside it names"
+        raise data_error(path, "a file that nobody recorded", expected, remedy)
+    elif found != known[path.name]:
+        size = known[path.name].get("bytes")
+        expected = f"the file of {size} bytes that {RECORD} beside it describes"
+        same = found["bytes"] == size
+        words = "another content of this length" if same else _words(path)
+        raise data_error(path, words, expected, remedy)
+    return str(found["sha256"])
+
+
+def read(path: Path, parse: Callable[[bytes], Parsed], remedy: str = REMEDY) -> Parsed:
+    """Read a file that must be as it was recorded.
+
+    Parameters
+    ----------
+    path : Path
+    parse : callable
+        Makes something of its content; whatever it raises means that the file is not
+        what it should be.
+    remedy : str
+        What to do where it is damaged, as a sentence.
+
+    Raises
+    ------
+    DataError
+        Naming the file, if it is missing, differs or cannot be parsed.
+    """
+    check(path, remedy)
+    content = path.read_bytes()
+    try:
+        return parse(content)
+    except DomainemoError:
+        raise
+    except Exception as error:  # every format's own
+        reason = " ".join(str(error).split())[:200].rstrip(":. ")
+        found = f"{_words(path)} that cannot be read ({type(error).__name__}: {reason})"
+        raise data_error(path, found, "what was written there", remedy) from error
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Rename a damaged file or folder to ``NAME.damaged``, and say so.
+
+    Parameters
+    ----------
+    path : Path
+        Where there is nothing, nothing is renamed.
+    why : str
+        A sentence that names the file.
+    """
+    done = "It is made anew."
+    if path.exists():
+        names = (f"{path.name}.damaged{f'-{n}' if n else ''}" for n in count())
+        aside = next(each for each in map(path.with_name, names) if not each.exists())
+        with explained(aside):
+            path.replace(aside)
+            sync(path.parent)
+        done = f"{path.name} is set aside as {aside.name} and made anew."
+    why = why.removesuffix(REMEDY).strip()
+    warnings.warn(f"{why} {done}", DomainemoWarning, stacklevel=2)
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    """Return what is recorded; nothing where the record is damaged."""
+    try:
+        return dict(records(folder) or {})
+    except DataError:
+        return {}
+
+
+def _write_record(folder: Path, files: Mapping[str, Any]) -> None:
+    content = {"files": files, "sha256": _digest_of(files)}
+    write(folder / RECORD, json.dumps(content, indent=1))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
+def _facts_of(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+
+
+def _digest_of(files: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _words(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size} bytes" if size else "an empty file"
+
+
+def _note_unrecorded(folder: Path) -> None:
+    """Note once for a run, or another whole, that it cannot be checked."""
+    whole = next((p for p in folder.parents if (p / "config.toml").exists()), folder)
+    warnings.warn(
+        f"{whole}: found files without a {RECORD}, as an earlier version wrote them; "
+        f"whether they were damaged since cannot be checked.",
+        DomainemoWarning,
+        stacklevel=2,
+    )
