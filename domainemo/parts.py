@@ -44,6 +44,10 @@ class Part:
         if self.made is None:
             self._check_options()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the classes along, so that another process knows them by name."""
+        return {**vars(self), "_classes": self._own_classes()}
+
     def build(self, *arguments: Any) -> Any:
         """Return a new object; `arguments` go before the options."""
         if self.made is not None:
@@ -96,13 +100,22 @@ class Part:
     @property
     def plugins(self) -> tuple[str, ...]:
         """The files outside this package that its classes come from."""
-        if self.made is None:
-            classes = [self._class(name) for name in self.names]
-        else:
+        classes = self._own_classes()
+        if self.made is not None:
             inner = getattr(self.made, "modules", lambda: ())()
-            classes = [type(each) for each in (self.made, *inner)]
+            classes += tuple(type(each) for each in inner)
         found = (plugin_of(cls) for cls in classes)
         return tuple(sorted({path for path in found if path is not None}))
+
+    @property
+    def outside(self) -> bool:
+        """Whether any of it comes from outside this package."""
+        return any(map(_is_outside, (*self._own_classes(), self.made, self.options)))
+
+    def _own_classes(self) -> tuple[type, ...]:
+        if self.made is not None:
+            return (type(self.made),)
+        return tuple(self._class(name) for name in self.names)
 
     def _class(self, name: str) -> type:
         return self.cls or find(self.kind, name)
@@ -185,6 +198,26 @@ def describe_object(value: Any) -> Any:
     }
     described = {key: describe_object(item) for key, item in inner.items()}
     return {"class": type(value).__qualname__, **described}
+
+
+_KNOWN = {"builtins", "collections", "domainemo", "numpy", "pathlib", "torch"}
+
+
+def _is_outside(value: Any, seen: frozenset[int] = frozenset()) -> bool:
+    """Return whether a class, or anything in an object, is somebody else's code."""
+    if id(value) in seen:
+        return False
+    module = getattr(value, "__module__", None) or type(value).__module__
+    if module.partition(".")[0] not in _KNOWN:
+        return True
+    if isinstance(value, type):
+        return False
+    inner = list(vars(value).values()) if hasattr(value, "__dict__") else []
+    if isinstance(value, Mapping):
+        inner += value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner += value
+    return any(_is_outside(each, seen | {id(value)}) for each in inner)
 
 
 def _check_type(where: str, option: str, value: Any, default: Any) -> None:

@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import os
+import pickle
+import runpy
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from types import FunctionType, ModuleType
+from typing import Any
 
-__all__ = ["cores", "follow_parent", "process_pool", "starting"]
+from .errors import ConfigurationError, RunError
+
+__all__ = [
+    "can_fork",
+    "can_pack",
+    "check_executor",
+    "cores",
+    "ending",
+    "follow_parent",
+    "is_forking",
+    "pack",
+    "process_pool",
+    "run_alone",
+    "starting",
+    "unpack",
+]
+
+_HIDING = threading.RLock()
+
+
+class _Worker(multiprocessing.context.SpawnProcess):
+    """A process that starts without the user's script."""
+
+    def start(self) -> None:
+        """Start it, whichever thread needs it."""
+        with starting():
+            super().start()
+
+
+class _Workers(multiprocessing.context.SpawnContext):
+    """The processes of every pool of this library."""
+
+    Process = _Worker
 
 
 def cores() -> int:
@@ -26,12 +67,8 @@ def cores() -> int:
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Open local worker processes; on an interrupt they are killed at once."""
     pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=follow_parent,
+        workers, mp_context=_Workers(), initializer=follow_parent
     )
-    with starting():
-        pool.submit(_ready)
     try:
         yield pool
     except BaseException:
@@ -56,28 +93,109 @@ def follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _ready() -> None:
-    """Do nothing: the first job, whose submission starts the workers."""
+Tell = Callable[[Mapping[str, float]], None]
+"""Is told, by what runs in a process of its own, how far it is."""
+
+
+def can_fork(threads: int) -> bool:
+    """Return whether a copy of this process can train, on `threads` threads.
+
+    Threads do not survive the copying, and neither does the use of a GPU.
+    """
+    import torch
+
+    return sys.platform == "linux" and threads == 1 and not torch.cuda.is_available()
+
+
+def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None:
+    """Make a call in a process of its own, of whose state nothing is left.
+
+    Parameters
+    ----------
+    call : callable
+    tell : callable
+        Called here with what `call` tells there, which waits for it; what it raises
+        ends the process.
+    forked : bool
+        Whether the process is a copy of this one. If not, `call` is pickled.
+
+    Raises
+    ------
+    Exception
+        What `call` raised, or :class:`RunError` if the process died.
+    """
+    context = multiprocessing.get_context("fork") if forked else _Workers()
+    here, there = context.Pipe()
+    process = context.Process(target=_answer, args=(there, call))
+    with warnings.catch_warnings(), _interrupts_ignored():
+        # Python 3.12 warns of threads that the copy lacks; training needs none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    there.close()
+    try:
+        while (answer := here.recv()) is not None:
+            if isinstance(answer, Exception):
+                raise answer
+            tell(answer)
+            here.send(None)
+        process.join()
+    except EOFError:
+        process.join()
+        raise RunError(
+            f"its process was ended {ending(process.exitcode)}. Run again to resume."
+        ) from None
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+
+
+def _answer(there: Connection, call: Callable[[Tell], None]) -> None:
+    """Make the call; send what it tells, and at the end None or what it raised."""
+    follow_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def tell(row: Mapping[str, float]) -> None:
+        there.send(dict(row))
+        there.recv()
+
+    try:
+        call(tell)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # an error that cannot be sent
+            there.send(RunError(f"{type(error).__name__}: {error}"))
+        else:
+            there.send(error)
+    else:
+        there.send(None)
+
+
+def ending(exit_code: int | None) -> str:
+    """Say in words how a process ended that gave no reason."""
+    if exit_code is None or exit_code >= 0:
+        return f"with exit code {exit_code}"
+    return f"by {signal.Signals(-exit_code).name}, perhaps for want of memory"
 
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Start processes in this block, so that Ctrl-C is left to this one.
+    """Start processes in this block: Ctrl-C is left to this one, and its script too.
 
-    A script that was read from standard input has no file that they could import; it
-    is kept from them, as a notebook is.
+    Without this, every new process would first run the user's script again, up to
+    where that one starts processes. What lives in the script is sent by :func:`pack`.
     """
-    main = sys.modules["__main__"]
-    path = getattr(main, "__file__", None)
-    missing = path is not None and not os.path.exists(path)
-    if missing:
-        del main.__file__
-    try:
-        with _interrupts_ignored():
+    with _interrupts_ignored(), _HIDING:
+        main = vars(sys.modules["__main__"])
+        names = ("__file__", "__spec__")
+        kept: dict[str, Any] = {name: main[name] for name in names if name in main}
+        main.pop("__file__", None)
+        main["__spec__"] = None
+        try:
             yield
-    finally:
-        if missing:
-            main.__file__ = path
+        finally:
+            main.update(kept)
 
 
 @contextmanager
@@ -91,3 +209,133 @@ def _interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# ----------------------------------------------------- what is sent to other processes
+
+
+class _Pickler(pickle.Pickler):
+    """Notes what lives in the user's script, which other processes do not know."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.of_main: list[str] = []
+
+    def reducer_override(self, value: Any) -> Any:
+        """Note a class or a function; leave the rest to pickle."""
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+            self.of_main.append(value.__qualname__)
+        return NotImplemented
+
+
+def pack(content: Any, *, forked: bool = False) -> bytes:
+    """Pickle what a process of this program will :func:`unpack`.
+
+    Parameters
+    ----------
+    content : object
+        It may be of a class that the user's script defines; the process then imports
+        the script, once.
+    forked : bool
+        Whether that process is a copy of this one, which has everything.
+
+    Raises
+    ------
+    ConfigurationError
+        If other processes cannot have it: it lives in a notebook, or in a script that
+        would run again when imported.
+    """
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    try:
+        pickler.dump(content)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigurationError(
+            f"Other processes cannot be sent what they would need: {error}. Define "
+            f"classes and functions at the top of a file, or use one process."
+        ) from error
+    place = None if forked or not pickler.of_main else _main(pickler.of_main[0])
+    return pickle.dumps((place, file.getvalue()))
+
+
+def can_pack(content: Any) -> bool:
+    """Return whether other processes can have `content`."""
+    try:
+        pack(content)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def unpack(packed: bytes) -> Any:
+    """Return what another process of this program has packed."""
+    place, content = pickle.loads(packed)
+    # A process that is a copy of the first one has the script already.
+    if place is not None and not hasattr(sys.modules["__main__"], "__file__"):
+        how, where = place
+        run = runpy.run_module if how == "module" else runpy.run_path
+        main = ModuleType("__mp_main__")
+        main.__dict__.update(run(where, run_name="__mp_main__"))
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+    return pickle.loads(content)
+
+
+def is_forking(executor: Executor) -> bool:
+    """Return whether an executor's processes are copies of this one."""
+    context = getattr(executor, "_mp_context", None)
+    return context is not None and context.get_start_method() == "fork"
+
+
+def check_executor(executor: Executor) -> None:
+    """Refuse an executor that folds cannot be trained on.
+
+    Raises
+    ------
+    ConfigurationError
+        For threads, and for processes that would run the user's script again.
+    """
+    if isinstance(executor, ThreadPoolExecutor):
+        raise ConfigurationError(
+            "Folds cannot be trained in threads, which share their random numbers; "
+            "give an executor of processes, or none."
+        )
+    context = getattr(executor, "_mp_context", None)
+    if context is None or isinstance(context, _Workers) or is_forking(executor):
+        return
+    path = getattr(sys.modules["__main__"], "__file__", None)
+    if path and os.path.exists(path) and not _is_guarded(path):
+        raise ConfigurationError(
+            f"The executor's processes would import {path} and run it again. Put what "
+            f'it does under `if __name__ == "__main__":`, or give no executor.'
+        )
+
+
+def _main(name: str) -> tuple[str, str]:
+    """Return how the user's script is imported: as a module, or from a path."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or not os.path.exists(path):
+        raise ConfigurationError(
+            f"{name} is defined in a notebook or a command, which other processes "
+            f"cannot import. Put it into a file and import it from there, or use one "
+            f"process."
+        )
+    if not _is_guarded(path):
+        raise ConfigurationError(
+            f"{name} is defined in {path}, which other processes would have to import, "
+            f"and so would run again. Put what the script does under "
+            f'`if __name__ == "__main__":`, put {name} into a file of its own, or use '
+            f"one process."
+        )
+    if main.__spec__ is not None:
+        return "module", main.__spec__.name
+    return "path", os.path.abspath(path)
+
+
+def _is_guarded(path: str) -> bool:
+    """Return whether a script asks if it is the main one before it does anything."""
+    with open(path, "rb") as file:
+        body = ast.parse(file.read()).body
+    tests = [each.test for each in body if isinstance(each, ast.If)]
+    names = [each for test in tests for each in ast.walk(test)]
+    return any(isinstance(each, ast.Name) and each.id == "__name__" for each in names)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +26,7 @@ from ..errors import ConfigurationError, DomainemoError, RunError
 from ..evaluation.execution import load_shared, shared
 from ..evaluation.folder import LOCK, differences
 from ..evaluation.job import Job
-from ..processes import follow_parent, starting
+from ..processes import ending, follow_parent, starting
 from .candidate import (
     Score,
     candidate_folder,
@@ -54,7 +56,9 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Task", "create_studies", "open_studies", "search"]
 
 _POLL_SECONDS = 0.5
-_DEATHS = 20  # of processes in a row, with no candidate finished: something is wrong
+# Processes that end in a row with no candidate finished, before something is wrong:
+_DEATHS = 20  # where they are killed from outside
+_FAILURES = 2  # where they fail by themselves, as the next one would
 
 
 @dataclass(frozen=True)
@@ -345,7 +349,7 @@ def _supervise(
     """Keep the processes running until there is nothing left to try."""
     start = _starter()
     running: list[BaseProcess] = []
-    deaths, finished = 0, 0
+    deaths, failures, finished = 0, 0, 0
     try:
         while True:
             begun = all(_is_enough(study, task) for study in studies.values())
@@ -362,17 +366,19 @@ def _supervise(
             tell(progress)
             ended = [each for each in running if each.exitcode is not None]
             running = [each for each in running if each.exitcode is None]
-            died = sum(bool(each.exitcode) for each in ended)
-            deaths = died + (deaths if progress.finished == finished else 0)
-            finished = progress.finished
+            died = [each for each in ended if each.exitcode]
+            if progress.finished != finished:
+                deaths, failures, finished = 0, 0, progress.finished
+            deaths += len(died)
+            failures += sum((each.exitcode or 0) > 0 for each in died)
             if died:
                 for study in studies.values():
                     repeat_killed(study, _is_dead)
-            if deaths > _DEATHS:
+            if deaths > _DEATHS or failures > _FAILURES:
                 raise RunError(
-                    f"{deaths} worker processes died one after the other, perhaps for "
-                    f"want of memory. What is finished is kept; the same command "
-                    f"resumes, with fewer --workers."
+                    f"{deaths} worker processes died one after the other, the last "
+                    f"one {_last_words(context, died[-1])}. What is finished is kept; "
+                    f"the same command resumes, with fewer --workers."
                 )
     finally:
         for each in running:
@@ -403,11 +409,26 @@ def _starter() -> Callable[[Path], BaseProcess]:
 
 
 def _work_in(context: Path) -> None:
-    """Work in a process of its own."""
+    """Work in a process of its own; leave behind what ended it."""
     follow_parent()
-    inputs, task = load_shared(str(context))
-    with quiet():
-        work(inputs, task)
+    try:
+        inputs, task = load_shared(str(context))
+        with quiet():
+            work(inputs, task)
+    except Exception as error:
+        known = isinstance(error, DomainemoError)
+        words = str(error) if known else f"{type(error).__name__}: {error}"
+        (context / f"{os.getpid()}.error").write_text(words, encoding="utf-8")
+        sys.exit(1)
+
+
+def _last_words(context: Path, process: BaseProcess) -> str:
+    """Say what ended a process: its own error, or a signal."""
+    try:
+        words = (context / f"{process.pid}.error").read_text(encoding="utf-8")
+    except OSError:
+        return ending(process.exitcode)
+    return f"of this: {words.rstrip('.')}"
 
 
 def _is_dead(worker: str) -> bool:

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "core": {"errors"},
     "registry": {"errors", "core"},
     "files": {"errors"},
-    "processes": set(),
+    "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data"},
     "adapters": FOUNDATION,

@@ -392,7 +392,9 @@ def test_the_linear_model_takes_what_is_missing_as_the_mean(data):
             recordings.inputs, "session", source=fold.source, target=fold.target
         )
         labels = data.labels[fold.source]
-        return inputs, linear_probabilities(inputs, fold, labels, members, 3)
+        return inputs, linear_probabilities(
+            inputs, "none", fold, fold.source, labels, members, 3
+        )
 
     whole, _ = probabilities(data)
     _, found = probabilities(losing(data, ["eye"], subject=1))
@@ -400,7 +402,9 @@ def test_the_linear_model_takes_what_is_missing_as_the_mean(data):
     array[fold.test] = array[fold.source].mean(0)
     filled = dataclasses.replace(whole, signals={**whole.signals, "eye": array})
     labels = data.labels[fold.source]
-    expected = linear_probabilities(filled, fold, labels, members, 3)
+    expected = linear_probabilities(
+        filled, "none", fold, fold.source, labels, members, 3
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -1,11 +1,14 @@
-"""Worker processes start from a script, from `-c`, and from standard input."""
+"""Worker processes start from any script, and never run it again."""
 
 import subprocess
 import sys
 
 import pytest
 
-CODE = """
+from domainemo.errors import ConfigurationError
+from domainemo.processes import pack, unpack
+
+GUARDED = """
 from domainemo.processes import process_pool
 
 if __name__ == "__main__":
@@ -13,18 +16,167 @@ if __name__ == "__main__":
         print(pool.submit(abs, -3).result(), __name__)
 """
 
+BARE = """
+print("begins")
+import os
+import domainemo as de
+from domainemo.processes import process_pool
+
+with process_pool(2) as pool:
+    found = sorted(pool.map(abs, [-3, 4]))
+    print(found, os.path.basename(globals().get("__file__", "-")))
+print("ends")
+"""
+
+
+def run(how, code, folder):
+    """Run a script as people do; return what it printed, and its errors."""
+    (folder / "script.py").write_text(code)
+    (folder / "package").mkdir(exist_ok=True)
+    (folder / "package" / "__main__.py").write_text(code)
+    arguments = {
+        "file": ["script.py"],
+        "command": ["-c", code],
+        "module": ["-m", "script"],
+        "package": ["-m", "package"],
+        "standard input": ["-"],
+    }[how]
+    return subprocess.run(
+        [sys.executable, *arguments],
+        input=code if how == "standard input" else "",
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
 
 @pytest.mark.parametrize("how", ["file", "command", "standard input"])
 def test_processes_start_wherever_the_code_comes_from(how, tmp_path):
-    (tmp_path / "script.py").write_text(CODE)
-    arguments = {"file": ["script.py"], "command": ["-c", CODE]}.get(how, ["-"])
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        input=CODE if how == "standard input" else "",
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(how, GUARDED, tmp_path)
     assert done.stdout.split() == ["3", "__main__"], done.stderr
+
+
+@pytest.mark.parametrize("how", ["file", "command", "module", "package"])
+def test_a_script_without_a_guard_runs_once(how, tmp_path):
+    """The script's own name is still its own afterwards."""
+    done = run(how, BARE, tmp_path)
+    name = {"file": "script.py", "command": "-", "module": "script.py"}
+    lines = ["begins", f"[3, 4] {name.get(how, '__main__.py')}", "ends"]
+    assert done.stdout.splitlines() == lines, done.stderr
+
+
+OWN_READER = """
+import numpy as np
+from pathlib import Path
+import domainemo as de
+from domainemo.data.reader import Reader, Recording, Trial
+
+print("begins")
+
+class Three(Reader):
+    home = "https://example.org"
+    classes = ("calm", "glad")
+    def __init__(self, root=None): self.root = root
+    def recordings(self): return [Recording(n, {"eeg": Path("x")}) for n in (1, 2, 3)]
+    def trials(self, recording):
+        yield Trial(1, 1, 1, 0, {"eeg": np.zeros((2, 1, 1))}, np.arange(2.0))
+    def modalities(self): return {"eeg": de.Modality(("Cz",), ("power",), "eeg")}
+    def title(self): return "three"
+    def release(self): return "all"
+    def missing(self): return []
+
+def main():
+    try:
+        print(len(de.load(Three(), jobs=JOBS, cache=False)))
+    except de.ConfigurationError as error:
+        print("refused:", error)
+
+"""
+
+
+@pytest.mark.parametrize("jobs", [2, None])
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_class_of_the_script_works_or_is_refused(jobs, guarded, tmp_path):
+    """Where processes are asked for; left to itself, loading needs none."""
+    quick = "import domainemo.data.reader as r; r._WORTH_PROCESSES = -1.0\n"
+    last = 'if __name__ == "__main__":\n    main()\n' if guarded else "main()\n"
+    code = quick + OWN_READER.replace("JOBS", str(jobs)) + last
+    done = run("file", code, tmp_path)
+    if guarded or jobs is None:
+        assert done.stdout.splitlines()[-1] == "6", done.stderr
+    else:
+        assert "refused: Three is defined in" in done.stdout, done.stderr
+        assert 'if __name__ == "__main__":' in done.stdout
+    if not guarded:
+        assert done.stdout.count("begins") == 1
+
+
+def test_a_class_of_a_command_is_refused(tmp_path):
+    code = OWN_READER.replace("JOBS", "2") + "main()"
+    done = run("command", code, tmp_path)
+    assert "Three is defined in a notebook or a command" in done.stdout, done.stderr
+
+
+EXECUTOR = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+import domainemo as de
+from domainemo.processes import check_executor
+
+print("begins")
+for method in ("spawn", "fork"):
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method))
+    try:
+        check_executor(pool)
+        print(method, "accepted")
+    except de.ConfigurationError as error:
+        print(method, error)
+"""
+
+
+def test_processes_that_would_run_the_script_again_are_refused(tmp_path):
+    done = run("file", EXECUTOR, tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "begins"
+    assert "would import" in lines[1] and "__main__" in lines[1]
+    assert lines[2] == "fork accepted"
+    guarded = EXECUTOR + "if __name__ == '__main__':\n    pass\n"
+    done = run("file", guarded, tmp_path)
+    assert done.stdout.splitlines()[1:] == ["spawn accepted", "fork accepted"]
+
+
+TUNE = """
+import domainemo as de
+
+print("begins")
+data = de.load("simulated", subjects=4, sessions=1, trials=6)
+found = de.tune(
+    data, backbone="concatenation-mlp", adapter="marginal", candidates=2, workers=2,
+    training=de.Training(epochs=1), output="study", final=False, development=2,
+)
+print(found.candidates["state"].tolist())
+"""
+
+
+def test_a_study_with_workers_needs_no_guard(tmp_path):
+    done = run("file", TUNE, tmp_path)
+    assert done.stdout.splitlines() == ["begins", "['complete', 'complete']"], (
+        done.stderr
+    )
+
+
+def test_workers_that_fail_are_not_started_for_ever(tmp_path):
+    """What ended them is told: here, source only cannot be scored."""
+    code = TUNE.replace("trials=6", "trials=3")
+    done = run("file", code, tmp_path)
+    assert "worker processes died one after the other" in done.stderr
+    assert "The source has a single trial of class" in done.stderr
+    assert done.stdout.splitlines() == ["begins"]
+
+
+def test_what_is_packed_arrives():
+    assert unpack(pack({"a": (1, [2.5, None])})) == {"a": (1, [2.5, None])}
+    with pytest.raises(ConfigurationError, match="Other processes cannot be sent"):
+        pack(lambda: 1)

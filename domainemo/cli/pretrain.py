@@ -106,6 +106,7 @@ def _run(
 def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     """Print the folds, their sources and what can be paired in them."""
     from .console import Console, Table
+    from .screens import show_memory
 
     console = Console()
     table = Table(title=planned.inputs.name)
@@ -117,10 +118,12 @@ def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     console.print(table)
     backbone = planned.chosen.build_backbone(planned.inputs.modalities)
     parameters = sum(p.numel() for p in backbone.parameters())
+    jobs = planned.jobs(folder)
     console.say(
-        f"{len(planned.jobs(folder))} jobs in {len(planned.folds)} folds, "
+        f"{len(jobs)} jobs in {len(planned.folds)} folds, "
         f"{parameters:,} parameters; folder {folder}."
     )
+    show_memory(console, planned.inputs, jobs)
 
 
 def _show_table(results: pd.DataFrame, folder: Path) -> None:

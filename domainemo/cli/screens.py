@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.progress import (
@@ -20,7 +20,9 @@ from rich.progress import Progress as Bars
 from .console import Console, Table
 
 if TYPE_CHECKING:
+    from ..core import Inputs
     from ..evaluation.execution import JobState, Monitor
+    from ..evaluation.job import Work
     from ..evaluation.results import Results
     from ..evaluation.run import Plan
 
@@ -28,6 +30,7 @@ __all__ = [
     "Progress",
     "Reading",
     "bars",
+    "show_memory",
     "show_plan",
     "show_results",
     "show_summary",
@@ -167,11 +170,25 @@ def show_plan(planned: Plan, folder: Path) -> None:
         f"{len(jobs)} jobs in {len(planned.folds)} folds, "
         f"{parameters:,} parameters; windows lost: {missing}; folder {folder}."
     )
+    show_memory(console, planned.data.inputs, jobs)
     for name, why in planned.skipped.items():
         console.print(f"Skipped: {name}, as {why}.")
     left_out = subjects_without_fold(planned)
     if left_out:
         console.say(f"No fold tests the subjects {', '.join(map(str, left_out))}.")
+
+
+def show_memory(console: Console, inputs: Inputs, jobs: Sequence[Work[Any]]) -> None:
+    """Print what one job takes at most, beside the recordings."""
+    from ..evaluation.memory import available_memory, megabytes, memory_needed
+
+    size = sum(array.nbytes for array in inputs.signals.values())
+    free = available_memory()
+    console.say(
+        f"{megabytes(size)} of recordings; a job takes up to about "
+        f"{megabytes(memory_needed(inputs, jobs))} more, and its network's own memory"
+        + ("." if free is None else f"; {megabytes(free)} are free.")
+    )
 
 
 def show_results(results: Results, folder: Path) -> None:

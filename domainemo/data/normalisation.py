@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import mmap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ __all__ = [
     "Scale",
     "check_visible",
     "describe",
+    "let_go",
     "normalise",
 ]
 
@@ -36,6 +38,9 @@ _GROUPS: Mapping[str, list[str]] = {
     "session": ["subject", "session"],
     "subject": ["subject"],
 }
+
+_TOGETHER = 1 << 19
+"""Values that are looked at at once."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def normalise(
     source: Rows,
     target: Rows,
     stored: Mapping[str, Scale] | None = None,
+    out: Mapping[str, NDArray[Any]] | None = None,
 ) -> tuple[Inputs, dict[str, Scale]]:
     """Normalise all windows by what a fold allows to be seen.
 
@@ -80,6 +86,8 @@ def normalise(
         ``subject`` only.
     stored : mapping of str to Scale, optional
         The source's scale from an earlier call, for recordings without a source.
+    out : mapping of str to ndarray, optional
+        Arrays of the signals' shapes to write to, of any precision.
 
     Returns
     -------
@@ -98,15 +106,23 @@ def normalise(
     visible[source] = visible[target] = True
     scales, signals = {}, {}
     for name, array in inputs.signals.items():
+        result = np.empty(array.shape, np.float32) if out is None else out[name]
+        everything = np.arange(len(array))
         if method in _GROUPS:
             codes = _group_codes(inputs.name, inputs.windows, _GROUPS[method], visible)
-            array = _standardise_groups(array, codes, visible)
-        scale = stored[name] if stored else _scale(array[source])
-        if method == "source":
-            array = (array - scale.mean) / scale.deviation
+            _standardise_groups(array, codes, visible, result)
+            scale = stored[name] if stored else _scale(result, source)
+        else:
+            scale = stored[name] if stored else _scale(array, source)
+            for rows in _batches(everything, array):
+                values = array[rows]
+                if method == "source":
+                    values = (values - scale.mean) / scale.deviation
+                result[rows] = values
         fill = np.zeros_like(scale.mean) if method == "source" else scale.mean
-        signals[name] = _fill_single(array, fill)
-        scales[name] = scale
+        for rows in _batches(everything, result):
+            result[rows] = _filled(result[rows], fill)
+        signals[name], scales[name] = result, scale
     return replace(inputs, signals=signals), scales
 
 
@@ -138,37 +154,77 @@ def _group_codes(
 
 
 def _standardise_groups(
-    array: NDArray[np.float32], codes: NDArray[np.int64], visible: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    result = np.empty_like(array)
+    array: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    visible: NDArray[np.bool_],
+    result: NDArray[np.float32],
+) -> None:
     for code in np.unique(codes):
         group = codes == code
-        seen = array[group & visible]
-        scale = _scale(seen)
-        result[group] = (array[group] - scale.mean) / scale.deviation
-        if np.isnan(seen).all():
-            result[group] = np.nan
-    return result
+        seen = np.flatnonzero(group & visible)
+        scale = _scale(array, seen)
+        lost = all(np.isnan(array[rows]).all() for rows in _batches(seen, array))
+        for rows in _batches(np.flatnonzero(group), array):
+            values = (array[rows] - scale.mean) / scale.deviation
+            result[rows] = np.nan if lost else values
 
 
-def _scale(array: NDArray[np.float32]) -> Scale:
-    """Return the scale of (windows, channels, features), NaN left out.
+def _scale(array: NDArray[np.float32], rows: Rows) -> Scale:
+    """Return the scale of some windows of (windows, channels, features), NaN left out.
 
     A value that never varies is left unscaled, one that is never there is 0.
     """
-    finite = np.isfinite(array)
-    count = np.maximum(finite.sum(0), 1)
-    values = np.where(finite, array, 0).astype(np.float64)
-    mean = values.sum(0) / count
-    spread = np.where(finite, values - mean, 0)
-    deviation = np.sqrt(np.square(spread).sum(0) / count)
+
+    def total(values: Callable[[NDArray[np.float32]], NDArray[Any]]) -> NDArray[Any]:
+        """Add up over the windows, with the bits of a sum over all at once."""
+        found: NDArray[Any] | None = None
+        for batch in _batches(rows, array):
+            part = values(array[batch])
+            before = [] if found is None else [found[None]]
+            found = np.concatenate([*before, part]).sum(0)
+        assert found is not None
+        return found
+
+    def known(part: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.where(np.isfinite(part), part, 0).astype(np.float64)
+
+    def spread(part: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.square(np.where(np.isfinite(part), known(part) - mean, 0))
+
+    count = np.maximum(total(np.isfinite), 1)
+    mean = total(known) / count
+    deviation = np.sqrt(total(spread) / count)
     least = np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)
     deviation[deviation <= least] = 1
     return Scale(mean.astype(np.float32), deviation.astype(np.float32))
 
 
-def _fill_single(
+def _filled(
     array: NDArray[np.float32], fill: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     seen = np.isfinite(array).any(axis=(1, 2), keepdims=True)
-    return np.where(np.isnan(array) & seen, fill, array).astype(np.float32)
+    return np.where(np.isnan(array) & seen, fill, array)
+
+
+def _batches(rows: Rows, array: NDArray[Any]) -> Iterator[Rows]:
+    """Yield rows by so few that copies of them are small; at least one batch.
+
+    A single value per window comes in one batch, as NumPy adds up what lies side by
+    side in an order of its own.
+    """
+    width = array[0].size if len(array) else 1
+    size = len(rows) if width == 1 else max(_TOGETHER // width, 1)
+    for start in range(0, max(len(rows), 1), max(size, 1)):
+        yield rows[start : start + size]
+        let_go(array)
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Let the system forget what was read of a mapped file; it is read again at need.
+
+    Its pages count as this process's memory as long as nobody else wants them.
+    """
+    mapped = getattr(array, "_mmap", None)
+    only_read = getattr(array, "mode", None) == "r"
+    if mapped is not None and only_read and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -7,7 +7,6 @@ telling the progress and keeping what was corrected is done here, once.
 
 from __future__ import annotations
 
-import pickle
 import time
 from abc import abstractmethod
 from collections import Counter
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import DataError, RunError, data_error
-from ..processes import cores, process_pool
+from ..processes import can_pack, cores, pack, process_pool, unpack
 from ..registry import load_plugin, plugin_of
 
 __all__ = ["OnRead", "Reader", "Recording", "Trial"]
@@ -188,6 +187,8 @@ class Reader(Dataset):
 
         Raises
         ------
+        ConfigurationError
+            If the reader cannot be sent to another process, and `jobs` asks for it.
         RunError
             If a process that was reading is killed.
         """
@@ -197,12 +198,12 @@ class Reader(Dataset):
             read = self.read(first)
             left = (time.monotonic() - began) * len(recordings)
             yield first, read
-            jobs = cores() if left > _WORTH_PROCESSES else 1
+            jobs = cores() if left > _WORTH_PROCESSES and can_pack(self) else 1
         if jobs is None or jobs == 1 or len(recordings) == 1:
             for recording in recordings:
                 yield recording, self.read(recording)
             return
-        plugin, reader = plugin_of(type(self)), pickle.dumps(self)
+        plugin, reader = plugin_of(type(self)), pack(self)
         with process_pool(min(jobs, len(recordings))) as pool:
             futures = [
                 pool.submit(_read_there, plugin, reader, recording)
@@ -271,7 +272,7 @@ def _read_there(
     """Read a recording in a process of its own, which knows no plug-in yet."""
     if plugin is not None:
         load_plugin(plugin)
-    made: Reader = pickle.loads(reader)  # our own, of a moment ago
+    made: Reader = unpack(reader)
     return made.read(recording)
 
 

@@ -13,7 +13,7 @@ import io
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -38,6 +38,7 @@ from ..files import explained, writing
 from ..registry import register
 from .given import expect_inputs
 from .labels import CHOICES, TrialLabel, settle
+from .normalisation import let_go
 from .options import check_option
 
 __all__ = ["FORMAT", "Table", "from_arrays", "write_table"]
@@ -649,7 +650,18 @@ def _read_array(
             f"{expected[2]} features of [modalities.{name}]",
             "Correct the array, or the file that does not describe it.",
         )
+    if mapped.dtype == np.float32 and mapped.flags.c_contiguous:
+        finite = not any(np.isinf(part).any() for part in _some_at_a_time(mapped))
+        if finite:
+            return mapped
     return _tidy(np.asarray(mapped), str(path))
+
+
+def _some_at_a_time(mapped: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the windows of a mapped array, and let go of them."""
+    for start in range(0, len(mapped), 1024):
+        yield mapped[start : start + 1024]
+        let_go(mapped)
 
 
 def _tidy(array: NDArray[Any], where: str) -> NDArray[np.float32]:

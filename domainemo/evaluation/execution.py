@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,12 @@ import numpy as np
 
 from .. import files
 from ..core import Inputs
-from ..errors import ConfigurationError, DomainemoError, RunError
+from ..errors import DomainemoError, RunError
+from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
 from .experiment import Setup
 from .job import PROGRESS, Work, is_finished, partial_folder, run_job
+from .memory import check_memory
 
 __all__ = ["JobState", "Monitor", "execute", "load_shared", "shared"]
 
@@ -79,7 +80,8 @@ def execute(
     Raises
     ------
     RunError
-        At the end, naming the jobs that failed and why.
+        At once where memory does not suffice; at the end, naming the jobs that failed
+        and why.
     """
     monitor = Monitor(experiment.training.epochs)
     waiting = []
@@ -88,11 +90,10 @@ def execute(
         monitor.jobs.append(JobState(job.name, finished=done, resumed=done))
         if not done:
             waiting.append((job, monitor.jobs[-1]))
-    if isinstance(executor, ThreadPoolExecutor):
-        raise ConfigurationError(
-            "Folds cannot be trained in threads, which share their random numbers; "
-            "give an executor of processes, or none."
-        )
+    if executor is not None:
+        check_executor(executor)
+    workers = getattr(executor, "_max_workers", 1)
+    check_memory(inputs, [job for job, _ in waiting], workers)
     tell = on_progress or (lambda monitor: None)
     tell(monitor)
     for stale in folder.glob(".work-*"):  # of a run that was killed
@@ -100,7 +101,8 @@ def execute(
     if executor is None:
         failures = list(_run_here(inputs, experiment, waiting, monitor, tell))
     else:
-        with shared(inputs, experiment, folder, plugins) as context:
+        forked = is_forking(executor)
+        with shared(inputs, experiment, folder, plugins, forked=forked) as context:
             failures = list(_run_there(context, executor, waiting, monitor, tell))
     if failures:
         reasons = "\n".join(f"- {failure}" for failure in _grouped(failures))
@@ -139,9 +141,11 @@ def _run_there(
     monitor: Monitor,
     tell: OnProgress,
 ) -> Iterator[tuple[str, str]]:
+    forked = is_forking(executor)
+    packed_jobs = [(pack(job, forked=forked), job, state) for job, state in waiting]
     futures: dict[Future[None], tuple[Work[Any], JobState]] = {
-        executor.submit(_run_in_context, str(context), pickle.dumps(job)): (job, state)
-        for job, state in waiting
+        executor.submit(_run_in_context, str(context), packed): (job, state)
+        for packed, job, state in packed_jobs
     }
     while futures:
         done = wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED").done
@@ -191,7 +195,12 @@ def _read_progress(job: Work[Any], state: JobState) -> None:
 
 @contextmanager
 def shared(
-    inputs: Inputs, content: Any, folder: Path, plugins: Sequence[str]
+    inputs: Inputs,
+    content: Any,
+    folder: Path,
+    plugins: Sequence[str],
+    *,
+    forked: bool = False,
 ) -> Iterator[Path]:
     """Lay out what all workers share, so that they map it instead of copying it.
 
@@ -204,11 +213,18 @@ def shared(
         Where it is laid out for as long as the block runs.
     plugins : sequence of str
         Files to import first.
+    forked : bool
+        Whether the workers are copies of this process.
 
     Yields
     ------
     Path
         To be handed to :func:`load_shared`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the content cannot be sent to workers, see :func:`~domainemo.processes.pack`.
     """
     # A name of its own: workers keep what they have read under it.
     context = folder / f".work-{uuid.uuid4().hex}"
@@ -219,8 +235,8 @@ def shared(
             for number, name in enumerate(inputs.modalities):
                 _lay_out(inputs.signals[name], context / f"{number}.npy")
             bare = replace(inputs, signals={}, modalities={})
-            pickled = pickle.dumps((bare, dict(inputs.modalities), content))
-            (context / "content.pickle").write_bytes(pickled)
+            packed = pack((bare, dict(inputs.modalities), content), forked=forked)
+            (context / "content.pickle").write_bytes(packed)
             listed = json.dumps([str(Path(plugin).resolve()) for plugin in plugins])
             (context / "plugins.json").write_text(listed, encoding="utf-8")
         yield context
@@ -243,10 +259,10 @@ def _lay_out(array: np.ndarray, path: Path) -> None:
     np.save(path, array)
 
 
-def _run_in_context(context: str, pickled: bytes) -> None:
+def _run_in_context(context: str, packed: bytes) -> None:
     inputs, experiment = load_shared(context)
     # Only now, as the job may name a class of a plug-in that the context has loaded.
-    job: Work[Any] = pickle.loads(pickled)
+    job: Work[Any] = unpack(packed)
     run_job(inputs, experiment, job)
 
 
@@ -257,8 +273,8 @@ def load_shared(context: str) -> tuple[Inputs, Any]:
     # The pickle is our own, of this run; plug-ins first, since it may name them.
     for plugin in json.loads((folder / "plugins.json").read_text(encoding="utf-8")):
         load_plugin(plugin)
-    pickled = (folder / "content.pickle").read_bytes()
-    bare, modalities, content = pickle.loads(pickled)
+    packed = (folder / "content.pickle").read_bytes()
+    bare, modalities, content = unpack(packed)
     signals = {
         name: np.load(folder / f"{number}.npy", mmap_mode="r")
         for number, name in enumerate(modalities)

@@ -77,6 +77,12 @@ class Setup:
         parts = (getattr(self, name) for name in self.parts)
         return tuple(sorted({path for part in parts if part for path in part.plugins}))
 
+    @property
+    def outside(self) -> bool:
+        """Whether a part comes from outside this package."""
+        parts = (getattr(self, name) for name in self.parts)
+        return any(part.outside for part in parts if part)
+
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""
         backbone: Backbone = self.backbone.build(modalities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -24,6 +25,8 @@ from ..core import Backbone, Fold, Inputs, Modality, Rows
 from ..data.normalisation import Scale, normalise
 from ..errors import DataError, DomainemoError
 from ..parts import Part
+from ..processes import can_fork, pack, run_alone, unpack
+from ..registry import load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
@@ -221,6 +224,10 @@ def run_job(
 ) -> None:
     """Train one fold and leave its folder; do nothing where it is there already.
 
+    Code from outside this package trains in a process of its own: what it keeps on a
+    class, in a module or anywhere else must not reach the next fold, whose target's
+    labels may be among the source's labels of this one.
+
     Parameters
     ----------
     inputs : Inputs
@@ -244,10 +251,15 @@ def run_job(
     used = np.unique(np.concatenate([job.fold.source, job.fold.target, job.fold.test]))
     inputs, job = inputs.take(used), job.renumbered(used)
     report = report or _progress_file(partial / PROGRESS)
+    train = functools.partial(_train_job, inputs, experiment, job, partial, used)
     try:
-        threads = experiment.training.threads
-        with reproducible(threads), threadpool_limits(threads, user_api="blas"):
-            job.train(inputs, experiment, partial, used, report)
+        if not experiment.outside:
+            train(report)
+        elif can_fork(experiment.training.threads):
+            run_alone(train, report, forked=True)
+        else:
+            call = functools.partial(_train_sent, experiment.plugins, pack(train))
+            run_alone(call, report, forked=False)
     except DomainemoError as error:
         raise type(error)(f"{job.name}: {error}") from error
     for leftover in (*partial.glob(f"{CHECKPOINT}*"), partial / PROGRESS):
@@ -266,6 +278,26 @@ def is_finished(job: Work[Any]) -> bool:
     if damage is not None:
         files.set_aside(folder, str(damage))
     return damage is None
+
+
+def _train_job(
+    inputs: Inputs,
+    experiment: Chosen,
+    job: Work[Chosen],
+    folder: Path,
+    used: Rows,
+    report: Report,
+) -> None:
+    threads = experiment.training.threads
+    with reproducible(threads), threadpool_limits(threads, user_api="blas"):
+        job.train(inputs, experiment, folder, used, report)
+
+
+def _train_sent(plugins: tuple[str, ...], packed: bytes, report: Report) -> None:
+    """Train what another process has packed, in one that knows no plug-in yet."""
+    for plugin in plugins:
+        load_plugin(plugin)
+    unpack(packed)(report)
 
 
 def _train(
@@ -339,21 +371,24 @@ def _train_linear(
 ) -> None:
     began = time.monotonic()
     fold = job.fold
-    normalised, _ = normalise(
-        inputs, experiment.normalisation, source=fold.source, target=fold.target
-    )
-    backbone = experiment.build_backbone(inputs.modalities)
-    _, members = sample(normalised, fold.test, backbone.sampling, torch.device("cpu"))
-    labelled = replace(fold, source=job.labelled)
+    sampling = experiment.build_backbone(inputs.modalities).sampling
+    windows = inputs.windows.iloc[fold.test].reset_index(drop=True)
+    members = _among_all(sampling.rows(windows), fold.test)
     probabilities = linear_probabilities(
-        normalised, labelled, job.source_labels, members, len(job.classes)
+        inputs,
+        experiment.normalisation,
+        fold,
+        job.labelled,
+        job.source_labels,
+        members,
+        len(job.classes),
     )
     facts = {
         "fold": fold.name,
         "adapter": LINEAR,
         "seed": job.seed,
         "seconds": round(time.monotonic() - began, 2),
-        "level": backbone.sampling.level,
+        "level": sampling.level,
     }
     _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 

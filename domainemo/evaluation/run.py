@@ -244,7 +244,8 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     """
     inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
     kept = kept_rows(inputs, chosen.exclude)
-    rows = kept[canonical(inputs.take(kept))]
+    bare = replace(inputs, signals={}, modalities={})
+    rows = kept[canonical(bare.take(kept))]
     inputs = inputs.take(rows)
     check_modalities(inputs)
     check_signals(inputs)

@@ -14,6 +14,8 @@ from ..core import Inputs, Rows, Sampling
 
 __all__ = ["LabelledSamples", "Samples", "epoch_batches", "majority_label", "sample"]
 
+_TOGETHER = 1024
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -22,7 +24,8 @@ class Samples:
     Attributes
     ----------
     signals : dict of str to Tensor of shape (windows, channels, features)
-        Zero where the sensor lost the window.
+        Not all of them need be a sample's; what stands where the sensor lost the
+        window has no meaning.
     present : dict of str to bool Tensor of shape (windows,)
     rows : Tensor of int, shape (samples, time)
         Windows of each sample, -1 where padded.
@@ -41,10 +44,11 @@ class Samples:
         real = rows >= 0
         rows = rows.clamp(min=0)
         masks = {name: present[rows] & real for name, present in self.present.items()}
-        signals = {
-            name: values[rows] * masks[name][..., None, None]
-            for name, values in self.signals.items()
-        }
+        signals = {}
+        for name, values in self.signals.items():
+            lost = ~self.present[name][rows][..., None, None]
+            known = values[rows].masked_fill_(lost, 0.0)
+            signals[name] = known * masks[name][..., None, None]
         return signals, masks
 
 
@@ -80,16 +84,25 @@ def sample(
     members : ndarray of int, shape (samples, time)
         The windows of `inputs` in each sample, -1 where padded.
     """
-    part = inputs.take(rows)
-    local = sampling.rows(part.windows)
+    local = sampling.rows(inputs.windows.iloc[rows].reset_index(drop=True))
+    members = np.where(local >= 0, rows[local], -1)
+    if device.type != "cpu":
+        # Its memory is small: it is given the windows that are used.
+        inputs, numbers = inputs.take(rows), local
+    else:
+        numbers = members
     signals, present = {}, {}
-    for name, array in part.signals.items():
-        seen = np.asarray(np.isfinite(array).all(axis=(1, 2)))
-        values = np.where(seen[:, None, None], array, 0)
-        signals[name] = torch.from_numpy(values.astype(np.float32)).to(device)
-        present[name] = torch.from_numpy(seen).to(device)
-    samples = Samples(signals, present, torch.from_numpy(local).to(device))
-    return samples, np.where(local >= 0, rows[local], -1)
+    for name, array in inputs.signals.items():
+        array = array if array.flags.writeable else np.array(array)
+        signals[name] = torch.from_numpy(array).to(device, torch.float32)
+        present[name] = _finite(signals[name])
+    return Samples(signals, present, torch.from_numpy(numbers).to(device)), members
+
+
+def _finite(values: Tensor) -> Tensor:
+    """Return which windows are finite throughout, some at a time."""
+    parts = torch.split(values, _TOGETHER)
+    return torch.cat([torch.isfinite(part).flatten(1).all(1) for part in parts])
 
 
 def majority_label(members: Rows, labels: NDArray[np.int64]) -> NDArray[np.int64]:
