@@ -15,8 +15,7 @@ import pandas as pd
 import torch
 
 from .. import files
-from ..backbones.regions import canonical_name
-from ..core import Inputs, Modality
+from ..core import Inputs, Modality, canonical_name
 from ..data.given import expect_inputs
 from ..data.normalisation import Scale, normalise
 from ..errors import ConfigurationError, DataError, DomainemoWarning
