@@ -198,8 +198,9 @@ def _shortages(
             if key in done or not len(seen):
                 continue
             done.add(key)  # folds mostly see the same of a group
-            first = inputs.windows.iloc[rows[0]]
-            name = ", ".join(f"{column} {first[column]}" for column in columns)
+            name = ", ".join(
+                f"{column} {inputs.windows[column].iloc[rows[0]]}" for column in columns
+            )
             left = {each: _left(a[seen]) for each, a in inputs.signals.items()}
             there = {each: count for each, (count, _, _) in left.items() if count}
             if there and not any(varying for _, varying, _ in left.values()):
