@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from ..core import EmotionData
 from ..errors import DomainemoWarning
 
-__all__ = ["one_to_one", "spells", "warn_of_telling"]
+__all__ = ["one_to_one", "spells", "stimulus_is_label", "warn_of_telling"]
 
 _SHORTEST = 3
 """Letters from which on a class's name is looked for within words."""
@@ -85,14 +85,8 @@ def warn_of_telling(data: EmotionData) -> None:
             f"window, so that whoever is shown where a window comes from is shown its "
             f"label. Number {'them' if len(spelled) > 1 else 'it'} instead."
         )
-    stimuli, trials = (
-        windows[each].astype(str).tolist() for each in ("stimulus", "trial")
-    )
-    if (
-        "stimulus" not in spelled
-        and stimuli != trials
-        and _each_has_one(stimuli, names)
-    ):
+    named = (windows["stimulus"].astype(str) != windows["trial"].astype(str)).any()
+    if "stimulus" not in spelled and named and stimulus_is_label(data):
         _warn(
             f"{data.inputs.name}: each class has one stimulus of its own, so that the "
             f"stimulus is the label: no stimulus can be left out, and pre-training on "
@@ -101,8 +95,10 @@ def warn_of_telling(data: EmotionData) -> None:
         )
 
 
-def _each_has_one(stimuli: Sequence[str], names: Sequence[str]) -> bool:
-    return len(set(names)) > 1 and one_to_one(stimuli, names)
+def stimulus_is_label(data: EmotionData) -> bool:
+    """Return whether each of several classes has one stimulus of its own."""
+    labels = data.labels.tolist()
+    return len(set(labels)) > 1 and one_to_one(data.inputs.windows["stimulus"], labels)
 
 
 def _warn(message: str) -> None:
