@@ -60,7 +60,6 @@ def eegmat(arrays: Arrays) -> EmotionData:
         arrays["y"],
         subject=arrays["subject"],
         trial=arrays["y"],
-        stimulus=np.array(classes)[arrays["y"]],
         # `window` counts from 0 within each recording.
         start=4.0 * arrays["window"],
         classes=classes,

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         Target,
         Validator,
     )
-    from .data.epochs import from_epochs, join
+    from .data.epochs import from_epochs
+    from .data.joining import join
     from .data.loading import load
     from .data.sampling import Sequences, Trials, Windows
     from .data.simulator import Simulated
@@ -58,7 +59,8 @@ _HOME = {
         "Adapter Backbone Dataset EmotionData Fold Inputs Modality Outputs Protocol "
         "Pseudo Sampling Screen Source Target Validator"
     ),
-    "data.epochs": "from_epochs join",
+    "data.epochs": "from_epochs",
+    "data.joining": "join",
     "data.loading": "load",
     "data.sampling": "Sequences Trials Windows",
     "data.simulator": "Simulated",

@@ -46,6 +46,8 @@ __all__ = [
     "Target",
     "Validator",
     "canonical_name",
+    "electrode_name",
+    "is_electrode",
     "says_missing",
     "spelling",
 ]
@@ -287,6 +289,22 @@ _SAID_OF_NO_LABEL = frozenset(
     ("na", "nil", "missing", "unknown", "undefined", "unlabelled", "unlabeled")
 ) | {"notavailable", "nolabel"}
 
+_ROWS = (
+    "N FP AFP AF AFF F FFT FFC FT FC FTT FCC T C TTP CCP TP CP TPP CPP P PPO PO POO O "
+    "OI I"
+)
+_ELECTRODE = re.compile(
+    rf"(?:{'|'.join(_ROWS.split())})(?:Z|(?:[1-9]|10)H?)|[AM][12]|CB[12]"
+)
+"""The names of the 10-20, 10-10 and 10-05 systems, the ears, and the SEED cap's own."""
+
+_EARS = ("A1", "A2", "M1", "M2")
+_REFERENCE = re.compile(
+    r"[AM][12]|A1\+?A2|M1\+?M2|\(?[AM]1\+[AM]2\)?(?:/2)?|REF|LER?|AVG?|AVE|AVERAGE|AR|CAR"
+    r"|LINKED|LM"
+)
+_SPELLING = re.compile(r"\s*(?:EEG[\s:_-]*)?(.*?)\s*\.*\s*", re.IGNORECASE | re.DOTALL)
+
 _RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 
 
@@ -313,13 +331,46 @@ def says_missing(name: str) -> bool:
     return dashes or text in _PRINTED_FOR_NONE or text in _SAID_OF_NO_LABEL
 
 
+def electrode_name(channel: str) -> str:
+    """Return the electrode that a channel's name holds, or the name as it is.
+
+    Recorders write more than the electrode: ``EEG Fp1-REF``, ``C3-A2`` and ``Fc5.`` are
+    ``Fp1``, ``C3`` and ``Fc5``. A difference between two electrodes, such as
+    ``Fpz-Cz`` or ``A2-A1``, is none.
+
+    Parameters
+    ----------
+    channel : str
+
+    Returns
+    -------
+    str
+        In the capitals that it has; without blanks around it.
+    """
+    match = _SPELLING.fullmatch(channel)
+    spelled = match[1] if match else channel
+    stem, dash, reference = spelled.partition("-")
+    stem, name = stem.strip(), stem.strip().upper()
+    plain = not dash or bool(_REFERENCE.fullmatch(reference.strip().upper()))
+    of_ears = name in _EARS and reference.strip().upper()[:1] in ("A", "M")
+    if _ELECTRODE.fullmatch(name) and plain and not (dash and of_ears):
+        return stem
+    return channel.strip()
+
+
 def canonical_name(channel: str) -> str:
     """Return an electrode's name in capitals, in today's nomenclature.
 
-    T3, T4, T5 and T6 become T7, T8, P7 and P8. The name need not be a known one.
+    T3, T4, T5 and T6 become T7, T8, P7 and P8, and what :func:`electrode_name` strips
+    is gone. The name need not be a known one.
     """
-    name = channel.strip().upper()
+    name = electrode_name(channel).upper()
     return _RENAMED.get(name, name)
+
+
+def is_electrode(channel: str) -> bool:
+    """Return whether a channel's name holds one of the 10-20, 10-10 or 10-05 system."""
+    return _ELECTRODE.fullmatch(electrode_name(channel).upper()) is not None
 
 
 def _require_one_spelling(

@@ -298,6 +298,28 @@ def test_predict_equals_the_run(finished, tmp_path):
     assert "--fold 'subject 1'" in said.stderr.replace("\n", " ")
 
 
+def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
+    data = de.Simulated(subjects=3, sessions=2, trials=3, windows=(3, 4)).load()
+    rows = np.flatnonzero(data.inputs.windows["subject"] == 2)
+    de.write_table(data.take(rows[:1]).inputs, tmp_path / "one")
+    de.write_table(data.take(rows[6:]).inputs, tmp_path / "rest")
+
+    def predicted(*options, code=0):
+        chosen = ("--fold", "subject 2", "--adapter", "uf-ama", *options)
+        return domainemo(
+            "predict", finished, "--dataset", "one", *chosen, cwd=tmp_path, code=code
+        )
+
+    said = " ".join(predicted(code=3).stderr.split())
+    assert "nothing is left" in said and "--normalise-by source" in said
+    by_source = predicted("--normalise-by", "source").stdout
+    by_rest = predicted("--normalise-by", "rest").stdout
+    assert by_source.count("\n") == by_rest.count("\n") == 2 and by_source != by_rest
+    assert predicted("--normalise-by", "rest/windows.csv").stdout == by_rest
+    said = " ".join(predicted("--normalise-by", "sauce", code=2).stderr.split())
+    assert "expected own, source or the table folder" in said
+
+
 def test_interrupt_and_resume(finished, tmp_path):
     """Ctrl-C keeps finished folds, exits with 4, and the same command finishes."""
     command = [sys.executable, "-c", "from domainemo.cli import main; main()", "adapt"]

@@ -55,7 +55,7 @@ def test_reads_files_wherever_they_may_lie_and_writes_none(write, folder):
     assert tuple(windows.columns) == PROVENANCE
     assert windows["start"].tolist() == [0, 4, 8, 12, 0, 4, 8]
     assert windows["trial"].tolist() == data.labels.tolist() == [0] * 4 + [1] * 3
-    assert windows["stimulus"].tolist() == ["rest"] * 4 + ["arithmetic"] * 3
+    assert windows["stimulus"].tolist() == [2] * 4 + [1] * 3
     assert set(windows["subject"]) == {0}
     assert set(windows["session"]) == {1}
     assert data.classes == ("rest", "arithmetic")
@@ -193,7 +193,7 @@ def test_files_that_do_not_fit_are_named(write, case):
 def test_one_file_that_does_not_fit_leaves_the_other(write):
     reader = EEGMAT(write(b""))
     rest, task = reader.read(reader.recordings()[0])
-    assert (rest.trial, rest.stimulus, len(rest.start)) == (0, "rest", 4)
+    assert (rest.trial, rest.stimulus, len(rest.start)) == (0, 2, 4)
     assert isinstance(task, DataError) and "Subject00_2.edf" in str(task)
 
 
@@ -294,12 +294,12 @@ def test_windows_of_the_real_recordings(real):
     counts = windows.groupby(["subject", "stimulus"]).size().to_dict()
     # Of subject 10's 188 s, the last 1.5 s are padding: 46 windows, not 47.
     assert counts == {
-        (0, "arithmetic"): 15,
-        (0, "rest"): 45,
-        (2, "arithmetic"): 15,
-        (2, "rest"): 45,
-        (10, "arithmetic"): 15,
-        (10, "rest"): 46,
+        (0, 1): 15,
+        (0, 2): 45,
+        (2, 1): 15,
+        (2, 2): 45,
+        (10, 1): 15,
+        (10, 2): 46,
     }
     assert np.isfinite(real.inputs.signals["eeg"]).all()
 

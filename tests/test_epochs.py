@@ -11,17 +11,20 @@ import pandas as pd
 import pytest
 
 from domainemo.core import EmotionData
-from domainemo.data.epochs import from_epochs, join
+from domainemo.data.epochs import from_epochs
+from domainemo.data.joining import join
+from domainemo.data.montage import standard_montage
 from domainemo.data.signals.features import (
     band_power,
     differential_entropy,
     heart_measures,
 )
-from domainemo.errors import ConfigurationError, DataError
+from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 
 mne = pytest.importorskip("mne")
 
 RATE = 100
+NUMBERED = "stimuli numbered as the trials, as the events name the classes"
 BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 14.0)}
 KINDS = {"Fz": "eeg", "Cz": "eeg", "Pz": "eeg"}
 
@@ -33,7 +36,14 @@ def signals(trials=4, kinds=KINDS, seconds=8.5, seed=0):
     return generator.normal(scale=2e-5, size=shape)
 
 
-def make(values=None, kinds=KINDS, events=None, metadata=None, tmin=0.0):
+def make(
+    values=None,
+    kinds=KINDS,
+    events=None,
+    metadata=None,
+    tmin=0.0,
+    event_id=None,
+):
     values = signals(kinds=kinds) if values is None else values
     events = [1, 2] * (len(values) // 2) if events is None else events
     samples = 1000 * np.arange(len(values))
@@ -43,7 +53,7 @@ def make(values=None, kinds=KINDS, events=None, metadata=None, tmin=0.0):
         mne.create_info(list(kinds), RATE, list(kinds.values())),
         table,
         tmin=tmin,
-        event_id={"calm": 1, "tense": 2},
+        event_id=event_id or {"calm": 1, "tense": 2},
         metadata=metadata,
         verbose="error",
     )
@@ -73,15 +83,44 @@ def test_each_epoch_becomes_a_trial_of_windows_in_microvolts(feature, extract):
     assert windows["start"].tolist() == [0.0, 2.0, 4.0, 6.0] * 4
     assert windows["subject"].tolist() == [7] * 16
     assert windows["session"].tolist() == [1] * 16
-    assert windows["stimulus"].tolist() == np.repeat(["calm", "tense"] * 2, 4).tolist()
+    assert windows["stimulus"].tolist() == windows["trial"].tolist()
     assert data.classes == ("calm", "tense")
     assert data.labels.tolist() == np.repeat([0, 1, 0, 1], 4).tolist()
-    assert data.inputs.name == f"own epochs ({feature}, 2 s windows)"
+    assert data.inputs.name == f"own epochs ({feature}, 2 s windows; {NUMBERED})"
 
 
-def test_start_counts_from_the_event():
-    data = from_epochs(make(tmin=-0.5), subject=1, bands=BANDS)
-    assert data.inputs.windows["start"].tolist() == [-0.5, 3.5] * 4
+@pytest.mark.parametrize(
+    ("tmin", "kept", "left_out", "starts"),
+    [
+        (-0.5, False, "0.5 s", [0.0, 4.0]),
+        (-4.2, False, "4.2 s", [0.0]),
+        (-4.2, True, "0.2 s", [-4.0, 0.0]),
+        (-8.0, True, None, [-8.0, -4.0]),
+        (1.0, False, None, [1.0, 5.0]),
+    ],
+)
+def test_what_precedes_the_event_does_not_get_its_label(tmin, kept, left_out, starts):
+    """Not by default, and no window ever lies on both sides of the event."""
+    values = signals()
+    epochs = make(values, tmin=tmin)
+    data = from_epochs(epochs, subject=1, bands=BANDS, before_event=kept)
+    assert data.inputs.windows["start"].tolist() == starts * 4
+    first = round((starts[0] - tmin) * RATE)
+    expected = differential_entropy(1e6 * values[2, :, first:], RATE, BANDS)
+    rows = slice(2 * len(starts), 3 * len(starts))
+    np.testing.assert_allclose(
+        data.inputs.signals["eeg"][rows], expected, rtol=1e-4, atol=1e-4
+    )
+    said = f"{left_out} before the event left out" in data.inputs.name
+    assert said == (left_out is not None)
+    assert epochs.tmin == pytest.approx(tmin)
+
+
+def test_epochs_before_the_event_alone_are_refused():
+    with pytest.raises(DataError, match=r"-10 to -1.51 s, all.*before_event=True"):
+        from_epochs(make(tmin=-10.0), subject=1, bands=BANDS)
+    with pytest.raises(DataError, match=r"epochs of 2.5 s; expected at least one"):
+        from_epochs(make(tmin=-6.0), subject=1, bands=BANDS)
 
 
 def test_labels_may_be_given_epoch_by_epoch():
@@ -101,7 +140,7 @@ def test_columns_of_the_metadata_may_be_named():
         {
             "person": ["p1", "p1", "p2", "p2"],
             "visit": [1, 2, 1, 1],
-            "clip": ["sea", "storm", "sea", "fire"],
+            "clip": ["sea", "storm", "sand", "fire"],
             "felt": ["calm", "tense", "tense", "calm"],
         }
     )
@@ -116,12 +155,12 @@ def test_columns_of_the_metadata_may_be_named():
     windows = data.inputs.windows
     assert windows["subject"].tolist() == ["p1"] * 4 + ["p2"] * 4
     assert windows["session"].tolist() == [1, 1, 2, 2, 1, 1, 1, 1]
-    assert windows["stimulus"].tolist()[::2] == ["sea", "storm", "sea", "fire"]
+    assert windows["stimulus"].tolist()[::2] == ["sea", "storm", "sand", "fire"]
     assert windows["trial"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     assert data.labels.tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
-    named = from_epochs(make(), subject="p1", stimulus=[1, 2, 1, 2], bands=BANDS)
+    named = from_epochs(make(), subject="p1", stimulus=[1, 2, 3, 2], bands=BANDS)
     assert set(named.inputs.windows["subject"]) == {"p1"}
-    assert named.inputs.windows["stimulus"].tolist() == [1, 1, 2, 2, 1, 1, 2, 2]
+    assert named.inputs.windows["stimulus"].tolist() == [1, 1, 2, 2, 3, 3, 2, 2]
 
 
 def test_dropped_epochs_leave_the_others_their_numbers():
@@ -175,11 +214,11 @@ def test_bad_channels_are_lost_and_named():
     values[1, 1, 5] = np.nan
     epochs = make(values)
     epochs.info["bads"] = ["Cz"]
-    data = from_epochs(epochs, subject=1, bands=BANDS)
+    data = from_epochs(epochs, subject=1, bands=BANDS, bads="nan")
     lost = np.isnan(data.inputs.signals["eeg"])
     np.testing.assert_array_equal(lost.all(axis=(0, 2)), [False, True, False])
     assert lost.sum() == lost[:, 1].size
-    assert data.inputs.name == "own epochs (de, 4 s windows; Cz bad)"
+    assert data.inputs.name == f"own epochs (de, 4 s windows; Cz bad; {NUMBERED})"
 
 
 def test_other_channels_become_modalities_of_their_own():
@@ -267,6 +306,135 @@ def test_mne_is_imported_only_where_it_is_needed():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+# ------------------------------------------------------------- electrodes and others
+
+
+def test_electrodes_are_called_by_their_names():
+    kinds = dict.fromkeys(["EEG Fz-REF", "EEG Cz", "Pz."], "eeg")
+    values = signals()
+    data = from_epochs(make(values, kinds), subject=1, bands=BANDS)
+    assert data.inputs.modalities["eeg"].channels == ("Fz", "Cz", "Pz")
+    assert "EEG Fz-REF and 2 more called by the electrode, Fz" in data.inputs.name
+    plain = from_epochs(make(values), subject=1, bands=BANDS)
+    np.testing.assert_array_equal(
+        data.inputs.signals["eeg"], plain.inputs.signals["eeg"]
+    )
+    twice = make(kinds=dict.fromkeys(["EEG Fz", "Fz-A1"], "eeg"))
+    with pytest.raises(DataError, match="'EEG Fz', 'Fz-A1', which are the same"):
+        from_epochs(twice, subject=1, bands=BANDS)
+
+
+def test_other_sensors_typed_as_eeg_are_refused_all_at_once():
+    names = ["EEG Fp1", "EEG A2-A1", "ECG ECG", "hEOG", "EMG chin", "Status"]
+    with pytest.raises(DataError) as caught:
+        from_epochs(make(kinds=dict.fromkeys(names, "eeg")), subject=1, bands=BANDS)
+    message = str(caught.value)
+    assert "5 of 6 that are no electrodes" in message and "'EEG Fp1'" not in message
+    types = {
+        "EEG A2-A1": "misc",
+        "ECG ECG": "ecg",
+        "hEOG": "eog",
+        "EMG chin": "emg",
+        "Status": "stim",
+    }
+    assert f"epochs.set_channel_types({types})" in message
+    # What the message says is what helps.
+    names.remove("ECG ECG")
+    epochs = make(kinds=dict.fromkeys(names, "eeg"))
+    del types["ECG ECG"]
+    epochs.set_channel_types(types, on_unit_change="ignore", verbose="error")
+    data = from_epochs(epochs, subject=1, bands=BANDS)
+    assert list(data.inputs.signals) == ["eeg", "emg", "eog"]
+    assert data.inputs.modalities["eeg"].channels == ("Fp1",)
+
+
+def test_names_that_say_nothing_are_listed():
+    epochs = make(kinds=dict.fromkeys(["Cz", "E17", "E18"], "eeg"))
+    with pytest.warns(DomainemoWarning, match="2 of 3 channels.*'E17', 'E18'"):
+        from_epochs(epochs, subject=1, bands=BANDS)
+
+
+# -------------------------------------------------------------------------- stimuli
+
+
+def test_inputs_do_not_hold_the_label_where_events_name_it():
+    named = from_epochs(make(), subject=1, bands=BANDS)
+    given = from_epochs(make(), ["b", "a", "b", "a"], subject=1, bands=BANDS)
+    for data in (named, given):
+        assert data.inputs.windows["stimulus"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+        assert NUMBERED in data.inputs.name
+    # Events that are no function of the label are what was shown.
+    clips = from_epochs(make(), ["a", "a", "b", "a"], subject=1, bands=BANDS)
+    assert clips.inputs.windows["stimulus"].tolist()[::2] == ["calm", "tense"] * 2
+
+
+def test_events_that_hold_the_class_in_their_names_are_numbered():
+    names = {"calm/sea": 3, "calm/sand": 4, "tense/fire": 5, "tense/fall": 6}
+    epochs = make(events=[3, 5, 4, 6], event_id=names)
+    labels = ["calm", "tense", "calm", "tense"]
+    data = from_epochs(epochs, labels, subject=1, bands=BANDS)
+    assert data.inputs.windows["stimulus"].tolist()[::2] == [3, 5, 4, 6]
+    assert "stimuli numbered as the events" in data.inputs.name
+
+
+def test_a_stimulus_that_is_the_label_is_warned_of():
+    with pytest.warns(DomainemoWarning, match="each class has one stimulus of its own"):
+        from_epochs(make(), subject=1, stimulus=[8, 9, 8, 9], bands=BANDS)
+    words = ["calm_1", "tense_1", "calm_2", "tense_2"]
+    with pytest.warns(DomainemoWarning, match="the stimulus \\('calm_1'\\) holds"):
+        from_epochs(make(), subject=1, stimulus=words, bands=BANDS)
+
+
+# ---------------------------------------------------------------------- bad channels
+
+CAP = dict.fromkeys(["Fp1", "Fp2", "F3", "F4", "Cz", "P3", "P4", "O1", "O2"], "eeg")
+
+
+def test_bad_electrodes_are_interpolated_from_the_others():
+    """A field that varies smoothly over the head is found again."""
+    generator = np.random.default_rng(0)
+    places = standard_montage().get_positions()["ch_pos"]
+    places = np.array([places[name] for name in CAP])
+    weights = generator.normal(size=(4, 3, round(8.5 * RATE)))
+    values = 1e-4 * (1 + np.einsum("cx,txs->tcs", 10 * places, weights))
+    whole = make(values, CAP)
+    broken = values.copy()
+    broken[:, 4] = np.nan
+    epochs = make(broken, CAP)
+    epochs.info["bads"] = ["Cz"]
+    options = {"subject": 1, "bands": BANDS}
+    found = from_epochs(epochs, **options)
+    expected = from_epochs(whole, **options)
+    assert found.inputs.modalities == expected.inputs.modalities
+    assert "Cz bad, interpolated" in found.inputs.name
+    one, other = found.inputs.signals["eeg"], expected.inputs.signals["eeg"]
+    np.testing.assert_array_equal(np.delete(one, 4, 1), np.delete(other, 4, 1))
+    assert np.abs(one[:, 4] - other[:, 4]).max() < 0.7  # a factor of two in amplitude
+    assert epochs.info["bads"] == ["Cz"] and np.isnan(epochs.get_data()[:, 4]).all()
+
+
+def test_what_cannot_be_interpolated_is_refused_with_the_choices():
+    kinds = {**CAP, "EOG1": "eog", "EOG2": "eog"}
+    options = {"subject": 1, "bands": BANDS}
+    epochs = make(kinds=kinds)
+    epochs.info["bads"] = ["EOG1"]
+    with pytest.raises(DataError, match=r"'EOG1', which cannot.*bads='drop'.*'nan'"):
+        from_epochs(epochs, **options)
+    dropped = from_epochs(epochs, bads="drop", **options)
+    assert dropped.inputs.modalities["eog"].channels == ("EOG2",)
+    assert "EOG1 bad, left out" in dropped.inputs.name
+    epochs.info["bads"] = ["EOG1", "EOG2"]  # the sensor is lost: no channel of it alone
+    lost = from_epochs(epochs, **options).inputs
+    assert np.isnan(lost.signals["eog"]).all()
+    assert "EOG1 bad; EOG2 bad;" in lost.name
+    few = make()
+    few.info["bads"] = ["Cz"]
+    with pytest.raises(DataError, match=r"'Cz', which cannot.*at least 4 good ones"):
+        from_epochs(few, **options)
+    with pytest.raises(ConfigurationError, match="bads='skip'"):
+        from_epochs(few, bads="skip", **options)
+
+
 # ----------------------------------------------------------------------------- join
 
 
@@ -291,12 +459,13 @@ def test_joined_recordings_hold_what_each_held_in_order():
             again.inputs.signals["eeg"], part.inputs.signals["eeg"]
         )
     assert both.classes == ("calm", "tense")
-    assert both.inputs.name == "lab (de, 4 s windows)"
+    assert both.inputs.name == f"lab (de, 4 s windows; {NUMBERED})"
 
 
 def test_names_and_identifiers_are_kept_apart():
     both = join(person(10, name="one"), person("a", name="two"))
-    assert both.inputs.name == "one (de, 4 s windows), two (de, 4 s windows)"
+    words = f"(de, 4 s windows; {NUMBERED})"
+    assert both.inputs.name == f"one {words}, two {words}"
     assert set(both.inputs.windows["subject"]) == {"10", "a"}
     alone = join(person(3))
     pd.testing.assert_frame_equal(alone.inputs.windows, person(3).inputs.windows)
@@ -323,3 +492,89 @@ def test_recordings_that_differ_are_not_joined():
     fails(more, "modalities: found eeg, eog; expected eeg")
     with pytest.raises(DataError, match="join: found no recordings"):
         join()
+
+
+def test_the_advice_keeps_a_person_one_person():
+    with pytest.raises(DataError) as caught:
+        join(person(1), person(1))
+    assert "number_trials=True" in str(caught.value)
+    assert "own subject" not in str(caught.value)
+
+
+def test_recordings_of_one_sitting_are_joined_with_trials_numbered_on():
+    """Clips of different length are in objects of their own, each counted from 1."""
+    short = from_epochs(make(signals(2, seconds=4.5)), subject=1, bands=BANDS)
+    long = from_epochs(make(signals(4, seed=1)), subject=1, bands=BANDS)
+    other = person(2)
+    data = join(short, other, long, number_trials=True)
+    windows = data.inputs.windows
+    theirs = windows[windows["subject"] == 1]
+    assert theirs["trial"].tolist() == [1, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    assert theirs["stimulus"].tolist() == theirs["trial"].tolist()
+    rows = np.flatnonzero((windows["subject"] == 1) & (windows["trial"] > 2))
+    np.testing.assert_array_equal(
+        data.inputs.signals["eeg"][rows], long.inputs.signals["eeg"]
+    )
+    assert windows["trial"][windows["subject"] == 2].unique().tolist() == [1, 2, 3, 4]
+    clips = [
+        from_epochs(make(), subject=1, stimulus=shown, bands=BANDS)
+        for shown in (["sea", "fire", "sand", "fall"], ["ice", "sea", "sun", "rain"])
+    ]
+    named = join(*clips, number_trials=True).inputs.windows
+    assert named["stimulus"].tolist()[::2] == [
+        *("sea", "fire", "sand", "fall"),
+        *("ice", "sea", "sun", "rain"),
+    ]
+
+
+def test_trials_may_be_given():
+    options = {"subject": 1, "bands": BANDS}
+    one = from_epochs(make(), trial=[11, 12, 13, 14], **options)
+    assert one.inputs.windows["trial"].tolist()[::2] == [11, 12, 13, 14]
+    metadata = pd.DataFrame({"place": [4, 3, 2, 1]})
+    two = from_epochs(make(metadata=metadata), trial="place", **options)
+    assert join(one, two).inputs.windows["trial"].nunique() == 8
+    with pytest.raises(
+        DataError, match=r"epoch 2 .*a second subject 1, session 1, tri"
+    ):
+        from_epochs(make(), trial=[1, 2, 1, 3], **options)
+
+
+def test_what_not_all_have_is_left_out_for_everybody_on_request():
+    kinds = {"Fz": "eeg", "Pz": "eeg", "Cz": "eeg", "EOG": "eog"}
+    bad = make(kinds=kinds)
+    bad.info["bads"] = ["Pz"]
+    one = from_epochs(bad, subject=1, bands=BANDS, bads="nan", name="lab")
+    two = person(2)
+    data = join(one, two, common=True)
+    assert data.inputs.modalities["eeg"].channels == ("Fz", "Cz")
+    assert list(data.inputs.signals) == ["eeg"]
+    assert data.inputs.name.endswith("(left out: eeg Pz, eog)")
+    found = data.inputs.signals["eeg"]
+    np.testing.assert_array_equal(found[:8], one.inputs.signals["eeg"][:, [0, 2]])
+    np.testing.assert_array_equal(found[8:], two.inputs.signals["eeg"][:, [0, 1]])
+    with pytest.raises(DataError, match="no channel that all"):
+        join(person(1), renamed(person(2), ("C3", "C4", "O1")), common=True)
+
+
+def renamed(data, channels):
+    eeg = dataclasses.replace(data.inputs.modalities["eeg"], channels=channels)
+    inputs = dataclasses.replace(data.inputs, modalities={"eeg": eeg})
+    return dataclasses.replace(data, inputs=inputs)
+
+
+def test_a_channel_that_training_would_refuse_is_told_at_once():
+    bad = make()
+    bad.info["bads"] = ["Cz"]
+    lost = from_epochs(bad, subject=2, bands=BANDS, bads="nan", name="lab")
+    with pytest.warns(DomainemoWarning, match=r"eeg Cz \(subject 2\).*common=True"):
+        join(person(1), lost)
+
+
+def test_volts_beside_microvolts_are_told():
+    epochs = make(1e6 * signals(seed=3))
+    volts = from_epochs(epochs, subject=3, bands=BANDS, name="lab")
+    with pytest.warns(
+        DomainemoWarning, match="between subject 1, subject 2 and subject 3 "
+    ):
+        join(person(1), person(2, seed=2), volts)

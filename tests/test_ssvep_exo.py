@@ -35,7 +35,9 @@ def assert_each_window_is_its_row(data, raw):
     for i, window in enumerate(data.inputs.windows.itertuples(index=False)):
         row = at[window.subject, window.session, window.trial, int(window.start)]
         name = str(raw["class_names"][raw["y"][row]])
-        assert window.stimulus == data.classes[data.labels[i]] == name
+        assert data.classes[data.labels[i]] == name
+        # A number, in the order of the names: no name of a class among the inputs.
+        assert window.stimulus == 1 + sorted(data.classes).index(name)
         np.testing.assert_array_equal(data.inputs.signals["eeg"][i], raw["X"][row])
 
 

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..core import canonical_name
 from ..errors import ConfigurationError
-from .regions import canonical_name, regions, standard_places
+from .regions import regions, standard_places
 
 __all__ = [
     "ChebyshevConvolution",

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..core import FUSION, Modality
+from ..core import FUSION, Modality, canonical_name
 from ..errors import ConfigurationError
-from .regions import canonical_name
 
 __all__ = [
     "Attention",

@@ -15,9 +15,10 @@ from types import MappingProxyType
 import numpy as np
 
 from ..core import canonical_name
+from ..data.montage import standard_montage
 from ..errors import ConfigurationError, DataError
 
-__all__ = ["ELECTRODES", "PARTITIONS", "canonical_name", "regions", "standard_places"]
+__all__ = ["ELECTRODES", "PARTITIONS", "regions", "standard_places"]
 
 
 def _partition(members: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
@@ -131,6 +132,7 @@ def regions(
         )
     names = [canonical_name(channel) for channel in channels]
     _require_distinct(channels, names)
+    _require_places(channels, names)
     region_of = {
         electrode: region
         for region, members in PARTITIONS[partition].items()
@@ -139,7 +141,7 @@ def regions(
     found: dict[str, list[int]] = {region: [] for region in PARTITIONS[partition]}
     for position in sorted(range(len(names)), key=names.__getitem__):
         name = names[position]
-        electrode = name if name in region_of else _neighbour(channels[position])
+        electrode = name if name in region_of else _neighbour(name)
         found[region_of[electrode]].append(position)
     return {region: tuple(members) for region, members in found.items() if members}
 
@@ -155,20 +157,34 @@ def _require_distinct(channels: Sequence[str], names: Sequence[str]) -> None:
         seen[name] = channel
 
 
-def _neighbour(channel: str) -> str:
-    """Return the nearest of the 62 electrodes to a channel that is none of them."""
+def _require_places(channels: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse the channels without a known place, all of them at once."""
+    if set(names) <= set(ELECTRODES):
+        return  # without MNE, which takes seconds to import
     places = standard_places()
-    name = canonical_name(channel)
-    if name not in places:
-        known = [*ELECTRODES, *places]
-        near = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.5)
-        hint = f" Nearest names: {', '.join(near)}." if near else ""
-        raise DataError(
-            f"Channel {channel!r} has no known place on the scalp: expected a name of "
-            f"the 10-20, 10-10 or 10-05 system such as Fp1, Cz or PO7 (MNE's "
-            f"standard 10-05 montage).{hint} Rename the channel, or drop it if it is "
-            f"no EEG electrode."
-        )
+    known = dict.fromkeys([*ELECTRODES, *places])
+    lost = [
+        (channel, name)
+        for channel, name in zip(channels, names, strict=True)
+        if name not in known
+    ]
+    if not lost:
+        return
+    # Names near to the first of them; a list for each would be long.
+    near = difflib.get_close_matches(lost[0][1], known, n=3, cutoff=0.5)
+    hint = f" Nearest names: {', '.join(near)}." if near else ""
+    listed = ", ".join(repr(channel) for channel, _ in lost)
+    raise DataError(
+        f"Channel{'s' * (len(lost) > 1)} {listed} {'have' if len(lost) > 1 else 'has'} "
+        f"no known place on the scalp: expected names of the 10-20, 10-10 or 10-05 "
+        f"system such as Fp1, Cz or PO7 (MNE's standard 10-05 montage).{hint} Rename "
+        f"the channel, or drop it if it is no EEG electrode."
+    )
+
+
+def _neighbour(name: str) -> str:
+    """Return the nearest of the 62 electrodes to another of a known place."""
+    places = standard_places()
     candidates = [electrode for electrode in ELECTRODES if electrode in places]
     distances = [
         float(np.linalg.norm(places[electrode] - places[name]))
@@ -186,13 +202,6 @@ def standard_places() -> Mapping[str, np.ndarray]:
     mapping of str to ndarray of shape (3,)
         Metres to the right, to the front and upwards, by name in capitals.
     """
-    import mne
-
-    # The same montage; MNE 1.13 renamed it.
-    names = ("colin27_1005", "standard_1005")
-    built_in = mne.channels.get_builtin_montages()
-    name = next(name for name in names if name in built_in)
-    montage = mne.channels.make_standard_montage(name)
-    positions = montage.get_positions()["ch_pos"]
+    positions = standard_montage().get_positions()["ch_pos"]
     places = {name.upper(): np.asarray(place) for name, place in positions.items()}
     return MappingProxyType(places)

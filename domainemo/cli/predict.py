@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,14 @@ def predict(
         typer.Option("--set", help="An option of the data set: data.NAME=VALUE."),
     ] = None,
     plugin: use.Plugin = None,
+    normalise_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose mean and deviation the recording is normalised by: own, "
+            "source, or the table folder of a baseline of the same subjects; by "
+            "default as in training."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="CSV file to write; else it is printed.")
     ] = None,
@@ -41,6 +49,7 @@ def predict(
     """Apply a trained fold to a recording that needs no labels."""
     from ..data.loading import load
     from ..data.reader import Reader
+    from ..data.table import Table
     from ..evaluation.predict import find_trained, load_trained, predict_recording
     from ..files import write
     from ..parts import part
@@ -71,10 +80,26 @@ def predict(
     reader = load_dataset(part("dataset", name, options), root)
     files = isinstance(reader, Reader)
     inputs = load(reader).inputs if files else reader.load_inputs()
-    table = predict_recording(trained, inputs)
+    by: Any = normalise_by
+    if by not in (None, "own", "source"):
+        by = Table(_baseline_folder(by)).load_inputs()
+    table = predict_recording(trained, inputs, by)
     text = table.to_csv(index=False)
     if output is None:
         echo(text.removesuffix("\n"), lines=True)
     else:
         write(output, text)
         echo(f"{len(table)} predictions are in {output}.")
+
+
+def _baseline_folder(given: str) -> Path:
+    """Return the table folder that was named, or whose table was."""
+    path = Path(given)
+    if path.name in ("windows.csv", "dataset.toml"):
+        return path.parent
+    if not path.is_dir():
+        raise ConfigurationError(
+            f"--normalise-by {given!r}: found no such folder; expected own, source or "
+            f"the table folder of a baseline recording (docs/own-recordings.md)."
+        )
+    return path

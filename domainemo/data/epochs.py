@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ..core import PROVENANCE, EmotionData, Inputs, Modality
+from ..core import EmotionData, Modality, electrode_name
 from ..errors import ConfigurationError, data_error
-from .given import expect_labelled
+from .montage import check_electrodes, other_sensor, standard_montage
+from .options import check_option
 from .signals.features import (
     BANDS,
     HEART_MEASURES,
@@ -22,11 +23,12 @@ from .signals.features import (
 )
 from .signals.physiology import SIGNAL_STATISTICS, signal_statistics
 from .table import from_arrays
+from .telling import one_to_one, spells
 
 if TYPE_CHECKING:
     import mne
 
-__all__ = ["from_epochs", "join"]
+__all__ = ["from_epochs"]
 
 Array = NDArray[np.float64]
 Bands = Mapping[str, tuple[float, float]]
@@ -55,34 +57,41 @@ _NO_SIGNALS = ("stim", "misc", "syst", "exci", "ias", "chpi", "dipole", "gof")
 """Channel types that hold triggers, answers or the machine's state."""
 
 
+_BADS = ("interpolate", "nan", "drop")
+
+_FEWEST = 4
+"""Good electrodes from which on a bad one is interpolated."""
+
+
 def from_epochs(
     epochs: mne.BaseEpochs,
     labels: ArrayLike | str | None = None,
     *,
     subject: ArrayLike,
     session: ArrayLike = 1,
+    trial: ArrayLike | None = None,
     stimulus: ArrayLike | None = None,
     feature: str = "de",
     bands: Bands = BANDS,
     window: float = 4.0,
+    before_event: bool = False,
+    bads: str = "interpolate",
     classes: Sequence[str] | None = None,
     name: str = "own epochs",
 ) -> EmotionData:
     """Make recordings out of MNE's epochs.
 
-    Each epoch is a trial, numbered as in ``epochs.selection`` but from 1, and cut into
-    windows that follow one another from the epoch's first sample on. EEG channels
-    become the modality ``eeg``, with the `feature` of each band. ECG channels become
-    ``ecg``, with the measures of the heart. Every other type of channel becomes a
-    modality of the type's name, with mean, deviation and slope per window. Channels
-    that hold no signal (stim, misc and the machine's own) are left out, as they may
-    give the label away.
+    Each epoch is a trial, cut into windows that follow one another from its event on.
+    EEG channels become the modality ``eeg``, with the `feature` of each band. ECG
+    channels become ``ecg``, with the measures of the heart. Every other type of channel
+    becomes a modality of the type's name, with mean, deviation and slope per window.
+    Channels that hold no signal (stim, misc and the machine's own) are left out, as
+    they may give the label away.
 
-    Channels marked as bad are NaN throughout, as if their sensors were off, so that
-    recordings keep the same channels; the name says which. Nothing is filtered or
-    referenced beforehand: do that in MNE. Each epoch is filtered by itself, so the
-    slowest bands of epochs of a few seconds suffer from the ends; ``"psd"`` suffers
-    less.
+    EEG channels are called by the electrode that their name holds: ``EEG Fp1-REF`` is
+    ``Fp1``. Nothing is filtered or referenced beforehand: do that in MNE. Each epoch is
+    filtered by itself, so the slowest bands of epochs of a few seconds suffer from the
+    ends; ``"psd"`` suffers less.
 
     Parameters
     ----------
@@ -93,10 +102,17 @@ def from_epochs(
         where it is not given.
     subject, session : int, str, array of shape (epochs,)
         One value, one per epoch, or the name of a metadata column.
+    trial : int, str, array of shape (epochs,), optional
+        Given as `subject` is, one of its own for each epoch of a subject's session.
+        The place in ``epochs.selection``, counted from 1, where it is not given. Give
+        it, or join with ``number_trials=True``, where a sitting is in several objects,
+        as with clips of different length.
     stimulus : int, str, array of shape (epochs,), optional
-        What was shown, given as `subject` is. The names of the epochs' events where it
-        is not given: if those name the emotion and not the clip, give it, because
-        leaving stimuli out needs to know them.
+        What was shown, given as `subject` is; leaving stimuli out needs to know it.
+        The names of the epochs' events where it is not given; but the trial's number
+        where these are the labels, and the events' numbers where these hold the
+        labels' names, because the stimulus is shown where the label must not be. The
+        name says so.
     feature : str
         ``"de"``, differential entropy, or ``"psd"``, logarithm of the mean power
         spectral density.
@@ -104,6 +120,15 @@ def from_epochs(
         Band edges in Hz.
     window : float
         Length of a window in seconds.
+    before_event : bool
+        Keep the windows that end by the event, such as a baseline's, with the event's
+        label. They are left out by default. No window lies on both sides.
+    bads : {"interpolate", "nan", "drop"}
+        What becomes of channels that are marked as bad. Electrodes are interpolated
+        from the others, by their own positions or, where they have none, those of the
+        standard montage. ``"nan"`` is as if their sensors had been off, which training
+        refuses as long as others of the modality are there. ``"drop"`` leaves them out,
+        for which `join` has ``common=True``. The name says which they were.
     classes : sequence of str, optional
         Class names, as for :func:`domainemo.from_arrays`. Give them wherever recordings
         are to be joined.
@@ -121,11 +146,12 @@ def from_epochs(
         If the feature is unknown, or bands and window do not fit the sampling rate.
     DataError
         If these are no epochs, they are shorter than a window, hold NaN, or labels and
-        the like do not fit them.
+        the like do not fit them; if other sensors are typed as EEG; or if a bad channel
+        cannot be interpolated.
 
     See Also
     --------
-    join : Puts several recordings together.
+    domainemo.join : Puts several recordings together.
 
     Examples
     --------
@@ -139,81 +165,186 @@ def from_epochs(
             f"{name}: found feature={feature!r}; expected one of "
             f"{', '.join(map(repr, _FEATURES))}."
         )
-    epochs = _loaded(epochs, name)
+    check_option(name, "bads", bads, _BADS)
+    epochs, notes = _prepared(_loaded(epochs, name), window, before_event, bads, name)
     _check_length(epochs, window, name)
-    given = {
-        "label": _event_names(epochs) if labels is None else labels,
-        "subject": subject,
-        "session": session,
-        "stimulus": _event_names(epochs) if stimulus is None else stimulus,
-    }
-    columns = {key: _per_epoch(key, given[key], epochs, name) for key in given}
+    columns = _columns(
+        epochs,
+        {
+            "label": _event_names(epochs) if labels is None else labels,
+            "subject": subject,
+            "session": session,
+            "trial": np.asarray(epochs.selection) + 1 if trial is None else trial,
+            "stimulus": stimulus,
+        },
+        name,
+    )
+    if stimulus is None:
+        columns["stimulus"], note = _stimuli(epochs, columns, labels is None)
+        notes += note
     parts = _modalities(epochs, feature, bands, window, name)
     trials, windows = next(iter(parts.values()))[0].shape[:2]
     step = round(window * epochs.info["sfreq"]) / epochs.info["sfreq"]
     repeated = {key: np.repeat(values, windows) for key, values in columns.items()}
+    notes = [f"{feature}, {window:g} s windows", *notes, *_left_out(epochs)]
     return from_arrays(
         {key: array.reshape(-1, *array.shape[2:]) for key, (array, _) in parts.items()},
-        repeated["label"],
+        repeated.pop("label"),
         subject=repeated["subject"],
         session=repeated["session"],
+        trial=repeated["trial"],
         stimulus=repeated["stimulus"],
-        trial=np.repeat(np.asarray(epochs.selection) + 1, windows),
         start=np.tile(epochs.tmin + step * np.arange(windows), trials),
         classes=classes,
         modalities={key: modality for key, (_, modality) in parts.items()},
-        name=f"{name} ({_choices(epochs, feature, window)})",
+        name=f"{name} ({'; '.join(notes)})",
     )
 
 
-def join(*datas: EmotionData) -> EmotionData:
-    """Put recordings together, such as those of several subjects.
+# ----------------------------------------------------------------------- preparation
 
-    Parameters
-    ----------
-    *datas : EmotionData
-        With the same classes, modalities, channels and features.
 
-    Returns
-    -------
-    EmotionData
-        In order of subject, session, trial and time, under the joined names.
+def _prepared(
+    epochs: mne.BaseEpochs, window: float, before_event: bool, bads: str, name: str
+) -> tuple[mne.BaseEpochs, list[str]]:
+    """Return the epochs with electrodes' names, from the event on, without bads.
 
-    Raises
-    ------
-    DataError
-        If the recordings differ in what they hold, or two hold the same window.
+    The notes say what was done. The caller's epochs stay as they are.
     """
-    if not datas:
-        raise data_error("join", "no recordings", "at least one", "Give some.")
-    for data in datas:
-        expect_labelled(data, "join")
-    for other in datas[1:]:
-        _check_alike(datas[0], other)
-    first = datas[0].inputs
-    tables = [data.inputs.windows for data in datas]
-    windows = pd.DataFrame(
-        {key: _joined_column([table[key] for table in tables]) for key in PROVENANCE}
-    )
-    names = ", ".join(dict.fromkeys(data.inputs.name for data in datas))
-    of_window = ["subject", "session", "trial", "start"]
-    twice = windows.duplicated(of_window).to_numpy()
-    if twice.any():
-        row = windows.iloc[int(twice.argmax())]
+    notes: list[str] = []
+    electrodes = _electrodes(epochs, name)
+    first = _first_sample(epochs, window, before_event, name)
+    if electrodes or first or epochs.info["bads"]:
+        epochs = epochs.copy()
+    if electrodes:
+        epochs.rename_channels(electrodes, verbose="error")
+        example, electrode = next(iter(electrodes.items()))
+        more = f" and {len(electrodes) - 1} more" * (len(electrodes) > 1)
+        notes.append(f"{example}{more} called by the electrode, {electrode}")
+    if first:
+        rate = epochs.info["sfreq"]
+        notes.append(f"{first / rate:g} s before the event left out")
+        epochs.crop(tmin=epochs.times[first], tmax=None, verbose="error")
+    marked = list(epochs.info["bads"])
+    if marked and bads == "drop":
+        epochs.drop_channels(marked)
+    elif marked and bads == "interpolate":
+        epochs = _interpolated(epochs, name)
+    mended = set(marked) - set(epochs.info["bads"])
+    notes += [f"{each} bad{_WORDS[bads] * (each in mended)}" for each in marked]
+    return epochs, notes
+
+
+_WORDS = {"interpolate": ", interpolated", "nan": "", "drop": ", left out"}
+
+
+def _electrodes(epochs: mne.BaseEpochs, name: str) -> dict[str, str]:
+    """Return the electrode of each EEG channel that is called otherwise."""
+    types = epochs.get_channel_types()
+    channels = [
+        channel
+        for channel, kind in zip(epochs.ch_names, types, strict=True)
+        if kind == "eeg"
+    ]
+    right = {each: kind for each in channels if (kind := other_sensor(each))}
+    remedy = f"Set their types first: epochs.set_channel_types({right})."
+    check_electrodes(name, channels, remedy)
+    called = {channel: electrode_name(channel) for channel in channels}
+    others = [each for each in epochs.ch_names if each not in called]
+    twice = [
+        channel
+        for channel, electrode in called.items()
+        if [*called.values(), *others].count(electrode) > 1
+    ]
+    if twice:
         raise data_error(
-            names,
-            f"two windows with {', '.join(f'{key} {row[key]}' for key in of_window)}",
-            "one window per subject, session, trial and start",
-            "Give each recording its own subject or session.",
+            f"{name}, channels of type eeg",
+            f"{', '.join(map(repr, twice))}, which are the same electrodes",
+            "each electrode once",
+            "Drop or rename one of them.",
         )
-    signals = {
-        key: np.concatenate([data.inputs.signals[key] for data in datas])
-        for key in first.signals
+    return {channel: it for channel, it in called.items() if it != channel}
+
+
+def _first_sample(
+    epochs: mne.BaseEpochs, window: float, before_event: bool, name: str
+) -> int:
+    """Return where the first window begins: at the event, or whole windows before."""
+    times = epochs.times
+    zero = int(np.searchsorted(times, -0.5 / epochs.info["sfreq"]))
+    if before_event:
+        return zero % max(round(window * float(epochs.info["sfreq"])), 1)
+    if zero == len(times):
+        raise data_error(
+            name,
+            f"epochs from {times[0]:g} to {times[-1]:g} s, all of it before the event",
+            "something after it",
+            "Cut the epochs around what was shown, or keep what lies before with "
+            "before_event=True.",
+        )
+    return zero
+
+
+def _interpolated(epochs: mne.BaseEpochs, name: str) -> mne.BaseEpochs:
+    """Return the epochs with bad electrodes computed from the good ones.
+
+    A type of channel that is bad altogether stays so: its sensor is lost.
+    """
+    bads = epochs.info["bads"]
+    types = dict(zip(epochs.ch_names, epochs.get_channel_types(), strict=True))
+    good = [types[channel] for channel in epochs.ch_names if channel not in bads]
+    alone = [
+        channel
+        for channel in bads
+        if types[channel] != "eeg"
+        and types[channel] in good
+        and types[channel] not in _NO_SIGNALS
+    ]
+    electrodes = [channel for channel in bads if types[channel] == "eeg"]
+    if electrodes and "eeg" not in good:
+        electrodes = []
+    placed = _placed(epochs, types) if electrodes else epochs
+    places = {
+        channel["ch_name"]: np.asarray(channel["loc"][:3])
+        for channel in placed.info["chs"]
+        if types[channel["ch_name"]] == "eeg"
     }
-    labels = np.concatenate([data.labels for data in datas])
-    inputs = Inputs(signals, windows, first.modalities, names)
-    order = windows.sort_values(of_window, kind="stable").index.to_numpy()
-    return EmotionData(inputs, labels, datas[0].classes).take(order)
+    known = [each for each, it in places.items() if np.isfinite(it).all() and it.any()]
+    lost = [each for each in electrodes if each not in known]
+    neighbours = [each for each in known if each not in bads]
+    if electrodes and (lost or len(neighbours) < _FEWEST):
+        alone = electrodes + alone
+    if alone:
+        raise data_error(
+            f"{name}, bad channels",
+            f"{', '.join(map(repr, alone))}, which cannot be interpolated",
+            f"electrodes with a position, beside at least {_FEWEST} good ones",
+            "Set a montage (epochs.set_montage), or choose bads='drop' (join has "
+            "common=True for it) or bads='nan' (as if the sensor had been off).",
+        )
+    if not electrodes:
+        return epochs
+    _check_whole(placed.get_data(picks=neighbours, verbose="error"), neighbours, name)
+    exclude = [each for each in places if each not in known]
+    exclude += [each for each in bads if each not in electrodes]
+    return placed.interpolate_bads(
+        reset_bads=True, origin=_ORIGIN, exclude=exclude, verbose="error"
+    )
+
+
+_ORIGIN = (0.0, 0.0, 0.04)
+"""The head's centre in metres, as MNE puts it where it fits no sphere."""
+
+
+def _placed(epochs: mne.BaseEpochs, types: Mapping[str, str]) -> mne.BaseEpochs:
+    """Return the epochs with positions, the standard montage's where they have none."""
+    montage = epochs.get_montage()
+    has = montage is not None and len(montage.get_positions()["ch_pos"]) > 0
+    if has:
+        return epochs
+    return epochs.set_montage(
+        standard_montage(), match_case=False, on_missing="ignore", verbose="error"
+    )
 
 
 # ------------------------------------------------------------------------- signals
@@ -385,56 +516,51 @@ def _per_epoch(
     return values
 
 
-def _choices(epochs: mne.BaseEpochs, feature: str, window: float) -> str:
-    left_out = [
+def _columns(
+    epochs: mne.BaseEpochs, given: Mapping[str, Any], name: str
+) -> dict[str, NDArray[np.object_]]:
+    """Return the values per epoch of what was given; trials differ within a session."""
+    columns = {
+        key: _per_epoch(key, value, epochs, name)
+        for key, value in given.items()
+        if value is not None
+    }
+    place = ("subject", "session", "trial")
+    table = pd.DataFrame({key: columns[key].astype(str) for key in place})
+    twice = table.duplicated().to_numpy()
+    if twice.any():
+        epoch = int(twice.argmax())
+        raise data_error(
+            f"{name}, trial, epoch {epoch} (counted from 0)",
+            f"a second {', '.join(f'{key} {columns[key][epoch]!r}' for key in place)}",
+            "a trial of its own for each epoch of a session",
+            "Leave trial out to have the epochs numbered.",
+        )
+    return columns
+
+
+def _stimuli(
+    epochs: mne.BaseEpochs, columns: Mapping[str, NDArray[np.object_]], by_events: bool
+) -> tuple[NDArray[np.object_], list[str]]:
+    """Return what stands for the stimuli that were not given, and a note of it.
+
+    The events' names are the label, where that is not given, and may tell it else.
+    """
+    names, labels = _event_names(epochs), columns["label"].tolist()
+    if by_events or one_to_one(names, labels):
+        note = "stimuli numbered as the trials, as the events name the classes"
+        return columns["trial"], [note]
+    if spells(names, labels):
+        note = "stimuli numbered as the events, as their names hold the classes"
+        return np.array(epochs.events[:, 2].tolist(), dtype=object), [note]
+    return np.array(names, dtype=object), []
+
+
+def _left_out(epochs: mne.BaseEpochs) -> list[str]:
+    return [
         f"{channel} left out"
         for channel, kind in zip(
             epochs.ch_names, epochs.get_channel_types(), strict=True
         )
         if kind in _NO_SIGNALS
     ]
-    bad = [f"{channel} bad" for channel in epochs.info["bads"]]
-    return "; ".join([f"{feature}, {window:g} s windows", *bad, *left_out])
-
-
-# ------------------------------------------------------------------------- joining
-
-
-def _check_alike(first: EmotionData, other: EmotionData) -> None:
-    one, two = first.inputs, other.inputs
-    where = f"{two.name}, joined to {one.name}"
-    if other.classes != first.classes:
-        raise data_error(
-            f"{where}, classes",
-            ", ".join(other.classes),
-            ", ".join(first.classes),
-            "Make all of them with the same classes=[...].",
-        )
-    if set(two.modalities) != set(one.modalities):
-        raise data_error(
-            f"{where}, modalities",
-            ", ".join(two.modalities),
-            ", ".join(one.modalities),
-            "Keep what all recordings have.",
-        )
-    for key, modality in one.modalities.items():
-        _check_same_modality(modality, two.modalities[key], f"{where}, {key!r}")
-
-
-def _check_same_modality(one: Modality, two: Modality, where: str) -> None:
-    for field in ("channels", "features", "kind", "unit"):
-        expected, found = getattr(one, field), getattr(two, field)
-        if found != expected:
-            raise data_error(
-                f"{where}, {field}",
-                found if isinstance(found, str) else ", ".join(found),
-                expected if isinstance(expected, str) else ", ".join(expected),
-                "Make all of them alike, in the same order.",
-            )
-
-
-def _joined_column(columns: Sequence[pd.Series[Any]]) -> pd.Series[Any]:
-    """Join numbers with numbers; beside strings, numbers become strings."""
-    if any(not pd.api.types.is_numeric_dtype(column) for column in columns):
-        columns = [column.astype(str) for column in columns]
-    return pd.concat(columns, ignore_index=True)

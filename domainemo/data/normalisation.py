@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,16 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import Inputs, Rows
-from ..errors import ConfigurationError, DataError
+from ..errors import ConfigurationError, DataError, DomainemoWarning
 
 __all__ = [
     "NORMALISATIONS",
     "Normalisation",
     "Scale",
+    "check_enough",
     "check_visible",
     "describe",
     "let_go",
     "normalise",
+    "scales_of",
 ]
 
 Normalisation = Literal["session", "subject", "source", "none"]
@@ -33,6 +36,12 @@ NORMALISATIONS: Mapping[str, str] = {
     "none": "not normalised",
 }
 """The choices, and the words with which results describe them."""
+
+_FEW = 3
+"""Windows up to which a group's mean and deviation say next to nothing of it."""
+
+_ALL_BUT_EQUAL = 1e-6
+"""The share of a value by which it must vary to be more than rounding."""
 
 _GROUPS: Mapping[str, list[str]] = {
     "session": ["subject", "session"],
@@ -134,6 +143,122 @@ def check_visible(
         _group_codes(recordings, windows, _GROUPS[method], visible)
 
 
+def check_enough(
+    inputs: Inputs,
+    method: str,
+    visible: Iterable[NDArray[np.bool_]],
+    *,
+    remedy: str,
+) -> None:
+    """Refuse groups of which normalisation leaves nothing; warn where it leaves little.
+
+    One window, scaled by itself, is zero throughout, and so is a value that is the same
+    in all windows. Of two or three windows hardly more is left than their order.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    method : str
+    visible : iterable of bool ndarray of shape (windows,)
+        Which windows may be seen, one array per fold.
+    remedy : str
+        What to do about it, a sentence.
+
+    Raises
+    ------
+    DataError
+        If a group has values, and not one of them varies.
+
+    Warns
+    -----
+    DomainemoWarning
+        Naming groups of few windows, and values that do not vary, with their numbers.
+    """
+    if method not in _GROUPS:
+        return
+    columns = _GROUPS[method]
+    nothing, few, constant = _shortages(inputs, columns, visible)
+    where = f"{inputs.name}, z-scored per {' and '.join(columns)}"
+    if nothing:
+        raise DataError(
+            f"{where}: nothing is left of {_some(nothing)}, because scaled by itself "
+            f"what does not vary is zero throughout, whatever it was; expected "
+            f"several windows that differ. {remedy}"
+        )
+    if few:
+        _warn(
+            f"{where}: mean and deviation come from {_FEW} windows or fewer for "
+            f"{_some(few)}, so that little is left but their order. {remedy}"
+        )
+    if constant:
+        _warn(
+            f"{where}: values that are the same in all windows become zero, whatever "
+            f"they were, for {_some(constant)}. {remedy}"
+        )
+
+
+def _shortages(
+    inputs: Inputs, columns: list[str], visible: Iterable[NDArray[np.bool_]]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return groups of which nothing is left, of few windows, with constant values."""
+    nothing: dict[str, None] = {}  # as sets, in order
+    few: dict[str, None] = {}
+    constant: dict[str, None] = {}
+    codes = inputs.windows.groupby(columns, sort=True).ngroup().to_numpy()
+    groups = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    done = set()
+    for mask in visible:
+        for code, rows in enumerate(groups):
+            seen = rows[mask[rows]]
+            key = code, mask[rows].tobytes()
+            if key in done or not len(seen):
+                continue
+            done.add(key)  # folds mostly see the same of a group
+            name = ", ".join(
+                f"{column} {inputs.windows[column].iloc[rows[0]]}" for column in columns
+            )
+            left = {each: _left(a[seen]) for each, a in inputs.signals.items()}
+            there = {each: count for each, (count, _, _) in left.items() if count}
+            if there and not any(varying for _, varying, _ in left.values()):
+                nothing[f"{name}: {_count(len(seen))}"] = None
+                continue
+            for each, count in there.items():
+                same, values = left[each][2], inputs.signals[each][0].size
+                if count <= _FEW:
+                    few[f"{name}: {_count(count)} of {each}"] = None
+                elif same:
+                    constant[f"{name}: {same} of {values} values of {each}"] = None
+    return list(nothing), list(few), list(constant)
+
+
+def _left(array: NDArray[np.float32]) -> tuple[int, int, int]:
+    """Return in how many windows a sensor is there, and how many values vary or not."""
+    there = int(np.isfinite(array).any(axis=(1, 2)).sum())
+    low, high = np.fmin.reduce(array, axis=0), np.fmax.reduce(array, axis=0)
+    known = np.isfinite(low) & np.isfinite(high)
+    least = _ALL_BUT_EQUAL * np.maximum(np.abs(low), np.abs(high))
+    varying = known & (high.astype(np.float64) - low > least)
+    return there, int(varying.sum()), int((known & ~varying).sum())
+
+
+def _count(windows: int) -> str:
+    return f"{windows} window{'s' * (windows != 1)}"
+
+
+def _some(parts: Sequence[str], most: int = 6) -> str:
+    more = f"; and {len(parts) - most} more" * (len(parts) > most)
+    return "; ".join(parts[:most]) + more
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, DomainemoWarning, stacklevel=3)
+
+
+def scales_of(inputs: Inputs, rows: Rows) -> dict[str, Scale]:
+    """Return the scale of the values as they are at `rows`, per modality."""
+    return {name: _scale(array, rows) for name, array in inputs.signals.items()}
+
+
 def _group_codes(
     recordings: str,
     windows: pd.DataFrame,
@@ -194,7 +319,7 @@ def _scale(array: NDArray[np.float32], rows: Rows) -> Scale:
     count = np.maximum(total(np.isfinite), 1)
     mean = total(known) / count
     deviation = np.sqrt(total(spread) / count)
-    least = np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)
+    least = np.maximum(_ALL_BUT_EQUAL * np.abs(mean), np.finfo(np.float32).tiny)
     deviation[deviation <= least] = 1
     return Scale(mean.astype(np.float32), deviation.astype(np.float32))
 

@@ -38,8 +38,11 @@ from ..files import explained, writing
 from ..registry import register
 from .given import expect_inputs
 from .labels import CHOICES, TrialLabel, settle
+from .montage import check_electrodes
 from .normalisation import let_go
 from .options import check_option
+from .telling import warn_of_telling
+from .units import warn_of_units
 
 __all__ = ["FORMAT", "Table", "from_arrays", "write_table"]
 
@@ -122,7 +125,9 @@ class Table(Dataset):
         labels = _read_labels(self.root, columns, description.classes)
         inputs = _read_inputs(self.root, columns, description)
         data = EmotionData(inputs, labels, description.classes)
-        return settle(data, self.label)
+        data = settle(data, self.label)
+        warn_of_telling(data)
+        return data
 
     def load_inputs(self) -> Inputs:
         """Read signals and provenance; labels may be missing and are not looked at.
@@ -251,10 +256,13 @@ def from_arrays(
         for key, array in arrays.items()
     }
     inputs = Inputs(tidy, frame, described, name)
+    warn_of_units(inputs)
     if labels is None:
         return inputs
     encoded, names = _encode(labels, classes, count, f"{name}, labels")
-    return settle(EmotionData(inputs, encoded, names), label)
+    data = settle(EmotionData(inputs, encoded, names), label)
+    warn_of_telling(data)
+    return data
 
 
 def write_table(
@@ -491,6 +499,8 @@ def _parse_modality(name: str, table: Any, where: str) -> tuple[Modality, str]:
         table["kind"],
         table.get("unit", ""),
     )
+    if modality.kind == "eeg":
+        check_electrodes(where, modality.channels)
     return modality, file
 
 
@@ -621,7 +631,9 @@ def _read_inputs(
         name: _read_array(root / description.files[name], len(windows), name, modality)
         for name, modality in description.modalities.items()
     }
-    return Inputs(signals, windows, description.modalities, description.name)
+    inputs = Inputs(signals, windows, description.modalities, description.name)
+    warn_of_units(inputs)
+    return inputs
 
 
 def _read_array(

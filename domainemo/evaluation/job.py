@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from .. import files
 from ..core import Backbone, Fold, Inputs, Modality, Rows
-from ..data.normalisation import Scale, normalise
+from ..data.normalisation import Scale, normalise, scales_of
 from ..errors import DataError, DomainemoError
 from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
@@ -363,7 +363,8 @@ def _train(
     _write_predictions(folder, members, probabilities, fitted.trace, facts)
     _write_screening(folder, _among_all(seen, used), fitted)
     if job.keeps_model:
-        _write_model(folder, model, inputs.modalities, job.classes, scales)
+        raw = scales_of(inputs, fold.source)
+        _write_model(folder, model, inputs.modalities, job.classes, scales, raw)
 
 
 def _train_linear(
@@ -505,16 +506,18 @@ def _write_model(
     modalities: Mapping[str, Modality],
     classes: tuple[str, ...],
     scales: Mapping[str, Scale],
+    raw_scales: Mapping[str, Scale],
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
     described = {
         "classes": list(classes),
         "modalities": {name: asdict(m) for name, m in modalities.items()},
-        "scales": {
-            name: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()}
-            for name, s in scales.items()
-        },
     }
+    for key, kept in (("scales", scales), ("raw_scales", raw_scales)):
+        described[key] = {
+            name: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()}
+            for name, s in kept.items()
+        }
     write_file(folder / MODEL, json.dumps(described, indent=1))
     write_file(folder / MODEL_WEIGHTS, weights_of(model))
 

@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ import pandas as pd
 import torch
 
 from .. import files
-from ..backbones.regions import canonical_name
-from ..core import Inputs, Modality
+from ..core import Inputs, Modality, canonical_name
 from ..data.given import expect_inputs
-from ..data.normalisation import Scale, normalise
+from ..data.normalisation import Scale, check_enough, describe, normalise
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..training.batches import Samples, sample
 from ..training.fit import predict, reproducible
@@ -49,7 +48,9 @@ class Trained:
     modalities : dict of str to Modality
     classes : tuple of str
     scales : dict of str to Scale
-        The source's scale, for the normalisation ``source``.
+        The source's scale as the network saw it, after normalisation per group.
+    raw_scales : dict of str to Scale
+        The source's scale as it was recorded; empty in folders of earlier versions.
     """
 
     model: Model
@@ -57,6 +58,7 @@ class Trained:
     modalities: dict[str, Modality]
     classes: tuple[str, ...]
     scales: dict[str, Scale]
+    raw_scales: dict[str, Scale] = field(default_factory=dict)
 
 
 def find_trained(run: Path, **wanted: str | int | None) -> Path:
@@ -153,62 +155,75 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
     DataError
         If a file is missing or damaged.
     """
-    modalities, classes, scales = files.read(folder / MODEL, _parse_model)
+    modalities, classes, *scales = files.read(folder / MODEL, _parse_model)
     backbone = experiment.build_backbone(modalities)
     model = Model(backbone, modalities, len(classes))
     load_weights(model, folder / MODEL_WEIGHTS)
-    return Trained(model.eval(), experiment, modalities, classes, scales)
+    return Trained(model.eval(), experiment, modalities, classes, *scales)
 
 
 def _parse_model(
     content: bytes,
-) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale]]:
-    """Return the modalities, the classes and the scales of ``model.json``."""
+) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale], dict[str, Scale]]:
+    """Return the modalities, the classes and both scales of ``model.json``."""
     described = json.loads(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
         for name, m in described["modalities"].items()
     }
-    scales = {
-        name: Scale(*(np.asarray(s[k], np.float32) for k in ("mean", "deviation")))
-        for name, s in described["scales"].items()
-    }
-    return modalities, tuple(described["classes"]), scales
+    scales, raw_scales = (
+        {
+            name: Scale(*(np.asarray(s[k], np.float32) for k in ("mean", "deviation")))
+            for name, s in held.items()
+        }
+        # Folders of earlier versions lack the scale of what was recorded.
+        for held in (described["scales"], described.get("raw_scales", {}))
+    )
+    return modalities, tuple(described["classes"]), scales, raw_scales
 
 
-def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
+def predict_recording(
+    trained: Trained, inputs: Inputs, normalise_by: str | Inputs | None = None
+) -> pd.DataFrame:
     """Return a row per sample: provenance, predicted class, probabilities.
 
-    The recording is normalised as in training: by its own windows, or by the scale
-    of the source that the model was trained on. Channels and features may come in
-    any order, and beside others; modalities may be missing, for some windows, for a
-    subject or altogether.
+    Channels and features may come in any order, and beside others; modalities may be
+    missing, for some windows, for a subject or altogether.
+
+    Parameters
+    ----------
+    trained : Trained
+    inputs : Inputs
+    normalise_by : {"own", "source"} or Inputs, optional
+        Whose mean and deviation the recording is normalised by: its own, which needs
+        several windows that differ; those of the source that the model was trained on;
+        or a baseline's, another recording of the same subjects. By default as in
+        training: by its own where that was per session or subject, else by the
+        source's.
 
     Raises
     ------
+    ConfigurationError
+        If the model was trained without normalisation and one is asked for, or its
+        folder does not hold the source's scale.
     DataError
         If none of the modalities of training is there, or one is there without some
-        of the channels or features of training.
+        of the channels or features of training; if normalisation leaves nothing of the
+        recording; or if the baseline lacks a subject or a modality.
 
     Warns
     -----
     DomainemoWarning
-        Naming the modalities that are missing altogether, and the number of samples
-        in which every modality is.
+        Naming the modalities that are missing altogether, the number of samples
+        in which every modality is, and what was normalised by few windows.
     """
     inputs = expect_inputs(inputs, "the recording")
     aligned = _aligned(trained, inputs)
     _note_missing(aligned, tuple(inputs.modalities))
     inputs = aligned.take(canonical(aligned))
     check_signals(inputs, "Interpolate it, or leave the whole modality out.")
+    normalised = _normalised(trained, inputs, normalise_by)
     everything = np.arange(len(inputs))
-    normalised, _ = normalise(
-        inputs,
-        trained.experiment.normalisation,
-        source=everything,
-        target=everything,
-        stored=trained.scales,
-    )
     with reproducible(trained.experiment.training.threads):
         sampling = trained.model.backbone.sampling
         samples, members = sample(normalised, everything, sampling, torch.device("cpu"))
@@ -221,6 +236,95 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
     }
     columns |= {f"p_{c}": probabilities[:, i] for i, c in enumerate(trained.classes)}
     return table.assign(**columns)
+
+
+_GIVE_OTHER = (
+    "Normalise by the source or by a longer recording of the same person instead: "
+    "--normalise-by source or --normalise-by FOLDER (in Python, normalise_by)."
+)
+
+
+def _normalised(
+    trained: Trained, inputs: Inputs, normalise_by: str | Inputs | None
+) -> Inputs:
+    """Return the recording normalised by its own, the source's or a baseline's scale.
+
+    Single missing values become the source's mean, as in training.
+    """
+    method = trained.experiment.normalisation
+    grouped = method in ("session", "subject")
+    if normalise_by is None:
+        normalise_by = "own" if grouped else "source"
+    elif method == "none":
+        raise ConfigurationError(
+            f"The model was trained on values that were {describe(method)}; expected "
+            f"the recording as it is. Leave out --normalise-by."
+        )
+    everything = np.arange(len(inputs))
+    stored = trained.scales if grouped else None
+    if isinstance(normalise_by, Inputs):
+        return _by_baseline(trained, inputs, normalise_by, stored)
+    if normalise_by == "own":
+        method = method if grouped else "session"
+        visible = [np.ones(len(inputs), dtype=bool)]
+        check_enough(inputs, method, visible, remedy=_GIVE_OTHER)
+    elif normalise_by == "source":
+        method = "source" if grouped else method
+        stored = trained.raw_scales if grouped else trained.scales
+        if not stored:
+            raise ConfigurationError(
+                "The model's folder does not hold the source's mean and deviation, "
+                "because an earlier version of domainemo made it. Run `adapt` again, "
+                "or normalise by a baseline recording."
+            )
+    else:
+        raise ConfigurationError(
+            f"The recording cannot be normalised by {normalise_by!r}; expected 'own', "
+            f"'source' or a baseline recording."
+        )
+    return normalise(
+        inputs, method, source=everything, target=everything, stored=stored
+    )[0]
+
+
+def _by_baseline(
+    trained: Trained,
+    inputs: Inputs,
+    baseline: Inputs,
+    stored: Mapping[str, Scale] | None,
+) -> Inputs:
+    """Return the recording scaled per subject by the windows of the baseline alone."""
+    baseline = _aligned(trained, baseline)
+    names = [each.windows["subject"].astype(str) for each in (inputs, baseline)]
+    absent = [name for name in names[0].unique() if name not in set(names[1])]
+    if absent:
+        raise DataError(
+            f"{baseline.name}: found the subjects {', '.join(names[1].unique())}; "
+            f"expected a baseline of every subject of {inputs.name}, and of "
+            f"{', '.join(absent)} there is none. Give them the same names in both."
+        )
+    windows = pd.concat([inputs.windows, baseline.windows], ignore_index=True)
+    both = replace(
+        inputs,
+        signals={
+            name: np.concatenate([array, baseline.signals[name]])
+            for name, array in inputs.signals.items()
+        },
+        windows=windows.assign(subject=pd.concat(names, ignore_index=True)),
+    )
+    own = np.arange(len(inputs))
+    there = np.arange(len(inputs), len(both))
+    visible = np.isin(np.arange(len(both)), there)
+    check_enough(
+        replace(both, name=baseline.name),
+        "subject",
+        [visible],
+        remedy="Give a longer baseline recording.",
+    )
+    normalised, _ = normalise(
+        both, "subject", source=there, target=there, stored=stored
+    )
+    return replace(normalised.take(own), windows=inputs.windows)
 
 
 def _aligned(trained: Trained, inputs: Inputs) -> Inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from .. import __version__, files
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_inputs
 from ..data.normalisation import describe, normalise
-from ..errors import ConfigurationError, DataError
+from ..data.telling import stimulus_is_label
+from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..parts import Part
 from ..training.batches import sample
 from ..training.fit import Report, derive_seed, reproducible
@@ -246,6 +248,15 @@ def plan_pretraining(
     ConfigurationError, DataError
         For anything that would fail later, such as a source without common stimuli.
     """
+    if isinstance(recordings, EmotionData) and stimulus_is_label(recordings):
+        warnings.warn(
+            f"{recordings.inputs.name}: each class has one stimulus of its own, so "
+            f"that pairs of the same stimulus are pairs of the same class, and what is "
+            f"learnt from them is not free of labels. Give recordings with several "
+            f"stimuli of each class, or do not call the result unsupervised.",
+            DomainemoWarning,
+            stacklevel=2,
+        )
     # Here labels are left behind: nothing below is handed any.
     inputs = expect_inputs(recordings, "the recordings")
     rows, folds = prepare(inputs, chosen)

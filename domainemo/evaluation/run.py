@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
-from ..data.normalisation import check_visible, describe
+from ..data.normalisation import check_enough, check_visible, describe
 from ..errors import ConfigurationError, DomainemoError
 from ..parts import Part, describe_object
 from ..training.fit import reproducible
@@ -256,7 +257,21 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
         visible = np.isin(used, np.concatenate([fold.source, fold.target]))
         windows = inputs.windows.iloc[used]
         check_visible(inputs.name, windows, chosen.normalisation, visible)
+    check_enough(
+        inputs,
+        chosen.normalisation,
+        (_visible(inputs, fold) for fold in folds),
+        remedy="Leave them out (--exclude), or choose another normalisation "
+        "(--normalisation subject or source).",
+    )
     return rows, folds
+
+
+def _visible(inputs: Inputs, fold: Fold) -> NDArray[np.bool_]:
+    """Return which windows a fold's training may see."""
+    visible = np.zeros(len(inputs), dtype=bool)
+    visible[fold.source] = visible[fold.target] = True
+    return visible
 
 
 def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:

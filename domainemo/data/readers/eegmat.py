@@ -30,6 +30,10 @@ Array = NDArray[np.float64]
 CLASSES = ("rest", "arithmetic")
 """Class names; files of class 0 end in ``_1.edf``, those of class 1 in ``_2.edf``."""
 
+STIMULI = (2, 1)
+"""What stands for the stimulus of each class: a number, in the order of their names, as
+the name itself would be shown where no label may be."""
+
 _NAMES = "Fp1 Fp2 F3 F4 F7 F8 T3 T4 C3 C4 T5 T6 P3 P4 O1 O2 Fz Cz Pz"
 ELECTRODES = tuple(_NAMES.split())
 """The 19 electrodes of the 10-20 system, in the order of the files."""
@@ -191,7 +195,7 @@ class EEGMAT(Reader):
         return Trial(
             session=1,
             trial=label,
-            stimulus=CLASSES[label],
+            stimulus=STIMULI[label],
             label=label,
             signals={
                 "eeg": eeg.astype(np.float32),

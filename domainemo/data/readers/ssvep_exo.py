@@ -16,6 +16,10 @@ __all__ = ["SSVEPExo"]
 CLASSES = ("rest", "13Hz", "21Hz", "17Hz")
 """Class names, in the order of their numbers in the file."""
 
+STIMULI = (4, 1, 3, 2)
+"""What stands for the stimulus of each class: a number, in the order of their names, as
+the name itself would be shown where no label may be."""
+
 ELECTRODES = ("Oz", "O1", "O2", "PO3", "POz", "PO7", "PO8", "PO4")
 """The eight electrodes over the visual cortex."""
 
@@ -90,7 +94,7 @@ class SSVEPExo(WindowsReader):
             session=stored.whole_numbers("session"),
             trial=stored.whole_numbers("trial"),
             label=label,
-            stimulus=np.array(CLASSES)[label],
+            stimulus=np.array(STIMULI)[label],
             start=stored.whole_numbers("window_start"),
             signals={
                 "eeg": stored.signal(

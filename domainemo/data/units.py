@@ -1,0 +1,170 @@
+"""Whether all people were measured in one unit, told by the scale of their values.
+
+A change of unit multiplies a value, and so its median and its spread alike, or, where
+the value is a logarithm, shifts the median and leaves the spread. People differ too,
+but not a hundredfold, and not in one leap between one group of them and the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import Inputs, Modality
+from ..errors import DomainemoWarning
+
+__all__ = ["warn_of_units"]
+
+Array = NDArray[np.float64]
+
+_RATIO = 100.0
+"""Between neighbouring people, of a median and of a spread, for a change of unit."""
+
+_SHIFT, _SPREADS = 4.0, 5.0
+"""Between neighbouring people, of the median of a logarithm: absolute (a thousandfold
+amplitude is 6.9 nat), and in spreads of a person's own."""
+
+_ALIKE = 4.0
+"""The most by which spreads differ where a logarithm is only shifted."""
+
+_MOST_WINDOWS = 200
+"""Windows of a group that are looked at, evenly drawn."""
+
+_LOGARITHMS = re.compile(r"\bnat\b|\bln\b|ln\(|ln_|\blog|db\b|entropy", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Medians and spreads of one measure, one of each per person and session."""
+
+    names: list[str]
+    medians: Array
+    spreads: Array
+
+
+def warn_of_units(inputs: Inputs) -> None:
+    """Warn where people's values differ as if one had been measured in another unit.
+
+    Parameters
+    ----------
+    inputs : Inputs
+
+    Warns
+    -----
+    DomainemoWarning
+        Naming the modality, the people on both sides, and both values.
+    """
+    windows = inputs.windows
+    codes = windows.groupby(["subject", "session"], sort=False).ngroup().to_numpy()
+    groups = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    if len(groups) < 2:
+        return
+    subjects, sessions = windows["subject"], windows["session"]
+    several = len(groups) > subjects.nunique()
+    drawn = {
+        f"subject {subjects.iloc[rows[0]]}"
+        + f", session {sessions.iloc[rows[0]]}" * several: _drawn(rows)
+        for rows in groups
+    }
+    for name, modality in inputs.modalities.items():
+        found: dict[str, list[str]] = {}
+        for measure, columns in _measures(modality):
+            scales = _scales(inputs.signals[name], drawn, columns)
+            leaps = (_leap(scales, each) for each in _logarithmic(modality, measure))
+            leap = next(filter(None, leaps), None)
+            if leap:
+                sides, low, high = leap
+                of = f" of {measure}" * bool(measure)
+                found.setdefault(sides, []).append(f"{low:.3g} and {high:.3g}{of}")
+        for sides, values in found.items():
+            warnings.warn(
+                f"{inputs.name}, modality {name!r}: between {sides} values leap as "
+                f"they do from one unit to another, such as from volts to microvolts: "
+                f"the medians are {'; '.join(values)}. Bring all to one unit, or, if "
+                f"they are in one, compare only what is normalised per subject.",
+                DomainemoWarning,
+                stacklevel=3,
+            )
+
+
+def _drawn(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    number = min(len(rows), _MOST_WINDOWS)
+    return rows[np.linspace(0, len(rows) - 1, number).astype(np.int64)]
+
+
+def _measures(modality: Modality) -> Iterator[tuple[str, tuple[slice, slice]]]:
+    """Yield what has a unit of its own: all electrodes alike, else each value."""
+    if modality.kind == "eeg":
+        yield "", (slice(None), slice(None))
+        return
+    for i, channel in enumerate(modality.channels):
+        for j, feature in enumerate(modality.features):
+            name = channel if feature == "value" else f"{channel} {feature}"
+            yield name, (slice(i, i + 1), slice(j, j + 1))
+
+
+def _logarithmic(modality: Modality, measure: str) -> tuple[bool, ...]:
+    """Return whether a measure is a logarithm; both where it may be one.
+
+    Features of an EEG mostly are, if no unit is told.
+    """
+    if modality.kind == "eeg" and not modality.unit:
+        return True, False
+    # Units of several features stand beside one another; names then tell them apart.
+    told = measure if "," in modality.unit else f"{measure} {modality.unit}"
+    return (bool(_LOGARITHMS.search(told)),)
+
+
+def _scales(
+    array: NDArray[np.float32],
+    groups: dict[str, NDArray[np.int64]],
+    columns: tuple[slice, slice],
+) -> _Groups:
+    """Return each group's median and spread; groups that lost the sensor are left out.
+
+    The median is over windows and columns, the spread (the median absolute deviation
+    from a column's own median) too.
+    """
+    names, medians, spreads = [], [], []
+    for name, rows in groups.items():
+        values = array[rows][:, columns[0], columns[1]].reshape(len(rows), -1)
+        values = values[:, np.isfinite(values).any(axis=0)].astype(np.float64)
+        if values.size:
+            own = np.nanmedian(values, axis=0)
+            names.append(name)
+            medians.append(np.median(own))
+            spreads.append(np.nanmedian(np.abs(values - own)))
+    return _Groups(names, np.array(medians), np.array(spreads))
+
+
+def _leap(groups: _Groups, logarithm: bool) -> tuple[str, float, float] | None:
+    """Return both sides of the widest gap, and their medians, if it is wide."""
+    if len(groups.names) < 2:
+        return None
+    sizes = groups.medians if logarithm else np.abs(groups.medians)
+    if not logarithm and (sizes.min() == 0 or groups.spreads.min() == 0):
+        return None
+    order = np.argsort(sizes, kind="stable")
+    gaps = np.diff(sizes[order] if logarithm else np.log(sizes[order]))
+    below, above = np.split(order, [int(gaps.argmax()) + 1])
+    low, high = (float(np.median(groups.medians[side])) for side in (below, above))
+    before, after = (float(np.median(groups.spreads[side])) for side in (below, above))
+    if logarithm:
+        least = max(_SHIFT, _SPREADS * float(np.median(groups.spreads)))
+        alike = before <= _ALIKE * after and after <= _ALIKE * before
+        far = alike and gaps.max() >= least
+    else:
+        far = gaps.max() >= np.log(_RATIO) and after >= _RATIO * before
+    names = np.array(groups.names)
+    sides = (_listed(names[np.sort(side)]) for side in (below, above))
+    return (" and ".join(sides), low, high) if far else None
+
+
+def _listed(names: NDArray[np.str_], most: int = 4) -> str:
+    text = ", ".join(names[:most].tolist())
+    return text if len(names) <= most else f"{text} ({len(names) - most} more)"

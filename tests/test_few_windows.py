@@ -1,0 +1,186 @@
+"""Too little to normalise by: what is said, and whose scale serves instead."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import domainemo as de
+from domainemo.backbones.uf_ama import UFAMA
+from domainemo.data.normalisation import check_enough, scales_of
+from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
+from domainemo.evaluation.experiment import experiment
+from domainemo.evaluation.predict import Trained, predict_recording
+from domainemo.evaluation.run import prepare
+from domainemo.training.model import Model
+
+
+@pytest.fixture(scope="module")
+def data():
+    return de.Simulated(subjects=3, trials=6).load()
+
+
+def trained_by(data, method):
+    torch.manual_seed(0)
+    chosen = experiment(
+        backbone="uf-ama",
+        normalisation=method,
+        options={"backbone.width": 8},
+        device="cpu",
+    )
+    modalities = dict(data.inputs.modalities)
+    model = Model(UFAMA(modalities, width=8), modalities, len(data.classes)).eval()
+    source = np.flatnonzero(data.inputs.windows["subject"] != 2)
+    raw = scales_of(data.inputs, source)
+    scales = raw if method in ("source", "none") else {}
+    return Trained(model, chosen, modalities, data.classes, scales, raw)
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    return trained_by(data, "session")
+
+
+def of_subject(data, subject, windows=slice(None)):
+    rows = np.flatnonzero(data.inputs.windows["subject"] == subject)[windows]
+    return data.inputs.take(rows)
+
+
+def rescaled(inputs, scales):
+    """Scale value by value, as a network that saw nothing else was trained on."""
+    signals = {
+        name: (array - scales[name].mean) / scales[name].deviation
+        for name, array in inputs.signals.items()
+    }
+    return replace(inputs, signals=signals)
+
+
+def probabilities(table):
+    return table[[name for name in table if name.startswith("p_")]].to_numpy()
+
+
+@pytest.mark.parametrize("method", ["session", "subject"])
+def test_one_window_says_nothing_of_itself(data, method):
+    """Any two of them would be predicted alike."""
+    trained = trained_by(data, method)
+    for window in (0, 7):
+        one = of_subject(data, 2, slice(window, window + 1))
+        with pytest.raises(DataError, match=r"nothing is left of .*: 1 window.*--norm"):
+            predict_recording(trained, one)
+    first = of_subject(data, 2, slice(0, 1))
+    same = first.take(np.zeros(4, dtype=np.int64))
+    windows = same.windows.assign(start=np.arange(4.0))
+    with pytest.raises(DataError, match=r"nothing is left of .*: 4 windows"):
+        predict_recording(trained, replace(same, windows=windows))
+
+
+def test_windows_are_told_apart_by_the_scale_of_the_source(data, trained):
+    plain = trained_by(data, "none")
+    found = []
+    for window in (0, 7):
+        one = of_subject(data, 2, slice(window, window + 1))
+        table = predict_recording(trained, one, "source")
+        expected = predict_recording(plain, rescaled(one, trained.raw_scales))
+        np.testing.assert_allclose(
+            probabilities(table), probabilities(expected), atol=1e-5
+        )
+        found.append(probabilities(table))
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_a_baseline_of_the_same_person_gives_the_scale(data, trained):
+    plain = trained_by(data, "none")
+    one = of_subject(data, 2, slice(7, 8))
+    baseline = of_subject(data, 2, slice(20, 60))
+    table = predict_recording(trained, one, baseline)
+    scales = scales_of(baseline, np.arange(len(baseline)))
+    expected = predict_recording(plain, rescaled(one, scales))
+    np.testing.assert_allclose(probabilities(table), probabilities(expected), atol=1e-5)
+    assert table["subject"].tolist() == [2]
+    # Of several people each has their own.
+    both = data.inputs.take(
+        np.flatnonzero(np.isin(data.inputs.windows["subject"], [1, 2]))
+    )
+    two = data.inputs.take(np.flatnonzero(data.inputs.windows["subject"] == 1)[:1])
+    again = predict_recording(trained, two, both)
+    expected = predict_recording(trained, two, of_subject(data, 1))
+    np.testing.assert_array_equal(probabilities(again), probabilities(expected))
+    with pytest.raises(
+        DataError, match=r"found the subjects 1; expected .* of 2 there"
+    ):
+        predict_recording(trained, one, of_subject(data, 1))
+    with pytest.raises(DataError, match="longer baseline"):
+        predict_recording(trained, one, one)
+
+
+def test_the_default_is_as_in_training(data, trained):
+    whole = of_subject(data, 2)
+    np.testing.assert_array_equal(
+        probabilities(predict_recording(trained, whole)),
+        probabilities(predict_recording(trained, whole, "own")),
+    )
+    by_source = trained_by(data, "source")
+    np.testing.assert_array_equal(
+        probabilities(predict_recording(by_source, whole)),
+        probabilities(predict_recording(by_source, whole, "source")),
+    )
+
+
+def test_choices_that_do_not_fit_are_refused(data, trained):
+    one = of_subject(data, 2, slice(0, 8))
+    with pytest.raises(ConfigurationError, match=r"not normalised; .* Leave out"):
+        predict_recording(trained_by(data, "none"), one, "own")
+    with pytest.raises(ConfigurationError, match="'sorce'; expected 'own', 'source'"):
+        predict_recording(trained, one, "sorce")
+    with pytest.raises(ConfigurationError, match=r"does not hold .* earlier version"):
+        predict_recording(replace(trained, raw_scales={}), one, "source")
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_few_windows_are_told_with_their_number(data, trained, count):
+    few = of_subject(data, 2, slice(0, count))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        predict_recording(trained, few)
+    told = [f"{count} windows of eeg" in str(each.message) for each in caught]
+    assert any(told) == (count <= 3)
+
+
+def test_constant_values_are_told_with_their_number(data, trained):
+    whole = of_subject(data, 2)
+    eye = whole.signals["eye"].copy()
+    eye[:, :2] = 4.2
+    flat = replace(whole, signals={**whole.signals, "eye": eye})
+    with pytest.warns(DomainemoWarning, match="become zero.*2 of 33 values of eye"):
+        predict_recording(trained, flat)
+
+
+def test_training_is_told_before_it_begins(data):
+    """A session of one window is refused; one of three is said."""
+    windows = data.inputs.windows
+    chosen = experiment(backbone="uf-ama", device="cpu")
+
+    def shortened(count):
+        of_one = np.flatnonzero(windows["subject"] == 1)
+        kept = np.sort(np.r_[np.flatnonzero(windows["subject"] != 1), of_one[:count]])
+        return data.inputs.take(kept)
+
+    with pytest.raises(DataError, match=r"subject 1, session 1: 1 window.*--exclude"):
+        prepare(shortened(1), chosen)
+    with pytest.warns(DomainemoWarning, match="subject 1, session 1: 3 windows of eeg"):
+        prepare(shortened(3), chosen)
+    prepare(shortened(4), chosen)
+    prepare(shortened(1), experiment(normalisation="source", device="cpu"))
+
+
+def test_what_is_held_out_does_not_count(data):
+    """Of a group only what may be seen is enough or not."""
+    visible = np.ones(len(data.inputs), dtype=bool)
+    rows = np.flatnonzero(data.inputs.windows["subject"] == 1)
+    visible[rows[2:]] = False
+    with pytest.warns(
+        DomainemoWarning, match=r"subject 1: 2 windows of eeg; .* of eye"
+    ):
+        check_enough(data.inputs, "subject", [visible], remedy="")
