@@ -10,12 +10,8 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from .findings import (
-    OPTIONS,
-    SCORES,
-    SOURCE_ONLY_CANDIDATE,
-    SOURCE_ONLY_SCORES,
-)
+from .findings import SCORES, SOURCE_ONLY_CANDIDATE, SOURCE_ONLY_SCORES
+from .storage import OPTIONS
 
 __all__ = ["best_candidate", "chosen_options"]
 
