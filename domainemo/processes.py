@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import os
 import signal
 import sys
@@ -11,8 +12,24 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["cores", "follow_parent", "process_pool", "starting"]
+
+
+class _Worker(multiprocessing.context.SpawnProcess):
+    """A process that starts without the user's script."""
+
+    def start(self) -> None:
+        """Start it, whichever thread needs it."""
+        with starting():
+            super().start()
+
+
+class _Workers(multiprocessing.context.SpawnContext):
+    """The processes of every pool of this library."""
+
+    Process = _Worker
 
 
 def cores() -> int:
@@ -26,12 +43,8 @@ def cores() -> int:
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Open local worker processes; on an interrupt they are killed at once."""
     pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=follow_parent,
+        workers, mp_context=_Workers(), initializer=follow_parent
     )
-    with starting():
-        pool.submit(_ready)
     try:
         yield pool
     except BaseException:
@@ -56,10 +69,6 @@ def follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _ready() -> None:
-    """Do nothing: the first job, whose submission starts the workers."""
-
-
 @contextmanager
 def starting() -> Iterator[None]:
     """Start processes in this block, so that Ctrl-C is left to this one.
@@ -73,7 +82,7 @@ def starting() -> Iterator[None]:
     if missing:
         del main.__file__
     try:
-        with _interrupts_ignored():
+        with _stops_held():
             yield
     finally:
         if missing:
@@ -81,13 +90,39 @@ def starting() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let processes started in this block inherit that they ignore Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
+def _stops_held() -> Iterator[None]:
+    """Let processes started in this block inherit that Ctrl-C does not reach them.
+
+    A signal that comes meanwhile is answered after it: one that is half started would
+    read half of what it is sent, and show a traceback.
+    """
+    held: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda n, frame: held.append(n))
+    try:
+        with _interrupts_blocked():
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            before[number](number, None)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

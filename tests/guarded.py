@@ -106,10 +106,6 @@ if __name__ == "__main__":
     ALLOWED = [*map(os.path.realpath, sys.argv[1].split(os.pathsep)), "/dev/null"]
     STRANGERS = [os.path.realpath(sys.argv[2])]
     # What they import on the way, and the caches of that, are no stranger's.
-    import matplotlib.backends.backend_pdf
-    import matplotlib.backends.backend_svg
-    import optuna
-    import safetensors.torch
     import torch._dynamo  # noqa: F401
 
     from domainemo.cli import main

@@ -20,7 +20,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import tomli_w
 import torch
