@@ -35,11 +35,14 @@ def best_candidate(study: Study, classes: int) -> tuple[int, float] | None:
         -1 where source only wins.
     value : float
 
-        None where no candidate is complete and source only was not scored.
+        None where no candidate is complete, or none is sound and source only was not
+        scored.
     """
     complete = study.get_trials(
         deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
     )
+    if not complete:
+        return None
     found = [
         (float(each.values[0]), -each.number)
         for each in complete

@@ -445,13 +445,30 @@ def _progress(studies: Mapping[str, Study], task: Task) -> Progress:
 
 
 def _require_success(studies: Mapping[str, Study]) -> None:
-    """Raise where nothing could be trained; say why."""
+    """Raise where no candidate was completed, and say why.
+
+    Not to adapt would be the choice by default then, and not by comparison.
+    """
     trials = [t for study in studies.values() for t in study.get_trials(deepcopy=False)]
-    failed = [each for each in trials if each.state == TrialState.FAIL]
-    if failed and len(failed) == len([t for t in trials if t.state.is_finished()]):
-        reasons = dict.fromkeys(map(reason_of, failed))
-        shown = "\n".join(f"- {reason}" for reason in list(reasons)[:3])
-        raise RunError(f"All {len(failed)} candidates failed:\n{shown}")
+    states = [each.state for each in trials]
+    if TrialState.COMPLETE in states:
+        return
+    ended = [each for each in trials if each.state.is_finished()]
+    if not ended:
+        raise RunError(
+            "No candidate was tried before time was up, so nothing can be chosen. What "
+            "is finished is kept; the same command goes on, with more --minutes."
+        )
+    failed = states.count(TrialState.FAIL)
+    shown = "\n".join(
+        f"- {reason}" for reason in list(dict.fromkeys(map(reason_of, ended)))[:3]
+    )
+    if failed == len(ended):
+        raise RunError(f"All {failed} candidates failed:\n{shown}")
+    raise RunError(
+        f"None of {len(ended)} candidates was completed, so nothing can be chosen "
+        f"({failed} failed, {len(ended) - failed} fell behind):\n{shown}"
+    )
 
 
 def _essential(task: Task) -> dict[str, object]:
