@@ -127,7 +127,7 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
     context = multiprocessing.get_context("fork") if forked else _Workers()
     here, there = context.Pipe()
     process = context.Process(target=_answer, args=(there, call))
-    with warnings.catch_warnings(), _interrupts_ignored():
+    with warnings.catch_warnings(), _stops_held():
         # Python 3.12 warns of threads that the copy lacks; training needs none.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
@@ -186,7 +186,7 @@ def starting() -> Iterator[None]:
     Without this, every new process would first run the user's script again, up to
     where that one starts processes. What lives in the script is sent by :func:`pack`.
     """
-    with _interrupts_ignored(), _HIDING:
+    with _stops_held(), _HIDING:
         main = vars(sys.modules["__main__"])
         names = ("__file__", "__spec__")
         kept: dict[str, Any] = {name: main[name] for name in names if name in main}
@@ -199,16 +199,42 @@ def starting() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let processes started in this block inherit that they ignore Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
+def _stops_held() -> Iterator[None]:
+    """Let processes started in this block inherit that Ctrl-C does not reach them.
+
+    A signal that comes meanwhile is answered after it: one that is half started would
+    read half of what it is sent, and show a traceback.
+    """
+    held: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda n, frame: held.append(n))
+    try:
+        with _interrupts_blocked():
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            before[number](number, None)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ----------------------------------------------------- what is sent to other processes

@@ -100,7 +100,9 @@ def train_candidate(
                 watch.epoch(scores, row)
 
         if is_finished(ours):
-            for row in read_csv(place / HISTORY).to_dict("records"):
+            # To the last bit: the pruner was told them as they were.
+            history = read_csv(place / HISTORY, float_precision="round_trip")
+            for row in history.to_dict("records"):
                 report({str(key): value for key, value in row.items()})
         run_job(inputs, experiment, ours, report)
         scores.append(_score(ours, place))

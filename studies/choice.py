@@ -10,12 +10,8 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from .findings import (
-    OPTIONS,
-    SCORES,
-    SOURCE_ONLY_CANDIDATE,
-    SOURCE_ONLY_SCORES,
-)
+from .findings import SCORES, SOURCE_ONLY_CANDIDATE, SOURCE_ONLY_SCORES
+from .storage import OPTIONS
 
 __all__ = ["best_candidate", "chosen_options"]
 
@@ -39,11 +35,14 @@ def best_candidate(study: Study, classes: int) -> tuple[int, float] | None:
         -1 where source only wins.
     value : float
 
-        None where no candidate is complete and source only was not scored.
+        None where no candidate is complete, or none is sound and source only was not
+        scored.
     """
     complete = study.get_trials(
         deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
     )
+    if not complete:
+        return None
     found = [
         (float(each.values[0]), -each.number)
         for each in complete

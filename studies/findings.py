@@ -28,7 +28,15 @@ from ..evaluation.results import Results
 from ..files import is_expected, read
 from .sampling import RETRY_OF
 from .space import in_words, range_of
-from .storage import WORKER, address_of, is_kind, open_storage, quiet, reason_of
+from .storage import (
+    OPTIONS,
+    WORKER,
+    address_of,
+    is_kind,
+    open_storage,
+    quiet,
+    reason_of,
+)
 
 __all__ = [
     "DEFAULTS",
@@ -45,9 +53,6 @@ FINAL = "final"
 
 SCORES = "scores"
 """The attribute that holds what each fold of a candidate scored."""
-
-OPTIONS = "options"
-"""The attribute that holds a candidate's options as they were drawn, by full name."""
 
 SOURCE_ONLY_SCORES = "source_only"
 """The attribute of an Optuna study that holds what source only scored."""

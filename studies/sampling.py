@@ -6,15 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.samplers import (
-    BaseSampler,
-    CmaEsSampler,
-    GPSampler,
-    RandomSampler,
-    TPESampler,
-)
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from ..training.fit import derive_seed
+from .cma_es import CovarianceAdaptation
 from .settings import StudySettings
 
 if TYPE_CHECKING:
@@ -48,18 +43,18 @@ class Repeatable(BaseSampler):
 
     def __init__(self, settings: StudySettings, workers: int) -> None:
         self.settings, self.workers = settings, workers
-        self._inner: BaseSampler = make_sampler(settings, settings.seed, workers)
+        self._inner: BaseSampler = make_sampler(settings, settings.seed, workers, 0)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Seed the sampler for this candidate."""
-        number = trial.user_attrs.get(RETRY_OF, trial.number)
-        place = sum(
-            each.number < number and RETRY_OF not in each.user_attrs
-            for each in study.get_trials(deepcopy=False)
-        )
+        first = _first(trial)
+        earlier = [t for t in study.get_trials(deepcopy=False) if t.number < first]
+        repeats = sum(RETRY_OF in each.user_attrs for each in earlier)
         # Optuna's samplers take 32 bits.
+        place = len(earlier) - repeats
         seed = derive_seed(self.settings.seed, "candidate", place) & 0xFFFFFFFF
-        self._inner = make_sampler(self.settings, seed, self.workers)
+        number = first - repeats
+        self._inner = make_sampler(self.settings, seed, self.workers, number)
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -100,14 +95,30 @@ class Repeatable(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
-def make_sampler(settings: StudySettings, seed: int, workers: int) -> BaseSampler:
-    """Return the sampler that the settings name."""
+def _first(trial: FrozenTrial) -> int:
+    """Return the number of a candidate, or of the first one that it repeats."""
+    return int(trial.user_attrs.get(RETRY_OF, trial.number))
+
+
+def make_sampler(
+    settings: StudySettings, seed: int, workers: int, number: int
+) -> BaseSampler:
+    """Return the sampler that the settings name.
+
+    Parameters
+    ----------
+    settings : StudySettings
+    seed : int
+    workers : int
+        Processes that draw at the same time.
+    number : int
+        Of the candidate to be drawn, where repeated ones count once.
+    """
     match settings.sampler:
         case "random":
             return RandomSampler(seed=seed)
         case "cma-es":
-            # Options that are no numbers are drawn at random, as its authors leave it.
-            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            return CovarianceAdaptation(seed, number, order=_first)
         case "gaussian-process":
             return GPSampler(seed=seed)
     return TPESampler(

@@ -34,18 +34,20 @@ from .candidate import (
     train_candidate,
     values_of,
 )
-from .findings import OPTIONS, SCORES, SOURCE_ONLY_SCORES
+from .findings import SCORES, SOURCE_ONLY_SCORES
 from .sampling import RETRY_OF, Repeatable, make_pruner
 from .settings import StudySettings
 from .space import Space
 from .storage import (
     INTERRUPTED,
-    REASON,
+    OPTIONS,
     WORKER,
     is_alive,
     is_local,
+    note_outcome,
     open_storage,
     quiet,
+    reason_of,
     repeat_killed,
     worker_name,
 )
@@ -165,13 +167,15 @@ def work(
         study.pruner = make_pruner(task.settings, len(jobs), epochs)
         while True:
             lock = _wait_for(task.folder / ".asking")
-            if _is_enough(study, task):
+            try:
+                if _is_enough(study, task):
+                    break
+                # Released as soon as the candidate has its number, so that no other
+                # process counts without it.
+                trying = _Trying(inputs, task, jobs, lock)
+                study.optimize(trying, n_trials=1, catch=(Exception,))
+            finally:
                 lock.release()
-                break
-            # Released as soon as the candidate has its number, so that no other
-            # process counts without it.
-            trying = _Trying(inputs, task, jobs, lock)
-            study.optimize(trying, n_trials=1, catch=(Exception,))
             if on_candidate is not None:
                 on_candidate()
 
@@ -221,11 +225,13 @@ def create_studies(task: Task) -> dict[str, Study]:
         )
         known = study.user_attrs.get("domainemo")
         if known is None:
-            study.set_user_attr("domainemo", described)
             study.set_metric_names(list(task.settings.objectives))
-            start = task.space.defaults()
-            whole = start.keys() == task.space.distributions().keys()
-            study.enqueue_trial(start, user_attrs={"default": whole})
+            if not study.get_trials(deepcopy=False):
+                start = task.space.defaults()
+                whole = start.keys() == task.space.distributions().keys()
+                study.enqueue_trial(start, user_attrs={"default": whole})
+            # Last, so that one killed before it is begun again.
+            study.set_user_attr("domainemo", described)
         elif known != described:
             raise ConfigurationError(
                 f"The storage holds a study called {name!r} that searches something "
@@ -253,25 +259,28 @@ class _Trying:
         self.inputs, self.task, self.jobs, self.lock = inputs, task, jobs, lock
 
     def __call__(self, trial: Trial) -> list[float]:
-        trial.set_user_attr(WORKER, worker_name())
-        options = None
         try:
-            options = self.task.space.draw(trial)
-        finally:
-            self.lock.release()
-        try:
-            return self._train(trial, options)
-        except optuna.TrialPruned:
+            values = self._train(trial, self._draw(trial))
+        except optuna.TrialPruned as error:
+            note_outcome(trial, TrialState.PRUNED, reason=str(error))
             raise
         except KeyboardInterrupt:
-            trial.set_user_attr(REASON, INTERRUPTED)
-            raise
-        except DomainemoError as error:
-            trial.set_user_attr(REASON, str(error))
+            note_outcome(trial, TrialState.FAIL, reason=INTERRUPTED)
             raise
         except Exception as error:
-            trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
+            known = isinstance(error, DomainemoError)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            note_outcome(trial, TrialState.FAIL, reason=reason)
             raise
+        note_outcome(trial, TrialState.COMPLETE, values)
+        return values
+
+    def _draw(self, trial: Trial) -> dict[str, object]:
+        try:
+            trial.set_user_attr(WORKER, worker_name())
+            return self.task.space.draw(trial)
+        finally:
+            self.lock.release()
 
     def _train(self, trial: Trial, options: dict[str, object]) -> list[float]:
         settings = self.task.settings
@@ -339,7 +348,6 @@ class _Pruning:
             f"fell behind in training {count} of {len(self.jobs)}, epoch {epoch}, at "
             f"{value:.3f}"
         )
-        self.trial.set_user_attr(REASON, reason)
         raise optuna.TrialPruned(reason)
 
 
@@ -458,13 +466,30 @@ def _progress(studies: Mapping[str, Study], task: Task) -> Progress:
 
 
 def _require_success(studies: Mapping[str, Study]) -> None:
-    """Raise where nothing could be trained; say why."""
+    """Raise where no candidate was completed, and say why.
+
+    Not to adapt would be the choice by default then, and not by comparison.
+    """
     trials = [t for study in studies.values() for t in study.get_trials(deepcopy=False)]
-    failed = [each for each in trials if each.state == TrialState.FAIL]
-    if failed and len(failed) == len([t for t in trials if t.state.is_finished()]):
-        reasons = dict.fromkeys(str(t.user_attrs.get(REASON, "")) for t in failed)
-        shown = "\n".join(f"- {reason}" for reason in list(reasons)[:3])
-        raise RunError(f"All {len(failed)} candidates failed:\n{shown}")
+    states = [each.state for each in trials]
+    if TrialState.COMPLETE in states:
+        return
+    ended = [each for each in trials if each.state.is_finished()]
+    if not ended:
+        raise RunError(
+            "No candidate was tried before time was up, so nothing can be chosen. What "
+            "is finished is kept; the same command goes on, with more --minutes."
+        )
+    failed = states.count(TrialState.FAIL)
+    shown = "\n".join(
+        f"- {reason}" for reason in list(dict.fromkeys(map(reason_of, ended)))[:3]
+    )
+    if failed == len(ended):
+        raise RunError(f"All {failed} candidates failed:\n{shown}")
+    raise RunError(
+        f"None of {len(ended)} candidates was completed, so nothing can be chosen "
+        f"({failed} failed, {len(ended) - failed} fell behind):\n{shown}"
+    )
 
 
 def _essential(task: Task) -> dict[str, object]:

@@ -74,6 +74,11 @@ class StudySettings:
             and len(set(self.objectives)) == len(self.objectives),
             f"validator, then some of {', '.join(known[1:])}",
         )
+        if self.sampler == "cma-es" and len(self.objectives) > 1:
+            raise ConfigurationError(
+                f"study.sampler is 'cma-es', which follows one objective; found "
+                f"{', '.join(self.objectives)}. Use tpe, random or gaussian-process."
+            )
         if isinstance(self.development, int):
             self._require("development", self.development >= 0, "at least 0")
 

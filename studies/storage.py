@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import quote
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..data.files.limits import LARGEST, Refusal, check_file
 from ..errors import ConfigurationError
@@ -22,13 +22,14 @@ from .sampling import RETRY_OF
 
 __all__ = [
     "INTERRUPTED",
-    "REASON",
+    "OPTIONS",
     "WORKER",
     "address_of",
     "is_alive",
     "is_kind",
     "is_local",
     "name_of",
+    "note_outcome",
     "open_storage",
     "quiet",
     "reason_of",
@@ -37,8 +38,14 @@ __all__ = [
     "worker_name",
 ]
 
+OUTCOME = "outcome"
+"""The attribute that says how a candidate ended and why, before Optuna is told."""
+
 REASON = "reason"
-"""The attribute that says why a candidate did not finish."""
+"""The attribute that said why, in studies of earlier versions."""
+
+OPTIONS = "options"
+"""The attribute that holds a candidate's options as they were drawn, by full name."""
 
 WORKER = "worker"
 """The attribute that names the process that runs a candidate."""
@@ -233,8 +240,34 @@ def is_alive(worker: str) -> bool:
     return True
 
 
+def note_outcome(
+    trial: Trial,
+    state: TrialState,
+    values: Sequence[float] | None = None,
+    reason: str = "",
+) -> None:
+    """Note how a candidate ended, in one step.
+
+    Optuna is told after that; where the process is killed in between,
+    :func:`repeat_killed` tells it.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+    state : optuna.trial.TrialState
+    values : sequence of float, optional
+        Of a complete one.
+    reason : str
+        Why it is not complete.
+    """
+    found = {"state": state.name, "values": values, "reason": reason}
+    trial.set_user_attr(OUTCOME, found)
+
+
 def repeat_killed(study: Study, dead: Callable[[str], bool]) -> None:
     """Account for candidates whose process is gone, and have them run again.
+
+    One that had ended, and only Optuna was not told yet, counts as what it was.
 
     Parameters
     ----------
@@ -245,8 +278,10 @@ def repeat_killed(study: Study, dead: Callable[[str], bool]) -> None:
     for each in study.get_trials(deepcopy=False):
         worker = each.user_attrs.get(WORKER, "")
         if each.state == TrialState.RUNNING and dead(worker):
+            unfinished = {"state": TrialState.FAIL.name, "values": None}
+            found = each.user_attrs.get(OUTCOME, unfinished)
             try:
-                study.tell(each.number, state=TrialState.FAIL)
+                study.tell(each.number, found["values"], TrialState[found["state"]])
             except (ValueError, RuntimeError):  # another process was faster
                 continue
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
@@ -272,17 +307,24 @@ def repeat(study: Study, killed: FrozenTrial) -> None:
     kept = {
         key: value
         for key, value in killed.user_attrs.items()
-        if key not in (REASON, WORKER)
+        if key not in (OUTCOME, REASON, WORKER)
     }
     attributes = {**kept, RETRY_OF: first, DEATHS: deaths}
-    study.enqueue_trial(killed.params, user_attrs=attributes)
+    # One killed while it drew draws again, from the beginning: the same seed would give
+    # the rest of its options what it gave the first.
+    drawn = OPTIONS in killed.user_attrs
+    params = killed.params if drawn else killed.system_attrs.get("fixed_params", {})
+    study.enqueue_trial(params, user_attrs=attributes)
 
 
 def reason_of(candidate: FrozenTrial) -> str:
     """Return why a candidate did not finish; one that failed in silence was killed."""
-    if candidate.state == TrialState.FAIL:
-        return str(candidate.user_attrs.get(REASON, KILLED))
-    return str(candidate.user_attrs.get(REASON, ""))
+    found = candidate.user_attrs.get(OUTCOME)
+    # An interrupt may have come between the note and what Optuna was told.
+    if found is not None and found["state"] == candidate.state.name:
+        return str(found["reason"])
+    silent = KILLED if candidate.state == TrialState.FAIL else ""
+    return str(candidate.user_attrs.get(REASON, silent))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import EmotionData
+from ..errors import RunError
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
 from ..evaluation.folder import identity, locked, open_folder, rerun
@@ -203,7 +204,13 @@ def run_study(
         write_recorded(folder / STUDY, json.dumps(facts, indent=1))
         search(_inputs(planned), task, effort.on_search, effort.plugins)
         choices = _choose(planned, task, context)
-        if choices and effort.final:
+        if not choices:
+            raise RunError(
+                "Every candidate that was completed leaves out a class, or is no "
+                "better than chance on held-out source subjects, so nothing was "
+                "chosen. Widen the --space, or train longer."
+            )
+        if effort.final:
             with _pool(effort.workers) as executor:
                 run_final(planned, choices, replace(context, executor=executor))
             _write_after_the_fact(planned, folder, address)

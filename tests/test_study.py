@@ -204,6 +204,22 @@ def test_not_to_adapt_is_a_candidate():
     assert best_candidate(study_of(), 2) is None
 
 
+def test_nothing_is_chosen_where_no_candidate_was_completed():
+    """Though source only was scored: it was compared with nothing."""
+    pruned = create_trial(state=TrialState.PRUNED)
+    failed = create_trial(state=TrialState.FAIL, user_attrs={"reason": "diverged"})
+    for tried, said in (
+        ([], "before time was up"),
+        ([failed], "All 1 candidates failed"),
+        ([failed, pruned], "1 failed, 1 fell behind"),
+    ):
+        study = study_of(alone=0.9)
+        study.add_trials(tried)
+        assert best_candidate(study, 2) is None
+        with pytest.raises(RunError, match=said):
+            searching._require_success({"": study})
+
+
 def test_objectives_are_means_and_sums_over_folds():
     scores = [Score("a", 0, 1, 0.5, 0.6, (0, 1), 7, 2.0)]
     scores.append(Score("b", 0, 1, 0.7, 0.8, (0, 1), 7, 3.0))

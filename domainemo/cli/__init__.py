@@ -1,63 +1,38 @@
-"""The command line: one command a file."""
+"""The command line: what surrounds a command; the commands are in their own files."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from typing import TextIO
-
-import typer
+from typing import Any, TextIO
 
 from ..errors import DomainemoError, DomainemoWarning, printable
-from .adapt import adapt
-from .data import app as data
-from .interpret import interpret
-from .listing import list_parts
-from .predict import predict
-from .pretrain import pretrain
-from .report import report
-from .terminal import echo
-from .tune import tune
+from .stopping import answered
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    name="domainemo",
-    help="Cross-domain adaptation for multimodal emotion recognition.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("adapt")(adapt)
-app.command("interpret")(interpret)
-app.command("list")(list_parts)
-app.command("predict")(predict)
-app.command("pretrain")(pretrain)
-app.command("tune")(tune)
-app.command("report")(report)
-app.add_typer(data, name="data")
 
+def __getattr__(name: str) -> Any:
+    """Import the commands when they are first used: Ctrl-C is answered before."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .commands import app
 
-@app.callback(invoke_without_command=True)
-def _version(
-    version: bool = typer.Option(False, "--version", help="Print the version."),
-) -> None:
-    if version:
-        from .. import __version__
-
-        echo(f"domainemo {__version__}")
-        raise typer.Exit
+    return app
 
 
 def main() -> None:
     """Run the command line; explain errors in a paragraph and an exit code.
 
-    0 done, 1 some jobs failed, 2 configuration, 3 data, 4 interrupted and resumable.
+    0 done, 1 some jobs failed, 2 configuration, 3 data, 4 interrupted and resumable;
+    143 and 129 likewise, by SIGTERM and by a terminal that was closed.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), answered():
             _show_notes()
+            from .commands import app
+
             app()
     except DomainemoError as error:
         _say(f"Error: {error}")

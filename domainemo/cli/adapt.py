@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as use
+from .stopping import interruptible
 
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment
@@ -80,7 +81,7 @@ def adapt(
         "folds": fold or None,
     }
     sets = use.with_shortcuts(set_, epochs, batch_size)
-    with use.interruptible():
+    with interruptible():
         _run(configure(chosen, sets, config), output, jobs, dry_run, cache)
 
 

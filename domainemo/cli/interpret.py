@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError
 from . import options as use
+from .stopping import interruptible
 from .terminal import echo
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def interpret(
     from ..evaluation import interpretation as evaluated
     from .configuration import stored_experiment
 
-    with use.interruptible():
+    with interruptible():
         use.import_plugins(plugin)
         experiment = stored_experiment(run)
         chosen = adapter or experiment.adapter.name

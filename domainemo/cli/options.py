@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +11,6 @@ import typer
 from ..errors import ConfigurationError
 from ..processes import cores
 from ..registry import load_plugin
-from .terminal import echo
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -78,28 +75,11 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the folds and their sizes only.")
 ]
 
-INTERRUPTED = 4
-"""Exit code after Ctrl-C: not done, and resumable."""
-
 
 def import_plugins(paths: Sequence[str] | None) -> None:
     """Import the plug-ins that this command names."""
     for path in paths or ():
         load_plugin(path)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Answer Ctrl-C, and a job scheduler's stop, with a sentence and an exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        echo("", err=True)
-        echo(
-            "Interrupted. What is finished is kept; the same command resumes.", err=True
-        )
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def with_shortcuts(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as use
+from .stopping import interruptible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def pretrain(
         "plugins": plugin or None,
     }
     sets = use.with_shortcuts(set_, epochs, batch_size)
-    with use.interruptible():
+    with interruptible():
         _run(configure_pretraining(chosen, sets, config), output, jobs, dry_run, cache)
 
 

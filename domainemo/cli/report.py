@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError, DomainemoError
 from . import options as use
+from .stopping import interruptible
 from .terminal import echo
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def report(
         raise ConfigurationError(
             f"{path}: found the ending {path.suffix!r}; expected a page's, .html."
         )
-    with use.interruptible():
+    with interruptible():
         use.import_plugins(plugin)
         if _is_study(folder):
             from ..reports.study import write_study_report

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import ConfigurationError
 from . import options as use
+from .stopping import interruptible
 
 if TYPE_CHECKING:
     from .configuration import StudyConfiguration
@@ -133,7 +134,7 @@ def tune(
         "storage": storage,
     }
     sets = use.with_shortcuts(set_, epochs, batch_size)
-    with use.interruptible():
+    with interruptible():
         configuration = configure_study(chosen, sets, config, settings, _spaces(space))
         _run(configuration, output, workers, minutes, final, dry_run, cache)
 

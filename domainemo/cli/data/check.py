@@ -9,6 +9,7 @@ import typer
 
 from ...errors import DataError
 from ..options import Plugin
+from ..stopping import interruptible
 from ..terminal import echo_json
 from .shared import (
     Jobs,
@@ -16,7 +17,6 @@ from .shared import (
     Name,
     Root,
     Sets,
-    interruptible,
     open_dataset,
     print_lines,
     progress,

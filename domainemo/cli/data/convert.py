@@ -9,13 +9,13 @@ import typer
 
 from ...errors import ConfigurationError
 from ..options import Plugin
+from ..stopping import interruptible
 from ..terminal import echo
 from .shared import (
     Jobs,
     Name,
     Root,
     Sets,
-    interruptible,
     open_dataset,
     progress,
     workers,

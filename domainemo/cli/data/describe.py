@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..options import Plugin
+from ..stopping import interruptible
 from ..terminal import echo, echo_json
 from .shared import (
     Jobs,
@@ -15,7 +16,6 @@ from .shared import (
     Name,
     Root,
     Sets,
-    interruptible,
     open_dataset,
     print_lines,
     progress,

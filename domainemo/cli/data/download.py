@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from ...errors import ConfigurationError
+from ..stopping import interruptible
 from ..terminal import echo
-from .shared import Name, Root, interruptible, progress
+from .shared import Name, Root, progress
 
 __all__ = ["download"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import ConfigurationError, printable
-from ..options import INTERRUPTED, import_plugins
+from ..options import import_plugins
 from ..terminal import echo
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ __all__ = [
     "Name",
     "Root",
     "Sets",
-    "interruptible",
     "open_dataset",
     "print_lines",
     "progress",
@@ -119,20 +118,6 @@ def progress(first: str = "reading") -> Iterator[Callable[[int, int, str], None]
             bars.update(task, completed=done, total=total, description=what)
 
         yield tell
-
-
-@contextmanager
-def interruptible(sentence: str) -> Iterator[None]:
-    """Answer Ctrl-C, and a job scheduler's stop, with a sentence and an exit code."""
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        echo("", err=True)
-        echo(f"Interrupted. {sentence}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def print_lines(lines: Sequence[str]) -> None:
