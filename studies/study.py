@@ -255,7 +255,7 @@ def _searching(planned: StudyPlan, task: Task) -> Iterator[None]:
         write_recorded(path, json.dumps(facts, indent=1))
 
     with quiet():
-        if is_expected(path):
+        if is_local(task.address) and is_expected(path):
             known = _known(path)
             check_file(task.address)
             with explained(task.address):

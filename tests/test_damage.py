@@ -7,25 +7,17 @@ folder, or one sentence that names the file.
 """
 
 import os
-import re
 import shutil
-import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-import domainemo
 from domainemo import cli, files
-from domainemo.data.cache import read_entry
 from domainemo.errors import DomainemoError, DomainemoWarning
-from domainemo.evaluation import folder as folders
-from domainemo.registry import load_plugin
 from domainemo.reports import page
-from domainemo.training.checkpoint import Checkpoint
 
 DATA = [
     "--set=data.subjects=3",
@@ -47,7 +39,11 @@ STUDY = [
     *("--candidates=2", "--sampler=random", "--final-seeds=1"),
 ]
 PRETRAINING = [*DATA, *NETWORK, *REGIONS, "--jobs=1"]
-MADE = {"run": ("adapt", RUN), "study": ("tune", STUDY), "start": ("pretrain", PRETRAINING)}
+MADE = {
+    "run": ("adapt", RUN),
+    "study": ("tune", STUDY),
+    "start": ("pretrain", PRETRAINING),
+}
 
 
 # ------------------------------------------------------------------------- the damage
@@ -127,7 +123,9 @@ def file_names(kind):
     network = ["history.csv", "model.json", "model.safetensors"]
     network += ["predictions.npz", "record.json"]
     every = ["config.toml", "environment.json", "files.json"]
-    tables = [f"{n}.{e}" for n in ("results", "predictions") for e in ("csv", "parquet")]
+    tables = [
+        f"{n}.{e}" for n in ("results", "predictions") for e in ("csv", "parquet")
+    ]
     if kind == "study":
         every += ["study.db", "study.json", "choices.json", "after-the-fact.csv"]
         every += ["chosen.toml", *(f"final/{name}" for name in tables)]
@@ -148,7 +146,9 @@ def file_names(kind):
 def found(folder, name):
     """The file of that name; of a study's candidates, the first fold of the first."""
     if name.startswith("CANDIDATE"):
-        return sorted(folder.glob(f"candidates/*/folds/*/*/marginal/{Path(name).name}"))[0]
+        return sorted(
+            folder.glob(f"candidates/*/folds/*/*/marginal/{Path(name).name}")
+        )[0]
     return folder / name
 
 
@@ -162,7 +162,9 @@ def resume(kind, folder):
     tables = ["pretraining"] if kind == "start" else ["results", "predictions"]
     read = [pd.read_csv(place / f"{name}.csv") for name in tables]
     assert not list(folder.rglob("*.partial"))
-    assert all(files.find_damage(path.parent) is None for path in folder.rglob("config.toml"))
+    assert all(
+        files.find_damage(path.parent) is None for path in folder.rglob("config.toml")
+    )
     return [table.drop(columns="seconds", errors="ignore").to_csv() for table in read]
 
 
