@@ -1,9 +1,9 @@
 """Damaged files: set aside and made anew, or named in a sentence; never a wrong number.
 
 Every file of a run, a study, a pre-training and the cache is emptied, cut, changed in
-one bit, exchanged for the same file of another run, or removed; then the work is resumed,
-and its folder read by every command. What comes out is what comes out of the undamaged
-folder, or one sentence that names the file.
+one bit, exchanged for the same file of another run, or removed; then the work is
+resumed, and its folder read by every command. What comes out is what comes out of the
+undamaged folder, or one sentence that names the file.
 """
 
 import os
@@ -152,7 +152,7 @@ def found(folder, name):
     return folder / name
 
 
-# --------------------------------------------------------------------- what is then done
+# -------------------------------------------------------------------- what is then done
 
 
 def resume(kind, folder):
@@ -217,7 +217,7 @@ def title(case):
 
 @pytest.fixture(scope="module")
 def expected():
-    """What each action gives where nothing is damaged, kept as it is first asked for."""
+    """What each action gives of an undamaged folder, as it is first asked for."""
     return {}
 
 
