@@ -50,17 +50,18 @@ def check_file(address: str) -> None:
 
 
 def digest_of(studies: Mapping[str, Study]) -> str:
-    """Return a hash of everything that finished candidates left in the storage."""
+    """Return a hash of what finished candidates left in the storage."""
     digest = sha256()
     for key, study in studies.items():
+        held: tuple[object, ...] = (key, study.user_attrs)
+        digest.update(json.dumps(held, sort_keys=True, default=str).encode())
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 held = (
                     *(trial.number, trial.state.name, trial.values, trial.params),
                     *(trial.user_attrs, sorted(trial.intermediate_values.items())),
                 )
-                text = json.dumps([key, *held], sort_keys=True, default=str)
-                digest.update(text.encode())
+                digest.update(json.dumps(held, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import EmotionData
-from ..errors import DataError
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
 from ..evaluation.folder import identity, locked, open_folder, read_json, rerun
-from ..files import is_expected, set_aside, write_recorded
+from ..files import discard_damaged, is_expected, write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
 from .choice import best_candidate, chosen_options
@@ -276,12 +275,13 @@ def _searching(planned: StudyPlan, task: Task) -> Iterator[None]:
 
 
 def _known(path: Path) -> dict[str, Any]:
-    """Return what was noted of a study; nothing where that is damaged."""
-    try:
-        return read_json(path)
-    except DataError as error:
-        set_aside(path, str(error))
-        return {}
+    """Return what was noted of a study; nothing where that is damaged.
+
+    What the study writes at its end in any case is forgotten where it is damaged.
+    """
+    for name in (STUDY, CHOICES, AFTER_THE_FACT):
+        discard_damaged(path.with_name(name))
+    return read_json(path) if path.exists() else {}
 
 
 def _inputs(planned: StudyPlan) -> Any:
