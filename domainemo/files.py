@@ -39,6 +39,7 @@ __all__ = [
     "check",
     "check_all",
     "clear_partial",
+    "discard_damaged",
     "explained",
     "find_damage",
     "is_expected",
@@ -444,6 +445,23 @@ def set_aside(path: Path, why: str) -> None:
         done = f"{path.name} is set aside as {aside.name} and made anew."
     why = why.removesuffix(REMEDY).strip()
     warnings.warn(f"{why} {done}", DomainemoWarning, stacklevel=2)
+
+
+def discard_damaged(path: Path) -> None:
+    """Set a file aside that is not as it was recorded, and forget that it was there.
+
+    For what is made anew in any case.
+    """
+    if not is_expected(path):
+        return
+    try:
+        if records(path.parent) is not None:
+            check(path)
+    except DataError as error:
+        set_aside(path, str(error))
+        kept = _kept(path.parent)
+        kept.pop(path.name, None)
+        _write_record(path.parent, kept)
 
 
 def _kept(folder: Path) -> dict[str, Any]:

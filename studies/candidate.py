@@ -18,7 +18,13 @@ from ..evaluation.folder import job_folder, read_csv
 from ..evaluation.job import HISTORY, Job, is_finished, load_record, run_job
 from ..parts import part
 
-__all__ = ["Score", "candidate_folder", "train_candidate", "values_of"]
+__all__ = [
+    "Score",
+    "candidate_folder",
+    "candidate_job",
+    "train_candidate",
+    "values_of",
+]
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,10 @@ def train_candidate(
     RunError
         If training diverges, or the validator's score is not finite.
     """
-    adapter = experiment.adapter
     scores: list[Score] = []
     for job in jobs:
-        place = job_folder(folder, job.fold.name, job.seed, adapter.name)
-        ours = replace(job, adapter=adapter, folder=str(place), keeps_model=False)
+        ours = candidate_job(job, experiment, folder)
+        place = Path(ours.folder)
 
         def report(row: Mapping[str, float]) -> None:
             if watch is not None:
@@ -109,6 +114,23 @@ def train_candidate(
         if watch is not None:
             watch.fold(scores)
     return scores
+
+
+def candidate_job(job: Job, experiment: Experiment, folder: Path) -> Job:
+    """Return the job of one fold as a candidate trains it.
+
+    Parameters
+    ----------
+    job : Job
+        With the source's labels; its folder and adapter do not count.
+    experiment : Experiment
+        With the candidate's options.
+    folder : Path
+        The candidate's.
+    """
+    adapter = experiment.adapter
+    place = job_folder(folder, job.fold.name, job.seed, adapter.name)
+    return replace(job, adapter=adapter, folder=str(place), keeps_model=False)
 
 
 def source_only(experiment: Experiment) -> Experiment:

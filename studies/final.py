@@ -13,14 +13,14 @@ import tomli_w
 from numpy.typing import NDArray
 
 from ..evaluation.experiment import SOURCE_ONLY, Experiment
-from ..evaluation.folder import folder_name, job_folder, write_results
-from ..evaluation.job import load_record
+from ..evaluation.folder import folder_name, write_results
+from ..evaluation.job import load_record, run_job
 from ..evaluation.metrics import metrics
 from ..evaluation.results import Results
 from ..evaluation.run import run_plan
 from ..evaluation.scorer import prediction_rows
 from ..files import write
-from .candidate import candidate_folder, source_only
+from .candidate import candidate_folder, candidate_job, source_only
 from .choice import chosen_options
 from .findings import (
     DEFAULTS,
@@ -185,17 +185,21 @@ def true_accuracies(
     """
     accuracies = []
     for row in found.scores.to_dict("records"):
-        options, adapter = {}, "none"
+        options, experiment = {}, source_only(planned.experiment)
         if row["candidate"] != SOURCE_ONLY_CANDIDATE:
             options = chosen_options(found.studies[row["study"]], row["candidate"])
-            adapter = planned.experiment.adapter.name
-        place = job_folder(
-            candidate_folder(folder, options), row["fold"], row["seed"], adapter
+            experiment = planned.experiment.with_options(options)
+        (job,) = (
+            candidate_job(each, experiment, candidate_folder(folder, options))
+            for each in planned.jobs(row["study"])
+            if (each.fold.name, each.seed) == (row["fold"], row["seed"])
         )
-        if not (place / "record.json").exists():
+        place = Path(job.folder)
+        if not place.exists():
             accuracies.append(np.nan)
             continue
         data = planned.choosing[row["study"]].data
+        run_job(data.inputs, experiment, job)  # again, where it was damaged since
         accuracies.append(_balanced_accuracy(prediction_rows(data, load_record(place))))
     return np.array(accuracies, dtype=np.float64)
 

@@ -26,6 +26,7 @@ from ..evaluation.folder import (
 )
 from ..evaluation.results import Results
 from ..files import is_expected, read
+from .integrity import check_file, check_studies, explained
 from .sampling import RETRY_OF
 from .space import in_words, range_of
 from .storage import (
@@ -190,12 +191,14 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
         )
     facts = read_json(path)
     address = _address(folder, description["study"].get("storage"), storage)
-    with quiet():
+    check_file(address)
+    with quiet(), explained(address):
         opened = open_storage(address, read_only=True)
         studies = {
             key: optuna.load_study(study_name=name, storage=opened)
             for key, name in facts["studies"].items()
         }
+        check_studies(address, studies, facts.get("candidates"))
     ranges = description.get("space", {})
     description["space"] = {k: in_words(range_of(k, v)) for k, v in ranges.items()}
     objectives = description["study"]["objectives"]

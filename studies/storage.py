@@ -25,6 +25,7 @@ __all__ = [
     "OPTIONS",
     "WORKER",
     "address_of",
+    "file_of",
     "is_alive",
     "is_kind",
     "is_local",
@@ -114,7 +115,7 @@ def open_storage(address: str, read_only: bool = False) -> BaseStorage:
         If it cannot be reached; or to be read, and is no study's.
     """
     with _explained(address):
-        file = _file_of(address)
+        file = file_of(address)
         if file is not None:
             _check_place(file, read_only)
         if "://" not in address:
@@ -133,7 +134,7 @@ def open_storage(address: str, read_only: bool = False) -> BaseStorage:
         return RDBStorage(address, **choices)
 
 
-def _file_of(address: str) -> Path | None:
+def file_of(address: str) -> Path | None:
     """Return the file that a storage is; None for a server, or what is in memory."""
     if "://" not in address:
         return Path(address)

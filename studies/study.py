@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ from ..core import EmotionData
 from ..errors import RunError
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
-from ..evaluation.folder import identity, locked, open_folder, rerun
-from ..files import write_recorded
+from ..evaluation.folder import identity, locked, open_folder, read_json, rerun
+from ..files import discard_damaged, is_expected, write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
 from .choice import best_candidate, chosen_options
@@ -28,11 +28,12 @@ from .findings import (
     Findings,
     load_findings,
 )
+from .integrity import check_file, check_studies, digest_of, explained, named
 from .plan import StudyPlan, plan_study
-from .search import Progress, Task, open_studies, search
+from .search import Progress, Task, create_studies, open_studies, search
 from .settings import StudySettings
 from .space import search_space
-from .storage import address_of, name_of, quiet
+from .storage import address_of, is_local, name_of, quiet
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -197,12 +198,8 @@ def run_study(
     open_folder(folder, _describe(planned, context, name, address), known)
     task = _task(planned, folder, name, address, effort)
     with locked(folder):
-        facts = {
-            "recordings": planned.tested.data.inputs.name,
-            "studies": dict(task.names),
-        }
-        write_recorded(folder / STUDY, json.dumps(facts, indent=1))
-        search(_inputs(planned), task, effort.on_search, effort.plugins)
+        with _searching(planned, task):
+            search(_inputs(planned), task, effort.on_search, effort.plugins)
         choices = _choose(planned, task, context)
         if not choices:
             raise RunError(
@@ -243,6 +240,55 @@ def _task(
         workers=effort.workers,
         deadline=None if minutes is None else time.time() + 60 * minutes,
     )
+
+
+@contextmanager
+def _searching(planned: StudyPlan, task: Task) -> Iterator[None]:
+    """Search in this block; note what the storage holds at its end.
+
+    A storage that does not hold what was noted before is refused.
+    """
+    path = task.folder / STUDY
+    facts: dict[str, Any] = {
+        "recordings": planned.tested.data.inputs.name,
+        "studies": dict(task.names),
+    }
+
+    def note() -> None:
+        if is_local(task.address):
+            with quiet():
+                facts["candidates"] = digest_of(open_studies(task))
+        write_recorded(path, json.dumps(facts, indent=1))
+
+    with quiet():
+        if is_local(task.address) and is_expected(path):
+            known = _known(path)
+            check_file(task.address)
+            with explained(task.address):
+                studies = open_studies(task)
+            check_studies(task.address, studies, known.get("candidates"))
+        else:
+            create_studies(task)
+    # From here on candidates are added, and there is a storage to be missed.
+    write_recorded(path, json.dumps(facts, indent=1))
+    try:
+        with named(task.address):
+            yield
+    except BaseException:
+        with suppress(Exception):
+            note()
+        raise
+    note()
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Return what was noted of a study; nothing where that is damaged.
+
+    What the study writes at its end in any case is forgotten where it is damaged.
+    """
+    for name in (STUDY, CHOICES, AFTER_THE_FACT):
+        discard_damaged(path.with_name(name))
+    return read_json(path) if path.exists() else {}
 
 
 def _inputs(planned: StudyPlan) -> Any:

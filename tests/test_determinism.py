@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -21,6 +22,7 @@ from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
 from domainemo.training import fit as fitting
 from domainemo.training.batches import LabelledSamples, majority_label, sample
+from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.fit import derive_seed, fit, predict, reproducible
 from domainemo.training.model import Model
 from domainemo.training.screened import find_screen, screen_target
@@ -54,7 +56,7 @@ def bits(folder):
         files = {
             file.name: file.read_bytes()
             for file in job.iterdir()
-            if file.name not in ("record.json", "predictions.npz")
+            if file.name not in ("record.json", "predictions.npz", "files.json")
         }
         found[job.relative_to(folder).as_posix()] = files | {"": (arrays, facts)}
     assert found
@@ -227,7 +229,7 @@ def train(
             training=Training(epochs=4, batch_size=4),
             seed=seed,
             traced=target,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint and Checkpoint(checkpoint),
             report=report,
         )
         return model, fitted, epochs, predict(model, target)
@@ -361,11 +363,12 @@ def test_a_half_written_checkpoint_is_not_read(data, fold, tmp_path, monkeypatch
         train(data, fold, checkpoint=path, kill_after=3)
     before = path.read_bytes()
 
-    def break_off(content, file):
-        file.write_bytes(b"half")
+    def break_off(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise Killed
 
-    monkeypatch.setattr(torch, "save", break_off)
+    monkeypatch.setattr(Path, "write_bytes", break_off)
     with pytest.raises(Killed):
         train(data, fold, checkpoint=path)
     assert path.read_bytes() == before

@@ -27,6 +27,7 @@ from domainemo.registry import find
 from domainemo.testing import FirstFold
 from domainemo.training import fit as fitting
 from domainemo.training.batches import LabelledSamples, majority_label, sample
+from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.dropout import drop_modalities, without_one
 from domainemo.training.fit import fit, predict, reproducible
 from domainemo.training.model import Model
@@ -224,7 +225,7 @@ def train(data, dropout, *, modalities=("eeg", "eye"), seed=5, **others):
                 weight_decay=choices.get("weight_decay", 0.01),
             ),
             seed=seed,
-            checkpoint=choices["checkpoint"],
+            checkpoint=choices["checkpoint"] and Checkpoint(choices["checkpoint"]),
             report=report,
         )
         return model, fitted, predict(model, target), start

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DataError, DomainemoError, data_error
+from ..files import sync
 from ..registry import find
 
 __all__ = ["EEGMAT_URL", "OnFile", "download"]
@@ -197,6 +198,9 @@ class _Source:
             with _quiet(pooch):
                 loader = pooch.HTTPDownloader(chunk_size=1 << 16, timeout=30)
                 path = Path(store.fetch(name, downloader=loader))
+            if _identity(path) != before:
+                sync(path)
+                sync(path.parent)
         except requests.exceptions.RequestException as error:
             raise self._unreachable(name, error) from error
         except OSError as error:

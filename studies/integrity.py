@@ -1,0 +1,152 @@
+"""Whether a study's own storage still holds what it held as the study last stopped."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+from optuna.exceptions import StorageInternalError
+from optuna.study import Study
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..errors import ConfigurationError, DataError, DomainemoError, data_error
+from .storage import file_of
+
+__all__ = ["check_file", "check_studies", "digest_of", "explained", "named"]
+
+_REMEDY = (
+    "The study was not begun anew, since its candidates would be lost. Put back a copy "
+    "of this file, or tune into another --output folder."
+)
+
+
+def check_file(address: str) -> None:
+    """Refuse a file that is missing or empty, before anything opens it.
+
+    Whatever opens it would make it anew.
+
+    Parameters
+    ----------
+    address : str
+        Of the storage of a study that has begun.
+
+    Raises
+    ------
+    DataError
+        Naming the file.
+    """
+    path = file_of(address)
+    if path is None:
+        return
+    if not path.is_file():
+        raise _damaged(path, "no such file")
+    if not path.stat().st_size:
+        raise _damaged(path, "an empty file")
+
+
+def digest_of(studies: Mapping[str, Study]) -> str:
+    """Return a hash of what finished candidates left in the storage."""
+    digest = sha256()
+    for key, study in studies.items():
+        held: tuple[object, ...] = (key, study.user_attrs)
+        digest.update(json.dumps(held, sort_keys=True, default=str).encode())
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                held = (
+                    *(trial.number, trial.state.name, trial.values, trial.params),
+                    *(trial.user_attrs, sorted(trial.intermediate_values.items())),
+                )
+                digest.update(json.dumps(held, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def check_studies(
+    address: str, studies: Mapping[str, Study], digest: str | None
+) -> None:
+    """Compare what a study's own file holds with what it held.
+
+    Parameters
+    ----------
+    address : str
+    studies : mapping of str to Study
+    digest : str or None
+        From :func:`digest_of`; None where the study was killed and nobody could note
+        it, so that it is only read.
+
+    Raises
+    ------
+    DataError
+        Naming the file.
+    """
+    path = file_of(address)
+    if path is None:
+        return
+    with explained(address):
+        if address.startswith("sqlite:"):
+            _check_database(path)
+        found = digest_of(studies)
+    if digest not in (None, found):
+        raise _damaged(path, "other candidates than as the study last stopped")
+
+
+def _check_database(path: Path) -> None:
+    """Have SQLite look whether all of its file is sound; nothing is written."""
+    place = f"file:{quote(str(path.absolute()))}?mode=ro"
+    with closing(sqlite3.connect(place, uri=True)) as connection:
+        (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise _damaged(path, f"a damaged database ({' '.join(found.split())})")
+
+
+@contextmanager
+def named(address: str) -> Iterator[None]:
+    """Name a study's own file where it cannot be read or written in this block.
+
+    Raises
+    ------
+    ConfigurationError
+        In the place of an error of the storage.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+        path = file_of(address)
+        if path is None:
+            raise
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigurationError(
+            f"{path}: the study's storage could not be read or written: {reason}. What "
+            f"is finished is kept. See that its disk has room and that you may write "
+            f"to it, and run the same command again."
+        ) from error
+
+
+@contextmanager
+def explained(address: str) -> Iterator[None]:
+    """Name a study's own file where it cannot be opened and read in this block.
+
+    Raises
+    ------
+    DataError
+        In the place of every error that is no sentence already.
+    """
+    path = file_of(address)
+    try:
+        yield
+    except DomainemoError:
+        raise
+    except Exception as error:  # Optuna's, SQLAlchemy's, SQLite's and JSON's
+        if path is None:
+            raise
+        reason = " ".join(str(error).splitlines()[:1])[:200].rstrip(". ")
+        found = f"a file that cannot be used ({type(error).__name__}: {reason})"
+        raise _damaged(path, found) from error
+
+
+def _damaged(path: Path, found: str) -> DataError:
+    return data_error(path, found, "the candidates of the study", _REMEDY)

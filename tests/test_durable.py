@@ -1,0 +1,235 @@
+"""Files that outlast a power cut: whole or not at all, recorded, locked, explained."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from domainemo import files
+from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
+from domainemo.training.checkpoint import Checkpoint
+
+CPU = torch.device("cpu")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@contextmanager
+def small_disk(limit):
+    """Let no file grow beyond a length, as a quota would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# ------------------------------------------------------------------------- writing
+
+
+def test_a_file_appears_whole_and_nothing_else_does(tmp_path):
+    files.write(tmp_path / "new" / "a.txt", "ä\n")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "ä\n".encode()
+    assert names(tmp_path / "new") == ["a.txt"]
+
+
+def test_everything_is_flushed_before_its_name_is(tmp_path, monkeypatch):
+    """The file before the rename, its folder after it."""
+    steps, fsync, replace = [], os.fsync, Path.replace
+
+    def noted(descriptor):
+        steps.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def renamed(path, target):
+        steps.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with files.writing(tmp_path / "folder") as partial:
+        partial.mkdir()
+        (partial / "inner.txt").write_text("1")
+    assert steps == ["inner.txt", partial.name, "rename", tmp_path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path):
+    path = tmp_path / "results.csv"
+    files.write(path, "old")
+    with (
+        small_disk(10),
+        pytest.raises(ConfigurationError, match=r"results\.csv: could not be written"),
+    ):
+        files.write(path, "x" * 1000)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["results.csv"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "Make room"),
+        (errno.EDQUOT, "Make room"),
+        (errno.EROFS, "you may write to"),
+        (errno.EACCES, "you may write to"),
+        (errno.ENAMETOOLONG, "shorter"),
+        (errno.EIO, "sound"),
+    ],
+)
+def test_what_to_do_depends_on_what_went_wrong(tmp_path, monkeypatch, number, said):
+    def fail(path, content):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(ConfigurationError, match=said) as raised:
+        files.write(tmp_path / "a.txt", "1")
+    assert "a.txt" in str(raised.value) and os.strerror(number) in str(raised.value)
+    assert names(tmp_path) == []
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path):
+    kill = (
+        "import os, sys; from pathlib import Path; from domainemo import files\n"
+        "with files.writing(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half'); os._exit(9)"
+    )
+    path = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", kill, path], check=False)
+    (left,) = names(tmp_path)
+    assert files.is_partial(tmp_path / left)
+    files.write(path, "whole")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_writer_that_lives_is_left_alone(tmp_path):
+    with files.writing(tmp_path / "a.txt") as partial:
+        partial.write_text("first")
+        files.write(tmp_path / "a.txt", "second")
+        assert partial.exists()
+    assert (tmp_path / "a.txt").read_text() == "first"
+
+
+# --------------------------------------------------------------------------- locks
+
+
+def test_a_lock_is_one_process_s_and_goes_with_it(tmp_path):
+    hold = (
+        "import sys, time; from pathlib import Path; from domainemo import files\n"
+        "held = files.lock(Path(sys.argv[1]), wait=False)\n"
+        "print(held is not None, flush=True); time.sleep(600)"
+    )
+    path = tmp_path / ".lock"
+    command = [sys.executable, "-c", hold, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"True\n"
+        assert files.lock(path, wait=False) is None
+        other.kill()
+    held = files.lock(path, wait=False)
+    assert held is not None
+    held.release()
+
+
+# ------------------------------------------------------------------------- records
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    (tmp_path / "a.txt").write_text("some text")
+    (tmp_path / "b.txt").write_text("more")
+    files.record(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("content", [b"", b"some", b"some tex!", b"more", None])
+def test_what_is_not_as_recorded_is_named(recorded, content):
+    assert files.find_damage(recorded) is None
+    path = recorded / "a.txt"
+    path.write_bytes(content) if content is not None else path.unlink()
+    assert "a.txt" in str(files.find_damage(recorded))
+    with pytest.raises(DataError, match=r"a\.txt: found"):
+        files.read(path, bytes.decode)
+    assert files.read(recorded / "b.txt", bytes.decode) == "more"
+
+
+@pytest.mark.parametrize("place", range(0, 400, 23))
+def test_a_record_that_lost_a_bit_is_named_or_says_the_same(recorded, place):
+    path = recorded / files.RECORD
+    before = files.records(recorded)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1
+    path.write_bytes(content)
+    try:
+        assert files.records(recorded) == before
+    except DataError as error:
+        assert files.RECORD in str(error)
+
+
+def test_what_cannot_be_read_is_named_where_nothing_was_recorded(tmp_path):
+    """Folders of earlier versions: read with a note, and no format's own error."""
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"PK")
+
+    def parse(content):
+        raise EOFError
+
+    with (
+        pytest.warns(DomainemoWarning, match="cannot be checked"),
+        pytest.raises(DataError, match=r"a\.npz: found 2 bytes that cannot be read"),
+    ):
+        files.read(path, parse)
+
+
+def test_killed_between_record_and_file_it_is_made_anew(recorded):
+    path = recorded / "a.txt"
+    files.write_recorded(path, "new")
+    path.write_text("some text")  # as if only the record had been written
+    assert files.find_damage(recorded) is not None
+    files.write_recorded(path, "new")
+    assert files.find_damage(recorded) is None and path.read_text() == "new"
+
+
+def test_damaged_files_are_set_aside_one_beside_the_other(recorded):
+    for aside in ("a.txt.damaged", "a.txt.damaged-1"):
+        path = recorded / "a.txt"
+        path.write_text("other")
+        with pytest.warns(DomainemoWarning, match=f"set aside as {aside} and made"):
+            files.set_aside(path, f"{path}: found another.")
+        assert not path.exists() and (recorded / aside).read_text() == "other"
+
+
+# --------------------------------------------------------------------- checkpoints
+
+
+def damage(path, other):
+    content = path.read_bytes()
+    middle = len(content) // 2
+    yield b""
+    yield content[:-7]
+    yield content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    yield other.read_bytes()
+
+
+def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path):
+    kept = {"history": [1.0], "weights": torch.arange(5.0)}
+    other = Checkpoint(tmp_path / "other.pt", lambda: "another training")
+    other.save(kept)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", lambda: "this training")
+    assert checkpoint.load(CPU) is None
+    checkpoint.save(kept)
+    loaded = checkpoint.load(CPU)
+    assert torch.equal(loaded["weights"], kept["weights"]) and loaded.keys() == {*kept}
+    for content in damage(checkpoint.path, other.path):
+        checkpoint.path.write_bytes(content)
+        with pytest.warns(DomainemoWarning, match=r"checkpoint\.pt is set aside"):
+            assert checkpoint.load(CPU) is None
+        assert not checkpoint.path.exists()
