@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import Inputs, Rows
-from ..errors import ConfigurationError, DataError
+from ..errors import ConfigurationError, DataError, data_error
 
 __all__ = [
     "NORMALISATIONS",
@@ -91,7 +91,8 @@ def normalise(
     Raises
     ------
     DataError
-        If a group of windows has none that may be seen.
+        If a group of windows has none that may be seen, or a value lies so far from
+        those that may be that float32 cannot hold its distance.
     """
     describe(method)
     visible = np.zeros(len(inputs), dtype=bool)
@@ -101,9 +102,11 @@ def normalise(
         if method in _GROUPS:
             codes = _group_codes(inputs.name, inputs.windows, _GROUPS[method], visible)
             array = _standardise_groups(array, codes, visible)
+            _check_finite(inputs, name, array)
         scale = stored[name] if stored else _scale(array[source])
         if method == "source":
-            array = (array - scale.mean) / scale.deviation
+            array = _standardise(array, scale)
+            _check_finite(inputs, name, array)
         fill = np.zeros_like(scale.mean) if method == "source" else scale.mean
         signals[name] = _fill_single(array, fill)
         scales[name] = scale
@@ -145,10 +148,36 @@ def _standardise_groups(
         group = codes == code
         seen = array[group & visible]
         scale = _scale(seen)
-        result[group] = (array[group] - scale.mean) / scale.deviation
+        result[group] = _standardise(array[group], scale)
         if np.isnan(seen).all():
             result[group] = np.nan
     return result
+
+
+def _standardise(array: NDArray[np.float32], scale: Scale) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        found = (array - scale.mean) / scale.deviation
+        if np.isinf(found).any():  # a difference of huge values, not of their quotient
+            wide = array.astype(np.float64) - scale.mean
+            found = (wide / scale.deviation).astype(np.float32)
+    return np.asarray(found, dtype=np.float32)
+
+
+def _check_finite(inputs: Inputs, name: str, array: NDArray[np.float32]) -> None:
+    """Refuse what would otherwise be taken for a window that the sensor lost."""
+    infinite = np.isinf(array)
+    if infinite.any():
+        window, channel, _ = np.argwhere(infinite)[0]
+        subject = inputs.windows["subject"].iloc[window]
+        found = inputs.signals[name][window, channel]
+        raise data_error(
+            f"{inputs.name}, modality {name!r}, channel "
+            f"{inputs.modalities[name].channels[channel]!r} of subject {subject}",
+            f"the value {found[np.isinf(array[window, channel])][0]:.3g}, too far from "
+            f"those that normalisation may see",
+            "values that vary alike in all windows",
+            "Correct it, or write NaN where the sensor lost the window.",
+        )
 
 
 def _scale(array: NDArray[np.float32]) -> Scale:

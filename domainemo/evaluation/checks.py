@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import PROVENANCE, EmotionData, Fold, Inputs
-from ..errors import ConfigurationError, DataError
+from ..errors import ConfigurationError, DataError, data_error
 
 __all__ = [
     "canonical",
@@ -17,6 +17,9 @@ __all__ = [
     "check_signals",
     "select_modalities",
 ]
+
+_LARGEST = 1e36
+"""Of a value. Beyond, sums and differences of a few leave the range of float32."""
 
 
 def canonical(inputs: Inputs) -> np.ndarray:
@@ -65,7 +68,7 @@ def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
 
 
 def check_signals(inputs: Inputs) -> None:
-    """Refuse infinite values, and a channel that one subject never has.
+    """Refuse infinite and huge values, and a channel that one subject never has.
 
     Raises
     ------
@@ -75,8 +78,18 @@ def check_signals(inputs: Inputs) -> None:
     subjects = inputs.windows["subject"].to_numpy()
     for name, array in inputs.signals.items():
         channels = inputs.modalities[name].channels
-        if np.isinf(array).any():
-            window, channel, _ = np.argwhere(np.isinf(array))[0]
+        beyond = (array > _LARGEST) | (array < -_LARGEST)
+        if beyond.any():
+            window, channel, feature = np.argwhere(beyond)[0]
+            value = array[window, channel, feature]
+            if np.isfinite(value):
+                raise data_error(
+                    f"{inputs.name}, modality {name!r}",
+                    f"{value:.3g} in channel {channels[channel]!r} in a window of "
+                    f"subject {subjects[window]}",
+                    f"values of a sensor, at most {_LARGEST:.0e} either way",
+                    "Such values usually stand for missing ones: write NaN for them.",
+                )
             raise DataError(
                 f"{inputs.name}, modality {name!r}: channel {channels[channel]!r} is "
                 f"infinite in a window of subject {subjects[window]}; expected finite "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..core import Backbone, Fold, Inputs, Modality, Rows
 from ..data.normalisation import Scale, normalise
-from ..errors import DataError, DomainemoError
+from ..errors import DataError, DomainemoError, RunError
 from ..parts import Part
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
@@ -318,7 +317,7 @@ def _train(
         "adapter": chosen.name,
         "seed": job.seed,
         "epoch": fitted.epoch,
-        "score": _finite(fitted.score),
+        "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
         "seconds": round(time.monotonic() - began, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -415,11 +414,6 @@ def _labelled(
     )
 
 
-def _finite(score: float) -> float | None:
-    """Return what JSON can hold of a score."""
-    return score if math.isfinite(score) else None
-
-
 def _progress_file(path: Path) -> Report:
     last = [0.0]
 
@@ -497,9 +491,18 @@ def load_record(folder: Path) -> Record:
     ------
     DataError
         If a file is missing or damaged.
+    RunError
+        If the training diverged, and an earlier version kept what it predicted.
     """
     arrays = read_arrays(folder / PREDICTIONS)
     facts = read_json(folder / FACTS)
+    for name in ("probabilities", "trace"):
+        if not np.isfinite(arrays[name]).all():
+            raise RunError(
+                f"{folder / PREDICTIONS}: its {name} are not all finite, so that "
+                f"this training diverged and its figures mean nothing. Delete "
+                f"{folder}, and give another training.learning_rate."
+            )
     return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
 
 

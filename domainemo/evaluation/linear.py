@@ -49,9 +49,12 @@ def linear_probabilities(
         axis=1,
     )
     # A feature that the source lacks altogether stays NaN, and then counts as zero.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         scaler = StandardScaler().fit(features[fold.source])
-        features = np.nan_to_num(scaler.transform(features)).astype(np.float64)
+        scaled = scaler.transform(features)
+        if np.isinf(scaled).any():  # beyond float32, where the source hardly varies
+            scaled = scaler.transform(features.astype(np.float64))
+        features = np.nan_to_num(scaled).astype(np.float64)
     model = LogisticRegression(
         C=_INVERSE_PENALTY, class_weight="balanced", max_iter=2000
     )
