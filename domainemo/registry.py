@@ -27,6 +27,7 @@ from .errors import ConfigurationError
 __all__ = [
     "KINDS",
     "Entry",
+    "base",
     "entries",
     "find",
     "load_plugin",
@@ -199,22 +200,21 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
     }
 
 
-def _kind(cls: type) -> str:
+def base(kind: str) -> type:
+    """Return the class of the contract that all parts of a kind inherit from."""
     from . import core
 
-    bases = {
-        "dataset": core.Dataset,
-        "protocol": core.Protocol,
-        "backbone": core.Backbone,
-        "adapter": core.Adapter,
-        "validator": core.Validator,
-    }
-    for kind, base in bases.items():
-        if issubclass(cls, base):
+    found: type = getattr(core, kind.capitalize())
+    return found
+
+
+def _kind(cls: type) -> str:
+    for kind in KINDS:
+        if issubclass(cls, base(kind)):
             return kind
     raise ConfigurationError(
         f"{_address(cls)} cannot be registered: expected a subclass of "
-        f"{', '.join(base.__name__ for base in bases.values())}."
+        f"{', '.join(base(kind).__name__ for kind in KINDS)}."
     )
 
 

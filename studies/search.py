@@ -250,12 +250,11 @@ class _Trying:
 
     def __call__(self, trial: Trial) -> list[float]:
         trial.set_user_attr(WORKER, worker_name())
-        options = None
         try:
-            options = self.task.space.draw(trial)
-        finally:
-            self.lock.release()
-        try:
+            try:
+                options = self.task.space.draw(trial)
+            finally:
+                self.lock.release()
             return self._train(trial, options)
         except optuna.TrialPruned:
             raise

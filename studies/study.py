@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import EmotionData
+from ..errors import ConfigurationError
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
 from ..evaluation.folder import identity, locked, open_folder
 from ..files import write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
+from ..values import check_value
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
 from .findings import (
@@ -71,6 +73,15 @@ class Effort:
     plugins: Sequence[str] = ()
     on_search: Callable[[Progress], None] | None = None
     on_train: Callable[[Monitor], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_value("workers", self.workers, int, 1)
+        check_value("minutes", self.minutes, float | None)
+        check_value("storage", self.storage, str | None)
+        for name in ("workers", "minutes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"{name} is {value}; expected more than 0.")
 
 
 def tune(

@@ -20,11 +20,12 @@ PACKAGE = REPOSITORY / "domainemo"
 LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
-FOUNDATION = {"errors", "core", "registry", "files"}
+FOUNDATION = {"errors", "core", "registry", "files", "values"}
 MODELS = {"data", "backbones", "adapters"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
+    "values": {"errors"},
     "registry": {"errors", "core"},
     "files": {"errors"},
     "processes": set(),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..registry import find, load_plugin, parameters
+from ..values import check_seeds, check_value, fits
 
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment, Setup
@@ -71,7 +72,7 @@ _ADAPT_ONLY = {
 _PRETRAIN_ONLY = {"pairs"}
 _STUDY_ONLY = ("study", "space")
 
-_TYPES: Mapping[str, tuple[type, str]] = {
+_TYPES: Mapping[str, tuple[Any, str]] = {
     "dataset": (str, "a name"),
     "data_root": (str, "a path"),
     "protocol": (str, "a name"),
@@ -81,12 +82,12 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "normalisation": (str, "a name"),
     "sampling": (str, "a name"),
     "device": (str, "a name"),
-    "modalities": (list, "a list of names"),
-    "exclude": (list, "a list of subjects"),
-    "plugins": (list, "a list of paths"),
-    "seeds": (list, "a list of whole numbers"),
+    "modalities": (list[str], "a list of names"),
+    "exclude": (list[str], "a list of subjects"),
+    "plugins": (list[str], "a list of paths"),
+    "seeds": (list[int], "a list of whole numbers"),
     "baselines": (bool, "true or false"),
-    "folds": (list, "a list of names"),
+    "folds": (list[str], "a list of names"),
     "init_from": (str, "a path"),
     "initialisation": (str, "words"),
     "pairs": (str, "a name"),
@@ -209,7 +210,10 @@ def configure_study(
     for name, value in ranges.items():
         space[name if "." in name else _with_part(name, names)] = value
     said = {key: value for key, value in settings.items() if value is not None}
+    _check_words(said)
     study |= said
+    for key in ("name", "storage"):
+        check_value(f"study.{key}", study.get(key), str | None)
     return StudyConfiguration(
         base=base,
         name=study.pop("name", None),
@@ -271,6 +275,7 @@ def _configure(
     for table in _STUDY_ONLY:
         stored.pop(table, None)
     said = {key: value for key, value in chosen.items() if value is not None}
+    _check_words(said)
     made_on = stored.pop("recordings", None)
     if made_on and "dataset" not in said:
         raise ConfigurationError(
@@ -297,6 +302,16 @@ def _configure(
         experiment=make(merged, given),
         given=given,
     )
+
+
+def _check_words(said: Mapping[str, Any]) -> None:
+    """Refuse an empty word, which a shell makes of a variable that is not set."""
+    for key, value in said.items():
+        if isinstance(value, str) and not value.strip():
+            raise ConfigurationError(
+                f"--{key.replace('_', '-')} is empty; expected a value, or leave the "
+                f"option out."
+            )
 
 
 def stored_experiment(run: Path) -> Experiment:
@@ -334,12 +349,9 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
         if key not in _TYPES:
             raise ConfigurationError(unknown_option(file, key, sorted(_TYPES)))
         kind, words = _TYPES[key]
-        if not isinstance(value, kind):
+        if not fits(value, kind):
             raise ConfigurationError(f"{file}: {key} is {value!r}; expected {words}.")
-    if not all(type(seed) is int for seed in stored.get("seeds", ())):
-        raise ConfigurationError(
-            f"{file}: seeds is {stored['seeds']!r}; expected a list of whole numbers."
-        )
+    check_seeds(f"{file}: seeds", stored.get("seeds", ()))
     for told in ("domainemo", "initialisation"):
         stored.pop(told, None)
     return stored
@@ -424,6 +436,11 @@ def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, An
             )
         if "." not in key:
             key = _with_part(key, names)
+        if key in options:
+            raise ConfigurationError(
+                f"{key} is set twice, to {options[key]!r} and to "
+                f"{read_value(value)!r}; set it once."
+            )
         options[key] = read_value(value)
     return options
 

@@ -61,9 +61,9 @@ def pretrain(
         "pairs": pairs,
         "normalisation": normalisation,
         "sampling": sampling,
-        "modalities": use.names(modalities),
-        "exclude": use.names(exclude),
-        "seeds": use.whole_numbers(seeds),
+        "modalities": use.names(modalities, "--modalities"),
+        "exclude": use.names(exclude, "--exclude"),
+        "seeds": use.seeds(seeds),
         "device": device,
         "plugins": plugin or None,
     }

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError
 from ..registry import parameters, register
+from ..values import LARGEST_SEED
 
 __all__ = ["BANDS", "CHANNELS", "EYE_MEASURES", "POSITIONS", "Simulated"]
 
@@ -695,6 +696,8 @@ class Simulated(Dataset):
             self._expect(
                 knob, _whole(getattr(self, knob), low), f"a whole number from {low} up"
             )
+        most = f"a whole number from 0 to {LARGEST_SEED}"
+        self._expect("seed", self.seed <= LARGEST_SEED, most)
         self._expect(
             "classes", _whole(self.classes, 2) and self.classes <= 7, "2 to 7 emotions"
         )

@@ -54,6 +54,7 @@ _NOT_KNOWN = (
 )
 _PLACES = ("data_root", "plugins", "init_from")
 _LIMITS = ("study.candidates", "study.storage")
+_LONGEST_NAME = 200  # of the 255 bytes that a file name may have
 _PACKAGES = (
     "domainemo",
     "torch",
@@ -83,11 +84,15 @@ def fingerprint(data: EmotionData | Inputs) -> str:
 
 
 def folder_name(text: str) -> str:
-    """Return a file name for `text`, distinct for distinct texts."""
-    if re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text):
+    """Return a file name for `text`, distinct for distinct texts.
+
+    It is of plain ASCII, and short enough for every file system and what is appended.
+    """
+    plain = re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text)
+    if plain and len(text) <= _LONGEST_NAME:
         return text.replace(", ", "__").replace(" ", "_")
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
-    return f"{plain}-{sha256(text.encode()).hexdigest()[:6]}"
+    short = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()[:_LONGEST_NAME]
+    return f"{short}-{sha256(text.encode()).hexdigest()[:6]}"
 
 
 def job_folder(run: Path, fold: str, seed: int, method: str) -> Path:
