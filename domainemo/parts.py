@@ -169,9 +169,9 @@ def unknown_option(where: str, option: str, known: list[str]) -> str:
     by_last_name = {name.rpartition(".")[2]: name for name in known} | {
         name: name for name in known
     }
-    near = difflib.get_close_matches(option, list(by_last_name), n=2, cutoff=0.6)
+    near = difflib.get_close_matches(option.lower(), list(by_last_name), cutoff=0.6)
     if near:
-        meant = dict.fromkeys(by_last_name[name] for name in near)
+        meant = dict.fromkeys(by_last_name[name] for name in near[:2])
         return (
             f"{where} has no option {option!r}. Did you mean "
             f"{' or '.join(map(repr, meant))}?"

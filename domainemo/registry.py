@@ -8,7 +8,6 @@ module is imported when it is first asked for.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -22,7 +21,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, did_you_mean
 
 __all__ = [
     "KINDS",
@@ -62,12 +61,15 @@ class Entry:
         First line of the docstring.
     origin : str
         Module, file or distribution it comes from.
+    options : tuple of str or None
+        Its constructor's, where the text of its module alone tells them.
     """
 
     kind: str
     name: str
     summary: str
     origin: str
+    options: tuple[str, ...] | None = None
 
 
 @overload
@@ -129,11 +131,9 @@ def find(kind: str, name: str) -> type:
             _load_entry_points()
     if (kind, name) not in _classes:
         known = sorted(entry.name for entry in entries(kind))
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ConfigurationError(
-            f"There is no {kind} called {name!r}.{hint} Known: {', '.join(known)}. "
-            f"`domainemo list` describes them."
+            f"There is no {kind} called {name!r}.{did_you_mean(name, known)} Known: "
+            f"{', '.join(known)}. `domainemo list` describes them."
         )
     return _classes[kind, name]
 
@@ -208,6 +208,21 @@ def base(kind: str) -> type:
     return found
 
 
+def options_in_text(node: ast.ClassDef) -> tuple[str, ...] | None:
+    """Return the keyword-only options of a constructor; None where it is inherited.
+
+    The contract's own classes have none.
+    """
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+            if each.args.kwarg is not None:
+                return None
+            return tuple(argument.arg for argument in each.args.kwonlyargs)
+    parents = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    contract = {kind.capitalize() for kind in KINDS}
+    return () if parents and parents <= contract else None
+
+
 def _kind(cls: type) -> str:
     for kind in KINDS:
         if issubclass(cls, base(kind)):
@@ -227,13 +242,15 @@ def _built_in(kind: str) -> dict[str, Entry]:
         for path in sorted(Path(folder).rglob("*.py")):
             inside = path.relative_to(folder).with_suffix("").parts
             module = ".".join([KINDS[kind], *inside])
-            for name, summary in _registered_in(path):
-                found[name] = Entry(kind, name, summary, module)
+            for name, summary, options in _registered_in(path):
+                found[name] = Entry(kind, name, summary, module, options)
     return found
 
 
-def _registered_in(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and summary of each class that a file registers."""
+def _registered_in(
+    path: Path,
+) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
+    """Yield name, summary and options of each class that a file registers."""
     source = path.read_text(encoding="utf-8")
     if "@register" not in source:
         return
@@ -251,7 +268,8 @@ def _registered_in(path: Path) -> Iterator[tuple[str, str]]:
                     pass
                 case _:
                     continue
-            yield str(name), _first_line(ast.get_docstring(node))
+            summary = _first_line(ast.get_docstring(node))
+            yield str(name), summary, options_in_text(node)
 
 
 @cache

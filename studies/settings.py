@@ -10,12 +10,15 @@ from ..errors import ConfigurationError
 from ..parts import unknown_option
 from ..values import LARGEST_SEED, check_fields, check_seeds
 
-__all__ = ["Objective", "Pruner", "Sampler", "Select", "StudySettings"]
+__all__ = ["VALIDATOR", "Objective", "Pruner", "Sampler", "Select", "StudySettings"]
 
 Sampler = Literal["tpe", "cma-es", "random", "gaussian-process"]
 Pruner = Literal["median", "hyperband", "wilcoxon", "none"]
 Objective = Literal["validator", "source_accuracy", "seconds", "parameters"]
 Select = Literal["global-source", "per-fold"]
+
+VALIDATOR = "source-and-information"
+"""What compares configurations where nothing else is said."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from .findings import (
 )
 from .plan import StudyPlan, plan_study
 from .search import Progress, Task, open_studies, search
-from .settings import StudySettings
+from .settings import VALIDATOR, StudySettings
 from .space import search_space
 from .storage import address_of, name_of, quiet
 
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 __all__ = ["Effort", "run_study", "tune"]
-
-VALIDATOR = "source-and-information"
-"""What compares configurations where nothing else is said."""
 
 
 @dataclass(frozen=True)

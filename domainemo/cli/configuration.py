@@ -11,10 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, did_you_mean
 from ..parts import Part, part, unknown_option
-from ..registry import find, load_plugin, parameters
+from ..registry import find, load_plugin
 from ..values import check_seeds, check_value, fits
+from .names import check_dataset, check_names, check_options, with_part
 
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment, Setup
@@ -198,27 +199,28 @@ def configure_study(
     ranges : mapping
         What it says of the space, by name; without its part where that is unique.
     """
-    from ..studies.settings import StudySettings
-    from ..studies.study import VALIDATOR
+    from ..studies.settings import VALIDATOR, StudySettings
 
     stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
     study = dict(stored.get("study", {}))
     space = _ranges(stored.get("space", {}))
     defaults = {**DEFAULTS, "validator": VALIDATOR}
-    base = _configure(chosen, sets, file, stored, defaults, _experiment)
-    names = {"dataset": base.dataset.name, **base.experiment.names()}
-    for name, value in ranges.items():
-        space[name if "." in name else _with_part(name, names)] = value
     said = {key: value for key, value in settings.items() if value is not None}
     _check_words(said)
     study |= said
     for key in ("name", "storage"):
         check_value(f"study.{key}", study.get(key), str | None)
+    name, storage = study.pop("name", None), study.pop("storage", None)
+    made = StudySettings.of(study)
+    searched = (*space, *ranges)
+    base = _configure(chosen, sets, file, stored, defaults, _experiment, searched)
+    names = {"dataset": base.dataset.name, **base.experiment.names()}
+    space |= {with_part(option, names): each for option, each in ranges.items()}
     return StudyConfiguration(
         base=base,
-        name=study.pop("name", None),
-        storage=study.pop("storage", None),
-        settings=StudySettings.of(study),
+        name=name,
+        storage=storage,
+        settings=made,
         ranges=space,
     )
 
@@ -270,6 +272,7 @@ def _configure(
     stored: dict[str, Any],
     defaults: Mapping[str, Any],
     make: Callable[[Mapping[str, Any], Mapping[str, Any]], Chosen],
+    searched: Collection[str] = (),
 ) -> Configuration[Chosen]:
     options = flatten(stored.pop("options", {}))
     for table in _STUDY_ONLY:
@@ -287,7 +290,10 @@ def _configure(
     for plugin in merged.get("plugins", ()):
         load_plugin(plugin)
     merged["dataset"], root = dataset_place(merged["dataset"], merged.get("data_root"))
+    # All names, before what follows imports torch and the like.
+    check_names(merged)
     options |= parse_options(sets, merged)
+    check_options([*options, *(with_part(name, merged) for name in searched)], merged)
     data = {k: v for k, v in options.items() if k.startswith("data.")}
     dataset = part(
         "dataset",
@@ -393,8 +399,9 @@ def _setup(merged: Mapping[str, Any]) -> dict[str, Any]:
 
 def dataset_place(name: str, root: str | None) -> tuple[str, str | None]:
     """Return a data set's name and root; a path in place of a name is a table's."""
-    if os.sep in name or Path(name, "dataset.toml").is_file():
+    if Path(name, "dataset.toml").is_file():
         return "table", name
+    check_dataset(name)
     return name, root or os.environ.get("DOMAINEMO_DATA") or None
 
 
@@ -434,8 +441,7 @@ def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, An
             raise ConfigurationError(
                 f"--set {text!r}: expected NAME=VALUE, such as training.epochs=10."
             )
-        if "." not in key:
-            key = _with_part(key, names)
+        key = with_part(key, names)
         if key in options:
             raise ConfigurationError(
                 f"{key} is set twice, to {options[key]!r} and to "
@@ -468,44 +474,6 @@ def _forget_stale(
                 del options[name]
 
 
-def _with_part(option: str, names: Mapping[str, Any]) -> str:
-    from ..data.sampling import SAMPLINGS
-    from ..training.settings import Training
-
-    owners: dict[str, list[str]] = {"training": list(Training.names())}
-    if "pairs" in names:
-        owners = _of_pretraining(str(names["pairs"]))
-    for kind in ("protocol", "backbone", "adapter", "validator", "dataset"):
-        name = str(names.get(kind, "oracle"))
-        if name == "oracle" or "+" in name:
-            continue
-        prefix = "data" if kind == "dataset" else kind
-        owners[prefix] = list(parameters(find(kind, name)))
-    if names.get("sampling") in SAMPLINGS:
-        owners["sampling"] = list(parameters(SAMPLINGS[names["sampling"]]))
-    found = [part for part, options in owners.items() if option in options]
-    if len(found) == 1:
-        return f"{found[0]}.{option}"
-    if found:
-        choices = " or ".join(f"{part}.{option}" for part in found)
-        raise ConfigurationError(f"--set {option}: say which one, {choices}.")
-    known = [f"{part}.{name}" for part, options in owners.items() for name in options]
-    raise ConfigurationError(unknown_option("The configuration", option, known))
-
-
-def _of_pretraining(pairs: str) -> dict[str, list[str]]:
-    """Return the options that only a pre-training has, by part."""
-    from ..training.pairs import PAIRINGS
-    from ..training.pretrain import USED_SETTINGS
-    from ..training.synchrony import SynchronyContrast
-
-    return {
-        "training": list(USED_SETTINGS),
-        "pairs": list(parameters(PAIRINGS[pairs])) if pairs in PAIRINGS else [],
-        "contrast": list(parameters(SynchronyContrast)),
-    }
-
-
 def read_value(text: str) -> Any:
     """Read a value as TOML does; anything else is a string."""
     try:
@@ -516,11 +484,16 @@ def read_value(text: str) -> Any:
 
 def _study(name: str) -> Path:
     """Return the path of a configuration file, or of a shipped study by that name."""
-    path = Path(name)
+    path, shipped = Path(name), studies()
     if path.is_dir():
         return path / "config.toml"
-    shipped = studies().get(name)
-    return path if path.exists() or shipped is None else shipped
+    if not path.exists() and name not in shipped:
+        raise ConfigurationError(
+            f"{name}: there is no such configuration file."
+            f"{did_you_mean(name, shipped)} Give the path of a TOML file, or a name "
+            f"that `domainemo list studies` shows."
+        )
+    return path if path.exists() else shipped[name]
 
 
 def studies() -> dict[str, Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigurationError
+from .names import check_run
 from .options import interruptible, recordings_of_run
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def interpret(
     and cross_modal_lags.csv (EEG windows listening to other sensors), and the figures
     as SVG and PNG. No label is used.
     """
+    check_run(run)
     from ..evaluation import interpretation as evaluated
     from .configuration import stored_experiment
 

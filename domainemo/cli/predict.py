@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
+from .names import check_run
 
 __all__ = ["predict"]
 
@@ -36,6 +37,7 @@ def predict(
     ] = None,
 ) -> None:
     """Apply a trained fold to a recording that needs no labels."""
+    check_run(run)
     from ..data.loading import load
     from ..data.reader import Reader
     from ..evaluation.predict import find_trained, load_trained, predict_recording

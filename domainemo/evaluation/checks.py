@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import PROVENANCE, EmotionData, Fold, Inputs
-from ..errors import ConfigurationError, DataError, data_error
+from ..errors import ConfigurationError, DataError, data_error, did_you_mean
 
 __all__ = [
     "canonical",
@@ -56,8 +56,9 @@ def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
     missing = [name for name in names if name not in inputs.modalities]
     if missing:
         raise ConfigurationError(
-            f"{inputs.name}: there is no modality {', '.join(map(repr, missing))}; "
-            f"found {', '.join(inputs.modalities)}. Choose among these with "
+            f"{inputs.name}: there is no modality {', '.join(map(repr, missing))}."
+            f"{did_you_mean(missing[0], inputs.modalities)} Found "
+            f"{', '.join(inputs.modalities)}. Choose among these with "
             f"--modalities."
         )
     return replace(

@@ -14,16 +14,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import tomli_w
-from numpy.typing import NDArray
 
 from .. import files
-from ..core import EmotionData, Inputs
 from ..errors import ConfigurationError, DataError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ..core import EmotionData, Inputs
     from .results import Results
 
 __all__ = [
@@ -71,6 +72,10 @@ _PACKAGES = (
 
 def fingerprint(data: EmotionData | Inputs) -> str:
     """Return a hash of everything in the recordings: signals, provenance, labels."""
+    import numpy as np
+
+    from ..core import EmotionData, Inputs
+
     inputs = data if isinstance(data, Inputs) else data.inputs
     digest = sha256()
     for name in inputs.signals:
@@ -300,6 +305,8 @@ def read_table(path: Path) -> pd.DataFrame:
     DataError
         If it is missing or damaged.
     """
+    import pandas as pd
+
     return files.read(path, lambda content: pd.read_parquet(BytesIO(content)))
 
 
@@ -318,6 +325,8 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
         If it is missing or damaged.
     """
 
+    import pandas as pd
+
     def parse(content: bytes) -> pd.DataFrame:
         table: pd.DataFrame = pd.read_csv(BytesIO(content), **options)
         return table
@@ -333,6 +342,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     DataError
         If it is missing or damaged.
     """
+
+    import numpy as np
 
     def parse(content: bytes) -> dict[str, NDArray[Any]]:
         with np.load(BytesIO(content), allow_pickle=False) as file:

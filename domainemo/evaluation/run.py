@@ -16,7 +16,7 @@ import pandas as pd
 from .. import __version__
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.normalisation import check_visible, describe
-from ..errors import ConfigurationError, DomainemoError
+from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
 from ..training.fit import reproducible
 from ..training.model import Model
@@ -248,8 +248,8 @@ def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
     unknown = [name for name in wanted if name not in there]
     if unknown:
         raise ConfigurationError(
-            f"There is no fold {', '.join(map(repr, unknown))}; found "
-            f"{', '.join(map(repr, there))}."
+            f"There is no fold {', '.join(map(repr, unknown))}."
+            f"{did_you_mean(unknown[0], there)} Found {', '.join(map(repr, there))}."
         )
     return [fold for fold in folds if fold.name in wanted or not wanted]
 
@@ -260,8 +260,9 @@ def _kept(inputs: Inputs, exclude: tuple[str, ...]) -> Rows:
     unknown = [name for name in exclude if name not in set(subjects)]
     if unknown:
         raise ConfigurationError(
-            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out; "
-            f"found {', '.join(dict.fromkeys(subjects))}."
+            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out."
+            f"{did_you_mean(unknown[0], set(subjects))} Found "
+            f"{', '.join(dict.fromkeys(subjects))}."
         )
     return np.flatnonzero(~subjects.isin(exclude))
 
