@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import ConfigurationError
 from .registry import base, find, parameters, plugin_of
-from .values import annotations, check_value
+from .values import check_value, option_types
 
 __all__ = ["Part", "describe_object", "part"]
 
@@ -122,7 +122,7 @@ class Part:
         for name in self.names:
             prefix = f"{name}." if len(self.names) > 1 else ""
             cls = self._class(name)
-            types = annotations(cls)
+            types = option_types(cls)
             for option, parameter in parameters(cls).items():
                 known[prefix + option] = types.get(option, Any), parameter.default
         for option, value in self.options.items():

@@ -14,7 +14,7 @@ from .errors import ConfigurationError
 
 __all__ = [
     "LARGEST_SEED",
-    "annotations",
+    "option_types",
     "check_fields",
     "check_seeds",
     "check_value",
@@ -29,7 +29,7 @@ _SHOWN = 80  # characters of a value in a sentence
 
 
 @cache
-def annotations(made: Callable[..., Any]) -> Mapping[str, Any]:
+def option_types(made: Callable[..., Any]) -> Mapping[str, Any]:
     """Return the annotation of every option of a constructor.
 
     Parameters
@@ -38,7 +38,7 @@ def annotations(made: Callable[..., Any]) -> Mapping[str, Any]:
         Annotations that cannot be resolved are left out, as a plug-in's that are there
         for type checkers only.
     """
-    called = made.__init__ if isinstance(made, type) else made
+    called = getattr(made, "__init__", None) if isinstance(made, type) else made
     try:
         return dict(get_type_hints(called))
     except Exception:  # whatever a plug-in has written there
@@ -77,7 +77,7 @@ def check_value(
 
 def check_fields(settings: Any, group: str) -> None:
     """Raise :class:`ConfigurationError` unless every field of a dataclass fits."""
-    known = annotations(type(settings))
+    known = option_types(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         check_value(f"{group}.{field.name}", value, known[field.name], field.default)

@@ -23,6 +23,7 @@ from ..evaluation.folder import (
 )
 from ..evaluation.results import Results
 from ..files import is_expected, read
+from ..words import count
 from .sampling import RETRY_OF
 from .space import in_words, range_of
 from .storage import WORKER, address_of, open_storage, quiet, reason_of
@@ -148,6 +149,15 @@ class Findings:
     scores: pd.DataFrame
     choices: list[Choice]
     final: Results | None
+
+    def __repr__(self) -> str:
+        """Say what was searched and how far; the tables have the numbers."""
+        tried = count(len(self.candidates), "candidate")
+        final = "not run" if self.final is None else repr(self.final)
+        return (
+            f"Findings({self.name!r} in {self.folder}; {self.recordings}; {tried}, "
+            f"{count(len(self.choices), 'choice')}; final: {final})"
+        )
 
     @property
     def best(self) -> Choice | None:

@@ -103,8 +103,7 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
 
 
 def _fresh(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    """Return three seeds that the study does not use: the next ones, where there are.
-    """
+    """Return three seeds that the study does not use, the next ones if there are."""
     following = range(max(seeds) + 1, LARGEST_SEED + 1)
     unused = (seed for seed in chain(following, count()) if seed not in seeds)
     return tuple(islice(unused, 3))

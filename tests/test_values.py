@@ -22,7 +22,7 @@ from domainemo.studies.space import search_space
 from domainemo.studies.study import Effort
 from domainemo.training.pairs import PAIRINGS
 from domainemo.training.synchrony import SynchronyContrast
-from domainemo.values import LARGEST_SEED, annotations, check_seeds, check_value
+from domainemo.values import LARGEST_SEED, check_seeds, check_value, option_types
 
 ODD = (
     True,
@@ -88,7 +88,7 @@ def test_long_values_are_cut():
 def test_annotations_that_cannot_be_resolved_leave_the_default_to_speak():
     def made(*, count: "NotThere" = 1): ...  # noqa: F821
 
-    assert annotations(made) == {}
+    assert option_types(made) == {}
 
 
 # -------------------------------------------------------------- every part and setting

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
+from ..words import count
 from .names import check_run
 
 __all__ = ["predict"]
@@ -75,4 +76,5 @@ def predict(
         typer.echo(text, nl=False)
     else:
         write(output, text)
-        typer.echo(f"{len(table)} predictions are in {output}.")
+        verb = "is" if len(table) == 1 else "are"
+        typer.echo(f"{count(len(table), 'prediction')} {verb} in {output}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..words import count
 from . import options as use
 
 if TYPE_CHECKING:
@@ -119,8 +120,9 @@ def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     backbone = planned.chosen.build_backbone(planned.inputs.modalities)
     parameters = sum(p.numel() for p in backbone.parameters())
     console.print(
-        f"{len(planned.jobs(folder))} jobs in {len(planned.folds)} folds, "
-        f"{parameters:,} parameters; folder {folder}.",
+        f"{count(len(planned.jobs(folder)), 'job')} in "
+        f"{count(len(planned.folds), 'fold')}, "
+        f"{count(parameters, 'parameter')}; folder {folder}.",
         highlight=False,
     )
 

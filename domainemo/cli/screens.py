@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from ..words import count
+
 if TYPE_CHECKING:
     from ..evaluation.execution import JobState, Monitor
     from ..evaluation.results import Results
@@ -164,13 +166,14 @@ def show_plan(planned: Plan, folder: Path) -> None:
     )
     jobs = planned.jobs(folder)
     console.print(
-        f"{len(jobs)} jobs in {len(planned.folds)} folds, "
-        f"{parameters:,} parameters; windows lost: {missing}; folder {folder}.",
+        f"{count(len(jobs), 'job')} in {count(len(planned.folds), 'fold')}, "
+        f"{count(parameters, 'parameter')}; windows lost: {missing}; folder {folder}.",
         highlight=False,
     )
     left_out = subjects_without_fold(planned)
     if left_out:
-        console.print(f"No fold tests the subjects {', '.join(map(str, left_out))}.")
+        which = "subject" if len(left_out) == 1 else "subjects"
+        console.print(f"No fold tests the {which} {', '.join(map(str, left_out))}.")
 
 
 def show_results(results: Results, folder: Path) -> None:
@@ -227,7 +230,7 @@ def verdicts(results: Results) -> list[str]:
         )
         lines.append(
             f"{results.method} less source only: {found.difference:+.3f}{interval}{p}, "
-            f"{found.subjects} subjects."
+            f"{count(found.subjects, 'subject')}."
         )
     sees_length = results.table["sampling"].iloc[0] == "trials"
     if sees_length and "clip duration only" in results.methods:

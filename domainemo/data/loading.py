@@ -12,7 +12,7 @@ from typing import Any
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, DomainemoWarning
 from ..registry import find, parameters
-from ..values import annotations, check_value
+from ..values import check_value, option_types
 from .cache import entry_folder, read_entry, write_entry
 from .reader import OnRead, Reader
 
@@ -94,7 +94,7 @@ def _make(
     made = find("dataset", dataset) if isinstance(dataset, str) else dataset
     name = getattr(made, "registered_name", made.__name__)
     known = parameters(made)
-    types = annotations(made)
+    types = option_types(made)
     for option, value in options.items():
         if option in known:
             where, default = f"dataset {name!r}: {option}", known[option].default

@@ -29,6 +29,7 @@ from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError
 from ..registry import parameters, register
 from ..values import LARGEST_SEED
+from ..words import count
 
 __all__ = ["BANDS", "CHANNELS", "EYE_MEASURES", "POSITIONS", "Simulated"]
 
@@ -685,8 +686,9 @@ class Simulated(Dataset):
             if value != parameters(type(self))[knob].default
         ]
         return (
-            f"simulated (seed {self.seed}: {self.subjects} subjects x {self.sessions} "
-            f"sessions x {self.trials} trials, {self.classes} classes"
+            f"simulated (seed {self.seed}: "
+            f"{count(self.subjects, 'subject')} x {count(self.sessions, 'session')} x "
+            f"{count(self.trials, 'trial')}, {count(self.classes, 'class')}"
             f"{''.join(f', {knob}' for knob in turned)})"
         )
 

@@ -22,6 +22,7 @@ from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
 from ..registry import load_plugin
+from ..words import count
 from .experiment import Setup
 from .job import PROGRESS, Work, is_finished, partial_folder, run_job
 
@@ -105,8 +106,8 @@ def execute(
     if failures:
         reasons = "\n".join(f"- {failure}" for failure in _grouped(failures))
         raise RunError(
-            f"{len(failures)} of {len(jobs)} jobs failed; the others are kept in "
-            f"{folder} and are not run again:\n{reasons}"
+            f"{len(failures)} of {count(len(jobs), 'job')} failed; the others are kept "
+            f"in {folder} and are not run again:\n{reasons}"
         )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Setup",
     "experiment",
     "grouped",
+    "method_name",
     "setup_choices",
 ]
 
@@ -33,6 +34,11 @@ ORACLE = "oracle"
 
 SOURCE_ONLY = "source only"
 """The name under which the unadapted network stands in every table."""
+
+
+def method_name(adapter: str) -> str:
+    """Return what an adapter is called in tables; without one, source only."""
+    return SOURCE_ONLY if adapter == "none" else adapter
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from .. import files
 from ..errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -324,7 +323,6 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     DataError
         If it is missing or damaged.
     """
-
     import pandas as pd
 
     def parse(content: bytes) -> pd.DataFrame:
@@ -342,7 +340,6 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     DataError
         If it is missing or damaged.
     """
-
     import numpy as np
 
     def parse(content: bytes) -> dict[str, NDArray[Any]]:

@@ -27,7 +27,7 @@ from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
 from ..training.model import Model
-from .experiment import SOURCE_ONLY, Experiment, Setup
+from .experiment import Experiment, Setup, method_name
 from .folder import fingerprint, flat, folder_name, read_arrays, read_json
 from .initialisation import load_weights, weights_of
 from .linear import LINEAR, linear_probabilities
@@ -188,7 +188,7 @@ class Job(Work[Experiment]):
         """What is trained, as named in every table."""
         if self.adapter is None:
             return LINEAR
-        return SOURCE_ONLY if self.adapter.name == "none" else self.adapter.name
+        return method_name(self.adapter.name)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ..parts import Part, describe_object
 from ..training.fit import reproducible
 from ..training.model import Model
 from ..training.settings import Training
+from ..words import in_order
 from .checks import (
     canonical,
     check_classes,
@@ -473,4 +474,4 @@ def subjects_without_fold(planned: Plan) -> list[Any]:
     """Return the subjects that no fold tests."""
     windows = planned.data.inputs.windows
     tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
-    return sorted(set(windows["subject"]) - tested)
+    return in_order(set(windows["subject"]) - tested)
