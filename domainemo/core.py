@@ -11,8 +11,9 @@ is handed :class:`Target`, which has no field a label could be read from.
 from __future__ import annotations
 
 import re
+import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .errors import DataError
+from .errors import DataError, data_error
 
 if TYPE_CHECKING:
     import optuna
@@ -44,6 +45,9 @@ __all__ = [
     "Source",
     "Target",
     "Validator",
+    "canonical_name",
+    "says_missing",
+    "spelling",
 ]
 
 Rows = NDArray[np.int64]
@@ -100,7 +104,9 @@ class Inputs:
     Raises
     ------
     DataError
-        If lengths, names or axes do not agree.
+        If lengths, names or axes do not agree, a window lacks its subject, session,
+        trial or stimulus, or one of these, a modality or a channel is there under two
+        spellings.
     """
 
     signals: Mapping[str, NDArray[np.float32]]
@@ -109,22 +115,17 @@ class Inputs:
     name: str = "unnamed recordings"
 
     def __post_init__(self) -> None:
-        missing = [c for c in PROVENANCE if c not in self.windows.columns]
-        extra = [c for c in self.windows.columns if c not in PROVENANCE]
-        if missing or extra:
-            raise DataError(
-                f"{self.name}: the windows table must have exactly the columns "
-                f"{', '.join(PROVENANCE)}; missing: {missing or 'none'}, "
-                f"not allowed: {extra or 'none'}."
-            )
+        _check_provenance(self.name, self.windows)
         if set(self.signals) != set(self.modalities):
             raise DataError(
                 f"{self.name}: signals for {sorted(self.signals)} but descriptions "
                 f"for {sorted(self.modalities)}; give one Modality per array."
             )
+        _require_one_spelling(f"{self.name}, modalities", "modality", self.signals)
         for name, array in self.signals.items():
             _check_modality_name(self.name, name)
             modality = self.modalities[name]
+            _check_axes(f"{self.name}, modality {name!r}", modality)
             expected = (
                 len(self.windows),
                 len(modality.channels),
@@ -179,7 +180,8 @@ class EmotionData:
     Raises
     ------
     DataError
-        If the labels do not fit the windows or the classes.
+        If the labels do not fit the windows or the classes, or a class is there under
+        two spellings, or its name says that there is no label.
     """
 
     inputs: Inputs
@@ -202,6 +204,7 @@ class EmotionData:
                 f"{self.inputs.name}: two classes have the same name among "
                 f"{', '.join(self.classes)}; expected distinct names."
             )
+        _require_one_spelling(f"{self.inputs.name}, classes", "class", self.classes)
         if len(self.labels) == 0:
             raise DataError(f"{self.inputs.name}: there are no windows at all.")
         low, high = int(self.labels.min()), int(self.labels.max())
@@ -211,6 +214,7 @@ class EmotionData:
                 f"{len(self.classes)} classes ({', '.join(self.classes)}); expected "
                 f"whole numbers from 0 to {len(self.classes) - 1}."
             )
+        _check_classes_are_named(self)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -234,6 +238,139 @@ def _check_modality_name(recordings: str, name: str) -> None:
             f"'-' and '_', and none of the words that networks use themselves, such "
             f"as 'fusion' or 'type'. Rename it."
         )
+
+
+def _check_provenance(recordings: str, windows: pd.DataFrame) -> None:
+    """Refuse other columns, a window without provenance, and one name spelled twice."""
+    missing = [column for column in PROVENANCE if column not in windows.columns]
+    extra = [column for column in windows.columns if column not in PROVENANCE]
+    if missing or extra:
+        raise DataError(
+            f"{recordings}: the windows table must have exactly the columns "
+            f"{', '.join(PROVENANCE)}; missing: {missing or 'none'}, "
+            f"not allowed: {extra or 'none'}."
+        )
+    for column in PROVENANCE[:-1]:
+        where = f"{recordings}, column {column!r}"
+        lost = windows[column].isna().to_numpy()
+        if not lost.any() and windows[column].dtype.kind in "iu":
+            continue  # whole numbers have one form
+        names = windows[column].dropna().unique().tolist()
+        words = [name for name in names if spelling(name) in _PRINTED_FOR_NONE]
+        if lost.any() or words:
+            raise data_error(
+                where,
+                repr(words[0]) if words else f"nothing in {lost.sum()} windows",
+                f"a {column} for every window",
+                "Fill it in, or leave those windows out.",
+            )
+        _require_one_spelling(where, column, names)
+
+
+def _check_axes(where: str, modality: Modality) -> None:
+    """Refuse two channels, or two features, of one name."""
+    for kind, names in (("channel", modality.channels), ("feature", modality.features)):
+        if kind == "channel" and modality.kind == "eeg":
+            _require_one_spelling(where, "electrode", names, canonical_name)
+        elif len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise data_error(
+                where,
+                f"the {kind} {twice!r} twice",
+                f"different {kind}s",
+                "Leave one out, or rename it.",
+            )
+
+
+def _check_classes_are_named(data: EmotionData) -> None:
+    """Refuse a class that stands for windows without a label."""
+    for number, name in enumerate(data.classes):
+        if says_missing(name):
+            count = int((data.labels == number).sum())
+            raise data_error(
+                f"{data.inputs.name}, classes",
+                f"a class called {name!r}, with {count} of {len(data.labels)} windows",
+                "names of emotions; this one says that a label is missing",
+                "Leave the windows without a label out, or rename the class if it is "
+                "one.",
+            )
+
+
+# -------------------------------------------------------------------------- names
+
+
+_PRINTED_FOR_NONE = frozenset(("", "nan", "nat", "none", "null", "n/a", "#n/a", "<na>"))
+"""What programs print where there is no value, as `spelling` gives it."""
+
+_SAID_OF_NO_LABEL = frozenset(
+    ("na", "nil", "missing", "unknown", "undefined", "unlabelled", "unlabeled")
+) | {"notavailable", "nolabel"}
+
+_RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+
+
+def spelling(name: object) -> str:
+    """Return what all spellings of one name have in common.
+
+    Blanks (and ``_``) count between two digits only; capitals, invisible characters,
+    the Unicode form, leading zeros and a decimal part of zero do not count. So
+    ``"bob "`` and ``"Bob"`` are one, and so are 1, ``"01"`` and ``"1.0"``.
+    """
+    text = unicodedata.normalize("NFKC", str(name)).casefold()
+    text = re.sub(r"[\s_]+", " ", text)
+    invisible = ("Cc", "Cf")
+    text = "".join(c for c in text if unicodedata.category(c) not in invisible).strip()
+    text = re.sub(r"(?<!\d) | (?!\d)", "", text)
+    text = re.sub(r"(?<![\d.])0+(?=\d)", "", text)
+    return re.sub(r"^\+?(-?\d+)(\.0*)$", r"\1", text)
+
+
+def says_missing(name: str) -> bool:
+    """Return whether a label's name says that there is none, such as ``"n/a"``."""
+    text = spelling(name)
+    dashes = re.fullmatch(r"[-?.*/\u2010-\u2015]*", text) is not None
+    return dashes or text in _PRINTED_FOR_NONE or text in _SAID_OF_NO_LABEL
+
+
+def canonical_name(channel: str) -> str:
+    """Return an electrode's name in capitals, in today's nomenclature.
+
+    T3, T4, T5 and T6 become T7, T8, P7 and P8. The name need not be a known one.
+    """
+    name = channel.strip().upper()
+    return _RENAMED.get(name, name)
+
+
+def _require_one_spelling(
+    where: str,
+    what: str,
+    names: Iterable[Any],
+    called: Callable[[Any], str] = spelling,
+) -> None:
+    """Raise :class:`DataError` where a name is there under two spellings.
+
+    Parameters
+    ----------
+    where : str
+    what : str
+        What the names are of.
+    names : iterable
+    called : callable
+        Returns the same for all spellings of one name.
+    """
+    met: dict[str, Any] = {}
+    for name in names:
+        key = called(name)
+        if key in met:
+            found = f"{met[key]!r} and {name!r}, two spellings of one {what}"
+            raise data_error(
+                where,
+                found if met[key] != name else f"the {what} {name!r} twice",
+                f"each {what} under one name, and once",
+                "Write it alike everywhere; if two are meant, give them names that "
+                "differ in more than blanks, capitals or the form of a number.",
+            )
+        met[key] = name
 
 
 class Dataset(ABC):
@@ -501,6 +638,10 @@ class Protocol(ABC):
 
     domain: ClassVar[str]
     """The column that tells one source domain from another."""
+
+    unfit: str = "refuse"
+    """What becomes of folds whose classes do not allow to train or to score them:
+    ``"refuse"`` them all, or ``"skip"`` these and name them in the results."""
 
     @abstractmethod
     def split(self, windows: pd.DataFrame) -> Iterator[Fold]:

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from unicodedata import category
 
 __all__ = [
     "ConfigurationError",
@@ -15,20 +16,51 @@ __all__ = [
     "RunError",
     "data_error",
     "did_you_mean",
+    "printable",
 ]
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return text as it may be shown, with what cannot be seen spelled out.
+
+    A name that comes from a file may hold anything. A terminal obeys some characters in
+    place of showing them, others turn the direction of writing round, and XML knows no
+    control characters at all. So they become ``\x1b``, ``\u202e`` and the like.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters to leave as they are, such as the ends of lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or each in keep or category(each) == "Zs"
+        else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 class DomainemoError(Exception):
     """Any error that domainemo explains itself; the message is one paragraph.
 
     It names where the trouble is, what was found, what was expected and what to do.
+    Names in it may hold anything, so it is kept as it may be shown.
     """
 
     exit_code = 1
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, keep="\n"))
+
 
 class DomainemoWarning(UserWarning):
     """Something to know that stops nothing; a paragraph like an error's."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, keep="\n"))
 
 
 class RunError(DomainemoError):
@@ -61,9 +93,10 @@ def data_error(where: Path | str, found: str, expected: str, remedy: str) -> Dat
     remedy : str
         A sentence, with its full stop.
     """
-    message = f"{where}: found {found}; expected {expected}. {remedy}"
-    # Names may hold anything; the message stays one paragraph.
-    return DataError(message.replace("\r", "\\r").replace("\n", "\\n"))
+    # The message stays one paragraph, whatever is in it.
+    return DataError(
+        printable(f"{where}: found {found}; expected {expected}. {remedy}")
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -27,10 +27,12 @@ __all__ = [
     "KINDS",
     "Entry",
     "base",
+    "UnknownPart",
     "entries",
     "find",
     "load_plugin",
     "parameters",
+    "plugin_loaded",
     "plugin_of",
     "register",
 ]
@@ -70,6 +72,10 @@ class Entry:
     summary: str
     origin: str
     options: tuple[str, ...] | None = None
+
+
+class UnknownPart(ConfigurationError):
+    """There is no part of that name, among those that ship and those imported."""
 
 
 @overload
@@ -120,7 +126,7 @@ def find(kind: str, name: str) -> type:
 
     Raises
     ------
-    ConfigurationError
+    UnknownPart
         If there is none; the message suggests the nearest names.
     """
     if (kind, name) not in _classes:
@@ -131,7 +137,7 @@ def find(kind: str, name: str) -> type:
             _load_entry_points()
     if (kind, name) not in _classes:
         known = sorted(entry.name for entry in entries(kind))
-        raise ConfigurationError(
+        raise UnknownPart(
             f"There is no {kind} called {name!r}.{did_you_mean(name, known)} Known: "
             f"{', '.join(known)}. `domainemo list` describes them."
         )
@@ -150,6 +156,9 @@ def entries(kind: str) -> Iterator[Entry]:
 
 def load_plugin(path: str | Path) -> None:
     """Import a Python file, so that the parts it registers can be asked for.
+
+    This runs the file. So its path comes from whoever gave the command, never from a
+    file that was read.
 
     Raises
     ------
@@ -182,6 +191,12 @@ def load_plugin(path: str | Path) -> None:
         raise ConfigurationError(
             f"Plug-in {path} could not be imported: {type(error).__name__}: {error}."
         ) from error
+
+
+def plugin_loaded(path: str | Path) -> bool:
+    """Return whether a plug-in of that file name has been imported."""
+    begins = f"{_PLUGIN}{Path(path).stem}_"
+    return any(name.startswith(begins) for name in list(sys.modules))
 
 
 def plugin_of(cls: type) -> str | None:

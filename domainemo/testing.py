@@ -239,15 +239,19 @@ def with_random_target_labels(
     Returns
     -------
     EmotionData
-        In canonical order, with at least two classes among the new labels.
+        In canonical order, with one label a trial and, where the fold's target has two
+        trials, at least two classes among the new labels.
     """
     data = data.take(canonical(data.inputs))
     fold = next(iter(protocol.split(data.inputs.windows)))
     rows = np.union1d(fold.target, fold.test)
     labels = data.labels.copy()
     generator = np.random.default_rng(seed)
-    labels[rows] = generator.integers(len(data.classes), size=len(rows))
-    labels[rows[:2]] = (0, 1)
+    place = ["subject", "session", "trial"]
+    trials = data.inputs.windows.iloc[rows].groupby(place, sort=False).ngroup()
+    drawn = generator.integers(len(data.classes), size=trials.max() + 1)
+    drawn[:2] = (0, 1)[: len(drawn)]
+    labels[rows] = drawn[trials]
     if np.array_equal(labels, data.labels):
         labels[rows] = (labels[rows] + 1) % len(data.classes)
     return replace(data, labels=labels)

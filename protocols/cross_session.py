@@ -13,7 +13,7 @@ from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import register
 from domainemo.words import in_order
 
-from .held_out import Unit, check_options, divide
+from .held_out import Unfit, Unit, check_options, divide
 
 __all__ = ["CrossSession"]
 
@@ -36,6 +36,9 @@ class CrossSession(Protocol):
         Hold out whole trials, or the last part of every trial.
     seed : int
         For the draw of held-out trials.
+    unfit : {"refuse", "skip"}
+        Folds whose source or test part holds a single class, or whose test part a class
+        that the source lacks, stop the run, or are left out; the results name them.
     """
 
     domain: ClassVar[str] = "session"
@@ -47,14 +50,15 @@ class CrossSession(Protocol):
         held_out: float = 0.0,
         unit: Unit = "trial",
         seed: int = 0,
+        unfit: Unfit = "refuse",
     ) -> None:
-        check_options("cross-session", held_out, unit)
+        check_options("cross-session", held_out, unit, unfit)
         if source not in ("others", "earlier"):
             raise ConfigurationError(
                 f"cross-session: source is {source!r}; expected 'others' or 'earlier'."
             )
         self.source, self.held_out = source, held_out
-        self.unit, self.seed = unit, seed
+        self.unit, self.seed, self.unfit = unit, seed, unfit
 
     def split(self, windows: pd.DataFrame) -> Iterator[Fold]:
         """Yield a fold per subject and session."""

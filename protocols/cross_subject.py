@@ -13,7 +13,7 @@ from domainemo.errors import DataError
 from domainemo.registry import register
 from domainemo.words import in_order
 
-from .held_out import Unit, check_options, divide
+from .held_out import Unfit, Unit, check_options, divide
 
 __all__ = ["CrossSubject"]
 
@@ -36,6 +36,9 @@ class CrossSubject(Protocol):
         Hold out whole trials, or the last part of every trial.
     seed : int
         For the draw of held-out trials.
+    unfit : {"refuse", "skip"}
+        Folds whose source or test part holds a single class, or whose test part a class
+        that the source lacks, stop the run, or are left out; the results name them.
     """
 
     domain: ClassVar[str] = "subject"
@@ -47,10 +50,11 @@ class CrossSubject(Protocol):
         held_out: float = 0.0,
         unit: Unit = "trial",
         seed: int = 0,
+        unfit: Unfit = "refuse",
     ) -> None:
-        check_options("cross-subject", held_out, unit)
+        check_options("cross-subject", held_out, unit, unfit)
         self.session, self.held_out = session, held_out
-        self.unit, self.seed = unit, seed
+        self.unit, self.seed, self.unfit = unit, seed, unfit
 
     def split(self, windows: pd.DataFrame) -> Iterator[Fold]:
         """Yield a fold per subject, and per session where these stand apart."""

@@ -10,13 +10,14 @@ import pandas as pd
 from domainemo.core import Rows
 from domainemo.errors import ConfigurationError, DataError
 
-__all__ = ["Unit", "check_options", "divide"]
+__all__ = ["Unfit", "Unit", "check_options", "divide"]
 
 Unit = Literal["trial", "time"]
+Unfit = Literal["refuse", "skip"]
 
 
-def check_options(owner: str, held_out: float, unit: str) -> None:
-    """Raise :class:`ConfigurationError` for options that `divide` cannot follow."""
+def check_options(owner: str, held_out: float, unit: str, unfit: str) -> None:
+    """Raise :class:`ConfigurationError` for options that no protocol can follow."""
     if not 0 <= held_out < 1:
         raise ConfigurationError(
             f"{owner}: held_out is {held_out}; expected a share from 0 (transductive: "
@@ -26,6 +27,11 @@ def check_options(owner: str, held_out: float, unit: str) -> None:
         raise ConfigurationError(
             f"{owner}: unit is {unit!r}; expected 'trial' (whole trials are held out) "
             f"or 'time' (the last part of every trial is)."
+        )
+    if unfit not in ("refuse", "skip"):
+        raise ConfigurationError(
+            f"{owner}: unfit is {unfit!r}; expected 'refuse' or 'skip', which leaves "
+            f"out folds with a single class, or with a class that only the target has."
         )
 
 

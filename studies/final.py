@@ -22,7 +22,15 @@ from ..evaluation.scorer import prediction_rows
 from ..files import write
 from .candidate import candidate_folder, source_only
 from .choice import chosen_options
-from .findings import DEFAULTS, FINAL, SOURCE_ONLY_CANDIDATE, TUNED, Choice, Findings
+from .findings import (
+    DEFAULTS,
+    FINAL,
+    SOURCE_ONLY_CANDIDATE,
+    TUNED,
+    Choice,
+    Findings,
+    chosen_file,
+)
 from .plan import StudyPlan
 
 if TYPE_CHECKING:
@@ -84,8 +92,7 @@ def write_choice(planned: StudyPlan, choice: Choice, context: Context) -> Path:
     if not folds:
         folds = [fold.name for fold in planned.tested.folds]
     experiment = chosen_experiment(planned, choice, folds)
-    stem = "chosen" if choice.fold is None else f"chosen-{folder_name(choice.fold)}"
-    path = context.folder / f"{stem}.toml"
+    path = chosen_file(context.folder, choice.fold)
     write(path, tomli_w.dumps(context.describe(experiment)))
     return path
 
@@ -200,4 +207,5 @@ def _balanced_accuracy(rows: pd.DataFrame) -> float:
         metrics(theirs["label"].to_numpy(), theirs[columns].to_numpy())
         for _, theirs in rows.groupby("subject")
     ]
-    return float(np.mean([found["balanced_accuracy"] for found in each]))
+    scores = np.array([found["balanced_accuracy"] for found in each])
+    return float(np.mean(scores[~np.isnan(scores)]))

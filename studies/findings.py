@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import ConfigurationError
 from ..evaluation.folder import (
+    folder_name,
     read_csv,
     read_json,
     read_stored_config,
     read_table,
+    rerun,
 )
 from ..evaluation.results import Results
 from ..files import is_expected, read
 from ..words import count
 from .sampling import RETRY_OF
+from .settings import is_kind
 from .space import in_words, range_of
 from .storage import WORKER, address_of, open_storage, quiet, reason_of
 
@@ -34,6 +38,7 @@ __all__ = [
     "TUNED",
     "Choice",
     "Findings",
+    "chosen_file",
     "load_findings",
 ]
 
@@ -173,8 +178,9 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
     folder : Path
         The study's.
     storage : str, optional
-        The storage's address, where it takes a password; else the environment's
-        DOMAINEMO_STORAGE, or what the study's folder says.
+        The storage's address, where it is not in the study's folder; else the
+        environment's DOMAINEMO_STORAGE. It is read and never written to. An address
+        that only the folder names is not opened, since a folder may name any place.
 
     Raises
     ------
@@ -189,10 +195,9 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
             f"{folder}: found no study; expected the folder of a `domainemo tune`."
         )
     facts = read_json(path)
-    address = storage or os.environ.get(STORAGE_VARIABLE)
+    address = _address(folder, description["study"].get("storage"), storage)
     with quiet():
-        kept = address_of(folder, description["study"]["storage"])
-        opened = open_storage(address or kept)
+        opened = open_storage(address, read_only=True)
         studies = {
             key: optuna.load_study(study_name=name, storage=opened)
             for key, name in facts["studies"].items()
@@ -208,9 +213,24 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
         studies=studies,
         candidates=_candidates(studies, objectives, list(ranges)),
         scores=_scores(studies, folder),
-        choices=_choices(folder),
+        choices=_choices(folder, description.get("plugins", ())),
         final=_final(folder),
     )
+
+
+def _address(folder: Path, kept: object, given: str | None) -> str:
+    """Return which storage is opened: the folder's own, or one that was named."""
+    if given is None and not is_kind(kept):
+        given = os.environ.get(STORAGE_VARIABLE)
+        if not given:
+            raise ConfigurationError(
+                f"{folder}: this study says that it is kept at {kept!r}, which was not "
+                f"opened, since a folder may name any place. If that is yours, name "
+                f"it: {shlex.join(['domainemo', 'report', str(folder)])} "
+                f"--storage={shlex.quote(str(kept))}, with its password if it has one; "
+                f"or set the environment variable {STORAGE_VARIABLE}."
+            )
+    return address_of(folder, given if given is not None else str(kept or "sqlite"))
 
 
 def _candidates(
@@ -269,11 +289,23 @@ def _scores(studies: Mapping[str, optuna.Study], folder: Path) -> pd.DataFrame:
     return table.merge(known, on=keys, how="left")
 
 
-def _choices(folder: Path) -> list[Choice]:
+def chosen_file(folder: Path, fold: str | None) -> Path:
+    """Return the configuration file of a study's choice, for a fold or for all."""
+    return folder / (f"chosen-{folder_name(fold)}.toml" if fold else "chosen.toml")
+
+
+def _choices(folder: Path, plugins: Sequence[str]) -> list[Choice]:
     path = folder / CHOICES
     if not is_expected(path):
         return []
-    return read(path, lambda content: [Choice(**each) for each in json.loads(content)])
+    choices = read(
+        path, lambda content: [Choice(**each) for each in json.loads(content)]
+    )
+    # The command is to be pasted, so it is made here and not believed.
+    return [
+        replace(each, command=rerun(chosen_file(folder, each.fold), plugins))
+        for each in choices
+    ]
 
 
 def _final(folder: Path) -> Results | None:

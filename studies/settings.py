@@ -10,7 +10,17 @@ from ..errors import ConfigurationError
 from ..parts import unknown_option
 from ..values import LARGEST_SEED, check_fields, check_seeds
 
-__all__ = ["VALIDATOR", "Objective", "Pruner", "Sampler", "Select", "StudySettings"]
+__all__ = [
+    "JOURNAL",
+    "SQLITE",
+    "VALIDATOR",
+    "is_kind",
+    "Objective",
+    "Pruner",
+    "Sampler",
+    "Select",
+    "StudySettings",
+]
 
 Sampler = Literal["tpe", "cma-es", "random", "gaussian-process"]
 Pruner = Literal["median", "hyperband", "wilcoxon", "none"]
@@ -19,6 +29,13 @@ Select = Literal["global-source", "per-fold"]
 
 VALIDATOR = "source-and-information"
 """What compares configurations where nothing else is said."""
+
+SQLITE, JOURNAL = "sqlite", "journal"
+
+
+def is_kind(given: object) -> bool:
+    """Return whether a storage lies in the study's own folder, whoever named it."""
+    return given in (None, SQLITE, JOURNAL)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from ..data.files.limits import LARGEST, Refusal, check_file
 from ..errors import ConfigurationError
 from .sampling import RETRY_OF
+from .settings import JOURNAL, SQLITE
 
 __all__ = [
     "INTERRUPTED",
@@ -43,9 +46,10 @@ WORKER = "worker"
 DEATHS = "deaths"
 """The attribute that counts how often a candidate's process was killed."""
 
-SQLITE, JOURNAL = "sqlite", "journal"
 INTERRUPTED = "interrupted"
 KILLED = "its process was killed"
+
+_SQLITE_FILE = "sqlite:///"
 
 _REPEATS = 5  # of a candidate whose process is killed each time
 _HEARTBEAT = 30  # seconds between signs of life, where machines share a storage
@@ -63,9 +67,9 @@ def address_of(folder: Path, given: str | None) -> str:
         An address, ``"journal"``, or ``"sqlite"``, which is the default.
     """
     if given in (None, SQLITE):
-        return f"sqlite:///{(folder / 'study.db').resolve()}"
+        return f"{_SQLITE_FILE}{folder.resolve() / 'study.db'}"
     if given == JOURNAL:
-        return str((folder / "study.journal").resolve())
+        return str(folder.resolve() / "study.journal")
     return str(given)
 
 
@@ -81,25 +85,89 @@ def is_local(address: str) -> bool:
     return address.startswith("sqlite:") or "://" not in address
 
 
-def open_storage(address: str) -> BaseStorage:
+def open_storage(address: str, read_only: bool = False) -> BaseStorage:
     """Open a storage.
+
+    Parameters
+    ----------
+    address : str
+        From :func:`address_of`.
+    read_only : bool
+        True makes nothing: no file, no table, no row.
 
     Raises
     ------
     ConfigurationError
-        If it cannot be reached.
+        If it cannot be reached; or to be read, and is no study's.
     """
-    if "://" not in address:
-        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    with _explained(address):
+        file = _file_of(address)
+        if file is not None:
+            _check_place(file, read_only)
+        if "://" not in address:
+            from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-        # A killed process leaves the other kind of lock behind.
-        lock = JournalFileOpenLock(address)
-        return JournalStorage(JournalFileBackend(address, lock_obj=lock))
+            # A killed process leaves the other kind of lock behind.
+            lock = JournalFileOpenLock(address)
+            return JournalStorage(JournalFileBackend(address, lock_obj=lock))
+        choices: dict[str, Any] = {"skip_table_creation": read_only}
+        if is_local(address):
+            choices["engine_kwargs"] = {"connect_args": {"timeout": 120}}
+        elif not read_only:
+            choices |= _heartbeats()
+        if read_only and file is not None:
+            address = f"{_SQLITE_FILE}{_read_only(file)}&uri=true"
+        return RDBStorage(address, **choices)
+
+
+def _file_of(address: str) -> Path | None:
+    """Return the file that a storage is; None for a server, or what is in memory."""
+    if "://" not in address:
+        return Path(address)
+    if address.startswith(_SQLITE_FILE) and not address.startswith("sqlite:///file:"):
+        return Path(address.removeprefix(_SQLITE_FILE).partition("?")[0])
+    return None
+
+
+def _read_only(file: Path) -> str:
+    """Return SQLite's own address of a file that it shall not write to."""
+    return f"file:{quote(str(file.absolute()))}?mode=ro"
+
+
+def _check_place(file: Path, read_only: bool) -> None:
+    """Refuse what is no study's own file, before anything is opened."""
+    if file.is_symlink():
+        raise Refusal("a link to another place", "the study's own file")
+    if not read_only and not file.exists():
+        return
+    check_file(file, LARGEST)
+    if not read_only or file.suffix != ".db":
+        return
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(_read_only(file), uri=True)) as connection:
+        # A view or a trigger is a program of the file's author.
+        programs = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') "
+            "OR sql LIKE 'CREATE VIRTUAL%'"
+        ).fetchall()
+    if programs:
+        names = ", ".join(repr(name) for (name,) in programs[:3])
+        raise Refusal(f"views, triggers or virtual tables ({names})", "tables only")
+
+
+@contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Say in a sentence why a storage could not be opened."""
     try:
-        if address.startswith("sqlite:"):
-            patience = {"connect_args": {"timeout": 120}}
-            return RDBStorage(address, engine_kwargs=patience)
-        return RDBStorage(address, **_heartbeats())
+        yield
+    except Refusal as error:
+        raise ConfigurationError(
+            f"{address}: found {error.found}; expected {error.expected}, of a study "
+            f"that `domainemo tune` has kept. Give the folder of a study, or name "
+            f"where it is kept with --storage."
+        ) from error
     except ImportError as error:
         raise ConfigurationError(
             f"{without_password(address)}: {error}. PostgreSQL needs a driver: "
@@ -107,7 +175,7 @@ def open_storage(address: str) -> BaseStorage:
             f"postgresql+psycopg://user@host/database."
         ) from error
     except Exception as error:  # SQLAlchemy's and every driver's own
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigurationError(
             f"{without_password(address)}: the study's storage cannot be opened: "
             f"{reason}. Check the address, and that the server runs."

@@ -14,7 +14,7 @@ from ..core import EmotionData
 from ..errors import ConfigurationError
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
-from ..evaluation.folder import identity, locked, open_folder
+from ..evaluation.folder import identity, locked, open_folder, rerun
 from ..files import write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
@@ -214,7 +214,7 @@ def run_study(
         if choices and effort.final:
             with _pool(effort.workers) as executor:
                 run_final(planned, choices, replace(context, executor=executor))
-            _write_after_the_fact(planned, folder)
+            _write_after_the_fact(planned, folder, address)
     return load_findings(folder, address)
 
 
@@ -274,15 +274,15 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
         options = chosen_options(study, number)
         choice = Choice(key or None, number, value, options, "")
         path = write_choice(planned, choice, context)
-        choices.append(replace(choice, command=f"domainemo adapt --config {path}"))
+        choices.append(replace(choice, command=rerun(path, context.plugins)))
     content = json.dumps([asdict(each) for each in choices], indent=1)
     write_recorded(context.folder / CHOICES, content)
     return choices
 
 
-def _write_after_the_fact(planned: StudyPlan, folder: Path) -> None:
+def _write_after_the_fact(planned: StudyPlan, folder: Path, address: str) -> None:
     """Write what every candidate was worth, now that all is chosen."""
-    found = load_findings(folder)
+    found = load_findings(folder, address)
     scores = found.scores
     scores = scores.assign(true_accuracy=true_accuracies(planned, found, folder))
     columns = ["study", "candidate", "fold", "seed", "true_accuracy"]

@@ -42,11 +42,12 @@ def slowly(labels, probabilities):
             recalls.append(matrix[c][c] / true)
             scores.append(2 * matrix[c][c] / (true + said))
     agreement = right / total
+    alone, nan = len(recalls) == 1, float("nan")
     return {
         "accuracy": agreement,
-        "balanced_accuracy": sum(recalls) / len(recalls),
-        "macro_f1": sum(scores) / len(scores),
-        "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
+        "balanced_accuracy": nan if alone else sum(recalls) / len(recalls),
+        "macro_f1": nan if alone else sum(scores) / len(scores),
+        "kappa": nan if alone else (agreement - chance) / (1 - chance),
         "calibration_error": slow_calibration(labels, probabilities),
     }
 
@@ -71,7 +72,8 @@ def test_against_a_confusion_matrix(drawn):
     assert tuple(found) == METRICS
     expected = slowly(*drawn)
     for name in METRICS:
-        assert found[name] == pytest.approx(expected[name], abs=1e-9), name
+        value = pytest.approx(expected[name], abs=1e-9, nan_ok=True)
+        assert found[name] == value, name
 
 
 def test_by_hand():
@@ -108,10 +110,13 @@ def test_a_class_that_never_occurs_does_not_count():
     assert found["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_one_class_alone_has_no_kappa():
-    found = metrics(np.array([1, 1, 1]), certain([1, 1, 1]))
-    assert found["kappa"] == 0
-    assert found["accuracy"] == found["balanced_accuracy"] == found["macro_f1"] == 1
+@pytest.mark.parametrize("predicted", [[1, 1, 1], [0, 1, 1], [0, 2, 0]])
+def test_one_class_alone_has_no_score(predicted):
+    """Whoever always says that class would be right: it means nothing."""
+    found = metrics(np.array([1, 1, 1]), certain(predicted))
+    for name in ("balanced_accuracy", "macro_f1", "kappa"):
+        assert np.isnan(found[name])
+    assert found["accuracy"] == np.mean(np.array(predicted) == 1)
 
 
 @quick
@@ -123,7 +128,7 @@ def test_the_order_of_samples_does_not_matter(drawn, seed):
         metrics(labels, probabilities),
         metrics(labels[order], probabilities[order]),
     )
-    assert one == pytest.approx(other, abs=1e-9)
+    assert one == pytest.approx(other, abs=1e-9, nan_ok=True)
 
 
 # ---------------------------------------------------------------------- calibration

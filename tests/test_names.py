@@ -1,174 +1,222 @@
-"""Misspelt names are refused before anything heavy is imported, with the nearest."""
+"""One name, one spelling: people, sessions, classes, sensors; and what is no name."""
 
-import json
-import subprocess
-import sys
-
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from domainemo import ConfigurationError, Simulated
-from domainemo.cli import names
-from domainemo.data.normalisation import NORMALISATIONS
-from domainemo.data.sampling import SAMPLINGS
-from domainemo.errors import did_you_mean
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.run import plan
-from domainemo.registry import KINDS, entries, find, parameters
-from domainemo.training.pairs import PAIRINGS
-from domainemo.training.pretrain import USED_SETTINGS
-from domainemo.training.settings import Training
-from domainemo.training.synchrony import SynchronyContrast
+from domainemo import DataError, from_arrays, join, write_table
+from domainemo.core import EmotionData, Inputs, Modality, says_missing, spelling
+from domainemo.data.table import Table
 
-HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "optuna", "matplotlib", "mne")
+quick = settings(max_examples=60, deadline=None, database=None)
 
-# What is typed, and what is suggested.
-MISSPELT = {
-    "adpat": "adapt",
-    "adapt --backbon r2gfanet": "--backbone",
-    "adapt --backbone r2gfant": "'r2gfanet'",
-    "adapt --backbone R2GFANet": "'r2gfanet'",
-    "adapt --adapter uf_ama": "'uf-ama'",
-    "adapt --adapter marginal+conditonal": "'conditional'",
-    "adapt --protocol cross-sesion": "'cross-session'",
-    "adapt --validator sourc": "'source'",
-    "adapt --normalisation sesion": "'session'",
-    "adapt --normalisation Session": "'session'",
-    "adapt --sampling sequence": "'sequences'",
-    "adapt --dataset SEED-IV": "'seed-iv'",
-    "adapt --dataset seed_vii": "'seed-vii'",
-    "adapt --dataset my-studdy": "'my-study'",
-    "adapt --dataset My-Study": "'my-study'",
-    "adapt --dataset inner/my-studdy": "'inner/my-study'",
-    "adapt --dataset empty": "no dataset.toml",
-    "adapt --config eegmat-uf-am": "'eegmat-uf-ama'",
-    "adapt --config misspelt.toml": "'backbone'",
-    "adapt --config option.toml": "'width'",
-    "adapt --set wdth=3": "'backbone.width'",
-    "adapt --set backbone.wdth=3": "'width'",
-    "adapt --set backbne.width=3": "'backbone.width'",
-    "adapt --set training.epoch=3": "'epochs'",
-    "adapt --set data.subject=3": "'subjects'",
-    "adapt --set protocol.sesion=1": "'session'",
-    "adapt --adapter marginal+conditional --set adapter.marginal.wieght=1": "weight'",
-    "adapt --sampling sequences --set sampling.lenght=3": "'length'",
-    "adapt --seeds o,1": "expected whole numbers",
-    "tune --space adapter.marginl=0.1:1": "'marginal'",
-    "tune --space wdth=1:2": "'backbone.width'",
-    "tune --sampler tp": "'tpe'",
-    "tune --pruner medin": "'median'",
-    "tune --config study.toml": "'candidates'",
-    "pretrain --pairs rndom": "'random'",
-    "pretrain --set pairs.membrs=2": "'members'",
-    "pretrain --set contrast.temprature=2": "'temperature'",
-    "pretrain --set training.epoch=2": "'epochs'",
-    "list adaptr": "adapter",
-    "data chek simulated": "check",
-    "data check SEED-Vii": "'seed-vii'",
-    "report nowhere": "nowhere",
-    "predict nowhere": "nowhere",
-    "interpret nowhere": "nowhere",
-}
+ONE = [
+    ("bob", "bob "),
+    ("bob", "Bob"),
+    ("bob", "\tBOB"),
+    ("bob", "bob\u00a0"),
+    ("bob", "b\u200bob"),
+    ("bob", "\uff42ob"),
+    ("José", "Jose\u0301"),
+    ("Straße", "STRASSE"),
+    ("1", "1.0"),
+    ("1", "01"),
+    ("1", "\uff11"),
+    ("P 1", "p1"),
+    ("sub_01", "sub1"),
+]
+TWO = [
+    ("bob", "rob"),
+    ("1", "10"),
+    ("1", "-1"),
+    ("1.5", "15"),
+    ("0.5", "5"),
+    ("1.05", "1.5"),
+    ("clip 1 1", "clip 11"),
+    ("day-1", "day1"),
+    (str(2**63), str(2**63 - 1)),
+]
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory):
-    """Every answer, and what was imported for it: each asked in a fork of its own."""
-    folder = tmp_path_factory.mktemp("names")
-    for name in ("my-study", "inner/my-study"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "dataset.toml").touch()
-    (folder / "empty").mkdir()
-    (folder / "misspelt.toml").write_text('backbne = "r2gfanet"')
-    (folder / "option.toml").write_text("[options]\nbackbone.wdth = 3")
-    (folder / "study.toml").write_text("[study]\ncandidate = 3")
-    script = f"""
-import contextlib, io, json, os, sys
-os.environ.update(COLUMNS="200", DOMAINEMO_DATA="")
-from domainemo.cli import main
-for line in {list(MISSPELT)!r}:
-    if child := os.fork():
-        os.waitpid(child, 0)
-        continue
-    sys.argv = ["domainemo", *line.split(" ")]
-    code, said = None, io.StringIO()
-    with contextlib.redirect_stderr(said):
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code
-    heavy = sorted(set({HEAVY!r}) & set(sys.modules))
-    words = " ".join(said.getvalue().split())
-    os.write(1, (json.dumps([line, code, words, heavy]) + "\\n").encode())
-    os._exit(0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder
-    )
-    assert not done.stderr, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line: (code, said, heavy) for line, code, said, heavy in rows}
+def recordings(labels=("sad", "sad", "glad", "glad") * 2, **changes):
+    """Two people, two trials each of two windows."""
+    options = {
+        "subject": np.repeat(["ann", "bob"], 4),
+        "trial": [1, 1, 2, 2] * 2,
+        "name": "mine",
+    }
+    eye = {"eye": np.arange(16.0).reshape(8, 2)}
+    return from_arrays(**({"signals": eye} | options | changes), labels=labels)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
-@pytest.mark.parametrize("line", MISSPELT)
-def test_a_misspelt_name_is_refused_at_once(line, answers):
-    code, said, heavy = answers[line]
-    assert code == 2, said
-    assert MISSPELT[line] in said
-    assert heavy == []
+@pytest.mark.parametrize(("one", "other"), ONE)
+def test_spellings_of_one_name(one, other):
+    assert spelling(one) == spelling(other)
 
 
-def test_the_nearest_name_is_found_whatever_its_capitals():
-    known = ["seed", "seed-iv", "seed-v", "seed-vii"]
-    assert did_you_mean("SEED-IV", known) == " Did you mean 'seed-iv'?"
-    assert did_you_mean(" Seed_V ", known) == " Did you mean 'seed-v'?"
-    assert did_you_mean("quite different", known) == ""
-    assert did_you_mean("x", []) == ""
+@pytest.mark.parametrize(("one", "other"), TWO)
+def test_names_that_differ(one, other):
+    assert spelling(one) != spelling(other)
 
 
-# --------------------------------------------------- the text tells what the code does
+@quick
+@given(st.integers(), st.integers())
+def test_whole_numbers_have_a_form_each(one, other):
+    assert (spelling(one) == spelling(other)) == (one == other)
+    assert spelling(one) == spelling(f"{one}.0")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_options_are_those_of_the_classes(kind):
-    for entry in entries(kind):
-        cls = find(kind, entry.name)
-        assert names.options_of(kind, entry.name) == list(parameters(cls)), entry.name
-        if entry.options is not None:
-            assert list(entry.options) == list(parameters(cls))
+# ----------------------------------------------------------------------- provenance
 
 
-def test_most_options_are_told_by_the_text():
-    untold = [e.name for kind in KINDS for e in entries(kind) if e.options is None]
-    assert len(untold) <= 2, untold
+@pytest.mark.parametrize("column", ["subject", "session", "trial", "stimulus"])
+@pytest.mark.parametrize(("one", "other"), ONE)
+def test_one_name_in_two_spellings_is_refused(column, one, other):
+    values = [one] * 4 + [other] * 4
+    with pytest.raises(DataError) as caught:
+        recordings(**{column: values})
+    for fragment in (f"column '{column}'", repr(one), repr(other), "two spellings"):
+        assert fragment in str(caught.value)
 
 
-def test_names_beside_the_parts_are_those_of_their_dictionaries():
-    for kind, known in (
-        ("normalisation", NORMALISATIONS),
-        ("sampling", SAMPLINGS),
-        ("pairs", PAIRINGS),
-    ):
-        assert list(names._keys(kind)) == list(known)
-    for kind, known in (("sampling", SAMPLINGS), ("pairs", PAIRINGS)):
-        for name, cls in known.items():
-            found = names._dictionary_options(kind, name)
-            assert found == list(parameters(cls)), name
-    owners = names._owners({"pairs": "random"})
-    assert owners["training"] == list(USED_SETTINGS)
-    assert owners["contrast"] == list(parameters(SynchronyContrast))
-    assert names._owners({})["training"] == list(Training.names())
+def test_numbers_and_text_in_one_list_are_one_name():
+    whole = recordings(subject=[1, 1.0, "1", 1, 2, "2", 2.0, 2]).inputs.windows
+    assert whole["subject"].tolist() == [1] * 4 + [2] * 4
+    with pytest.raises(DataError, match=r"'1' and '1\.0', two spellings"):
+        recordings(subject=[1] * 4 + ["1.0"] * 4)
+
+
+def test_in_a_file_and_when_joined(tmp_path):
+    folder = write_table(recordings(), tmp_path / "mine")
+    path = folder / "windows.csv"
+    lines = path.read_text("utf-8").splitlines()
+    lines[-1] = lines[-1].replace("bob", "bob ")
+    path.write_text("\n".join(lines), "utf-8")
+    for read in (Table(folder).load, Table(folder).load_inputs):
+        with pytest.raises(DataError, match="'bob' and 'bob ', two spellings"):
+            read()
+    with pytest.raises(DataError, match="two spellings of one subject"):
+        join(recordings(), recordings(subject=["ANN"] * 4 + ["eve"] * 4))
+
+
+def test_in_a_table_that_was_made_by_hand():
+    windows = recordings().inputs.windows.astype({"subject": object})
+    windows.loc[7, "subject"] = "Bob"
+    eye = {"eye": np.zeros((8, 1, 1), np.float32)}
+    described = {"eye": Modality(("pupil",), ("value",), "eye")}
+    with pytest.raises(DataError, match="'bob' and 'Bob'"):
+        Inputs(eye, windows, described)
+    windows.loc[7, "subject"] = None
+    with pytest.raises(DataError, match=r"'subject': found nothing in 1 windows"):
+        Inputs(eye, windows, described)
+
+
+@pytest.mark.parametrize("word", ["nan", "None", "<NA>", " ", "n/a"])
+@pytest.mark.parametrize("column", ["subject", "session", "trial", "stimulus"])
+def test_a_window_of_nobody_is_refused(column, word):
+    values = ["a"] * 7 + [word]
+    with pytest.raises(DataError, match=f"column '{column}'"):
+        recordings(**{column: values})
+
+
+# -------------------------------------------------------------------------- classes
+
+
+MISSING = ["n/a", "N/A", "NA", "nan", "NaN", "<NA>", "NaT", "None", "null", "#N/A"]
+MISSING += ["?", "??", "-", "--", "\u2014", ".", "unknown", "Unknown ", " "]
+
+
+@pytest.mark.parametrize("word", [*MISSING, "not available"])
+def test_a_missing_label_is_no_class(word):
+    assert says_missing(word)
+    labels = ["sad"] * 4 + ["glad"] * 3 + [word]
+    with pytest.raises(DataError, match=r"1 of 8 windows.*label is missing"):
+        recordings(labels)
+    with pytest.raises(DataError, match="label is missing"):
+        recordings(labels, classes=["sad", "glad", word])
+    with pytest.raises(DataError, match=r"leave the window out|label is missing"):
+        recordings(labels, classes=["sad", "glad"])
+
+
+@pytest.mark.parametrize("labels", [["sad", None] * 4, ["sad", np.nan] * 4])
+def test_a_label_that_is_no_text(labels):
+    with pytest.raises(DataError, match=r"labels, window 1"):
+        recordings(np.array(labels, dtype=object))
+    with pytest.raises(DataError, match=r"label is missing|labels, window 1"):
+        recordings(pd.Series(labels).astype(str))
+
+
+@pytest.mark.parametrize("word", ["none of these", "neutral", "nano", "0", "-1", "N"])
+def test_a_class_that_only_looks_like_it(word):
+    assert not says_missing(word)
+    assert word in recordings(["sad"] * 4 + [word] * 4).classes
+
+
+@pytest.mark.parametrize("other", ["Sad", "sad ", "SAD"])
+def test_a_class_in_two_spellings(other):
+    with pytest.raises(DataError, match="two spellings of one class"):
+        recordings(["sad"] * 4 + ["glad"] * 3 + [other])
+    with pytest.raises(DataError, match="two spellings of one class"):
+        EmotionData(recordings().inputs, np.zeros(8, np.int64), ("sad", other))
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("labels", "classes", "message"),
     [
-        ({"folds": ("subjct 1",)}, "no fold 'subjct 1'. Did you mean 'subject 1'"),
-        ({"modalities": ["EEG"]}, "no modality 'EEG'. Did you mean 'eeg'"),
-        ({"exclude": ["11"]}, "no subject 11 to leave out. Did you mean '1'"),
+        ([1, 2] * 4, ["a", "b", "c"], "1 to 2, and never 0.*counted from 0 or from 1"),
+        ([1] * 8, ["a", "b"], "never 0"),
+        ([True] * 8, ["a", "b"], "never 0"),
+        ([1.0, 2.0] * 4, ["a", "b", "c"], "never 0"),
+        ([1, 2, 3, 1] * 2, ["a", "b", "c"], "the class number 3"),
+        ([-1, 0, 1, 0] * 2, ["a", "b", "c"], "the class number -1"),
+        ([0, 1] * 4, ["1", "0"], "numbers, and so are"),
+        ([1, 2] * 4, ["1", "2", "3"], "numbers, and so are"),
     ],
 )
-def test_names_of_the_recordings_are_suggested(changes, sentence):
-    data = Simulated(subjects=3, sessions=1, trials=3, windows=(1, 2)).load()
-    with pytest.raises(ConfigurationError, match=sentence):
-        plan(data, experiment(backbone="concatenation-mlp", device="cpu", **changes))
+def test_numbers_that_may_mean_either_are_refused(labels, classes, message):
+    with pytest.raises(DataError, match=message):
+        recordings(labels, classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "numbers"),
+    [
+        ([0, 2] * 4, ["a", "b", "c"], [0, 2] * 4),
+        ([0] * 8, ["a", "b"], [0] * 8),
+        ([0, 1] * 4, ["0", "1"], [0, 1] * 4),
+        ([1, 2] * 4, None, [0, 1] * 4),
+        (["2", "3"] * 4, ["1", "2", "3"], [1, 2] * 4),
+    ],
+)
+def test_numbers_that_mean_one_thing(labels, classes, numbers):
+    assert recordings(labels, classes=classes).labels.tolist() == numbers
+
+
+# -------------------------------------------------------------------------- sensors
+
+
+def test_one_modality_twice():
+    eye = np.zeros((8, 1))
+    with pytest.raises(DataError, match="'eye' and 'EYE', two spellings of one mod"):
+        recordings(signals={"eye": eye, "EYE": eye})
+
+
+@pytest.mark.parametrize(
+    "pair", [("Fp1", "FP1"), ("T3", "T7"), ("t4", "T8 "), ("Cz",) * 2]
+)
+def test_one_electrode_twice(pair):
+    signals = {"eeg": np.zeros((8, 2, 3), np.float32)}
+    modality = Modality(pair, ("a", "b", "c"), "eeg")
+    with pytest.raises(DataError, match=r"modality 'eeg'.*(electrode|different)"):
+        recordings(signals=signals, modalities={"eeg": list(pair)})
+    with pytest.raises(DataError, match=r"modality 'eeg'.*electrode"):
+        Inputs(signals, recordings().inputs.windows, {"eeg": modality})
+
+
+def test_measures_may_differ_in_capitals_but_not_be_the_same():
+    windows, eye = recordings().inputs.windows, {"eye": np.zeros((8, 2, 1), np.float32)}
+    Inputs(eye, windows, {"eye": Modality(("lf", "LF"), ("value",), "heart")})
+    with pytest.raises(DataError, match="the channel 'lf' twice"):
+        Inputs(eye, windows, {"eye": Modality(("lf", "lf"), ("value",), "heart")})

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..core import canonical_name
 from ..errors import ConfigurationError, DataError
 
 __all__ = ["ELECTRODES", "PARTITIONS", "canonical_name", "regions", "standard_places"]
@@ -93,8 +94,6 @@ ELECTRODES: tuple[str, ...] = tuple(
 )
 """The 62 electrodes that every partition divides, in capitals."""
 
-_RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
-
 
 def regions(
     channels: Sequence[str], partition: str = "16"
@@ -143,15 +142,6 @@ def regions(
         electrode = name if name in region_of else _neighbour(channels[position])
         found[region_of[electrode]].append(position)
     return {region: tuple(members) for region, members in found.items() if members}
-
-
-def canonical_name(channel: str) -> str:
-    """Return an electrode's name in capitals, in today's nomenclature.
-
-    T3, T4, T5 and T6 become T7, T8, P7 and P8. The name need not be a known one.
-    """
-    name = channel.strip().upper()
-    return _RENAMED.get(name, name)
 
 
 def _require_distinct(channels: Sequence[str], names: Sequence[str]) -> None:

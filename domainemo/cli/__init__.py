@@ -9,7 +9,7 @@ from typing import TextIO
 
 import typer
 
-from ..errors import DomainemoError, DomainemoWarning
+from ..errors import DomainemoError, DomainemoWarning, printable
 from .adapt import adapt
 from .data import app as data
 from .interpret import interpret
@@ -17,6 +17,7 @@ from .listing import list_parts
 from .predict import predict
 from .pretrain import pretrain
 from .report import report
+from .terminal import echo
 from .tune import tune
 
 __all__ = ["app", "main"]
@@ -45,7 +46,7 @@ def _version(
     if version:
         from .. import __version__
 
-        typer.echo(f"domainemo {__version__}")
+        echo(f"domainemo {__version__}")
         raise typer.Exit
 
 
@@ -109,6 +110,6 @@ def _say(text: str) -> None:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        for line in text.splitlines()
+        for line in printable(text, keep="\n").split("\n")
     ]
     sys.stderr.write("\n".join(paragraphs) + "\n")

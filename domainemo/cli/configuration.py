@@ -16,6 +16,7 @@ from ..parts import Part, part, unknown_option
 from ..registry import find, load_plugin
 from ..values import check_seeds, check_value, fits
 from .names import check_dataset, check_names, check_options, with_part
+from .plugins import again_with, only_given
 
 if TYPE_CHECKING:
     from ..evaluation.experiment import Experiment, Setup
@@ -84,7 +85,7 @@ _TYPES: Mapping[str, tuple[Any, str]] = {
     "sampling": (str, "a name"),
     "device": (str, "a name"),
     "modalities": (list[str], "a list of names"),
-    "exclude": (list[str], "a list of subjects"),
+    "exclude": (list[str], "a list of subjects and channels"),
     "plugins": (list[str], "a list of paths"),
     "seeds": (list[int], "a list of whole numbers"),
     "baselines": (bool, "true or false"),
@@ -199,7 +200,7 @@ def configure_study(
     ranges : mapping
         What it says of the space, by name; without its part where that is unique.
     """
-    from ..studies.settings import VALIDATOR, StudySettings
+    from ..studies.settings import VALIDATOR, StudySettings, is_kind
 
     stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
     study = dict(stored.get("study", {}))
@@ -207,6 +208,13 @@ def configure_study(
     defaults = {**DEFAULTS, "validator": VALIDATOR}
     said = {key: value for key, value in settings.items() if value is not None}
     _check_words(said)
+    if "storage" not in said and not is_kind(study.get("storage")):
+        kept = study["storage"]
+        raise ConfigurationError(
+            f"{file}: it keeps its study at {kept!r}, which was not opened, since a "
+            f"file may name any place. If that is yours: "
+            f"{again_with(f'--storage={kept}')}"
+        )
     study |= said
     for key in ("name", "storage"):
         check_value(f"study.{key}", study.get(key), str | None)
@@ -279,6 +287,7 @@ def _configure(
         stored.pop(table, None)
     said = {key: value for key, value in chosen.items() if value is not None}
     _check_words(said)
+    named = stored.pop("plugins", ())
     made_on = stored.pop("recordings", None)
     if made_on and "dataset" not in said:
         raise ConfigurationError(
@@ -287,27 +296,30 @@ def _configure(
         )
     merged = {**defaults, **stored, **said}
     _forget_stale(options, stored, merged)
-    for plugin in merged.get("plugins", ()):
+    plugins = tuple(said.get("plugins", ()))
+    for plugin in plugins:
         load_plugin(plugin)
     merged["dataset"], root = dataset_place(merged["dataset"], merged.get("data_root"))
-    # All names, before what follows imports torch and the like.
-    check_names(merged)
-    options |= parse_options(sets, merged)
-    check_options([*options, *(with_part(name, merged) for name in searched)], merged)
-    data = {k: v for k, v in options.items() if k.startswith("data.")}
-    dataset = part(
-        "dataset",
-        merged["dataset"],
-        {key.removeprefix("data."): value for key, value in data.items()},
-    )
-    given = {k: v for k, v in options.items() if k not in data}
-    return Configuration(
-        dataset=dataset,
-        data_root=root if takes_root(dataset) else None,
-        plugins=tuple(merged.get("plugins", ())),
-        experiment=make(merged, given),
-        given=given,
-    )
+    with only_given(file, named):
+        # All names, before what follows imports torch and the like.
+        check_names(merged)
+        options |= parse_options(sets, merged)
+        searched = [with_part(name, merged) for name in searched]
+        check_options([*options, *searched], merged)
+        data = {k: v for k, v in options.items() if k.startswith("data.")}
+        dataset = part(
+            "dataset",
+            merged["dataset"],
+            {key.removeprefix("data."): value for key, value in data.items()},
+        )
+        given = {k: v for k, v in options.items() if k not in data}
+        return Configuration(
+            dataset=dataset,
+            data_root=root if takes_root(dataset) else None,
+            plugins=plugins,
+            experiment=make(merged, given),
+            given=given,
+        )
 
 
 def _check_words(said: Mapping[str, Any]) -> None:
@@ -321,16 +333,18 @@ def _check_words(said: Mapping[str, Any]) -> None:
 
 
 def stored_experiment(run: Path) -> Experiment:
-    """Return the experiment of a finished run, to be applied on the CPU."""
+    """Return the experiment of a finished run, to be applied on the CPU.
+
+    Plug-ins that it needs have been imported, as the command named them.
+    """
     stored = read_stored(str(run), _PRETRAIN_ONLY)
     stored.pop("init_from", None)  # its weights are overwritten by the trained ones
-    for plugin in stored.get("plugins", ()):
-        load_plugin(plugin)
     options = flatten(stored.get("options", {}))
-    return _experiment(
-        {**DEFAULTS, **stored, "device": "cpu"},
-        {k: v for k, v in options.items() if not k.startswith("data.")},
-    )
+    with only_given(str(run), stored.pop("plugins", ())):
+        return _experiment(
+            {**DEFAULTS, **stored, "device": "cpu"},
+            {k: v for k, v in options.items() if not k.startswith("data.")},
+        )
 
 
 def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigurationError
+from . import options as use
 from .names import check_run
-from .options import interruptible, recordings_of_run
+from .terminal import echo
 
 if TYPE_CHECKING:
     from ..evaluation.interpretation import Interpretation
@@ -36,6 +37,7 @@ def interpret(
         str | None,
         typer.Option(help="Folder of the recordings, where it has been moved."),
     ] = None,
+    plugin: use.Plugin = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder to write; by default interpretation-ADAPTER there."),
@@ -51,7 +53,8 @@ def interpret(
     from ..evaluation import interpretation as evaluated
     from .configuration import stored_experiment
 
-    with interruptible():
+    with use.interruptible():
+        use.import_plugins(plugin)
         experiment = stored_experiment(run)
         chosen = adapter or experiment.adapter.name
         folder = output or run / f"interpretation-{chosen.replace('+', '-')}"
@@ -64,20 +67,21 @@ def interpret(
             run, experiment, fold=fold, adapter=adapter, seed=seed
         )
         if experiment.validator is None:
-            typer.echo(
+            echo(
                 "Note: the run's figures are an oracle's; these networks are the last "
                 "epoch's.",
                 err=True,
             )
         # Read with its labels, as the run did; they are dropped here.
         instead = "evaluation.interpretation.interpret"
-        inputs = recordings_of_run(run, data_root, True, instead).inputs
+        inputs = use.recordings_of_run(run, data_root, True, instead).inputs
         made = evaluated.interpret(
-            found, experiment, inputs, lambda name: typer.echo(name, err=True)
+            found, experiment, inputs, lambda name: echo(name, err=True)
         )
         _write(folder, made)
     _show(made)
-    typer.echo(f"\nTables and figures are in {folder}.")
+    echo("")
+    echo(f"Tables and figures are in {folder}.")
 
 
 def _write(folder: Path, made: Interpretation) -> None:
@@ -100,9 +104,10 @@ def _show(made: Interpretation) -> None:
     attention, occlusion = (
         class_means(made.regions, column) for column in ("attention", "occlusion")
     )
-    typer.echo(f"{made.name}\n\nMean over subjects; classes as predicted.\n")
+    for line in (made.name, "", "Mean over subjects; classes as predicted.", ""):
+        echo(line)
     for name in attention.index:
-        typer.echo(f"{name}: attention; probability lost without the region")
+        echo(f"{name}: attention; probability lost without the region")
         for region, share in attention.loc[name].nlargest(5).items():
             lost = occlusion.loc[name, region]
-            typer.echo(f"  {region:<26}{share:>6.1%}{lost:>+8.3f}")
+            echo(f"  {region:<26}{share:>6.1%}{lost:>+8.3f}")

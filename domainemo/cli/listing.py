@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
-from ..registry import KINDS, entries, load_plugin
+from ..registry import KINDS, entries
+from .options import Plugin, import_plugins
 
 __all__ = ["PAIRINGS", "list_parts"]
 
@@ -29,16 +30,11 @@ def list_parts(
             help="dataset, protocol, backbone, adapter, validator, pairs, study."
         ),
     ] = None,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A Python file that registers parts; may be repeated."),
-    ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """List every part by kind, name and what it is."""
-    from rich.console import Console
-    from rich.table import Table
-
     from .configuration import DEFAULTS, PRETRAINING_DEFAULTS, studies
+    from .console import Console, Table
 
     kinds = [*KINDS, "pairs", "study"]
     plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
@@ -48,9 +44,8 @@ def list_parts(
         raise ConfigurationError(
             f"There is no kind of part called {kind!r}; expected {', '.join(kinds)}."
         )
-    for path in plugin or ():
-        load_plugin(path)
-    table = Table(box=None, pad_edge=False)
+    import_plugins(plugin)
+    table = Table()
     for heading in ("kind", "name", "what it is"):
         table.add_column(heading, no_wrap=heading != "what it is")
     for name in kinds:

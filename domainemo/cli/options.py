@@ -13,7 +13,9 @@ import typer
 
 from ..errors import ConfigurationError
 from ..processes import cores
+from ..registry import load_plugin
 from ..values import LARGEST_SEED, check_seeds
+from .terminal import echo
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -41,7 +43,11 @@ Sampling = Annotated[
 ]
 Modalities = Annotated[Text, typer.Option(help="Modalities to use, such as eeg,eye.")]
 Exclude = Annotated[
-    Text, typer.Option(help="Subjects to leave out altogether, such as 6,7,15.")
+    Text,
+    typer.Option(
+        help="Subjects, and channels as MODALITY/CHANNEL, to leave out altogether, "
+        "such as 6,7,eeg/Cz."
+    ),
 ]
 Seeds = Annotated[Text, typer.Option(help="Seeds, such as 0,1,2.")]
 Epochs = Annotated[int | None, typer.Option(help="Short for --set training.epochs=N.")]
@@ -78,6 +84,12 @@ INTERRUPTED = 4
 """Exit code after Ctrl-C: not done, and resumable."""
 
 
+def import_plugins(paths: Sequence[str] | None) -> None:
+    """Import the plug-ins that this command names."""
+    for path in paths or ():
+        load_plugin(path)
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Answer Ctrl-C, and a job scheduler's stop, with a sentence and an exit code."""
@@ -85,9 +97,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(
-            "\nInterrupted. What is finished is kept; the same command resumes.",
-            err=True,
+        echo("", err=True)
+        echo(
+            "Interrupted. What is finished is kept; the same command resumes.", err=True
         )
         raise typer.Exit(INTERRUPTED) from None
 
@@ -165,6 +177,7 @@ def recordings_of_run(
     from ..data.loading import load
     from ..parts import part
     from .configuration import dataset_place, flatten, load_dataset, read_stored
+    from .plugins import only_given
 
     stored = read_stored(str(run), ("pairs",))
     if "dataset" not in stored:
@@ -179,7 +192,9 @@ def recordings_of_run(
         for key, value in flatten(stored.get("options", {})).items()
         if key.startswith("data.")
     }
-    return load(load_dataset(part("dataset", name, options), root), cache=cache)
+    with only_given(str(run), stored.get("plugins", ())):
+        reader = load_dataset(part("dataset", name, options), root)
+    return load(reader, cache=cache)
 
 
 def workers(text: str, chosen: Setup, jobs: int, option: str = "--jobs") -> int:

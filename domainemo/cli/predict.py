@@ -9,7 +9,9 @@ import typer
 
 from ..errors import ConfigurationError
 from ..words import count
+from . import options as use
 from .names import check_run
+from .terminal import echo
 
 __all__ = ["predict"]
 
@@ -33,6 +35,7 @@ def predict(
         list[str] | None,
         typer.Option("--set", help="An option of the data set: data.NAME=VALUE."),
     ] = None,
+    plugin: use.Plugin = None,
     output: Annotated[
         Path | None, typer.Option(help="CSV file to write; else it is printed.")
     ] = None,
@@ -55,10 +58,11 @@ def predict(
         raise ConfigurationError(
             f"{output}: this file exists and was not overwritten; name another one."
         )
+    use.import_plugins(plugin)
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
     trained = load_trained(trained_folder, stored_experiment(run))
     if trained.experiment.validator is None:
-        typer.echo(
+        echo(
             "Note: the run's figures are an oracle's; this model is the last epoch's.",
             err=True,
         )
@@ -73,8 +77,8 @@ def predict(
     table = predict_recording(trained, inputs)
     text = table.to_csv(index=False)
     if output is None:
-        typer.echo(text, nl=False)
+        echo(text.removesuffix("\n"), lines=True)
     else:
         write(output, text)
         verb = "is" if len(table) == 1 else "are"
-        typer.echo(f"{count(len(table), 'prediction')} {verb} in {output}.")
+        echo(f"{count(len(table), 'prediction')} {verb} in {output}.")

@@ -106,11 +106,10 @@ def _run(
 
 def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     """Print the folds, their sources and what can be paired in them."""
-    from rich.console import Console
-    from rich.table import Table
+    from .console import Console, Table
 
-    console = Console(markup=False)
-    table = Table(title=planned.inputs.name, box=None, pad_edge=False)
+    console = Console()
+    table = Table(title=planned.inputs.name)
     table.add_column("fold", no_wrap=True)
     for heading in ("source\nwindows", "moments\nshared"):
         table.add_column(heading, justify="right")
@@ -119,21 +118,19 @@ def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     console.print(table)
     backbone = planned.chosen.build_backbone(planned.inputs.modalities)
     parameters = sum(p.numel() for p in backbone.parameters())
-    console.print(
+    console.say(
         f"{count(len(planned.jobs(folder)), 'job')} in "
         f"{count(len(planned.folds), 'fold')}, "
-        f"{count(parameters, 'parameter')}; folder {folder}.",
-        highlight=False,
+        f"{count(parameters, 'parameter')}; folder {folder}."
     )
 
 
 def _show_table(results: pd.DataFrame, folder: Path) -> None:
     """Print how the loss came down, per fold and seed."""
-    from rich.console import Console
-    from rich.table import Table
+    from .console import Console, Table
 
-    console = Console(markup=False)
-    table = Table(box=None, pad_edge=False)
+    console = Console()
+    table = Table()
     table.add_column("fold", no_wrap=True)
     for heading in ("seed", "samples", "moments", "first loss", "last loss"):
         table.add_column(heading, justify="right")
@@ -145,8 +142,7 @@ def _show_table(results: pd.DataFrame, folder: Path) -> None:
     console.print(table)
     console.print()
     console.print((folder / "how.txt").read_text(encoding="utf-8").strip())
-    console.print(
+    console.say(
         f"Everything is in {folder}. Start from it with: domainemo adapt --init-from "
-        f"{folder}, with the same protocol, backbone and normalisation.",
-        highlight=False,
+        f"{folder}, with the same protocol, backbone and normalisation."
     )

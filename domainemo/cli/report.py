@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError, DomainemoError
 from . import options as use
+from .terminal import echo
 
 if TYPE_CHECKING:
     from ..evaluation.review import Recordings
@@ -32,6 +33,13 @@ def report(
         bool,
         typer.Option(help="Read a run's recordings again, for what needs them."),
     ] = True,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a study is kept, if not in its folder; it is only read."
+        ),
+    ] = None,
+    plugin: use.Plugin = None,
     cache: use.Cache = True,
 ) -> None:
     """Write a report: one self-contained HTML file, and its figures and tables.
@@ -46,13 +54,14 @@ def report(
             f"{path}: found the ending {path.suffix!r}; expected a page's, .html."
         )
     with use.interruptible():
+        use.import_plugins(plugin)
         if _is_study(folder):
             from ..reports.study import write_study_report
 
-            written = write_study_report(folder, path)
+            written = write_study_report(folder, path, storage)
         else:
             written = _write_run_report(folder, path, data_root, recordings, cache)
-    typer.echo(
+    echo(
         f"{written[0]} is the report; its figures and tables are in "
         f"{path.with_suffix('')}."
     )
@@ -93,7 +102,7 @@ def _write_run_report(
             if data_root is not None:
                 raise
             missing = f"they could not be had: {str(error).rstrip('.')}"
-            typer.echo(
+            echo(
                 f"Note: the recordings of this run could not be had, so its report "
                 f"lacks what needs them. {error}",
                 err=True,
@@ -103,7 +112,7 @@ def _write_run_report(
         path,
         recordings=found,
         missing=missing,
-        on_network=lambda name: typer.echo(name, err=True),
+        on_network=lambda name: echo(name, err=True),
     )
 
 

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,9 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.progress import Progress as Bars
-from rich.table import Table
 
 from ..words import count
+from .console import Console, Table
 
 if TYPE_CHECKING:
     from ..evaluation.execution import JobState, Monitor
@@ -60,7 +59,7 @@ class Progress:
     """One bar for all jobs and one for each that is running."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, markup=False)
+        self.console = Console(stderr=True)
         self.bars = bars(self.console, "loss")
         self.tasks: dict[str, TaskID] = {}
         self.told: set[str] = set()
@@ -105,14 +104,14 @@ class Progress:
             return
         self.told.add(state.name)
         how = "failed" if state.failed else "kept" if state.resumed else "done"
-        self.console.print(f"[{done}/{total}] {state.name}: {how}", highlight=False)
+        self.console.say(f"[{done}/{total}] {state.name}: {how}")
 
 
 class Reading:
     """One bar for the recordings that are read; nothing where they are mapped."""
 
     def __init__(self, verb: str = "reading") -> None:
-        self.bars = bars(Console(stderr=True, markup=False), "recording")
+        self.bars = bars(Console(stderr=True), "recording")
         self.verb = verb
         self.task: TaskID | None = None
 
@@ -139,11 +138,11 @@ def show_plan(planned: Plan, folder: Path) -> None:
     """Print the folds and their sizes."""
     from ..evaluation.run import missing_share, subjects_without_fold
 
-    console = Console(markup=False)
+    console = Console()
     windows = planned.data.inputs.windows
     backbone = planned.experiment.build_backbone(planned.data.inputs.modalities)
     level = planned.sampling.level
-    table = Table(title=planned.data.inputs.name, box=None, pad_edge=False)
+    table = Table(title=planned.data.inputs.name)
     table.add_column("fold", no_wrap=True)
     for role in ("source", "target", "test"):
         table.add_column(f"{role}\nwindows", justify="right")
@@ -165,22 +164,23 @@ def show_plan(planned: Plan, folder: Path) -> None:
         for name, share in missing_share(planned.data.inputs).items()
     )
     jobs = planned.jobs(folder)
-    console.print(
+    console.say(
         f"{count(len(jobs), 'job')} in {count(len(planned.folds), 'fold')}, "
-        f"{count(parameters, 'parameter')}; windows lost: {missing}; folder {folder}.",
-        highlight=False,
+        f"{count(parameters, 'parameter')}; windows lost: {missing}; folder {folder}."
     )
+    for name, why in planned.skipped.items():
+        console.print(f"Skipped: {name}, as {why}.")
     left_out = subjects_without_fold(planned)
     if left_out:
         which = "subject" if len(left_out) == 1 else "subjects"
-        console.print(f"No fold tests the {which} {', '.join(map(str, left_out))}.")
+        console.say(f"No fold tests the {which} {', '.join(map(str, left_out))}.")
 
 
 def show_results(results: Results, folder: Path) -> None:
     """Print a table per fold, the summary beside its baselines, and how it was done."""
-    console = Console(markup=False)
+    console = Console()
     folds = results.per_fold()
-    table = Table(box=None, pad_edge=False)
+    table = Table()
     table.add_column("balanced accuracy")
     for method in results.methods:
         table.add_column(method, justify="right")
@@ -191,12 +191,12 @@ def show_results(results: Results, folder: Path) -> None:
     show_summary(results, console)
     console.print()
     for line in (*verdicts(results), results.how(), f"Everything is in {folder}."):
-        console.print(line, highlight=False)
+        console.say(line)
 
 
 def show_summary(results: Results, console: Console) -> None:
     """Print a row per method: mean, deviation, interval."""
-    summary = Table(box=None, pad_edge=False)
+    summary = Table()
     summary.add_column("method")
     for heading in ("mean", "deviation", "95 % interval", "per trial"):
         summary.add_column(heading, justify="right")

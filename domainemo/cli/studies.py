@@ -7,11 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import TaskID
-from rich.table import Table
 
 from ..words import count, in_order
+from .console import Console, Table
 from .screens import Progress as Training
 from .screens import bars, show_summary
 
@@ -28,7 +27,7 @@ class Searching:
     """One bar for all candidates, with the best score so far; then the final runs."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, markup=False)
+        self.console = Console(stderr=True)
         self.bars = bars(self.console, "best")
         self.task: TaskID | None = None
         self.told = -1
@@ -69,7 +68,7 @@ class Searching:
             if progress.finished > self.told:
                 self.told = progress.finished
                 said = f"[{progress.finished}/{progress.total}] candidates {best}"
-                self.console.print(said.rstrip(), highlight=False)
+                self.console.say(said.rstrip())
             return
         if self.task is None:
             self.bars.start()
@@ -83,9 +82,9 @@ class Searching:
 
 def show_study_plan(planned: StudyPlan, folder: Path) -> None:
     """Print what is searched, who chooses, and who is tested."""
-    console = Console(markup=False)
+    console = Console()
     settings, experiment = planned.settings, planned.experiment
-    table = Table(box=None, pad_edge=False)
+    table = Table()
     for heading in ("option", "range", "begins at"):
         table.add_column(heading)
     begins = planned.space.defaults()
@@ -103,24 +102,24 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
         names = in_order(chosen) if isinstance(chosen, tuple) else []
         who = f"{count(len(names), 'subject')} choose and are not tested: "
         who += f"{', '.join(names)}."
-    console.print(
-        f"\n{who} Tested: {tested}. {count(settings.candidates, 'candidate')} by "
-        f"{settings.sampler}, at most {count(trainings, 'training')}; folder {folder}.",
-        highlight=False,
+    console.print()
+    console.say(
+        f"{who} Tested: {tested}. {count(settings.candidates, 'candidate')} by "
+        f"{settings.sampler}, at most {count(trainings, 'training')}; folder {folder}."
     )
 
 
 def show_findings(findings: Findings) -> None:
     """Print what was chosen, what it was worth, and what to type next."""
-    console = Console(markup=False)
+    console = Console()
     states = findings.candidates["state"].value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    console.print(f"Candidates: {counts}.", highlight=False)
+    console.say(f"Candidates: {counts}.")
     if not findings.choices:
-        console.print("No candidate is complete yet, so nothing was chosen.")
+        console.say("No candidate is complete yet, so nothing was chosen.")
         return
     for choice in findings.choices:
-        console.print(_chosen(choice), highlight=False)
+        console.say(_chosen(choice))
     if findings.final is not None:
         console.print()
         show_summary(findings.final, console)
@@ -129,7 +128,7 @@ def show_findings(findings: Findings) -> None:
         *dict.fromkeys(choice.command for choice in findings.choices),
         f"domainemo report {findings.folder}",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.say(line, soft_wrap=True)
 
 
 def _chosen(choice: Choice) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core import PROVENANCE, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError, data_error
+from .given import expect_labelled
 from .signals.features import (
     BANDS,
     HEART_MEASURES,
@@ -185,6 +186,8 @@ def join(*datas: EmotionData) -> EmotionData:
     """
     if not datas:
         raise data_error("join", "no recordings", "at least one", "Give some.")
+    for data in datas:
+        expect_labelled(data, "join")
     for other in datas[1:]:
         _check_alike(datas[0], other)
     first = datas[0].inputs

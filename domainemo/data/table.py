@@ -13,7 +13,6 @@ import io
 import math
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +23,22 @@ import pandas as pd
 import tomli_w
 from numpy.typing import ArrayLike, NDArray
 
-from ..core import FUSION, PROVENANCE, Dataset, EmotionData, Inputs, Modality
+from ..core import (
+    FUSION,
+    PROVENANCE,
+    Dataset,
+    EmotionData,
+    Inputs,
+    Modality,
+    says_missing,
+)
 from ..errors import ConfigurationError, DataError
 from ..errors import data_error as _error
 from ..files import explained, writing
 from ..registry import register
+from .given import expect_inputs
+from .labels import CHOICES, TrialLabel, settle
+from .options import check_option
 
 __all__ = ["FORMAT", "Table", "from_arrays", "write_table"]
 
@@ -68,20 +78,28 @@ class Table(Dataset):
     ----------
     root : path
         The folder that holds ``dataset.toml``, ``windows.csv`` and the arrays.
+    label : {"majority", "split"}, optional
+        What becomes of trials in which the label changes, see
+        :func:`domainemo.data.labels.settle`. Without it they are left as they are, and
+        nothing can be trained on them.
 
     Raises
     ------
     ConfigurationError
-        If no folder is given.
+        If no folder is given, or `label` is neither of these.
     """
 
-    def __init__(self, root: str | Path | None) -> None:
+    def __init__(
+        self, root: str | Path | None, *, label: TrialLabel | None = None
+    ) -> None:
         if root is None:
             raise ConfigurationError(
                 "The dataset 'table' needs the folder to read; found none. Give it "
                 "with --data-root FOLDER, or root= in Python."
             )
-        self.root = Path(root)
+        if label is not None:
+            check_option("table", "label", label, CHOICES)
+        self.root, self.label = Path(root), label
 
     def load(self) -> EmotionData:
         """Read signals, provenance and labels.
@@ -89,7 +107,7 @@ class Table(Dataset):
         Returns
         -------
         EmotionData
-            In the order of ``windows.csv``.
+            In the order of ``windows.csv``, each trial settled as `label` says.
 
         Raises
         ------
@@ -102,7 +120,8 @@ class Table(Dataset):
         # Labels first: they are checked in no time, the arrays can be large.
         labels = _read_labels(self.root, columns, description.classes)
         inputs = _read_inputs(self.root, columns, description)
-        return EmotionData(inputs, labels, description.classes)
+        data = EmotionData(inputs, labels, description.classes)
+        return settle(data, self.label)
 
     def load_inputs(self) -> Inputs:
         """Read signals and provenance; labels may be missing and are not looked at.
@@ -135,6 +154,7 @@ def from_arrays(
     window: float = ...,
     classes: Sequence[str] | None = ...,
     modalities: Mapping[str, Modality | Sequence[str]] | None = ...,
+    label: TrialLabel | None = ...,
     name: str = ...,
 ) -> Inputs: ...
 @overload
@@ -150,6 +170,7 @@ def from_arrays(
     window: float = ...,
     classes: Sequence[str] | None = ...,
     modalities: Mapping[str, Modality | Sequence[str]] | None = ...,
+    label: TrialLabel | None = ...,
     name: str = ...,
 ) -> EmotionData: ...
 def from_arrays(
@@ -164,6 +185,7 @@ def from_arrays(
     window: float = 1.0,
     classes: Sequence[str] | None = None,
     modalities: Mapping[str, Modality | Sequence[str]] | None = None,
+    label: TrialLabel | None = None,
     name: str = "own recordings",
 ) -> EmotionData | Inputs:
     """Make recordings out of numpy arrays.
@@ -191,6 +213,11 @@ def from_arrays(
     modalities : mapping of str to Modality or sequence of str, optional
         What each array holds, or just its channels' names. Required for EEG, as
         networks place electrodes by their names; other names are made up.
+    label : {"majority", "split"}, optional
+        What becomes of trials in which the label changes, as where windows were rated
+        one by one: every window is given the trial's commonest label, or each run of
+        windows of one label becomes a trial. Without it they are left as they are, and
+        nothing can be trained on them.
     name : str
         What the recordings are; printed beside every number made from them.
 
@@ -225,7 +252,8 @@ def from_arrays(
     inputs = Inputs(tidy, frame, described, name)
     if labels is None:
         return inputs
-    return EmotionData(inputs, *_encode(labels, classes, count, f"{name}, labels"))
+    encoded, names = _encode(labels, classes, count, f"{name}, labels")
+    return settle(EmotionData(inputs, encoded, names), label)
 
 
 def write_table(
@@ -262,7 +290,7 @@ def write_table(
     DataError
         If the recordings hold what the format does not allow.
     """
-    inputs = data.inputs if isinstance(data, EmotionData) else data
+    inputs = expect_inputs(data, "write_table")
     classes = data.classes if isinstance(data, EmotionData) else ()
     notes = {"licence": licence, "citation": citation, "description": description}
     files = _file_names(inputs.signals)
@@ -355,13 +383,11 @@ def _modality_table(modality: Modality, file: str) -> dict[str, Any]:
 
 def _file_names(signals: Iterable[str]) -> dict[str, str]:
     """Name each modality's file after it, where every file system allows the name."""
-    names = list(signals)
-    met = Counter(name.casefold() for name in names)
     return {
         name: f"{name}.npy"
-        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and met[name.casefold()] == 1
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
         else f"modality.{number}.npy"
-        for number, name in enumerate(names, 1)
+        for number, name in enumerate(signals, 1)
     }
 
 
@@ -760,11 +786,37 @@ def _encode(
         names = tuple(classes)
     if not _fits(list(names), _STRINGS):
         raise _error(f"{where}, classes", _show(list(names)), _STRINGS, "Correct it.")
+    if values and not isinstance(values[0], str):
+        _check_counted_from_0(values, names, where)
     texts = [
         value if isinstance(value, str) else _class_name(value, names, where)
         for value in values
     ]
     return _numbers(texts, names, where, first=0), names
+
+
+def _check_counted_from_0(
+    values: Sequence[Any], classes: tuple[str, ...], where: str
+) -> None:
+    """Refuse numbers that may be meant otherwise than as places among the classes."""
+    found = set(values)
+    by_name = {str(value) for value in found} <= set(classes)
+    in_place = all(0 <= v < len(classes) and classes[v] == str(v) for v in found)
+    if by_name and not in_place:
+        raise _error(
+            where,
+            f"labels that are numbers, and so are the classes ({', '.join(classes)})",
+            "labels as text, or classes named otherwise",
+            "Give the labels as class names: [str(label) for label in labels].",
+        )
+    if min(found) > 0 and max(found) < len(classes):
+        raise _error(
+            where,
+            f"class numbers from {min(found)} to {max(found)}, and never 0, with "
+            f"{len(classes)} classes ({', '.join(classes)})",
+            "numbers that leave no doubt whether they are counted from 0 or from 1",
+            "Give the labels as class names.",
+        )
 
 
 def _class_name(number: int, classes: tuple[str, ...], where: str) -> str:
@@ -883,6 +935,8 @@ def _numbers(
     for row, name in enumerate(names):
         if name not in number:
             remedy = _suggest(name, classes) or "Correct it, or add it to the classes."
+            if says_missing(name):
+                remedy = "Where there is no label, leave the window out."
             raise _error(
                 f"{where}, {_place(row, first)}",
                 f"the unknown class {name!r}",

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import PROVENANCE, EmotionData, Fold, Inputs
+from ..core import PROVENANCE, EmotionData, Fold, Inputs, Rows
+from ..data.soundness import (
+    content,
+    copies_error,
+    lost_channels,
+    lost_channels_error,
+    lost_modalities_error,
+)
 from ..errors import ConfigurationError, DataError, data_error, did_you_mean
 
 __all__ = [
     "canonical",
     "check_classes",
     "check_folds",
+    "check_modalities",
     "check_signals",
+    "kept_rows",
     "select_modalities",
+    "unfit_folds",
 ]
 
 _LARGEST = 1e36
@@ -43,16 +54,44 @@ def canonical(inputs: Inputs) -> np.ndarray:
     return keys.sort_values(place, kind="stable").index.to_numpy()
 
 
-def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
+def select_modalities(
+    inputs: Inputs, names: tuple[str, ...] | None, exclude: Sequence[str] = ()
+) -> Inputs:
     """Keep the modalities `names`, in that order; all of them if None.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    names : tuple of str or None
+    exclude : sequence of str
+        What a run leaves out. Here the channels count, each ``"MODALITY/CHANNEL"``.
 
     Raises
     ------
     ConfigurationError
-        If one of them is not there.
+        If one of them is not there, a modality is named twice, or no channel is left.
     """
-    if names is None:
-        return inputs
+    channels = _channels(inputs, exclude)
+    if names is not None:
+        inputs = _chosen_modalities(inputs, names)
+    modalities, signals = dict(inputs.modalities), dict(inputs.signals)
+    for name, out in channels.items():
+        if name not in modalities:
+            continue
+        modality = modalities[name]
+        kept = [n for n, each in enumerate(modality.channels) if each not in out]
+        if not kept:
+            raise ConfigurationError(
+                f"{inputs.name}: with {', '.join(out)} left out, {name!r} has no "
+                f"channel at all; leave the modality out with --modalities."
+            )
+        left = tuple(modality.channels[n] for n in kept)
+        modalities[name] = replace(modality, channels=left)
+        signals[name] = signals[name][:, kept]
+    return replace(inputs, signals=signals, modalities=modalities)
+
+
+def _chosen_modalities(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
     missing = [name for name in names if name not in inputs.modalities]
     if missing:
         raise ConfigurationError(
@@ -61,6 +100,11 @@ def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
             f"{', '.join(inputs.modalities)}. Choose among these with "
             f"--modalities."
         )
+    if len(set(names)) < len(names):
+        raise ConfigurationError(
+            f"{inputs.name}: the modalities {', '.join(names)} name one of them twice; "
+            f"name each once."
+        )
     return replace(
         inputs,
         signals={name: inputs.signals[name] for name in names},
@@ -68,17 +112,75 @@ def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
     )
 
 
-def check_signals(inputs: Inputs) -> None:
-    """Refuse infinite and huge values, and a channel that one subject never has.
+def _channels(inputs: Inputs, exclude: Sequence[str]) -> dict[str, list[str]]:
+    """Return the channels that are left out, by modality."""
+    found: dict[str, list[str]] = {}
+    subjects = {str(each) for each in inputs.windows["subject"].unique()}
+    for entry in exclude:
+        modality, slash, channel = entry.partition("/")
+        if not slash or entry in subjects:
+            continue
+        known = inputs.modalities.get(modality)
+        if known is None or channel not in known.channels:
+            there = known.channels if known else [f"{m}/..." for m in inputs.modalities]
+            raise ConfigurationError(
+                f"{inputs.name}: there is no subject and no channel {entry!r} to leave "
+                f"out; found {', '.join(there)}."
+            )
+        found.setdefault(modality, []).append(channel)
+    return found
+
+
+def kept_rows(inputs: Inputs, exclude: Sequence[str]) -> Rows:
+    """Return the windows of all subjects but those left out.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such subject.
+    """
+    subjects = inputs.windows["subject"].astype(str)
+    known = set(subjects)
+    unknown = [name for name in exclude if name not in known and "/" not in name]
+    if unknown:
+        raise ConfigurationError(
+            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out."
+            f"{did_you_mean(unknown[0], known)} Found "
+            f"{', '.join(dict.fromkeys(subjects))}."
+        )
+    return np.flatnonzero(~subjects.isin(exclude))
+
+
+def check_modalities(inputs: Inputs) -> None:
+    """Refuse a modality that nobody has.
 
     Raises
     ------
     DataError
-        Naming the subject, the modality and the channel.
+    """
+    lost = [name for name, array in inputs.signals.items() if np.isnan(array).all()]
+    if lost:
+        others = [name for name in inputs.signals if name not in lost]
+        raise lost_modalities_error(inputs.name, lost, others)
+
+
+def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
+    """Refuse infinite values, and a channel that one subject never has.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    remedy : str, optional
+        What to do about such a channel, instead of what training allows.
+
+    Raises
+    ------
+    DataError
+        Naming the subjects, the modality and the channels.
     """
     subjects = inputs.windows["subject"].to_numpy()
     for name, array in inputs.signals.items():
-        channels = inputs.modalities[name].channels
+        channels = np.array(inputs.modalities[name].channels)
         beyond = (array > _LARGEST) | (array < -_LARGEST)
         if beyond.any():
             window, channel, feature = np.argwhere(beyond)[0]
@@ -86,29 +188,26 @@ def check_signals(inputs: Inputs) -> None:
             if np.isfinite(value):
                 raise data_error(
                     f"{inputs.name}, modality {name!r}",
-                    f"{value:.3g} in channel {channels[channel]!r} in a window of "
+                    f"{value:.3g} in channel {str(channels[channel])!r} in a window of "
                     f"subject {subjects[window]}",
                     f"values of a sensor, at most {_LARGEST:.0e} either way",
                     "Such values usually stand for missing ones: write NaN for them.",
                 )
             raise DataError(
-                f"{inputs.name}, modality {name!r}: channel {channels[channel]!r} is "
-                f"infinite in a window of subject {subjects[window]}; expected finite "
-                f"values, or NaN where the sensor lost the window."
+                f"{inputs.name}, modality {name!r}: channel "
+                f"{str(channels[channel])!r} is infinite in a window of subject "
+                f"{subjects[window]}; expected finite values, or NaN where the sensor "
+                f"lost the window."
             )
-        absent = np.asarray(np.isnan(array).all(axis=2))
+        there = np.asarray(~np.isnan(array).all(axis=2))
+        lost = {}
         for subject in np.unique(subjects):
-            theirs = absent[subjects == subject]
-            seen = theirs[~theirs.all(axis=1)]
             # A whole modality may be missing for a subject; a single channel may not.
-            if len(seen) and seen.all(axis=0).any():
-                channel = channels[int(seen.all(axis=0).argmax())]
-                raise DataError(
-                    f"{inputs.name}, modality {name!r}: channel {channel!r} is NaN in "
-                    f"every window of subject {subject}, while other channels are "
-                    f"there. Leave the channel out for everybody, interpolate it, or "
-                    f"leave the subject out (--exclude {subject})."
-                )
+            out = channels[lost_channels(there[subjects == subject].sum(0))]
+            if len(out):
+                lost[subject] = out.tolist()
+        if lost:
+            raise lost_channels_error(inputs.name, name, lost, remedy)
 
 
 def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
@@ -150,6 +249,8 @@ def check_folds(inputs: Inputs, folds: list[Fold]) -> None:
     ConfigurationError
         If names repeat, or a protocol lets training see the labels, or the trials,
         that it tests.
+    DataError
+        If what is tested is, bit for bit, a recording that is trained on.
     """
     names = [fold.name for fold in folds]
     if len(set(names)) < len(names) or not names:
@@ -162,24 +263,88 @@ def check_folds(inputs: Inputs, folds: list[Fold]) -> None:
     )
     for fold in folds:
         _check_leakage(fold, trials)
+    _check_copies(inputs, folds, trials)
 
 
-def check_classes(data: EmotionData, folds: list[Fold]) -> None:
+def _check_copies(inputs: Inputs, folds: list[Fold], trials: NDArray[np.int64]) -> None:
+    """Refuse folds that train on one copy of a recording and test the other."""
+    order = np.argsort(trials, kind="stable")
+    met: dict[bytes, list[Rows]] = {}
+    for rows in np.split(order, np.flatnonzero(np.diff(trials[order])) + 1):
+        found = content(array[rows] for array in inputs.signals.values())
+        if found is not None:
+            met.setdefault(found, []).append(rows)
+    windows = inputs.windows
+    for copies in (each for each in met.values() if len(each) > 1):
+        firsts = np.array([rows[0] for rows in copies])
+        for fold in folds:
+            seen = np.isin(firsts, fold.source)
+            other = np.isin(firsts, np.concatenate([fold.target, fold.test]))
+            if seen.any() and other.any():
+                names = [
+                    f"subject {row.subject}, session {row.session}, trial {row.trial}"
+                    for row in windows.iloc[firsts[seen | other]].itertuples()
+                ]
+                raise copies_error(f"{inputs.name}, fold {fold.name!r}", [names])
+
+
+def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
+    """Return why folds cannot be trained or scored, by the folds' names.
+
+    Parameters
+    ----------
+    data : EmotionData
+        With one label a trial, so that samples have the classes of their windows.
+    folds : list of Fold
+    """
+    found = {}
+    for fold in folds:
+        held = {
+            role: np.unique(data.labels[rows])
+            for role, rows in (("source", fold.source), ("test", fold.test))
+        }
+        new = np.setdiff1d(held["test"], held["source"])
+        alone = [role for role, classes in held.items() if len(classes) < 2]
+        if alone:
+            name = data.classes[held[alone[0]][0]]
+            found[fold.name] = f"the {alone[0]} part holds a single class ({name})"
+        elif len(new):
+            names = ", ".join(repr(data.classes[number]) for number in new)
+            found[fold.name] = (
+                f"the test part holds the class {names}, which the source does not"
+            )
+    return found
+
+
+def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None:
     """Refuse folds that cannot be trained or scored.
+
+    Parameters
+    ----------
+    data : EmotionData
+    folds : list of Fold
+    skippable : bool
+        Whether the protocol can be told to skip such folds.
 
     Raises
     ------
     DataError
-        If a fold's source or test part holds a single class.
+        If a fold's source or test part holds a single class, or the test part one that
+        the source lacks.
     """
-    for fold in folds:
-        for role, rows in (("source", fold.source), ("test", fold.test)):
-            found = np.unique(data.labels[rows])
-            if len(found) < 2:
-                held = data.classes[found[0]] if len(found) else "nothing"
-                raise DataError(
-                    f"{data.inputs.name}, fold {fold.name!r}: the {role} part holds "
-                    f"a single class ({held}); expected at least two, as accuracy "
-                    f"means nothing otherwise. Leave the subject out (--exclude), or "
-                    f"use another protocol (pooled sessions, unit='time')."
-                )
+    found = unfit_folds(data, folds)
+    if not found:
+        return
+    shown = [f"fold {name!r}: {why}" for name, why in found.items()]
+    more = f"; and {len(shown) - 4} more folds" if len(shown) > 4 else ""
+    skip = (
+        "skip such folds, which the results then name (--set protocol.unfit=skip), "
+        if skippable
+        else ""
+    )
+    raise DataError(
+        f"{data.inputs.name}, {'; '.join(shown[:4])}{more}; expected at least two "
+        f"classes in either part, and none in the test part that training never sees, "
+        f"as accuracy means nothing otherwise. Leave the subject out (--exclude), "
+        f"{skip}or use another protocol (pooled sessions, unit='time')."
+    )

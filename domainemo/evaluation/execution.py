@@ -216,8 +216,9 @@ def shared(
     try:
         with files.explained(context):
             context.mkdir(parents=True)
-            for name, array in inputs.signals.items():
-                _lay_out(array, context / f"{name}.npy")
+            # Numbered: a modality's name may be no file's, or that of one elsewhere.
+            for number, name in enumerate(inputs.modalities):
+                _lay_out(inputs.signals[name], context / f"{number}.npy")
             bare = replace(inputs, signals={}, modalities={})
             pickled = pickle.dumps((bare, dict(inputs.modalities), content))
             (context / "content.pickle").write_bytes(pickled)
@@ -260,6 +261,7 @@ def load_shared(context: str) -> tuple[Inputs, Any]:
     pickled = (folder / "content.pickle").read_bytes()
     bare, modalities, content = pickle.loads(pickled)
     signals = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in modalities
+        name: np.load(folder / f"{number}.npy", mmap_mode="r")
+        for number, name in enumerate(modalities)
     }
     return replace(bare, signals=signals, modalities=modalities), content

@@ -55,7 +55,7 @@ class Setup:
     modalities : tuple of str or None
         None uses all.
     exclude : tuple of str
-        Subjects left out altogether.
+        Subjects left out altogether, and channels, each as ``"MODALITY/CHANNEL"``.
     training : Training
     seeds : tuple of int
     device : str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ __all__ = [
     "read_json",
     "read_stored_config",
     "read_table",
+    "rerun",
     "write_results",
     "write_table",
 ]
@@ -114,6 +116,22 @@ def identity(data: EmotionData | Inputs, plugins: Sequence[str]) -> dict[str, st
         "plugins": code.hexdigest() if plugins else "none",
         "torch": _version("torch"),
     }
+
+
+def rerun(config: Path, plugins: Sequence[str], *more: str) -> str:
+    """Return the command that runs a configuration, to be pasted.
+
+    Parameters
+    ----------
+    config : Path
+        A run's folder, or a configuration file.
+    plugins : sequence of str
+        What the configuration needs: only a command can allow it.
+    *more : str
+        Further options.
+    """
+    named = (f"--plugin={plugin}" for plugin in plugins)
+    return shlex.join(["domainemo", "adapt", "--config", str(config), *more, *named])
 
 
 @contextmanager

@@ -177,7 +177,8 @@ def rows_digest(rows: Rows) -> str:
 
 
 def _matters(key: str) -> bool:
-    return key.partition(".")[0] in _MUST_AGREE
+    # What a protocol skips for want of classes is pre-trained all the same.
+    return key.partition(".")[0] in _MUST_AGREE and key != "protocol.unfit"
 
 
 def _folds_that_differ(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..backbones.explanation import Explainable
 from ..core import Fold, Inputs
+from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
 from ..training.batches import Samples, sample
@@ -131,8 +132,10 @@ def interpret(
     DataError
         If these are not the recordings that the folds were tested on.
     """
+    inputs = expect_inputs(inputs, "the recordings")
     rows, folds = prepare(inputs, experiment)
-    inputs = select_modalities(inputs, experiment.modalities).take(rows)
+    chosen = experiment.modalities, experiment.exclude
+    inputs = select_modalities(inputs, *chosen).take(rows)
     by_name = {fold.name: fold for fold in folds}
     tables: list[tuple[pd.DataFrame, ...]] = []
     electrodes: Mapping[str, tuple[str, ...]] = {}

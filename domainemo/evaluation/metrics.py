@@ -19,8 +19,9 @@ def metrics(
 ) -> dict[str, float]:
     """Return every metric of `METRICS`.
 
-    Averages over classes are over those present in `labels`. Kappa is 0 where it is
-    undefined because one class alone was true and predicted.
+    Averages over classes are over those present in `labels`. Where that is a single
+    class, accuracy says nothing that a constant answer does not reach: balanced
+    accuracy, macro F1 and kappa are NaN.
 
     Parameters
     ----------
@@ -47,15 +48,18 @@ def metrics(
     predicted = probabilities.argmax(1)
     present = np.unique(labels)
     averaged = {"labels": present, "average": "macro", "zero_division": 0}
-    both = np.union1d(present, predicted)
-    kappa = cohen_kappa_score(labels, predicted) if len(both) > 1 else 0.0
-    return {
+    found = {
         "accuracy": float(accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(recall_score(labels, predicted, **averaged)),
-        "macro_f1": float(f1_score(labels, predicted, **averaged)),
-        "kappa": float(kappa),
+        "balanced_accuracy": float("nan"),
+        "macro_f1": float("nan"),
+        "kappa": float("nan"),
         "calibration_error": calibration_error(labels, probabilities),
     }
+    if len(present) > 1:
+        found["balanced_accuracy"] = float(recall_score(labels, predicted, **averaged))
+        found["macro_f1"] = float(f1_score(labels, predicted, **averaged))
+        found["kappa"] = float(cohen_kappa_score(labels, predicted))
+    return found
 
 
 def calibration_error(

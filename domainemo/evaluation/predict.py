@@ -17,6 +17,7 @@ import torch
 from .. import files
 from ..backbones.regions import canonical_name
 from ..core import Inputs, Modality
+from ..data.given import expect_inputs
 from ..data.normalisation import Scale, normalise
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..training.batches import Samples, sample
@@ -195,10 +196,11 @@ def predict_recording(trained: Trained, inputs: Inputs) -> pd.DataFrame:
         Naming the modalities that are missing altogether, and the number of samples
         in which every modality is.
     """
+    inputs = expect_inputs(inputs, "the recording")
     aligned = _aligned(trained, inputs)
     _note_missing(aligned, tuple(inputs.modalities))
     inputs = aligned.take(canonical(aligned))
-    check_signals(inputs)
+    check_signals(inputs, "Interpolate it, or leave the whole modality out.")
     everything = np.arange(len(inputs))
     normalised, _ = normalise(
         inputs,

@@ -16,6 +16,7 @@ import torch
 
 from .. import __version__, files
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
+from ..data.given import expect_inputs
 from ..data.normalisation import describe, normalise
 from ..errors import ConfigurationError, DataError
 from ..parts import Part
@@ -247,9 +248,10 @@ def plan_pretraining(
         For anything that would fail later, such as a source without common stimuli.
     """
     # Here labels are left behind: nothing below is handed any.
-    inputs = recordings.inputs if isinstance(recordings, EmotionData) else recordings
+    inputs = expect_inputs(recordings, "the recordings")
     rows, folds = prepare(inputs, chosen)
-    inputs = select_modalities(inputs, chosen.modalities).take(rows)
+    inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
+    inputs = inputs.take(rows)
 
     def complete(backbone: Any) -> None:
         chosen.contrast.build(view_widths(backbone, inputs.modalities))

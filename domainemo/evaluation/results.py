@@ -137,13 +137,25 @@ class Results:
         start = self.description.get("initialisation")
         share = options.get("training.label_share", 1)
         labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
+        skipped = f"skipped {first['skipped']}; " if first.get("skipped") else ""
+        alone = self._single_class()
+        unscored = (
+            f"no score for {', '.join(alone)} (a single class); " if alone else ""
+        )
         return (
             f"{first['dataset']}, {first['modalities']}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
-            f"({first['target_seen']}); {first['normalisation']}; {first['sampling']}; "
-            f"{selection}; seed {seeds}; domainemo {first['version']}. Balanced "
+            f"({first['target_seen']}); {skipped}{unscored}"
+            f"{first['normalisation']}; {first['sampling']}; {selection}; "
+            f"seed {seeds}; domainemo {first['version']}. Balanced "
             f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
             f"interval over subjects."
         )
+
+    def _single_class(self) -> list[str]:
+        """Return the subjects of whom a single class was tested, who have no score."""
+        of_level = self.table[self.table["level"] == self.level]
+        scored = of_level.groupby("subject", sort=False)["balanced_accuracy"].count()
+        return [f"subject {subject}" for subject in scored.index[scored == 0]]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..core import FUSION, EmotionData, Fold, Rows
+from ..data.given import expect_labelled
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError, RunError
 from ..training.batches import Samples, majority_label, sample
@@ -179,8 +180,10 @@ def match_recordings(
     DataError
         If they are not those of the run, to the last value and label.
     """
+    data = expect_labelled(data, "the recordings")
     rows, folds = prepare(data.inputs, experiment)
-    inputs = select_modalities(data.inputs, experiment.modalities)
+    chosen = experiment.modalities, experiment.exclude
+    inputs = select_modalities(data.inputs, *chosen)
     data = replace(data, inputs=inputs).take(rows)
     environment = read_json(folder / ENVIRONMENT)
     if environment["recordings"] != fingerprint(data):

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pandas as pd
 
 from .. import __version__
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
+from ..data.given import expect_labelled
+from ..data.labels import check_trials
 from ..data.normalisation import check_visible, describe
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
@@ -26,8 +28,11 @@ from .checks import (
     canonical,
     check_classes,
     check_folds,
+    check_modalities,
     check_signals,
+    kept_rows,
     select_modalities,
+    unfit_folds,
 )
 from .controls import CONTROLS
 from .execution import Monitor, execute
@@ -55,12 +60,15 @@ class Plan:
     folds : list of Fold
     sampling : Sampling
         What was asked for, or else the backbone's own.
+    skipped : mapping of str to str
+        Why folds are not run that the protocol was told to skip, by their names.
     """
 
     data: EmotionData
     experiment: Experiment
     folds: list[Fold]
     sampling: Sampling
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
@@ -131,7 +139,8 @@ def run(
     modalities : sequence of str, optional
         All by default.
     exclude : sequence of str or int
-        Subjects to leave out altogether.
+        Subjects to leave out altogether, and channels, each as
+        ``"MODALITY/CHANNEL"``.
     seeds : sequence of int
     training : Training, optional
     baselines : bool
@@ -198,11 +207,17 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     ConfigurationError, DataError
         For anything that would fail later.
     """
+    data = expect_labelled(data, "the recordings")
     rows, folds = prepare(data.inputs, chosen)
     folds = _chosen(folds, chosen.folds)
-    inputs = select_modalities(data.inputs, chosen.modalities)
+    inputs = select_modalities(data.inputs, chosen.modalities, chosen.exclude)
     data = replace(data, inputs=inputs).take(rows)
-    check_classes(data, folds)
+    check_trials(data)
+    protocol = chosen.protocol.build()
+    skipped = unfit_folds(data, folds) if protocol.unfit == "skip" else {}
+    if len(skipped) < len(folds):
+        folds = [fold for fold in folds if fold.name not in skipped]
+    check_classes(data, folds, "unfit" in chosen.protocol.describe())
     if chosen.init_from is not None:
         check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
     classes = len(data.classes)
@@ -210,7 +225,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         backbone = trial(
             data.inputs, chosen, lambda b: Model(b, inputs.modalities, classes)
         )
-    return Plan(data, chosen, folds, backbone.sampling)
+    return Plan(data, chosen, folds, backbone.sampling, skipped)
 
 
 def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
@@ -228,10 +243,11 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     ConfigurationError, DataError
         For recordings or folds that do not fit.
     """
-    inputs = select_modalities(inputs, chosen.modalities)
-    kept = _kept(inputs, chosen.exclude)
+    inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
+    kept = kept_rows(inputs, chosen.exclude)
     rows = kept[canonical(inputs.take(kept))]
     inputs = inputs.take(rows)
+    check_modalities(inputs)
     check_signals(inputs)
     folds = list(chosen.protocol.build().split(inputs.windows))
     check_folds(inputs, folds)
@@ -253,19 +269,6 @@ def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
             f"{did_you_mean(unknown[0], there)} Found {', '.join(map(repr, there))}."
         )
     return [fold for fold in folds if fold.name in wanted or not wanted]
-
-
-def _kept(inputs: Inputs, exclude: tuple[str, ...]) -> Rows:
-    """Return the windows of all subjects but those left out."""
-    subjects = inputs.windows["subject"].astype(str)
-    unknown = [name for name in exclude if name not in set(subjects)]
-    if unknown:
-        raise ConfigurationError(
-            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out."
-            f"{did_you_mean(unknown[0], set(subjects))} Found "
-            f"{', '.join(dict.fromkeys(subjects))}."
-        )
-    return np.flatnonzero(~subjects.isin(exclude))
 
 
 def trial(
@@ -451,6 +454,7 @@ def _how_common(planned: Plan) -> dict[str, Any]:
         "dataset": planned.data.inputs.name,
         "modalities": ", ".join(planned.data.inputs.modalities),
         "excluded": ", ".join(chosen.exclude),
+        "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
         "version": __version__,
         "protocol": f"{chosen.protocol.name} ({detail})",
         "label_share": chosen.training.label_share,

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import files
+from ..errors import printable
 from .style import render
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def write_report(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     ).get_template("page.html")
-    html = template.render(content).encode()
+    html = printable(template.render(content), keep="\n").encode()
 
     folder = path.with_suffix("")
     written = [path]
@@ -373,7 +374,7 @@ def _renamed(attribute: str, value: str, place: str) -> str:
 def _json(data: Mapping[str, Any]) -> Markup:
     """Return data as JSON that can end neither the element it is in nor its page."""
     text = json.dumps(_plain(data), allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
+    for character in "<>&\x7f":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 

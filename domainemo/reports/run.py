@@ -14,7 +14,7 @@ import pandas as pd
 from ..backbones.explanation import Explainable
 from ..evaluation.controls import CONTROLS
 from ..evaluation.experiment import ORACLE
-from ..evaluation.folder import ENVIRONMENT, read_json
+from ..evaluation.folder import ENVIRONMENT, read_json, rerun
 from ..evaluation.interpretation import interpret
 from ..evaluation.linear import LINEAR
 from ..evaluation.metrics import METRICS
@@ -53,7 +53,8 @@ __all__ = ["write_run_report"]
 _HOW = {
     "dataset": "recordings",
     "modalities": "modalities",
-    "excluded": "subjects left out",
+    "excluded": "left out",
+    "skipped": "folds skipped",
     "protocol": "protocol",
     "access": "access to the target",
     "target_seen": "seen of the target",
@@ -552,10 +553,11 @@ def _how(run: _Run) -> Section:
     trained = results.table.drop_duplicates(["method", "fold", "seed"])
     seconds = trained.groupby("method", sort=False)["seconds"].agg(["sum", "mean"])
     again: list[Block] = []
+    plugins = results.description.get("plugins", ())
     if "dataset" in results.description:
         again = [
             "The same run again, from its own folder:",
-            Code(f"domainemo adapt --config {run.folder} --output again"),
+            Code(rerun(run.folder, plugins, "--output", "again")),
         ]
     return Section(
         "How the numbers were obtained",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,7 +60,9 @@ from .study_words import (
 __all__ = ["study_sections", "write_study_report"]
 
 
-def write_study_report(folder: Path, output: Path | None = None) -> list[Path]:
+def write_study_report(
+    folder: Path, output: Path | None = None, storage: str | None = None
+) -> list[Path]:
     """Write a study's report as one page, and its figures and tables beside it.
 
     Parameters
@@ -68,6 +71,8 @@ def write_study_report(folder: Path, output: Path | None = None) -> list[Path]:
         A study's, finished or running.
     output : Path, optional
         The page; by default ``report.html`` in the study's folder.
+    storage : str, optional
+        As of :func:`~domainemo.studies.findings.load_findings`.
 
     Returns
     -------
@@ -77,9 +82,9 @@ def write_study_report(folder: Path, output: Path | None = None) -> list[Path]:
     Raises
     ------
     ConfigurationError
-        If the folder is no study's.
+        If the folder is no study's, or its storage cannot be opened.
     """
-    findings = load_findings(folder)
+    findings = load_findings(folder, storage)
     path = folder / "environment.json"
     environment = read_json(path) if is_expected(path) else {}
     summary, sections = study_sections(findings, environment)
@@ -315,7 +320,7 @@ def _dashboard(findings: Findings) -> list[Block]:
         "In the study's folder, the same candidates open in optuna-dashboard, where "
         "Optuna calls a candidate a trial (`pip install optuna-dashboard`):"
     )
-    blocks: list[Block] = [text, Code(f"optuna-dashboard {address}")]
+    blocks: list[Block] = [text, Code(f"optuna-dashboard {shlex.quote(address)}")]
     if "***" in address:
         blocks.append(Note("Put the storage's password in place of ***."))
     return blocks

@@ -85,6 +85,7 @@ def render(draw: Callable[[], Figure], *endings: str) -> tuple[bytes, ...]:
     files = []
     with matplotlib.rc_context(STYLE):
         figure = draw()
+        shared.show_names(figure)
         for axes in figure.axes:
             _rasterise_dense(axes)
         for ending in endings:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...errors import DataError
+from ..options import Plugin
+from ..terminal import echo_json
 from .shared import (
     Jobs,
     Json,
     Name,
-    Plugins,
     Root,
     Sets,
     interruptible,
@@ -39,7 +40,7 @@ def check(
     dataset: Name,
     data_root: Root = None,
     set_: Sets = None,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
     jobs: Jobs = "auto",
     json: Json = False,
 ) -> None:
@@ -56,9 +57,7 @@ def check(
         with progress() as tell:
             found = inspect(opened, jobs=count, on_read=tell)
         if json:
-            from json import dumps
-
-            typer.echo(dumps(found.record(), indent=2))
+            echo_json(found.record())
         else:
             print_lines(list(_lines(found, opened)))
     if not found.usable:

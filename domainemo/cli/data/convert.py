@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from ...errors import ConfigurationError
+from ..options import Plugin
+from ..terminal import echo
 from .shared import (
     Jobs,
     Name,
-    Plugins,
     Root,
     Sets,
     interruptible,
@@ -30,7 +31,7 @@ def convert(
     ],
     data_root: Root = None,
     set_: Sets = None,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
     jobs: Jobs = "auto",
 ) -> None:
     """Write a data set as a table folder.
@@ -57,5 +58,5 @@ def convert(
         note = f"Converted by domainemo {__version__}."
         write_table(data, output, description=note)
     place = shlex.quote(str(output.resolve()))
-    typer.echo(f"{len(data):,} windows are in {output}. Use them with:")
-    typer.echo(f"domainemo adapt --dataset {place}")
+    echo(f"{len(data):,} windows are in {output}. Use them with:")
+    echo(f"domainemo adapt --dataset {place}")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..options import Plugin
+from ..terminal import echo, echo_json
 from .shared import (
     Jobs,
     Json,
     Name,
-    Plugins,
     Root,
     Sets,
     interruptible,
@@ -22,9 +23,8 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ...data.inspection.description import ClassSummary, Description
+    from ..console import Table
 
 __all__ = ["describe"]
 
@@ -36,7 +36,7 @@ def describe(
     dataset: Name,
     data_root: Root = None,
     set_: Sets = None,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
     figure: Annotated[
         Path | None,
         typer.Option(help="Draw it too, into an .svg, .pdf or .png file."),
@@ -62,21 +62,19 @@ def describe(
             loaded = load(opened, jobs=count, on_read=tell)
         described = describe_recordings(loaded)
         if json:
-            from json import dumps
-
-            typer.echo(dumps(described.record(), indent=2))
+            echo_json(described.record())
         else:
             _show(described)
         if figure is not None:
             save(described, figure)
-            typer.echo(f"The figure is in {figure}.", err=json)
+            echo(f"The figure is in {figure}.", err=json)
 
 
 def _show(described: Description) -> None:
-    from rich.console import Console
+    from ..console import Console
 
     print_lines([described.name, "", _counts(described), ""])
-    console = Console(markup=False, highlight=False)
+    console = Console(highlight=False)
     for table in _tables(described):
         console.print(table)
         console.print()
@@ -144,9 +142,9 @@ def _class_row(each: ClassSummary, described: Description) -> list[str]:
 
 
 def _table(first: str, *others: str) -> Table:
-    from rich.table import Table
+    from ..console import Table
 
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table = Table(collapse_padding=True)
     table.add_column(first, no_wrap=True)
     for heading in others:
         table.add_column(heading, justify="right", overflow="fold")

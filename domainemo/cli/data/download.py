@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import ConfigurationError
+from ..terminal import echo
 from .shared import Name, Root, interruptible, progress
 
 __all__ = ["download"]
@@ -42,5 +43,5 @@ def download(
     ):
         paths = fetch(dataset, place, tell, url=url or EEGMAT_URL)
     came = f"{len(paths)} file{'s are' if len(paths) > 1 else ' is'}"
-    typer.echo(f"{came} in {place}. Look at {dataset} with:")
-    typer.echo(f"domainemo data check {dataset} --data-root {shlex.quote(place)}")
+    echo(f"{came} in {place}. Look at {dataset} with:")
+    echo(f"domainemo data check {dataset} --data-root {shlex.quote(place)}")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import ConfigurationError
-from ..options import INTERRUPTED, whole_number
+from ...errors import ConfigurationError, printable
+from ..options import INTERRUPTED, import_plugins, whole_number
+from ..terminal import echo
 
 if TYPE_CHECKING:
     from ...core import Dataset
@@ -20,7 +21,6 @@ __all__ = [
     "Jobs",
     "Json",
     "Name",
-    "Plugins",
     "Root",
     "Sets",
     "interruptible",
@@ -49,12 +49,6 @@ Sets = Annotated[
         "--set", help="An option of the data set: NAME=VALUE, may be repeated."
     ),
 ]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plugin", help="A Python file that registers parts; may be repeated."
-    ),
-]
 Jobs = Annotated[
     str,
     typer.Option("--jobs", help="Files read at once, each in a process; or auto."),
@@ -72,11 +66,9 @@ def open_dataset(
 ) -> Dataset:
     """Return the data set that the command line names, with its options."""
     from ...parts import part
-    from ...registry import load_plugin
     from ..configuration import dataset_place, load_dataset, parse_options
 
-    for plugin in plugins or ():
-        load_plugin(plugin)
+    import_plugins(plugins)
     name, root = dataset_place(name, root)
     options = {
         key.removeprefix("data."): value
@@ -101,7 +93,6 @@ def workers(jobs: str) -> int | None:
 @contextmanager
 def progress(first: str = "reading") -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar on a terminal; the function is told how many, of how many, which."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -109,6 +100,8 @@ def progress(first: str = "reading") -> Iterator[Callable[[int, int, str], None]
         TextColumn,
         TimeElapsedColumn,
     )
+
+    from ..console import Console
 
     console = Console(stderr=True)
     bars = Progress(
@@ -138,7 +131,8 @@ def interruptible(sentence: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"\nInterrupted. {sentence}", err=True)
+        echo("", err=True)
+        echo(f"Interrupted. {sentence}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -146,12 +140,11 @@ def print_lines(lines: Sequence[str]) -> None:
     """Print paragraphs, wrapped to the terminal; what follows ``- `` is set off."""
     width = max(shutil.get_terminal_size().columns, 40)
     for line in lines:
-        typer.echo(
-            textwrap.fill(
-                line,
-                width,
-                subsequent_indent="  " if line.startswith("- ") else "",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+        filled = textwrap.fill(
+            printable(line),
+            width,
+            subsequent_indent="  " if line.startswith("- ") else "",
+            break_long_words=False,
+            break_on_hyphens=False,
         )
+        echo(filled, lines=True)

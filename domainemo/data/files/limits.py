@@ -1,16 +1,37 @@
 """What a file may claim of itself, and how a refusal is told.
 
 A file says how large its contents are before they are read, and a damaged or hostile
-one says anything. So a claim is held against the bytes that are there.
+one says anything. So a claim is held against the bytes that are there, and text
+against bounds on its length and depth, before it is parsed.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError, data_error
 
-__all__ = ["AGAIN", "LARGEST", "RATIO", "SMALL", "Refusal", "inflated_limit"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "AGAIN",
+    "LARGEST",
+    "RATIO",
+    "SMALL",
+    "TEXT",
+    "Refusal",
+    "check_file",
+    "inflated_limit",
+    "parse_toml",
+    "read_json",
+    "read_parquet",
+    "read_text",
+]
 
 SMALL = 64 * 2**20
 """Bytes that compressed data may always inflate to."""
@@ -24,6 +45,15 @@ to.
 
 LARGEST = 4 * 2**30
 """Bytes that one variable or entry may have at most: MATLAB's own limit."""
+
+TEXT = 4 * 2**20
+"""Bytes of a file that describes: TOML; of JSON, 16 times that."""
+
+TABLE = 512 * 2**20
+"""Bytes of a table that is text: CSV."""
+
+DEPTH = 32
+"""Brackets within brackets of TOML, and names in a dotted key."""
 
 AGAIN = "The file is damaged, or not the publisher's; fetch it again."
 """The usual remedy."""
@@ -46,3 +76,128 @@ class Refusal(Exception):
 def inflated_limit(compressed: int) -> int:
     """Return how many bytes so many compressed ones may inflate to."""
     return min(SMALL + RATIO * compressed, LARGEST)
+
+
+def check_file(path: Path, most: int) -> None:
+    """Refuse what is no plain file, or is too large to be what it is read as.
+
+    A pipe would make its reader wait for ever, and a device never ends.
+
+    Raises
+    ------
+    Refusal
+    OSError
+        If there is none.
+    """
+    size = path.stat().st_size
+    if not path.is_file():
+        raise Refusal("no plain file", "a file", "Give another file.")
+    if size > most:
+        raise Refusal(f"{size} bytes", f"at most {most}")
+
+
+def read_text(path: Path, most: int = TEXT) -> str:
+    """Return a text file's content, line ends as they are.
+
+    Raises
+    ------
+    Refusal
+        If it is no plain file, has more than so many bytes, or is no UTF-8.
+    OSError
+        If it cannot be read.
+    """
+    check_file(path, most)
+    try:
+        # Spreadsheets put a byte-order mark first.
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refusal(
+            f"a byte that is not UTF-8 at position {error.start}",
+            "UTF-8 text",
+            "Save the file again with the encoding UTF-8.",
+        ) from error
+
+
+# What may hide a bracket or a dot, then what counts. Each alternative ends, so that
+# the scan takes one pass.
+_TOKENS = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*(?:"""|\Z)'
+    r"|'''(?:[^']|'(?!''))*(?:'''|\Z)"
+    r'|"(?:[^"\\\n]|\\.)*"?'
+    r"|'[^'\n]*'?"
+    r"|#[^\n]*"
+    r"|[\[{\]}.=,\n]",
+    re.DOTALL,
+)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return a TOML document of bounded depth.
+
+    Raises
+    ------
+    ValueError
+        If it is no TOML, or deeper than `DEPTH`; the message says where.
+    """
+    depth = names = 0
+    for token in _TOKENS.finditer(text):
+        match token[0]:
+            case "[" | "{":
+                depth += 1
+            case "]" | "}":
+                depth -= 1
+            case ".":
+                names += 1
+            case "=" | "," | "\n":
+                names = 0
+        if max(depth, names) >= DEPTH:
+            line = text.count("\n", 0, token.start()) + 1
+            what = "brackets in brackets" if depth >= DEPTH else "names in one key"
+            raise ValueError(f"line {line} has more than {DEPTH} {what}")
+    return tomllib.loads(text)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested too deeply.
+    Refusal, OSError
+        As :func:`read_text`.
+    """
+    try:
+        return json.loads(read_text(path, 16 * TEXT))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Return a table, if its cells are no more than its bytes can hold.
+
+    Raises
+    ------
+    Refusal
+        If it claims more.
+    OSError
+        If it cannot be read, or is damaged.
+    """
+    import pandas as pd
+    from pyarrow.parquet import read_metadata
+
+    check_file(path, LARGEST)
+    claimed = read_metadata(path)
+    size = max(
+        8 * claimed.num_rows * claimed.num_columns,
+        sum(
+            claimed.row_group(i).total_byte_size for i in range(claimed.num_row_groups)
+        ),
+    )
+    most = inflated_limit(path.stat().st_size)
+    if size > most:
+        raise Refusal(
+            f"{claimed.num_rows} rows of {claimed.num_columns} columns",
+            f"at most {most} bytes of values",
+        )
+    return pd.read_parquet(path)

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from ...core import Dataset, Modality
 from ...errors import DataError, data_error
+from ..labels import check_trials
 from ..reader import OnRead, Reader, Recording, Trial
+from ..soundness import (
+    content,
+    copies_error,
+    lost_channels,
+    lost_channels_error,
+    lost_modalities_error,
+    single_class_error,
+)
 
 __all__ = ["MUCH_MISSING", "Check", "Correction", "Finding", "Problem", "check"]
 
@@ -118,7 +127,7 @@ class Check:
 
     @property
     def usable(self) -> bool:
-        """Whether everything that is there can be read."""
+        """Whether everything that is there can be read, and trained on."""
         return not self.problems
 
     @property
@@ -192,12 +201,17 @@ def _check_whole(dataset: Dataset) -> Check:
         title = str(getattr(dataset, "registered_name", type(dataset).__name__))
         return Check(title, problems=(Problem("", str(error)),))
     contents = _Contents(data.inputs.modalities, data.classes)
-    windows = data.inputs.windows
-    groups = windows.groupby(_TRIAL, sort=False).indices
-    for trial, rows in groups.items():
-        subject, session, _ = cast(tuple[Any, Any, Any], trial)
+    try:
+        check_trials(data)
+    except DataError as error:
+        contents.problems.append(Problem("", str(error)))
+    groups = data.inputs.windows.groupby(_TRIAL, sort=False).indices
+    start = data.inputs.windows["start"].to_numpy()
+    for trial, unordered in groups.items():
+        rows = unordered[np.argsort(start[unordered], kind="stable")]
+        subject, session, number = cast(tuple[Any, Any, Any], trial)
         signals = {name: array[rows] for name, array in data.inputs.signals.items()}
-        contents.add((subject, session), signals, data.labels[rows])
+        contents.add((subject, session), number, signals, data.labels[rows])
     return contents.report(title=data.inputs.name, recordings=len(contents.values))
 
 
@@ -215,6 +229,7 @@ class _Contents:
         self.notes: Counter[str] = Counter()
         self.noted: defaultdict[str, list[str]] = defaultdict(list)
         self.numbers: Counter[tuple[Any, int, int]] = Counter()
+        self.copies: defaultdict[bytes, list[tuple[Any, Any, Any]]] = defaultdict(list)
         self.trials = self.windows = 0
 
     def add_recording(
@@ -231,12 +246,13 @@ class _Contents:
             else:
                 place = recording.subject, trial.session
                 self.numbers[(*place, trial.trial)] += 1
-                self.add(place, trial.signals, [trial.label])
+                self.add(place, trial.trial, trial.signals, [trial.label])
                 self._note(recording.name, trial.notes)
 
     def add(
         self,
         place: Place,
+        number: Any,
         signals: Mapping[str, NDArray[np.floating]],
         labels: Iterable[int],
     ) -> None:
@@ -247,6 +263,9 @@ class _Contents:
             }
         for name, values in self.values[place].items():
             values.add(np.asarray(signals[name], dtype=np.float32))
+        found = content(signals[name] for name in self.modalities)
+        if found is not None:
+            self.copies[found].append((*place, number))
         self.labels[place].update(map(int, labels))
         self.trials += 1
         self.windows += len(next(iter(signals.values())))
@@ -273,6 +292,7 @@ class _Contents:
         if not self.trials and not self.problems:
             error = data_error(title, "no trial", "at least one", "Check its options.")
             self.problems.append(Problem("", str(error)))
+        self.problems += [Problem("", str(error)) for error in self._refused(title)]
         return Check(
             title,
             recordings=recordings,
@@ -288,6 +308,41 @@ class _Contents:
             missing=self._missing(),
             **files,
         )
+
+    def _refused(self, title: str) -> Iterator[DataError]:
+        """Yield what reads well, and training refuses whatever the protocol is."""
+        observed: defaultdict[Any, Any] = defaultdict(lambda: defaultdict(int))
+        classes: defaultdict[Any, set[int]] = defaultdict(set)
+        for (subject, session), values in self.values.items():
+            classes[subject] |= self.labels[subject, session]
+            for name, each in values.items():
+                observed[name][subject] += each.observed
+        nowhere = [
+            name for name, of in observed.items() if not any(map(np.any, of.values()))
+        ]
+        if nowhere:
+            others = [name for name in self.modalities if name not in nowhere]
+            yield lost_modalities_error(title, nowhere, others)
+        for name, of in observed.items():
+            channels = np.array(self.modalities[name].channels)
+            lost = {
+                who: channels[lost_channels(each)].tolist() for who, each in of.items()
+            }
+            lost = {who: out for who, out in lost.items() if out}
+            if lost:
+                yield lost_channels_error(title, name, lost)
+        alone = {who: held for who, held in classes.items() if len(held) == 1}
+        if alone:
+            yield single_class_error(
+                title, {who: self.classes[min(held)] for who, held in alone.items()}
+            )
+        copied = [
+            [f"subject {s}, session {n}, trial {t}" for s, n, t in trials]
+            for trials in self.copies.values()
+            if len({subject for subject, _, _ in trials}) > 1
+        ]
+        if copied:
+            yield copies_error(title, copied)
 
     def _missing(self) -> dict[str, float]:
         shares = {}

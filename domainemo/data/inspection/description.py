@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...core import EmotionData
+from ..labels import check_trials
 
 __all__ = [
     "ClassSummary",
@@ -161,8 +162,7 @@ def describe(data: EmotionData) -> Description:
     """Count what there is.
 
     A trial lasts from its first window to the end of its last one, taking a window to
-    be as long as the step to the next. Where labels change within a trial, it counts
-    for each of its classes.
+    be as long as the step to the next.
 
     Parameters
     ----------
@@ -171,7 +171,13 @@ def describe(data: EmotionData) -> Description:
     Returns
     -------
     Description
+
+    Raises
+    ------
+    DataError
+        If labels change within a trial, so that it is of no class.
     """
+    check_trials(data)
     windows = data.inputs.windows.assign(label=data.labels)
     step = _step(windows)
     trials = _durations(windows, step)
@@ -258,8 +264,8 @@ def _length_alone(windows: pd.DataFrame) -> float | None:
     This is the control "clip duration only" across subjects, over whole trials.
     """
     by_trial = windows.groupby(_TRIAL)["label"]
-    trials = by_trial.agg([_commonest, "size"]).reset_index()
-    subjects, labels = trials["subject"].to_numpy(), trials["_commonest"].to_numpy()
+    trials = by_trial.agg(["first", "size"]).reset_index()
+    subjects, labels = trials["subject"].to_numpy(), trials["first"].to_numpy()
     lengths = trials["size"].to_numpy()
     if len(np.unique(subjects)) < 2:
         return None
@@ -275,7 +281,3 @@ def _length_alone(windows: pd.DataFrame) -> float | None:
                 guess[length] = int(np.bincount(nearest).argmax())
             right[row] = guess[length] == labels[row]
     return float(np.mean([right[labels == label].mean() for label in set(labels)]))
-
-
-def _commonest(labels: pd.Series[int]) -> int:
-    return int(np.bincount(labels).argmax())

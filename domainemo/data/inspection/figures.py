@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, printable
 from ...files import write
 from .check import MUCH_MISSING
 from .description import Description
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "METADATA", "STYLE", "check_figure_file", "draw", "save"]
+__all__ = [
+    "COLOURS",
+    "METADATA",
+    "STYLE",
+    "check_figure_file",
+    "draw",
+    "save",
+    "show_names",
+]
 
 COLOURS = (
     "#0072B2",
@@ -102,10 +110,35 @@ def save(description: Description, path: Path) -> None:
     check_figure_file(path)
     with matplotlib.rc_context(STYLE):
         figure = draw(description)
+        show_names(figure)
         ending = path.suffix.lower()
         content = BytesIO()
         figure.savefig(content, format=ending[1:], dpi=200, metadata=METADATA[ending])
     write(path, content.getvalue())
+
+
+def show_names(figure: Figure) -> None:
+    """Have names show as they are: no formulas, and nothing that cannot be seen.
+
+    To be called once, before a figure is drawn into files. Nothing here writes formulas
+    of its own but the axes of logarithms, which make theirs as they are drawn.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    def shown(text: str) -> str:
+        return printable(text, keep="\n").replace("$", r"\$")
+
+    for text in figure.findobj(Text):
+        text.set_text(shown(text.get_text()))
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FixedFormatter):
+                formatter.seq = [shown(text) for text in formatter.seq]
+            elif isinstance(formatter, FuncFormatter):
+                name = formatter.func
+                formatter.func = lambda *place, name=name: shown(name(*place))
 
 
 def draw(description: Description) -> Figure:

@@ -18,6 +18,7 @@ from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from .shared.seed_family import (
     RELEASED_WINDOW,
+    absent,
     check_raw,
     check_window,
     computed_features,
@@ -257,7 +258,7 @@ class SEEDIV(Reader):
         )
 
     def missing(self) -> list[str]:
-        """List the files of the 15 subjects and 3 sessions that are not there."""
+        """List the subjects that are not there, and single files of the others."""
         folders = {_EEG_FOLDERS[self.source]: self._eeg_files()}
         if self.eye:
             there = self._folder() / _EYE_FOLDER
@@ -265,13 +266,21 @@ class SEEDIV(Reader):
                 session: subject_files(there / str(session), "mat", SUBJECTS)
                 for session in SESSIONS
             }
-        return [
-            f"{folder}/{session}/{subject}_{_date(session, subject)}.mat"
-            for folder, files in folders.items()
+        release = [
+            (folder, session, subject)
+            for folder in folders
             for session in SESSIONS
             for subject in SUBJECTS
-            if subject not in files[session]
         ]
+        named = {
+            (folder, session, subject): (
+                subject,
+                f"{folder}/{session}/{subject}_{_date(session, subject)}.mat",
+            )
+            for folder, session, subject in release
+        }
+        there = [key for key in release if key[2] in folders[key[0]][key[1]]]
+        return absent(named.values(), [named[key] for key in there])
 
     # ------------------------------------------------------------------- folders
 

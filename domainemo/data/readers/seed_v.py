@@ -18,6 +18,7 @@ from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from .shared.seed_family import (
     RELEASED_WINDOW,
+    absent,
     data_set_folder,
     eeg_modality,
     eye_file,
@@ -168,17 +169,18 @@ class SEEDV(Reader):
         return f"SEED-V, {part}; {count} of the {len(SUBJECTS)} released subjects"
 
     def missing(self) -> list[str]:
-        """List the files of the 16 subjects that are not there."""
+        """List the subjects that are not there, and single files of the others."""
         folders = {_EEG_FOLDER: self._eeg_files()}
         if self.eye:
             there = self._folder() / _EYE_FOLDER
             folders[_EYE_FOLDER] = subject_files(there, "npz", SUBJECTS)
-        return [
-            f"{folder}/{subject}_123.npz"
-            for folder, files in folders.items()
+        named = [
+            (folder, subject, f"{folder}/{subject}_123.npz")
+            for folder in folders
             for subject in SUBJECTS
-            if subject not in files
         ]
+        there = [(s, name) for folder, s, name in named if s in folders[folder]]
+        return absent([(subject, name) for _, subject, name in named], there)
 
     def _folder(self) -> Path:
         return data_set_folder(self.root, "SEED-V", _EEG_FOLDER, self.home)

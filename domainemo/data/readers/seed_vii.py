@@ -17,6 +17,7 @@ from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from .shared.seed_family import (
     RELEASED_WINDOW,
+    absent,
     check_raw,
     check_window,
     computed_features,
@@ -253,17 +254,18 @@ class SEEDVII(Reader):
         return f"SEED-VII, {part}; {count} of the {len(SUBJECTS)} released subjects"
 
     def missing(self) -> list[str]:
-        """List the files of the 20 subjects that are not there."""
+        """List the subjects that are not there, and single files of the others."""
         folders = {_EEG_FOLDERS[self.source]: self._eeg_files()}
         if self.eye:
             there = self._folder() / _EYE_FOLDER
             folders[_EYE_FOLDER] = subject_files(there, "mat", SUBJECTS)
-        return [
-            f"{folder}/{subject}.mat"
-            for folder, files in folders.items()
+        named = [
+            (folder, subject, f"{folder}/{subject}.mat")
+            for folder in folders
             for subject in SUBJECTS
-            if subject not in files
         ]
+        there = [(s, name) for folder, s, name in named if s in folders[folder]]
+        return absent([(subject, name) for _, subject, name in named], there)
 
     # ------------------------------------------------------------------- folders
 

@@ -19,6 +19,7 @@ from ...signals.smoothing import linear_dynamic_system, moving_average
 __all__ = [
     "RAW_RATE",
     "RELEASED_WINDOW",
+    "absent",
     "check_raw",
     "check_window",
     "computed_features",
@@ -70,6 +71,31 @@ def check_window(
             f"window of the released eye measures. Choose eye=False to read the EEG "
             f"alone."
         )
+
+
+def absent(
+    files: Iterable[tuple[int, str]], present: Iterable[tuple[int, str]]
+) -> list[str]:
+    """Return what is not there: a subject's number where all files are missing.
+
+    Parameters
+    ----------
+    files : iterable of (int, str)
+        Subject and name of every file of the full release.
+    present : iterable of (int, str)
+        Of those that are there.
+    """
+    there = set(present)
+    missing: dict[int, list[str]] = {}
+    for subject, name in files:
+        if (subject, name) not in there:
+            missing.setdefault(subject, []).append(name)
+    some = {subject for subject, _ in there}
+    return [
+        what
+        for subject, names in sorted(missing.items())
+        for what in (names if subject in some else [f"subject {subject}"])
+    ]
 
 
 def data_set_folder(root: Path | None, name: str, part: str, home: str) -> Path:

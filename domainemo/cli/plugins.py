@@ -1,0 +1,65 @@
+"""Whose code a command runs: plug-ins that it names, and none that a file names."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ..errors import ConfigurationError, DomainemoWarning
+from ..registry import UnknownPart, plugin_loaded
+
+__all__ = ["again_with", "only_given"]
+
+
+@contextmanager
+def only_given(file: str | None, named: Sequence[str]) -> Iterator[None]:
+    """Build what a file describes without the plug-ins that it names.
+
+    Parameters
+    ----------
+    file : str or None
+        The configuration, or a run's folder.
+    named : sequence of str
+        The plug-ins in it.
+
+    Raises
+    ------
+    ConfigurationError
+        If a part is not known while a plug-in that may hold it is not imported. The
+        message has the whole command that would allow it.
+
+    Warns
+    -----
+    DomainemoWarning
+        Naming the plug-ins that were not imported, where all parts are known.
+    """
+    closed = [path for path in named if not plugin_loaded(path)]
+    allowed = again_with(*(f"--plugin={path}" for path in closed))
+    one = len(closed) == 1
+    whose = f"the plug-in{'' if one else 's'} {', '.join(closed)}"
+    try:
+        yield
+    except UnknownPart as error:
+        if not closed:
+            raise
+        raise ConfigurationError(
+            f"{file}: it names {whose}, whose code was not run, since a command runs "
+            f"only plug-ins that it names itself. {error} If you trust "
+            f"{'this file' if one else 'these files'}: {allowed}"
+        ) from error
+    if closed:
+        warnings.warn(
+            f"{file}: it names {whose}, whose code was not run; nothing needed it so "
+            f"far. If you trust {'this file' if one else 'these files'} and want "
+            f"{'it' if one else 'them'}: {allowed}",
+            DomainemoWarning,
+            stacklevel=1,
+        )
+
+
+def again_with(*options: str) -> str:
+    """Return the command that is running, with some more options, to be pasted."""
+    return shlex.join(["domainemo", *sys.argv[1:], *options])

@@ -1,0 +1,125 @@
+"""One label a trial: what is refused, and what may be done where ratings change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..core import EmotionData
+from ..errors import data_error
+from .options import check_option
+
+__all__ = ["CHOICES", "TrialLabel", "check_trials", "settle", "trials_that_change"]
+
+TrialLabel = Literal["majority", "split"]
+
+CHOICES = ("majority", "split")
+"""What may become of a trial in which the label changes."""
+
+_TRIAL = ["subject", "session", "trial"]
+_SHOWN = 5
+
+
+def trials_that_change(data: EmotionData) -> list[str]:
+    """Return the trials in which the label changes from window to window, in words."""
+    labelled = data.inputs.windows[_TRIAL].assign(label=data.labels)
+    counts = labelled.groupby(_TRIAL, sort=True)["label"].nunique()
+    changing: Sequence[Any] = counts.index[counts > 1].tolist()
+    return [
+        f"subject {subject}, session {session}, trial {trial}"
+        for subject, session, trial in changing
+    ]
+
+
+def check_trials(data: EmotionData) -> None:
+    """Refuse trials in which the label changes: a sample of theirs has no one label.
+
+    Raises
+    ------
+    DataError
+        Naming the trials and the two things that may be done.
+    """
+    found = trials_that_change(data)
+    if not found:
+        return
+    of = data.inputs.windows[_TRIAL].drop_duplicates()
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    raise data_error(
+        f"{data.inputs.name}, labels",
+        f"labels that change within {len(found)} of {len(of)} trials "
+        f"({'; '.join(found[:_SHOWN])}{more})",
+        "one label in every window of a trial",
+        "Number the trials so that each has one label; or, where windows were rated "
+        "one by one, choose what becomes of such a trial: label='majority' (its "
+        "commonest label) or label='split' (a trial for each run of one label), in "
+        "domainemo.from_arrays or, for a table, with --set data.label=majority.",
+    )
+
+
+def settle(data: EmotionData, label: TrialLabel | None) -> EmotionData:
+    """Return recordings in which every trial has one label.
+
+    Parameters
+    ----------
+    data : EmotionData
+    label : {"majority", "split"} or None
+        ``"majority"`` gives every window of a trial the commonest label among them,
+        the first of the classes where two are equally common. ``"split"`` makes a
+        trial of every run of windows of one label, and numbers the trials of each
+        session anew, from 1, in their order. None leaves all as it is.
+
+    Returns
+    -------
+    EmotionData
+        The very same where no label changes within a trial. Else its name says what
+        was done to how many trials.
+
+    Raises
+    ------
+    ConfigurationError
+        If the choice is not one of these.
+    """
+    if label is None:
+        return data
+    check_option(data.inputs.name, "label", label, CHOICES)
+    found = trials_that_change(data)
+    if not found:
+        return data
+    groups = data.inputs.windows.groupby(_TRIAL, sort=True).ngroup()
+    trials = groups.to_numpy(dtype=np.int64)
+    done = {"majority": "given their commonest label", "split": "split where it does"}
+    note = f"{len(found)} trials whose label changes {done[label]}"
+    inputs = replace(data.inputs, name=f"{data.inputs.name} ({note})")
+    if label == "majority":
+        counts = np.zeros((trials.max() + 1, len(data.classes)), dtype=np.int64)
+        np.add.at(counts, (trials, data.labels), 1)
+        return replace(data, inputs=inputs, labels=counts.argmax(1)[trials])
+    numbers = _runs(data, trials).astype(np.int64)
+    return replace(
+        data, inputs=replace(inputs, windows=inputs.windows.assign(trial=numbers))
+    )
+
+
+def _runs(data: EmotionData, trials: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return each window's trial once every run of one label is a trial.
+
+    Parameters
+    ----------
+    data : EmotionData
+    trials : ndarray of int, shape (windows,)
+        Number of each window's trial, in order of subject, session and trial.
+    """
+    windows = data.inputs.windows
+    order = np.lexsort((windows["start"].to_numpy(), trials))
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = np.diff(trials[order]) != 0
+    begins[1:] |= np.diff(data.labels[order]) != 0
+    runs = np.empty(len(order), dtype=np.int64)
+    runs[order] = begins.cumsum()
+    sessions = windows.groupby(["subject", "session"], sort=True).ngroup()
+    return np.asarray(pd.Series(runs).groupby(sessions.to_numpy()).rank("dense"))

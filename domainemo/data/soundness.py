@@ -1,0 +1,151 @@
+"""What must hold of recordings: one rule for checking them and for training on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, data_error
+
+__all__ = [
+    "content",
+    "copies_error",
+    "lost_channels",
+    "lost_channels_error",
+    "lost_modalities_error",
+    "single_class_error",
+]
+
+_LOOKED_AT = 4096
+_FEWEST_VALUES = 8
+_SHOWN = 4
+
+
+def lost_channels(observed: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which channels a subject lacks while others of the modality are there.
+
+    Parameters
+    ----------
+    observed : ndarray of int, shape (channels,)
+        In how many of the subject's windows each channel has a value.
+    """
+    return np.asarray((observed == 0) & observed.any())
+
+
+def lost_channels_error(
+    recordings: str,
+    modality: str,
+    lost: Mapping[Any, Sequence[str]],
+    remedy: str | None = None,
+) -> DataError:
+    """Return the error that names the channels, and how they are left out.
+
+    Parameters
+    ----------
+    recordings, modality : str
+    lost : mapping of subject to sequence of str
+        The channels that each of these subjects lacks; not empty.
+    remedy : str, optional
+        What to do instead of what training allows.
+    """
+    places = [f"{_listed(names)} of subject {who}" for who, names in lost.items()]
+    channels = dict.fromkeys(name for names in lost.values() for name in names)
+    out = ",".join(f"{modality}/{name}" for name in channels)
+    return data_error(
+        f"{recordings}, modality {modality!r}",
+        f"NaN in every window in {_listed(places)}, while other channels are there",
+        "a channel to be there for every subject, at least in some windows",
+        remedy
+        or f"Leave the channel out for everybody (--exclude '{out}'), interpolate it, "
+        f"or leave the subject out (--exclude '{','.join(map(str, lost))}').",
+    )
+
+
+def lost_modalities_error(
+    recordings: str, lost: Sequence[str], others: Sequence[str]
+) -> DataError:
+    """Return the error that names modalities without a value, and how to do without.
+
+    Parameters
+    ----------
+    recordings : str
+    lost, others : sequence of str
+        The modalities that nobody has, and those that are left.
+    """
+    remedy = "Look at what was read: there is nothing to train on."
+    if others:
+        remedy = f"Use the others: --modalities {','.join(others)}."
+    return data_error(
+        f"{recordings}, modality {_listed([repr(name) for name in lost])}",
+        "not one value, for nobody",
+        "every modality to be there for somebody",
+        remedy,
+    )
+
+
+def single_class_error(recordings: str, alone: Mapping[Any, str]) -> DataError:
+    """Return the error that names the subjects with a single class.
+
+    Parameters
+    ----------
+    recordings : str
+    alone : mapping of subject to str
+        The one class of each.
+    """
+    people = [f"{name} for subject {who}" for who, name in alone.items()]
+    return data_error(
+        recordings,
+        f"a single class, {_listed(people)}",
+        "at least two classes for whoever is tested, as accuracy means nothing "
+        "otherwise",
+        f"Leave the subject out (--exclude '{','.join(map(str, alone))}'), or train on "
+        f"it and skip its test, which the results then name (--set "
+        f"protocol.unfit=skip).",
+    )
+
+
+def copies_error(recordings: str, copies: Sequence[Sequence[str]]) -> DataError:
+    """Return the error that names trials which are one recording under two names.
+
+    Parameters
+    ----------
+    recordings : str
+    copies : sequence of sequence of str
+        The trials that agree, in words.
+    """
+    places = [" and ".join(places) for places in copies]
+    return data_error(
+        recordings,
+        f"the same signals, bit for bit, in {_listed(places, '; ')}",
+        "recordings that differ: one person under two names would be trained on and "
+        "tested",
+        "Look for a file that was read twice, and keep it under one name.",
+    )
+
+
+def content(signals: Iterable[NDArray[np.floating]]) -> bytes | None:
+    """Return what tells a trial's signals from all others, by every bit of them.
+
+    None where they hold so few different values that two trials may agree by chance.
+
+    Parameters
+    ----------
+    signals : iterable of ndarray of float, shape (windows, channels, features)
+        One array per modality, always in the same order.
+    """
+    digest, values = blake2b(digest_size=16), 0
+    for array in signals:
+        single = np.ascontiguousarray(array, dtype=np.float32)
+        digest.update(single.data)
+        some = single.ravel()[:_LOOKED_AT]
+        values += len(np.unique(some[~np.isnan(some)]))
+    return digest.digest() if values >= _FEWEST_VALUES else None
+
+
+def _listed(names: Sequence[str], between: str = ", ") -> str:
+    more = len(names) - _SHOWN
+    return between.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
