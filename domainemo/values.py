@@ -6,8 +6,7 @@ import dataclasses
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigurationError
@@ -28,8 +27,7 @@ _LARGEST = 2**63 - 1  # of a whole number: what TOML, tensors and arrays can hol
 _SHOWN = 80  # characters of a value in a sentence
 
 
-@cache
-def option_types(made: Callable[..., Any]) -> Mapping[str, Any]:
+def option_types(made: Any) -> Mapping[str, Any]:
     """Return the annotation of every option of a constructor.
 
     Parameters

@@ -139,7 +139,7 @@ class StudySettings:
         for name in given:
             if name not in known:
                 raise ConfigurationError(unknown_option("study", name, known))
-        chosen = {
+        chosen: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in given.items()
         }

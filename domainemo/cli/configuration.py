@@ -448,7 +448,7 @@ def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, An
     names : mapping
         The chosen name of each part.
     """
-    options = {}
+    options: dict[str, Any] = {}
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals or not key:

@@ -44,9 +44,9 @@ def check_names(names: Mapping[str, Any]) -> None:
         What is chosen: the names of parts, of a normalisation and the like.
     """
     for kind in _KINDS:
-        for name in str(names.get(kind) or "").split("+"):
-            if name and not (kind == "validator" and name == ORACLE):
-                _entry_options(kind, name)
+        for part in str(names.get(kind) or "").split("+"):
+            if part and not (kind == "validator" and part == ORACLE):
+                _entry_options(kind, part)
     for kind in _DICTIONARIES:
         name, known = names.get(kind), _keys(kind)
         if isinstance(name, str) and name not in known:
