@@ -143,6 +143,20 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.windows)
 
+    def __repr__(self) -> str:
+        """Say what there is and how much, in a line."""
+        return f"Inputs({self._in_words()})"
+
+    def _in_words(self) -> str:
+        place, counts = [], [f"windows: {len(self)}"]
+        for column in ("subject", "session", "trial"):
+            place.append(column)
+            wanted = place if column == "trial" else [column]
+            number = len(self.windows[wanted].drop_duplicates())
+            counts.append(f"{column}s: {number}")
+        shapes = ", ".join(f"{k} {array.shape}" for k, array in self.signals.items())
+        return f"{self.name}; {', '.join(counts)}; modalities: {shapes}"
+
     def take(self, rows: Rows) -> Inputs:
         """Return the windows at `rows`, in that order."""
         if np.array_equal(rows, np.arange(len(self))):
@@ -206,6 +220,11 @@ class EmotionData:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def __repr__(self) -> str:
+        """Say what there is and how much, in a line."""
+        classes = ", ".join(self.classes)
+        return f"EmotionData({self.inputs._in_words()}; classes: {classes})"
 
     def take(self, rows: Rows) -> EmotionData:
         """Return the windows at `rows`, in that order."""
@@ -649,6 +668,14 @@ class Fold:
     source: Rows
     target: Rows
     test: Rows
+
+    def __repr__(self) -> str:
+        """Say how many windows have which part."""
+        parts = {
+            name: len(getattr(self, name)) for name in ("source", "target", "test")
+        }
+        counts = ", ".join(f"{name}: {number}" for name, number in parts.items())
+        return f"Fold({self.name!r}, windows of {counts}, {self.access})"
 
     @property
     def access(self) -> str:

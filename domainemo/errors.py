@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from unicodedata import category
 
@@ -12,6 +15,7 @@ __all__ = [
     "DomainemoWarning",
     "RunError",
     "data_error",
+    "did_you_mean",
     "printable",
 ]
 
@@ -93,3 +97,20 @@ def data_error(where: Path | str, found: str, expected: str, remedy: str) -> Dat
     return DataError(
         printable(f"{where}: found {found}; expected {expected}. {remedy}")
     )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the question after the nearest names, with a space before; or nothing.
+
+    Capitals, blanks and underscores do not count: ``SEED_IV`` is ``seed-iv``.
+    """
+    by_plain = {_plain(each): each for each in known}
+    near = difflib.get_close_matches(_plain(name), by_plain, n=2, cutoff=0.6)
+    if _plain(name) in near:
+        near = [_plain(name)]
+    meant = " or ".join(repr(by_plain[each]) for each in near)
+    return f" Did you mean {meant}?" if near else ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_]+", "-", name.strip().casefold())

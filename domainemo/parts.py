@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigurationError
-from .registry import find, parameters, plugin_of
+from .registry import base, find, parameters, plugin_of
+from .values import check_value, option_types
 
 __all__ = ["Part", "describe_object", "part"]
 
@@ -131,16 +131,18 @@ class Part:
         }
 
     def _check_options(self) -> None:
-        known: dict[str, inspect.Parameter] = {}
+        known: dict[str, tuple[Any, Any]] = {}
         for name in self.names:
             prefix = f"{name}." if len(self.names) > 1 else ""
-            options = parameters(self._class(name))
-            known |= {prefix + option: value for option, value in options.items()}
+            cls = self._class(name)
+            types = option_types(cls)
+            for option, parameter in parameters(cls).items():
+                known[prefix + option] = types.get(option, Any), parameter.default
         for option, value in self.options.items():
             where = f"{self.kind} {self.name!r}"
             if option not in known:
                 raise ConfigurationError(unknown_option(where, option, list(known)))
-            _check_type(where, option, value, known[option].default)
+            check_value(f"{where}: {option}", value, *known[option])
 
 
 def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Part:
@@ -155,11 +157,21 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
             raise ConfigurationError(
                 f"{given.__name__} is not registered; put @register above the class."
             )
+        if not issubclass(given, base(kind)):
+            raise ConfigurationError(
+                f"{given.__name__} is no {kind}; expected a subclass of "
+                f"{base(kind).__name__}."
+            )
         return Part(kind, str(vars(given)["registered_name"]), options, cls=given)
     if kind == "backbone" or options:
         raise ConfigurationError(
             f"The {kind} was given as an object of {type(given).__name__}; give its "
             f"name or class instead, so that every fold builds its own."
+        )
+    if not isinstance(given, base(kind)):
+        raise ConfigurationError(
+            f"The {kind} is {given!r:.80} of type {type(given).__name__}; expected a "
+            f"name, a registered class or an object of {base(kind).__name__}."
         )
     name = str(vars(type(given)).get("registered_name", type(given).__name__))
     return Part(kind, name, made=given)
@@ -170,9 +182,9 @@ def unknown_option(where: str, option: str, known: list[str]) -> str:
     by_last_name = {name.rpartition(".")[2]: name for name in known} | {
         name: name for name in known
     }
-    near = difflib.get_close_matches(option, list(by_last_name), n=2, cutoff=0.6)
+    near = difflib.get_close_matches(option.lower(), list(by_last_name), cutoff=0.6)
     if near:
-        meant = dict.fromkeys(by_last_name[name] for name in near)
+        meant = dict.fromkeys(by_last_name[name] for name in near[:2])
         return (
             f"{where} has no option {option!r}. Did you mean "
             f"{' or '.join(map(repr, meant))}?"
@@ -218,29 +230,3 @@ def _is_outside(value: Any, seen: frozenset[int] = frozenset()) -> bool:
     elif isinstance(value, list | tuple | set | frozenset):
         inner += value
     return any(_is_outside(each, seen | {id(value)}) for each in inner)
-
-
-def _check_type(where: str, option: str, value: Any, default: Any) -> None:
-    """Refuse a value of another type than the default's, where that tells."""
-    expected: tuple[type, ...]
-    match default:
-        case bool():
-            expected = (bool,)
-        case int():
-            expected = (int,)
-        case float():
-            expected = (int, float)
-        case str():
-            expected = (str, int)
-        case tuple() | list():
-            expected = (tuple, list)
-        case _:
-            return
-    if not isinstance(value, expected) or (
-        isinstance(value, bool) and bool not in expected
-    ):
-        raise ConfigurationError(
-            f"{where}: {option} is {value!r} of type {type(value).__name__}; expected "
-            f"{' or '.join(kind.__name__ for kind in expected)} such as the default "
-            f"{default!r}."
-        )

@@ -8,7 +8,6 @@ module is imported when it is first asked for.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -22,11 +21,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, did_you_mean
 
 __all__ = [
     "KINDS",
     "Entry",
+    "base",
     "UnknownPart",
     "entries",
     "find",
@@ -63,12 +63,15 @@ class Entry:
         First line of the docstring.
     origin : str
         Module, file or distribution it comes from.
+    options : tuple of str or None
+        Its constructor's, where the text of its module alone tells them.
     """
 
     kind: str
     name: str
     summary: str
     origin: str
+    options: tuple[str, ...] | None = None
 
 
 class UnknownPart(ConfigurationError):
@@ -134,11 +137,9 @@ def find(kind: str, name: str) -> type:
             _load_entry_points()
     if (kind, name) not in _classes:
         known = sorted(entry.name for entry in entries(kind))
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UnknownPart(
-            f"There is no {kind} called {name!r}.{hint} Known: {', '.join(known)}. "
-            f"`domainemo list` describes them."
+            f"There is no {kind} called {name!r}.{did_you_mean(name, known)} Known: "
+            f"{', '.join(known)}. `domainemo list` describes them."
         )
     return _classes[kind, name]
 
@@ -214,22 +215,36 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
     }
 
 
-def _kind(cls: type) -> str:
+def base(kind: str) -> type:
+    """Return the class of the contract that all parts of a kind inherit from."""
     from . import core
 
-    bases = {
-        "dataset": core.Dataset,
-        "protocol": core.Protocol,
-        "backbone": core.Backbone,
-        "adapter": core.Adapter,
-        "validator": core.Validator,
-    }
-    for kind, base in bases.items():
-        if issubclass(cls, base):
+    found: type = getattr(core, kind.capitalize())
+    return found
+
+
+def options_in_text(node: ast.ClassDef) -> tuple[str, ...] | None:
+    """Return the keyword-only options of a constructor; None where it is inherited.
+
+    The contract's own classes have none.
+    """
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+            if each.args.kwarg is not None:
+                return None
+            return tuple(argument.arg for argument in each.args.kwonlyargs)
+    parents = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    contract = {kind.capitalize() for kind in KINDS}
+    return () if parents and parents <= contract else None
+
+
+def _kind(cls: type) -> str:
+    for kind in KINDS:
+        if issubclass(cls, base(kind)):
             return kind
     raise ConfigurationError(
         f"{_address(cls)} cannot be registered: expected a subclass of "
-        f"{', '.join(base.__name__ for base in bases.values())}."
+        f"{', '.join(base(kind).__name__ for kind in KINDS)}."
     )
 
 
@@ -242,13 +257,15 @@ def _built_in(kind: str) -> dict[str, Entry]:
         for path in sorted(Path(folder).rglob("*.py")):
             inside = path.relative_to(folder).with_suffix("").parts
             module = ".".join([KINDS[kind], *inside])
-            for name, summary in _registered_in(path):
-                found[name] = Entry(kind, name, summary, module)
+            for name, summary, options in _registered_in(path):
+                found[name] = Entry(kind, name, summary, module, options)
     return found
 
 
-def _registered_in(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and summary of each class that a file registers."""
+def _registered_in(
+    path: Path,
+) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
+    """Yield name, summary and options of each class that a file registers."""
     source = path.read_text(encoding="utf-8")
     if "@register" not in source:
         return
@@ -266,7 +283,8 @@ def _registered_in(path: Path) -> Iterator[tuple[str, str]]:
                     pass
                 case _:
                     continue
-            yield str(name), _first_line(ast.get_docstring(node))
+            summary = _first_line(ast.get_docstring(node))
+            yield str(name), summary, options_in_text(node)
 
 
 @cache

@@ -51,6 +51,7 @@ from .evaluation.checks import canonical
 from .registry import parameters
 from .training.model import Model
 from .training.settings import Training
+from .words import count
 
 __all__ = ["Check", "FirstFold", "check", "checks", "with_random_target_labels"]
 
@@ -1146,7 +1147,7 @@ def _protocol_refusal(check: Check) -> None:
         folds = list(check.build().split(_windows(1, 1, 1)))
     except DataError:
         return
-    _require(False, f"{len(folds)} folds and no error")
+    _require(False, f"{count(len(folds), 'fold')} and no error")
 
 
 _PROTOCOL: Mapping[str, Callable[[Check], None]] = {

@@ -11,9 +11,9 @@ import pandas as pd
 from domainemo.core import Fold, Protocol
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import register
+from domainemo.words import in_order
 
 from .held_out import Unfit, Unit, check_options, divide
-from .order import in_order
 
 __all__ = ["CrossSession"]
 

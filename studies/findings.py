@@ -26,18 +26,12 @@ from ..evaluation.folder import (
 )
 from ..evaluation.results import Results
 from ..files import is_expected, read
+from ..words import count
 from .integrity import check_file, check_studies, explained
 from .sampling import RETRY_OF
+from .settings import is_kind
 from .space import in_words, range_of
-from .storage import (
-    OPTIONS,
-    WORKER,
-    address_of,
-    is_kind,
-    open_storage,
-    quiet,
-    reason_of,
-)
+from .storage import OPTIONS, WORKER, address_of, open_storage, quiet, reason_of
 
 __all__ = [
     "DEFAULTS",
@@ -158,6 +152,15 @@ class Findings:
     scores: pd.DataFrame
     choices: list[Choice]
     final: Results | None
+
+    def __repr__(self) -> str:
+        """Say what was searched and how far; the tables have the numbers."""
+        tried = count(len(self.candidates), "candidate")
+        final = "not run" if self.final is None else repr(self.final)
+        return (
+            f"Findings({self.name!r} in {self.folder}; {self.recordings}; {tried}, "
+            f"{count(len(self.choices), 'choice')}; final: {final})"
+        )
 
     @property
     def best(self) -> Choice | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..evaluation.experiment import Experiment
 from ..evaluation.job import Job
 from ..evaluation.run import Plan, plan
 from ..training.fit import derive_seed
+from ..values import LARGEST_SEED
 from .settings import StudySettings
 from .space import Space
 
@@ -80,8 +82,7 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
         )
     whole = plan(data, experiment)
     if not settings.final_seeds:
-        first = max(experiment.seeds) + 1
-        settings = replace(settings, final_seeds=(first, first + 1, first + 2))
+        settings = replace(settings, final_seeds=_fresh(experiment.seeds))
     if settings.select == "per-fold":
         each = {fold.name: replace(whole, folds=[fold]) for fold in whole.folds}
         return StudyPlan(space, settings, each, whole)
@@ -101,6 +102,13 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
     )
 
 
+def _fresh(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Return three seeds that the study does not use, the next ones if there are."""
+    following = range(max(seeds) + 1, LARGEST_SEED + 1)
+    unused = (seed for seed in chain(following, count()) if seed not in seeds)
+    return tuple(islice(unused, 3))
+
+
 def _development(whole: Plan, settings: StudySettings) -> tuple[str, ...]:
     """Return the subjects that choose: those named, or drawn by the study's seed."""
     subjects = _subjects(whole)
@@ -113,15 +121,15 @@ def _development(whole: Plan, settings: StudySettings) -> tuple[str, ...]:
                 f"subjects {', '.join(subjects)}."
             )
         return tuple(name for name in subjects if name in wanted)
-    count = wanted or max(len(subjects) // 2, 2)
-    if not 2 <= count < len(subjects):
+    number = wanted or max(len(subjects) // 2, 2)
+    if not 2 <= number < len(subjects):
         raise ConfigurationError(
-            f"study.development is {count}; expected at least 2 subjects to choose "
+            f"study.development is {number}; expected at least 2 subjects to choose "
             f"and at least one more to be tested, of {len(subjects)}. With so few, "
             f"use --select per-fold."
         )
     generator = np.random.default_rng(derive_seed(settings.seed, "development"))
-    drawn = {subjects[place] for place in generator.permutation(len(subjects))[:count]}
+    drawn = {subjects[place] for place in generator.permutation(len(subjects))[:number]}
     return tuple(name for name in subjects if name in drawn)
 
 

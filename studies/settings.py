@@ -8,13 +8,34 @@ from typing import Any, Literal, get_args
 
 from ..errors import ConfigurationError
 from ..parts import unknown_option
+from ..values import LARGEST_SEED, check_fields, check_seeds
 
-__all__ = ["Objective", "Pruner", "Sampler", "Select", "StudySettings"]
+__all__ = [
+    "JOURNAL",
+    "SQLITE",
+    "VALIDATOR",
+    "is_kind",
+    "Objective",
+    "Pruner",
+    "Sampler",
+    "Select",
+    "StudySettings",
+]
 
 Sampler = Literal["tpe", "cma-es", "random", "gaussian-process"]
 Pruner = Literal["median", "hyperband", "wilcoxon", "none"]
 Objective = Literal["validator", "source_accuracy", "seconds", "parameters"]
 Select = Literal["global-source", "per-fold"]
+
+VALIDATOR = "source-and-information"
+"""What compares configurations where nothing else is said."""
+
+SQLITE, JOURNAL = "sqlite", "journal"
+
+
+def is_kind(given: object) -> bool:
+    """Return whether a storage lies in the study's own folder, whoever named it."""
+    return given in (None, SQLITE, JOURNAL)
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,10 @@ class StudySettings:
     final_seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self, "study")
+        check_seeds("study.final_seeds", self.final_seeds)
+        fits = 0 <= self.seed <= LARGEST_SEED
+        self._require("seed", fits, f"a whole number from 0 to {LARGEST_SEED}")
         self._require("candidates", self.candidates >= 1, "at least 1")
         self._require("search", bool(self.search), "at least one part")
         for name, kind in (
@@ -115,24 +140,14 @@ class StudySettings:
         ConfigurationError
             For a setting that there is not, or a value that does not fit.
         """
-        known = {field.name: field.default for field in fields(cls)}
-        chosen: dict[str, Any] = {}
-        for name, value in given.items():
+        known = [field.name for field in fields(cls)]
+        for name in given:
             if name not in known:
-                raise ConfigurationError(unknown_option("study", name, list(known)))
-            chosen[name] = _typed(name, value, known[name])
+                raise ConfigurationError(unknown_option("study", name, known))
+        chosen: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+        }
+        if isinstance(chosen.get("development"), tuple):
+            chosen["development"] = tuple(map(str, chosen["development"]))
         return cls(**chosen)
-
-
-def _typed(name: str, value: Any, default: Any) -> Any:
-    """Return a value as the setting's type; lists become tuples."""
-    if name == "development" and isinstance(value, list | tuple):
-        return tuple(map(str, value))
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(value)
-    if type(value) is not type(default):
-        raise ConfigurationError(
-            f"study.{name} is {value!r}; expected {type(default).__name__} such as the "
-            f"default {default!r}."
-        )
-    return value

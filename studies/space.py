@@ -19,6 +19,7 @@ from ..evaluation.experiment import Experiment
 from ..parts import Part, unknown_option
 from ..registry import find
 from ..training.settings import Training
+from ..values import check_value
 
 if TYPE_CHECKING:
     import optuna
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     Draws: TypeAlias = "optuna.Trial | _Drawing"
 
 __all__ = ["SEARCHED", "Space", "in_words", "range_of", "search_space"]
+
+_CHOICE = str | float | bool | None
+"""What Optuna can store of an option's value."""
 
 SEARCHED = ("adapter", "backbone", "training")
 """The parts that declare a space."""
@@ -154,7 +158,7 @@ def search_space(
         experiment=experiment,
         parts=tuple(parts),
         ranges={
-            name: range_of(name, each)
+            name: _range_for(name, each, known.get(name))
             for name, each in ranges.items()
             if each is not False
         },
@@ -166,6 +170,10 @@ def search_space(
             f"no space, or all of its options are set. Name an option with "
             f"--space NAME=LOW:HIGH, such as --space training.learning_rate=1e-4:1e-2."
         )
+    # An end that does not fit is refused here, and not where a candidate draws it.
+    for name, distribution in space.ranges.items():
+        for value in _ends(distribution):
+            experiment.with_options({name: value})
     # What the experiment cannot be built with is refused here, not in a candidate.
     experiment.with_options(space.draw(_Probe(space.start())))
     return space
@@ -188,9 +196,14 @@ def range_of(name: str, given: Any) -> BaseDistribution:
     if not isinstance(given, Mapping):
         raise ConfigurationError(expected)
     keys = set(given)
+    for key in keys & {"low", "high", "step"}:
+        check_value(f"The space's {name}: {key}", given[key], float)
+    check_value(f"The space's {name}: log", given.get("log", False), bool)
     try:
         if keys == {"choices"}:
-            return CategoricalDistribution(list(given["choices"]))
+            choices = given["choices"]
+            check_value(f"The space's {name}: choices", choices, Sequence[_CHOICE])
+            return CategoricalDistribution(list(choices))
         if {"low", "high"} <= keys <= {"low", "high", "log", "step"}:
             whole = all(type(given[key]) is int for key in ("low", "high"))
             kind = IntDistribution if whole else FloatDistribution
@@ -198,6 +211,23 @@ def range_of(name: str, given: Any) -> BaseDistribution:
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{expected} {error}") from error
     raise ConfigurationError(expected)
+
+
+def _range_for(name: str, given: Any, start: Any) -> BaseDistribution:
+    """Read a range; whole numbers stay whole where the option's value is one."""
+    if type(start) is int and isinstance(given, Mapping):
+        given = {
+            key: int(each) if isinstance(each, float) and each.is_integer() else each
+            for key, each in given.items()
+        }
+    return range_of(name, given)
+
+
+def _ends(distribution: BaseDistribution) -> Sequence[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    number = cast("FloatDistribution | IntDistribution", distribution)
+    return number.low, number.high
 
 
 def _written(distribution: BaseDistribution) -> dict[str, Any]:

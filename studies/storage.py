@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ..data.files.limits import LARGEST, Refusal, check_file
 from ..errors import ConfigurationError
 from .sampling import RETRY_OF
+from .settings import JOURNAL, SQLITE
 
 __all__ = [
     "INTERRUPTED",
@@ -27,7 +28,6 @@ __all__ = [
     "address_of",
     "file_of",
     "is_alive",
-    "is_kind",
     "is_local",
     "name_of",
     "note_outcome",
@@ -54,7 +54,6 @@ WORKER = "worker"
 DEATHS = "deaths"
 """The attribute that counts how often a candidate's process was killed."""
 
-SQLITE, JOURNAL = "sqlite", "journal"
 INTERRUPTED = "interrupted"
 KILLED = "its process was killed"
 
@@ -80,11 +79,6 @@ def address_of(folder: Path, given: str | None) -> str:
     if given == JOURNAL:
         return str(folder.resolve() / "study.journal")
     return str(given)
-
-
-def is_kind(given: object) -> bool:
-    """Return whether a storage lies in the study's own folder, whoever named it."""
-    return given in (None, SQLITE, JOURNAL)
 
 
 def name_of(address: str) -> str:

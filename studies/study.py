@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import EmotionData
-from ..errors import RunError
+from ..errors import ConfigurationError, RunError
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
 from ..evaluation.folder import identity, locked, open_folder, read_json, rerun
 from ..files import discard_damaged, is_expected, write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
+from ..values import check_value
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
 from .findings import (
@@ -31,7 +32,7 @@ from .findings import (
 from .integrity import check_file, check_studies, digest_of, explained, named
 from .plan import StudyPlan, plan_study
 from .search import Progress, Task, create_studies, open_studies, search
-from .settings import StudySettings
+from .settings import VALIDATOR, StudySettings
 from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
 
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 __all__ = ["Effort", "run_study", "tune"]
-
-VALIDATOR = "source-and-information"
-"""What compares configurations where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,15 @@ class Effort:
     plugins: Sequence[str] = ()
     on_search: Callable[[Progress], None] | None = None
     on_train: Callable[[Monitor], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_value("workers", self.workers, int, 1)
+        check_value("minutes", self.minutes, float | None)
+        check_value("storage", self.storage, str | None)
+        for name in ("workers", "minutes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"{name} is {value}; expected more than 0.")
 
 
 def tune(

@@ -531,7 +531,7 @@ BROKEN_PROTOCOLS = {
     Adds: ("provenance_only", "the windows table changed"),
     FirstRows: ("row_order", "other windows in 'first' of shuffled rows"),
     SharesTrials: ("disjoint", "8 trials of the target in the source of 'subject 1'"),
-    Invents: ("refusal", "1 folds and no error"),
+    Invents: ("refusal", "1 fold and no error"),
 }
 
 

@@ -20,11 +20,13 @@ PACKAGE = REPOSITORY / "domainemo"
 LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
-FOUNDATION = {"errors", "core", "registry", "files"}
+FOUNDATION = {"errors", "core", "registry", "files", "values", "words"}
 MODELS = {"data", "backbones", "adapters"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
+    "values": {"errors"},
+    "words": set(),
     "registry": {"errors", "core"},
     "files": {"errors"},
     "processes": {"errors"},

@@ -194,7 +194,7 @@ def test_is_registered_and_keeps_its_options() -> None:
 def test_name_tells_which_knobs_were_turned() -> None:
     name = Simulated(subjects=1, effect=0, windows=[8, 14], seed=5).load().inputs.name
     assert name == (
-        "simulated (seed 5: 1 subjects x 2 sessions x 12 trials, 3 classes, effect=0)"
+        "simulated (seed 5: 1 subject x 2 sessions x 12 trials, 3 classes, effect=0)"
     )
 
 

@@ -11,9 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, did_you_mean
 from ..parts import Part, part, unknown_option
-from ..registry import find, load_plugin, parameters
+from ..registry import find, load_plugin
+from ..values import check_seeds, check_value, fits
+from .names import check_dataset, check_names, check_options, with_part
 from .plugins import again_with, only_given
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ _ADAPT_ONLY = {
 _PRETRAIN_ONLY = {"pairs"}
 _STUDY_ONLY = ("study", "space")
 
-_TYPES: Mapping[str, tuple[type, str]] = {
+_TYPES: Mapping[str, tuple[Any, str]] = {
     "dataset": (str, "a name"),
     "data_root": (str, "a path"),
     "protocol": (str, "a name"),
@@ -82,12 +84,12 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "normalisation": (str, "a name"),
     "sampling": (str, "a name"),
     "device": (str, "a name"),
-    "modalities": (list, "a list of names"),
-    "exclude": (list, "a list of subjects and channels"),
-    "plugins": (list, "a list of paths"),
-    "seeds": (list, "a list of whole numbers"),
+    "modalities": (list[str], "a list of names"),
+    "exclude": (list[str], "a list of subjects and channels"),
+    "plugins": (list[str], "a list of paths"),
+    "seeds": (list[int], "a list of whole numbers"),
     "baselines": (bool, "true or false"),
-    "folds": (list, "a list of names"),
+    "folds": (list[str], "a list of names"),
     "init_from": (str, "a path"),
     "initialisation": (str, "words"),
     "pairs": (str, "a name"),
@@ -198,19 +200,14 @@ def configure_study(
     ranges : mapping
         What it says of the space, by name; without its part where that is unique.
     """
-    from ..studies.settings import StudySettings
-    from ..studies.storage import is_kind
-    from ..studies.study import VALIDATOR
+    from ..studies.settings import VALIDATOR, StudySettings, is_kind
 
     stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
     study = dict(stored.get("study", {}))
     space = _ranges(stored.get("space", {}))
     defaults = {**DEFAULTS, "validator": VALIDATOR}
-    base = _configure(chosen, sets, file, stored, defaults, _experiment)
-    names = {"dataset": base.dataset.name, **base.experiment.names()}
-    for name, value in ranges.items():
-        space[name if "." in name else _with_part(name, names)] = value
     said = {key: value for key, value in settings.items() if value is not None}
+    _check_words(said)
     if "storage" not in said and not is_kind(study.get("storage")):
         kept = study["storage"]
         raise ConfigurationError(
@@ -219,11 +216,19 @@ def configure_study(
             f"{again_with(f'--storage={kept}')}"
         )
     study |= said
+    for key in ("name", "storage"):
+        check_value(f"study.{key}", study.get(key), str | None)
+    name, storage = study.pop("name", None), study.pop("storage", None)
+    made = StudySettings.of(study)
+    searched = (*space, *ranges)
+    base = _configure(chosen, sets, file, stored, defaults, _experiment, searched)
+    names = {"dataset": base.dataset.name, **base.experiment.names()}
+    space |= {with_part(option, names): each for option, each in ranges.items()}
     return StudyConfiguration(
         base=base,
-        name=study.pop("name", None),
-        storage=study.pop("storage", None),
-        settings=StudySettings.of(study),
+        name=name,
+        storage=storage,
+        settings=made,
         ranges=space,
     )
 
@@ -275,11 +280,13 @@ def _configure(
     stored: dict[str, Any],
     defaults: Mapping[str, Any],
     make: Callable[[Mapping[str, Any], Mapping[str, Any]], Chosen],
+    searched: Collection[str] = (),
 ) -> Configuration[Chosen]:
     options = flatten(stored.pop("options", {}))
     for table in _STUDY_ONLY:
         stored.pop(table, None)
     said = {key: value for key, value in chosen.items() if value is not None}
+    _check_words(said)
     named = stored.pop("plugins", ())
     made_on = stored.pop("recordings", None)
     if made_on and "dataset" not in said:
@@ -294,7 +301,11 @@ def _configure(
         load_plugin(plugin)
     merged["dataset"], root = dataset_place(merged["dataset"], merged.get("data_root"))
     with only_given(file, named):
+        # All names, before what follows imports torch and the like.
+        check_names(merged)
         options |= parse_options(sets, merged)
+        searched = [with_part(name, merged) for name in searched]
+        check_options([*options, *searched], merged)
         data = {k: v for k, v in options.items() if k.startswith("data.")}
         dataset = part(
             "dataset",
@@ -309,6 +320,16 @@ def _configure(
             experiment=make(merged, given),
             given=given,
         )
+
+
+def _check_words(said: Mapping[str, Any]) -> None:
+    """Refuse an empty word, which a shell makes of a variable that is not set."""
+    for key, value in said.items():
+        if isinstance(value, str) and not value.strip():
+            raise ConfigurationError(
+                f"--{key.replace('_', '-')} is empty; expected a value, or leave the "
+                f"option out."
+            )
 
 
 def stored_experiment(run: Path) -> Experiment:
@@ -348,17 +369,9 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
         if key not in _TYPES:
             raise ConfigurationError(unknown_option(file, key, sorted(_TYPES)))
         kind, words = _TYPES[key]
-        if not isinstance(value, kind):
+        if not fits(value, kind):
             raise ConfigurationError(f"{file}: {key} is {value!r}; expected {words}.")
-    if not all(type(seed) is int for seed in stored.get("seeds", ())):
-        raise ConfigurationError(
-            f"{file}: seeds is {stored['seeds']!r}; expected a list of whole numbers."
-        )
-    for key in ("plugins", "modalities", "folds"):
-        if not all(isinstance(each, str) for each in stored.get(key, ())):
-            raise ConfigurationError(
-                f"{file}: {key} is {stored[key]!r}; expected {_TYPES[key][1]}."
-            )
+    check_seeds(f"{file}: seeds", stored.get("seeds", ()))
     for told in ("domainemo", "initialisation"):
         stored.pop(told, None)
     return stored
@@ -400,8 +413,9 @@ def _setup(merged: Mapping[str, Any]) -> dict[str, Any]:
 
 def dataset_place(name: str, root: str | None) -> tuple[str, str | None]:
     """Return a data set's name and root; a path in place of a name is a table's."""
-    if os.sep in name or Path(name, "dataset.toml").is_file():
+    if Path(name, "dataset.toml").is_file():
         return "table", name
+    check_dataset(name)
     return name, root or os.environ.get("DOMAINEMO_DATA") or None
 
 
@@ -434,15 +448,19 @@ def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, An
     names : mapping
         The chosen name of each part.
     """
-    options = {}
+    options: dict[str, Any] = {}
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ConfigurationError(
                 f"--set {text!r}: expected NAME=VALUE, such as training.epochs=10."
             )
-        if "." not in key:
-            key = _with_part(key, names)
+        key = with_part(key, names)
+        if key in options:
+            raise ConfigurationError(
+                f"{key} is set twice, to {options[key]!r} and to "
+                f"{read_value(value)!r}; set it once."
+            )
         options[key] = read_value(value)
     return options
 
@@ -470,44 +488,6 @@ def _forget_stale(
                 del options[name]
 
 
-def _with_part(option: str, names: Mapping[str, Any]) -> str:
-    from ..data.sampling import SAMPLINGS
-    from ..training.settings import Training
-
-    owners: dict[str, list[str]] = {"training": list(Training.names())}
-    if "pairs" in names:
-        owners = _of_pretraining(str(names["pairs"]))
-    for kind in ("protocol", "backbone", "adapter", "validator", "dataset"):
-        name = str(names.get(kind, "oracle"))
-        if name == "oracle" or "+" in name:
-            continue
-        prefix = "data" if kind == "dataset" else kind
-        owners[prefix] = list(parameters(find(kind, name)))
-    if names.get("sampling") in SAMPLINGS:
-        owners["sampling"] = list(parameters(SAMPLINGS[names["sampling"]]))
-    found = [part for part, options in owners.items() if option in options]
-    if len(found) == 1:
-        return f"{found[0]}.{option}"
-    if found:
-        choices = " or ".join(f"{part}.{option}" for part in found)
-        raise ConfigurationError(f"--set {option}: say which one, {choices}.")
-    known = [f"{part}.{name}" for part, options in owners.items() for name in options]
-    raise ConfigurationError(unknown_option("The configuration", option, known))
-
-
-def _of_pretraining(pairs: str) -> dict[str, list[str]]:
-    """Return the options that only a pre-training has, by part."""
-    from ..training.pairs import PAIRINGS
-    from ..training.pretrain import USED_SETTINGS
-    from ..training.synchrony import SynchronyContrast
-
-    return {
-        "training": list(USED_SETTINGS),
-        "pairs": list(parameters(PAIRINGS[pairs])) if pairs in PAIRINGS else [],
-        "contrast": list(parameters(SynchronyContrast)),
-    }
-
-
 def read_value(text: str) -> Any:
     """Read a value as TOML does; anything else is a string."""
     try:
@@ -518,11 +498,16 @@ def read_value(text: str) -> Any:
 
 def _study(name: str) -> Path:
     """Return the path of a configuration file, or of a shipped study by that name."""
-    path = Path(name)
+    path, shipped = Path(name), studies()
     if path.is_dir():
         return path / "config.toml"
-    shipped = studies().get(name)
-    return path if path.exists() or shipped is None else shipped
+    if not path.exists() and name not in shipped:
+        raise ConfigurationError(
+            f"{name}: there is no such configuration file."
+            f"{did_you_mean(name, shipped)} Give the path of a TOML file, or a name "
+            f"that `domainemo list studies` shows."
+        )
+    return path if path.exists() else shipped[name]
 
 
 def studies() -> dict[str, Path]:

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError
 from . import options as use
+from .names import check_run
 from .stopping import interruptible
 from .terminal import echo
 
@@ -49,6 +50,7 @@ def interpret(
     and cross_modal_lags.csv (EEG windows listening to other sensors), and the figures
     as SVG and PNG. No label is used.
     """
+    check_run(run)
     from ..evaluation import interpretation as evaluated
     from .configuration import stored_experiment
 

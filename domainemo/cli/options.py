@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from ..errors import ConfigurationError
 from ..processes import cores
 from ..registry import load_plugin
+from ..values import LARGEST_SEED, check_seeds
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -90,21 +92,36 @@ def with_shortcuts(
     return [f"{k}={v}" for k, v in short.items() if v is not None] + list(sets or ())
 
 
-def names(text: str | None) -> list[str] | None:
+def names(text: str | None, option: str) -> list[str] | None:
     """Read a list of names."""
-    return text.split(",") if text else None
-
-
-def whole_numbers(text: str | None) -> list[int] | None:
-    """Read the seeds."""
     if text is None:
         return None
-    try:
-        return [int(seed) for seed in text.replace(" ", ",").split(",") if seed]
-    except ValueError:
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
         raise ConfigurationError(
-            f"--seeds is {text!r}; expected whole numbers such as 0,1,2."
-        ) from None
+            f"{option} is {text!r}; expected names with commas between them, none of "
+            f"them empty."
+        )
+    return found
+
+
+def whole_number(text: str) -> int | None:
+    """Return a whole number that is not negative; None where the text is none."""
+    # Python itself would take digits of any script, and fail at superscripts.
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def seeds(text: str | None, option: str = "--seeds") -> list[int] | None:
+    """Read seeds."""
+    if text is None:
+        return None
+    found = [whole_number(seed) for seed in text.replace(" ", ",").split(",") if seed]
+    if not found or None in found:
+        raise ConfigurationError(
+            f"{option} is {text!r}; expected whole numbers such as 0,1,2, from 0 to "
+            f"{LARGEST_SEED}."
+        )
+    return check_seeds(option, found)
 
 
 def recordings(configuration: Configuration[Any], cache: bool) -> EmotionData:
@@ -166,9 +183,9 @@ def workers(text: str, chosen: Setup, jobs: int, option: str = "--jobs") -> int:
         if chosen.device != "cpu":
             return 1
         wanted = cores() // chosen.training.threads
-    elif text.isdigit() and int(text) > 0:
-        wanted = int(text)
     else:
+        wanted = whole_number(text) or 0
+    if wanted < 1:
         raise ConfigurationError(
             f"{option} is {text!r}; expected a number of processes, or auto."
         )

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigurationError
+from ..words import count
 from . import options as use
+from .names import check_run
 from .terminal import echo
 
 __all__ = ["predict"]
@@ -47,6 +49,7 @@ def predict(
     ] = None,
 ) -> None:
     """Apply a trained fold to a recording that needs no labels."""
+    check_run(run)
     from ..data.loading import load
     from ..data.reader import Reader
     from ..data.table import Table
@@ -89,7 +92,8 @@ def predict(
         echo(text.removesuffix("\n"), lines=True)
     else:
         write(output, text)
-        echo(f"{len(table)} predictions are in {output}.")
+        verb = "is" if len(table) == 1 else "are"
+        echo(f"{count(len(table), 'prediction')} {verb} in {output}.")
 
 
 def _baseline_folder(given: str) -> Path:

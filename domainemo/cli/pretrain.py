@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..words import count
 from . import options as use
 from .stopping import interruptible
 
@@ -62,9 +63,9 @@ def pretrain(
         "pairs": pairs,
         "normalisation": normalisation,
         "sampling": sampling,
-        "modalities": use.names(modalities),
-        "exclude": use.names(exclude),
-        "seeds": use.whole_numbers(seeds),
+        "modalities": use.names(modalities, "--modalities"),
+        "exclude": use.names(exclude, "--exclude"),
+        "seeds": use.seeds(seeds),
         "device": device,
         "plugins": plugin or None,
     }
@@ -121,8 +122,8 @@ def _show_plan(planned: PretrainingPlan, folder: Path) -> None:
     parameters = sum(p.numel() for p in backbone.parameters())
     jobs = planned.jobs(folder)
     console.say(
-        f"{len(jobs)} jobs in {len(planned.folds)} folds, "
-        f"{parameters:,} parameters; folder {folder}."
+        f"{count(len(jobs), 'job')} in {count(len(planned.folds), 'fold')}, "
+        f"{count(parameters, 'parameter')}; folder {folder}."
     )
     show_memory(console, planned.inputs, jobs)
 

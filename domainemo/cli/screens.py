@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from ..words import count
 from .console import Console, Table
 
 if TYPE_CHECKING:
@@ -167,15 +168,16 @@ def show_plan(planned: Plan, folder: Path) -> None:
     )
     jobs = planned.jobs(folder)
     console.say(
-        f"{len(jobs)} jobs in {len(planned.folds)} folds, "
-        f"{parameters:,} parameters; windows lost: {missing}; folder {folder}."
+        f"{count(len(jobs), 'job')} in {count(len(planned.folds), 'fold')}, "
+        f"{count(parameters, 'parameter')}; windows lost: {missing}; folder {folder}."
     )
     show_memory(console, planned.data.inputs, jobs)
     for name, why in planned.skipped.items():
         console.print(f"Skipped: {name}, as {why}.")
     left_out = subjects_without_fold(planned)
     if left_out:
-        console.say(f"No fold tests the subjects {', '.join(map(str, left_out))}.")
+        which = "subject" if len(left_out) == 1 else "subjects"
+        console.say(f"No fold tests the {which} {', '.join(map(str, left_out))}.")
 
 
 def show_memory(console: Console, inputs: Inputs, jobs: Sequence[Work[Any]]) -> None:
@@ -245,7 +247,7 @@ def verdicts(results: Results) -> list[str]:
         )
         lines.append(
             f"{results.method} less source only: {found.difference:+.3f}{interval}{p}, "
-            f"{found.subjects} subjects."
+            f"{count(found.subjects, 'subject')}."
         )
     sees_length = results.table["sampling"].iloc[0] == "trials"
     if sees_length and "clip duration only" in results.methods:

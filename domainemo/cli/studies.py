@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import TaskID
 
+from ..words import count, in_order
 from .console import Console, Table
 from .screens import Progress as Training
 from .screens import bars, show_summary
@@ -94,16 +95,17 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
     folds = sum(len(each.folds) for each in planned.choosing.values())
     trainings = folds * len(experiment.seeds) * settings.candidates
     if settings.select == "per-fold":
-        who = f"Each of the {folds} folds chooses for itself, without its target's"
-        who += " labels."
+        who = f"Each of {count(folds, 'fold')} chooses for itself, without its "
+        who += "target's labels."
     else:
         chosen = settings.development
-        names = chosen if isinstance(chosen, tuple) else ()
-        who = f"{len(names)} subjects choose and are not tested: {', '.join(names)}."
+        names = in_order(chosen) if isinstance(chosen, tuple) else []
+        who = f"{count(len(names), 'subject')} choose and are not tested: "
+        who += f"{', '.join(names)}."
     console.print()
     console.say(
-        f"{who} Tested: {tested}. {settings.candidates} candidates by "
-        f"{settings.sampler}, at most {trainings} trainings; folder {folder}."
+        f"{who} Tested: {tested}. {count(settings.candidates, 'candidate')} by "
+        f"{settings.sampler}, at most {count(trainings, 'training')}; folder {folder}."
     )
 
 

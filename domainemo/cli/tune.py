@@ -114,22 +114,22 @@ def tune(
         "validator": validator,
         "normalisation": normalisation,
         "sampling": sampling,
-        "modalities": use.names(modalities),
-        "exclude": use.names(exclude),
-        "seeds": use.whole_numbers(seeds),
+        "modalities": use.names(modalities, "--modalities"),
+        "exclude": use.names(exclude, "--exclude"),
+        "seeds": use.seeds(seeds),
         "device": device,
         "plugins": plugin or None,
     }
     settings: dict[str, object] = {
         "candidates": candidates,
-        "search": use.names(search),
+        "search": use.names(search, "--search"),
         "sampler": sampler,
         "pruner": pruner,
-        "objectives": use.names(objectives),
+        "objectives": use.names(objectives, "--objectives"),
         "select": select,
         "development": _subjects(development),
         "seed": study_seed,
-        "final_seeds": use.whole_numbers(final_seeds),
+        "final_seeds": use.seeds(final_seeds, "--final-seeds"),
         "name": name,
         "storage": storage,
     }
@@ -187,8 +187,8 @@ def _subjects(text: str | None) -> int | list[str] | None:
     """Read how many subjects choose, or which."""
     if text is None:
         return None
-    names = text.split(",")
-    return int(text) if len(names) == 1 and text.isdigit() else names
+    number = use.whole_number(text)
+    return use.names(text, "--development") if number is None else number
 
 
 def _spaces(texts: Sequence[str] | None) -> Mapping[str, Any]:
@@ -198,6 +198,8 @@ def _spaces(texts: Sequence[str] | None) -> Mapping[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
             raise _no_range(text)
+        if name in found:
+            raise ConfigurationError(f"--space {name} is given twice; give it once.")
         found[name] = _range(text, value)
     return found
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, DomainemoWarning
 from ..registry import find, parameters
+from ..values import check_value, option_types
 from .cache import entry_folder, read_entry, write_entry
 from .reader import OnRead, Reader
 
@@ -93,8 +94,12 @@ def _make(
     made = find("dataset", dataset) if isinstance(dataset, str) else dataset
     name = getattr(made, "registered_name", made.__name__)
     known = parameters(made)
-    for option in options:
-        if option not in known:
+    types = option_types(made)
+    for option, value in options.items():
+        if option in known:
+            where, default = f"dataset {name!r}: {option}", known[option].default
+            check_value(where, value, types.get(option, Any), default)
+        else:
             raise ConfigurationError(
                 f"The dataset {name!r} has no option {option!r}; expected one of "
                 f"{', '.join(known) or 'none at all'}."

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import Inputs, Rows
-from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 
 __all__ = [
     "NORMALISATIONS",
@@ -108,7 +108,8 @@ def normalise(
     Raises
     ------
     DataError
-        If a group of windows has none that may be seen.
+        If a group of windows has none that may be seen, or a value lies so far from
+        those that may be that float32 cannot hold its distance.
     """
     describe(method)
     visible = np.zeros(len(inputs), dtype=bool)
@@ -126,10 +127,12 @@ def normalise(
             for rows in _batches(everything, array):
                 values = array[rows]
                 if method == "source":
-                    values = (values - scale.mean) / scale.deviation
+                    values = _standardise(values, scale)
                 result[rows] = values
         fill = np.zeros_like(scale.mean) if method == "source" else scale.mean
         for rows in _batches(everything, result):
+            if method != "none":
+                _check_finite(inputs, name, rows, result[rows])
             result[rows] = _filled(result[rows], fill)
         signals[name], scales[name] = result, scale
     return replace(inputs, signals=signals), scales
@@ -290,8 +293,34 @@ def _standardise_groups(
         scale = _scale(array, seen)
         lost = all(np.isnan(array[rows]).all() for rows in _batches(seen, array))
         for rows in _batches(np.flatnonzero(group), array):
-            values = (array[rows] - scale.mean) / scale.deviation
-            result[rows] = np.nan if lost else values
+            result[rows] = np.nan if lost else _standardise(array[rows], scale)
+
+
+def _standardise(array: NDArray[np.float32], scale: Scale) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        found = (array - scale.mean) / scale.deviation
+        if np.isinf(found).any():  # a difference of huge values, not of their quotient
+            wide = array.astype(np.float64) - scale.mean
+            found = (wide / scale.deviation).astype(np.float32)
+    return np.asarray(found, dtype=np.float32)
+
+
+def _check_finite(
+    inputs: Inputs, name: str, rows: Rows, values: NDArray[np.float32]
+) -> None:
+    """Refuse what would otherwise be taken for a window that the sensor lost."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        window, channel, feature = np.argwhere(infinite)[0]
+        subject = inputs.windows["subject"].iloc[rows[window]]
+        found = inputs.signals[name][rows[window], channel, feature]
+        raise data_error(
+            f"{inputs.name}, modality {name!r}, channel "
+            f"{inputs.modalities[name].channels[channel]!r} of subject {subject}",
+            f"the value {found:.3g}, too far from those that normalisation may see",
+            "values that vary alike in all windows",
+            "Correct it, or write NaN where the sensor lost the window.",
+        )
 
 
 def _scale(array: NDArray[np.float32], rows: Rows) -> Scale:

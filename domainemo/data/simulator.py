@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError
 from ..registry import parameters, register
+from ..values import LARGEST_SEED
+from ..words import count
 
 __all__ = ["BANDS", "CHANNELS", "EYE_MEASURES", "POSITIONS", "Simulated"]
 
@@ -684,8 +686,9 @@ class Simulated(Dataset):
             if value != parameters(type(self))[knob].default
         ]
         return (
-            f"simulated (seed {self.seed}: {self.subjects} subjects x {self.sessions} "
-            f"sessions x {self.trials} trials, {self.classes} classes"
+            f"simulated (seed {self.seed}: "
+            f"{count(self.subjects, 'subject')} x {count(self.sessions, 'session')} x "
+            f"{count(self.trials, 'trial')}, {count(self.classes, 'class')}"
             f"{''.join(f', {knob}' for knob in turned)})"
         )
 
@@ -695,6 +698,8 @@ class Simulated(Dataset):
             self._expect(
                 knob, _whole(getattr(self, knob), low), f"a whole number from {low} up"
             )
+        most = f"a whole number from 0 to {LARGEST_SEED}"
+        self._expect("seed", self.seed <= LARGEST_SEED, most)
         self._expect(
             "classes", _whole(self.classes, 2) and self.classes <= 7, "2 to 7 emotions"
         )

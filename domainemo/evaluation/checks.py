@@ -16,7 +16,7 @@ from ..data.soundness import (
     lost_channels_error,
     lost_modalities_error,
 )
-from ..errors import ConfigurationError, DataError
+from ..errors import ConfigurationError, DataError, data_error, did_you_mean
 
 __all__ = [
     "canonical",
@@ -28,6 +28,9 @@ __all__ = [
     "select_modalities",
     "unfit_folds",
 ]
+
+_LARGEST = 1e36
+"""Of a value. Beyond, sums and differences of a few leave the range of float32."""
 
 
 def canonical(inputs: Inputs) -> np.ndarray:
@@ -92,8 +95,9 @@ def _chosen_modalities(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
     missing = [name for name in names if name not in inputs.modalities]
     if missing:
         raise ConfigurationError(
-            f"{inputs.name}: there is no modality {', '.join(map(repr, missing))}; "
-            f"found {', '.join(inputs.modalities)}. Choose among these with "
+            f"{inputs.name}: there is no modality {', '.join(map(repr, missing))}."
+            f"{did_you_mean(missing[0], inputs.modalities)} Found "
+            f"{', '.join(inputs.modalities)}. Choose among these with "
             f"--modalities."
         )
     if len(set(names)) < len(names):
@@ -140,8 +144,9 @@ def kept_rows(inputs: Inputs, exclude: Sequence[str]) -> Rows:
     unknown = [name for name in exclude if name not in known and "/" not in name]
     if unknown:
         raise ConfigurationError(
-            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out; "
-            f"found {', '.join(dict.fromkeys(subjects))}."
+            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out."
+            f"{did_you_mean(unknown[0], known)} Found "
+            f"{', '.join(dict.fromkeys(subjects))}."
         )
     return np.flatnonzero(~subjects.isin(exclude))
 
@@ -176,8 +181,18 @@ def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
     subjects = inputs.windows["subject"].to_numpy()
     for name, array in inputs.signals.items():
         channels = np.array(inputs.modalities[name].channels)
-        if np.isinf(array).any():
-            window, channel, _ = np.argwhere(np.isinf(array))[0]
+        beyond = (array > _LARGEST) | (array < -_LARGEST)
+        if beyond.any():
+            window, channel, feature = np.argwhere(beyond)[0]
+            value = array[window, channel, feature]
+            if np.isfinite(value):
+                raise data_error(
+                    f"{inputs.name}, modality {name!r}",
+                    f"{value:.3g} in channel {str(channels[channel])!r} in a window of "
+                    f"subject {subjects[window]}",
+                    f"values of a sensor, at most {_LARGEST:.0e} either way",
+                    "Such values usually stand for missing ones: write NaN for them.",
+                )
             raise DataError(
                 f"{inputs.name}, modality {name!r}: channel "
                 f"{str(channels[channel])!r} is infinite in a window of subject "

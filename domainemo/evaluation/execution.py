@@ -22,6 +22,7 @@ from ..core import Inputs
 from ..errors import DomainemoError, RunError
 from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
+from ..words import count
 from .experiment import Setup
 from .job import PROGRESS, Work, is_finished, partial_folder, run_job
 from .memory import check_memory
@@ -107,8 +108,8 @@ def execute(
     if failures:
         reasons = "\n".join(f"- {failure}" for failure in _grouped(failures))
         raise RunError(
-            f"{len(failures)} of {len(jobs)} jobs failed; the others are kept in "
-            f"{folder} and are not run again:\n{reasons}"
+            f"{len(failures)} of {count(len(jobs), 'job')} failed; the others are kept "
+            f"in {folder} and are not run again:\n{reasons}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from ..core import Backbone, Modality, Sampling
 from ..data.normalisation import describe
 from ..data.sampling import SAMPLINGS
 from ..errors import ConfigurationError
-from ..parts import Part, describe_object, part, unknown_option
-from ..registry import parameters
+from ..parts import Part, part, unknown_option
 from ..training.settings import Training
+from ..values import check_seeds, check_value
 from .initialisation import Initialisation, read_initialisation
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Setup",
     "experiment",
     "grouped",
+    "method_name",
     "setup_choices",
 ]
 
@@ -32,6 +34,11 @@ ORACLE = "oracle"
 
 SOURCE_ONLY = "source only"
 """The name under which the unadapted network stands in every table."""
+
+
+def method_name(adapter: str) -> str:
+    """Return what an adapter is called in tables; without one, source only."""
+    return SOURCE_ONLY if adapter == "none" else adapter
 
 
 @dataclass(frozen=True)
@@ -253,8 +260,9 @@ def experiment(
         else part("validator", validator, given["validator"]),
         baselines=baselines,
         init_from=None if init_from is None else read_initialisation(init_from),
-        folds=tuple(folds),
+        folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
     )
+    check_value("baselines", baselines, bool)
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
@@ -293,8 +301,10 @@ device
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
-    if isinstance(modalities, str):
-        modalities = modalities.split(",")
+    modalities = None if modalities is None else _names("modalities", modalities)
+    exclude = _names("exclude", exclude)
+    check_value("normalisation", normalisation, str)
+    check_value("sampling", sampling, str | None)
     describe(normalisation)
     if "sampling" in options["backbone"]:
         raise ConfigurationError(
@@ -306,7 +316,8 @@ device
             f"There is no sampling called {sampling!r}; expected one of "
             f"{', '.join(SAMPLINGS)}."
         )
-    if not len(seeds) or len(set(seeds)) < len(seeds):
+    seeds = check_seeds("seeds", seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigurationError(
             f"The seeds are {list(seeds)}; expected at least one, all different."
         )
@@ -317,22 +328,35 @@ device
         "sampling": sampling,
         "sampling_options": _sampling_options(sampling, options["sampling"]),
         "modalities": tuple(modalities) if modalities else None,
-        "exclude": tuple(map(str, exclude)),
+        "exclude": tuple(exclude),
         "training": _training(training or Training(), options["training"], settings),
-        "seeds": tuple(int(seed) for seed in seeds),
+        "seeds": tuple(seeds),
         "device": resolve_device(device),
     }
+
+
+def _names(option: str, given: Any) -> list[str]:
+    """Return names as a list; those of one text are divided by commas."""
+    if isinstance(given, str):
+        given = given.split(",")
+    if not hasattr(given, "__iter__"):
+        given = [given]
+    names = [str(name).strip() for name in given]
+    check_value(option, names, Sequence[str])
+    return names
 
 
 def resolve_device(name: str) -> str:
     """Return the device to train on; raise where it is not there."""
     import torch
 
+    name = str(name)
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.partition(":")[0] not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]{0,2}))?", name, re.ASCII):
         raise ConfigurationError(
-            f"The device {name!r} is not supported; expected 'auto', 'cpu' or 'cuda'."
+            f"The device {name!r} is not supported; expected 'auto', 'cpu', 'cuda' or, "
+            f"of several GPUs, the number of one, such as 'cuda:1'."
         )
     try:
         torch.empty(1, device=name)
@@ -366,17 +390,9 @@ def grouped(
 def _training(
     base: Training, options: Mapping[str, Any], settings: Sequence[str]
 ) -> Training:
-    for name, value in options.items():
+    for name in options:
         if name not in settings:
             raise ConfigurationError(unknown_option("training", name, list(settings)))
-        expected = type(getattr(base, name))
-        if not isinstance(value, expected) and not (
-            expected is float and type(value) is int
-        ):
-            raise ConfigurationError(
-                f"training.{name} is {value!r}; expected {expected.__name__} such as "
-                f"the default {getattr(base, name)!r}."
-            )
     return replace(base, **options)
 
 
@@ -390,17 +406,5 @@ def _sampling_options(
                 f"one of {', '.join(SAMPLINGS)} with --sampling."
             )
         return {}
-    known = {
-        name: parameter.default
-        for name, parameter in parameters(SAMPLINGS[sampling]).items()
-    }
-    for name, value in options.items():
-        if name not in known:
-            where = f"sampling {sampling!r}"
-            raise ConfigurationError(unknown_option(where, name, list(known)))
-        if type(value) is not int:
-            raise ConfigurationError(
-                f"sampling {sampling!r}: {name} is {value!r}; expected a whole number."
-            )
-    chosen = {**known, **options}
-    return {k: describe_object(v) for k, v in chosen.items() if v is not None}
+    chosen = Part("sampling", sampling, options, cls=SAMPLINGS[sampling]).describe()
+    return {name: value for name, value in chosen.items() if value is not None}

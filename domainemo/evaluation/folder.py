@@ -15,16 +15,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import tomli_w
-from numpy.typing import NDArray
 
 from .. import files
-from ..core import EmotionData, Inputs
 from ..errors import ConfigurationError, DataError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ..core import EmotionData, Inputs
     from .results import Results
 
 __all__ = [
@@ -56,6 +56,7 @@ _NOT_KNOWN = (
 )
 _PLACES = ("data_root", "plugins", "init_from")
 _LIMITS = ("study.candidates", "study.storage")
+_LONGEST_NAME = 200  # of the 255 bytes that a file name may have
 _PACKAGES = (
     "domainemo",
     "torch",
@@ -72,6 +73,10 @@ _PACKAGES = (
 
 def fingerprint(data: EmotionData | Inputs) -> str:
     """Return a hash of everything in the recordings: signals, provenance, labels."""
+    import numpy as np
+
+    from ..core import EmotionData, Inputs
+
     inputs = data if isinstance(data, Inputs) else data.inputs
     digest = sha256()
     for name in inputs.signals:
@@ -85,11 +90,15 @@ def fingerprint(data: EmotionData | Inputs) -> str:
 
 
 def folder_name(text: str) -> str:
-    """Return a file name for `text`, distinct for distinct texts."""
-    if re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text):
+    """Return a file name for `text`, distinct for distinct texts.
+
+    It is of plain ASCII, and short enough for every file system and what is appended.
+    """
+    plain = re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text)
+    if plain and len(text) <= _LONGEST_NAME:
         return text.replace(", ", "__").replace(" ", "_")
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
-    return f"{plain}-{sha256(text.encode()).hexdigest()[:6]}"
+    short = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()[:_LONGEST_NAME]
+    return f"{short}-{sha256(text.encode()).hexdigest()[:6]}"
 
 
 def job_folder(run: Path, fold: str, seed: int, method: str) -> Path:
@@ -313,6 +322,8 @@ def read_table(path: Path) -> pd.DataFrame:
     DataError
         If it is missing or damaged.
     """
+    import pandas as pd
+
     return files.read(path, lambda content: pd.read_parquet(BytesIO(content)))
 
 
@@ -330,6 +341,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     DataError
         If it is missing or damaged.
     """
+    import pandas as pd
 
     def parse(content: bytes) -> pd.DataFrame:
         table: pd.DataFrame = pd.read_csv(BytesIO(content), **options)
@@ -346,6 +358,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     DataError
         If it is missing or damaged.
     """
+    import numpy as np
 
     def parse(content: bytes) -> dict[str, NDArray[Any]]:
         with np.load(BytesIO(content), allow_pickle=False) as file:

@@ -14,6 +14,7 @@ from torch import nn
 from .. import files
 from ..core import Fold, Inputs, Rows
 from ..errors import ConfigurationError
+from ..words import count
 from .folder import (
     CONFIG,
     ENVIRONMENT,
@@ -86,8 +87,8 @@ def read_initialisation(folder: str | Path) -> Initialisation:
         )
     epochs = flat(config)["training.epochs"]
     words = (
-        f"initialised from pre-training ({config['pairs']} pairs, {epochs} epochs) on "
-        f"the fold's source"
+        f"initialised from pre-training ({config['pairs']} pairs, "
+        f"{count(epochs, 'epoch')}) on the fold's source"
     )
     digest = sha256()
     for job in sorted(place.glob(f"folds/*/*/{PRETRAINED}")):

@@ -23,7 +23,7 @@ from ..errors import ConfigurationError, DataError
 from ..training.batches import Samples, sample
 from ..training.fit import predict, reproducible
 from .checks import select_modalities
-from .experiment import Experiment
+from .experiment import Experiment, method_name
 from .job import load_record
 from .predict import Trained, find_all_trained, load_trained
 from .run import prepare
@@ -143,7 +143,9 @@ def interpret(
         record = load_record(folder)
         keys = {key: record.facts[key] for key in ("adapter", "fold", "seed")}
         if on_fold is not None:
-            on_fold(f"{keys['fold']}, {keys['adapter']}, seed {keys['seed']}")
+            on_fold(
+                f"{keys['fold']}, {method_name(keys['adapter'])}, seed {keys['seed']}"
+            )
         fold = by_name.get(keys["fold"])
         if fold is None:
             raise _other_recordings(folder, inputs)

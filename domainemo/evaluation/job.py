@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..core import Backbone, Fold, Inputs, Modality, Rows
 from ..data.normalisation import Scale, normalise, scales_of
-from ..errors import DataError, DomainemoError
+from ..errors import DataError, DomainemoError, RunError
 from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import load_plugin
@@ -31,7 +30,7 @@ from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
 from ..training.model import Model
-from .experiment import SOURCE_ONLY, Experiment, Setup
+from .experiment import Experiment, Setup, method_name
 from .folder import fingerprint, flat, folder_name, read_arrays, read_json
 from .initialisation import load_weights, weights_of
 from .linear import LINEAR, linear_probabilities
@@ -192,7 +191,7 @@ class Job(Work[Experiment]):
         """What is trained, as named in every table."""
         if self.adapter is None:
             return LINEAR
-        return SOURCE_ONLY if self.adapter.name == "none" else self.adapter.name
+        return method_name(self.adapter.name)
 
 
 @dataclass(frozen=True)
@@ -350,7 +349,7 @@ def _train(
         "adapter": chosen.name,
         "seed": job.seed,
         "epoch": fitted.epoch,
-        "score": _finite(fitted.score),
+        "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
         "seconds": round(time.monotonic() - began, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -451,11 +450,6 @@ def _labelled(
     )
 
 
-def _finite(score: float) -> float | None:
-    """Return what JSON can hold of a score."""
-    return score if math.isfinite(score) else None
-
-
 def _progress_file(path: Path) -> Report:
     last = [0.0]
 
@@ -535,9 +529,18 @@ def load_record(folder: Path) -> Record:
     ------
     DataError
         If a file is missing or damaged.
+    RunError
+        If the training diverged, and an earlier version kept what it predicted.
     """
     arrays = read_arrays(folder / PREDICTIONS)
     facts = read_json(folder / FACTS)
+    for name in ("probabilities", "trace"):
+        if not np.isfinite(arrays[name]).all():
+            raise RunError(
+                f"{folder / PREDICTIONS}: its {name} are not all finite, so that "
+                f"this training diverged and its figures mean nothing. Delete "
+                f"{folder}, and give another training.learning_rate."
+            )
     return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
 
 

@@ -101,8 +101,10 @@ def _standardise(train: NDArray[np.float64], test: NDArray[np.float64]) -> None:
     for columns in np.array_split(np.arange(width), max(width // _COLUMNS, 1)):
         block = slice(columns[0], columns[-1] + 1)
         # A feature that the source lacks altogether stays NaN, and then counts as zero.
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             scaler = StandardScaler().fit(train[:, block].astype(np.float32))
             for part in (train, test):
                 values = scaler.transform(part[:, block].astype(np.float32))
+                if np.isinf(values).any():  # where the source hardly varies
+                    values = scaler.transform(part[:, block])
                 part[:, block] = np.nan_to_num(values)

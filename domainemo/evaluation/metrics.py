@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import RunError
+
 __all__ = ["METRICS", "calibration_error", "metrics"]
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "calibration_error")
@@ -25,7 +27,17 @@ def metrics(
     ----------
     labels : ndarray of int, shape (samples,)
     probabilities : ndarray of float, shape (samples, classes)
+
+    Raises
+    ------
+    RunError
+        If a probability is not finite: there is no prediction to score.
     """
+    if not np.isfinite(probabilities).all():
+        raise RunError(
+            "Predicted probabilities are not all finite, so that they cannot be "
+            "scored: what predicted them has diverged."
+        )
     from sklearn.metrics import (
         accuracy_score,
         cohen_kappa_score,

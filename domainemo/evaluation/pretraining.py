@@ -28,6 +28,7 @@ from ..training.pairs import PAIRINGS, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
 from ..training.settings import Training
 from ..training.synchrony import SynchronyContrast
+from ..words import count
 from .checks import select_modalities
 from .execution import Monitor, execute
 from .experiment import Setup, grouped, setup_choices
@@ -400,9 +401,10 @@ def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
     return (
         f"{planned.inputs.name}, {', '.join(planned.inputs.modalities)}; "
         f"{chosen.backbone.name} pre-trained on {chosen.pairs.name} pairs of groups of "
-        f"{members}; {chosen.protocol.name}, {len(planned.folds)} folds, each on its "
+        f"{members}; {chosen.protocol.name}, "
+        f"{count(len(planned.folds), 'fold')}, each on its "
         f"source alone, without labels ({table['moments'].min()} to "
         f"{table['moments'].max()} moments); {describe(chosen.normalisation)}; "
-        f"last of {chosen.training.epochs} epochs; seed {seeds}; domainemo "
+        f"last of {count(chosen.training.epochs, 'epoch')}; seed {seeds}; domainemo "
         f"{__version__}."
     )

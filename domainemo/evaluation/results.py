@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .statistics import Comparison, bootstrap_interval, compare
 
@@ -38,6 +39,15 @@ class Results:
     description: Mapping[str, Any]
     method: str
 
+    def __repr__(self) -> str:
+        """Say what was run on what; :meth:`summary` has the numbers."""
+        folds, methods = self.table["fold"].nunique(), ", ".join(self.methods)
+        data, subjects = self.table["dataset"].iloc[0], self.table["subject"].nunique()
+        return (
+            f"Results({data}; {count(folds, 'fold')}, {count(subjects, 'subject')}; "
+            f"{methods})"
+        )
+
     @property
     def level(self) -> str:
         """What one prediction is about: a window, a sequence or a trial."""
@@ -51,10 +61,12 @@ class Results:
     def per_subject(
         self, metric: str = "balanced_accuracy", level: str | None = None
     ) -> pd.DataFrame:
-        """Return a row per subject and a column per method, averaged over seeds."""
-        chosen = self.table[self.table["level"] == (level or self.level)]
-        wide = chosen.pivot_table(metric, index="subject", columns="method", sort=True)
-        return wide[[name for name in self.methods if name in wide]]
+        """Return a row per subject and a column per method, averaged over seeds.
+
+        Subjects stand in natural order: 2 before 10.
+        """
+        wide = self._wide(metric, level)
+        return wide.loc[in_order(wide.index)]
 
     def per_fold(self, metric: str = "balanced_accuracy") -> pd.DataFrame:
         """Return a row per fold and a column per method, averaged over seeds."""
@@ -76,7 +88,7 @@ class Results:
             A row per method: ``mean``, ``deviation``, ``low``, ``high``, ``subjects``,
             and the mean of whole trials, ``trial``.
         """
-        subjects, trials = self.per_subject(metric), self.per_subject(metric, "trial")
+        subjects, trials = self._wide(metric), self._wide(metric, "trial")
         rows = {}
         for method in self.methods:
             values = subjects[method].to_numpy(dtype=float)
@@ -99,18 +111,24 @@ class Results:
         baseline = next((m for m in self.methods if m.startswith(SOURCE_ONLY)), None)
         if baseline is None or self.method == baseline:
             return None
-        wide = self.per_subject(metric)
+        wide = self._wide(metric)
         return compare(
             wide[self.method].to_numpy(dtype=float),
             wide[baseline].to_numpy(dtype=float),
         )
+
+    def _wide(self, metric: str, level: str | None = None) -> pd.DataFrame:
+        """Return subjects in the order in which intervals have always drawn them."""
+        chosen = self.table[self.table["level"] == (level or self.level)]
+        wide = chosen.pivot_table(metric, index="subject", columns="method", sort=True)
+        return wide[[name for name in self.methods if name in wide]]
 
     def how(self) -> str:
         """Return one line that says how the numbers were obtained."""
         first = self.table[self.table["method"] == self.method].iloc[0]
         seeds = ", ".join(map(str, self.description["seeds"]))
         options = self.description["options"]
-        chosen = f"of {options['training.epochs']} epochs"
+        chosen = f"of {count(options['training.epochs'], 'epoch')}"
         selection = (
             f"last {chosen}"
             if first["selection"] == "last"
@@ -127,8 +145,9 @@ class Results:
         return (
             f"{first['dataset']}, {first['modalities']}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
-            f"{first['protocol']}, {self.table['fold'].nunique()} "
-            f"folds, {first['access']} ({first['target_seen']}); {skipped}{unscored}"
+            f"{first['protocol']}, "
+            f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
+            f"({first['target_seen']}); {skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
             f"seed {seeds}; domainemo {first['version']}. Balanced "
             f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "

@@ -20,7 +20,7 @@ from .. import files
 from ..core import FUSION, EmotionData, Fold, Rows
 from ..data.given import expect_labelled
 from ..data.normalisation import normalise
-from ..errors import ConfigurationError, DataError
+from ..errors import ConfigurationError, DataError, RunError
 from ..training.batches import Samples, majority_label, sample
 from ..training.fit import derive_seed, reproducible
 from ..training.model import Model
@@ -79,6 +79,8 @@ def read_results(folder: Path) -> Results:
     ------
     ConfigurationError
         If the folder is no run's, or the run is not finished.
+    RunError
+        If one of its trainings diverged.
     """
     description = read_stored_config(folder)
     path = folder / "results.parquet"
@@ -89,7 +91,21 @@ def read_results(folder: Path) -> Results:
         )
     table = read_table(path)
     predictions = read_table(folder / "predictions.parquet")
+    _check_finite(folder, predictions)
     return Results(table, predictions, description, str(table["method"].iloc[0]))
+
+
+def _check_finite(folder: Path, predictions: pd.DataFrame) -> None:
+    """Refuse a run of an earlier version whose training diverged in silence."""
+    columns = [name for name in predictions if str(name).startswith("p_")]
+    bad = predictions[~np.isfinite(predictions[columns]).all(axis=1)]
+    if len(bad):
+        first = bad.iloc[0]
+        raise RunError(
+            f"{folder / 'predictions.parquet'}: the predictions of {first['method']} "
+            f"in {first['fold']} are not all finite, so that its training diverged and "
+            f"its figures mean nothing. Run it again, into a new folder."
+        )
 
 
 def class_names(results: Results) -> list[str]:

@@ -19,11 +19,12 @@ from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
 from ..data.normalisation import check_enough, check_visible, describe
-from ..errors import ConfigurationError, DomainemoError
+from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
 from ..training.fit import reproducible
 from ..training.model import Model
 from ..training.settings import Training
+from ..words import in_order
 from .checks import (
     canonical,
     check_classes,
@@ -280,8 +281,8 @@ def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
     unknown = [name for name in wanted if name not in there]
     if unknown:
         raise ConfigurationError(
-            f"There is no fold {', '.join(map(repr, unknown))}; found "
-            f"{', '.join(map(repr, there))}."
+            f"There is no fold {', '.join(map(repr, unknown))}."
+            f"{did_you_mean(unknown[0], there)} Found {', '.join(map(repr, there))}."
         )
     return [fold for fold in folds if fold.name in wanted or not wanted]
 
@@ -495,4 +496,4 @@ def subjects_without_fold(planned: Plan) -> list[Any]:
     """Return the subjects that no fold tests."""
     windows = planned.data.inputs.windows
     tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
-    return sorted(set(windows["subject"]) - tested)
+    return in_order(set(windows["subject"]) - tested)

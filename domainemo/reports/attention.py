@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ..backbones.graphs import electrode_positions
 from ..backbones.regions import ELECTRODES
+from ..evaluation.experiment import method_name
 from ..evaluation.interpretation import Interpretation
+from ..words import count
 from .style import DIVERGING, SEQUENTIAL, WIDTH
 
 if TYPE_CHECKING:
@@ -286,8 +288,9 @@ def _write_caption(
     table = interpretation.regions
     facts = [
         f"{heading} of {interpretation.backbone}",
-        f"adapter {', '.join(map(str, dict.fromkeys(table['adapter'])))}",
-        f"{table['fold'].nunique()} folds, {table['subject'].nunique()} test subjects",
+        f"adapter {', '.join(map(method_name, dict.fromkeys(table['adapter'])))}",
+        f"{count(table['fold'].nunique(), 'fold')}, "
+        f"{count(table['subject'].nunique(), 'test subject')}",
         "mean over subjects; classes as predicted, no label read",
         interpretation.name,
     ]

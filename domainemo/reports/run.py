@@ -32,6 +32,7 @@ from ..evaluation.review import (
     screening,
     typical_fold,
 )
+from ..words import count
 from . import attention
 from . import run_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
@@ -369,7 +370,8 @@ def _losses(run: _Run) -> Section:
 
 
 def _runs(folds: int, seeds: int) -> str:
-    return f"{folds} folds" if seeds == 1 else f"{folds} folds and {seeds} seeds"
+    text = count(folds, "fold")
+    return text if seeds == 1 else f"{text} and {count(seeds, 'seed')}"
 
 
 def _selection(run: _Run) -> Section | None:

@@ -21,6 +21,7 @@ from ..evaluation.review import (
     loss_terms,
     subject_intervals,
 )
+from ..words import in_order
 from .style import COLOURS, HATCHES, LINES, MARKERS, SEQUENTIAL, WIDTH
 
 if TYPE_CHECKING:
@@ -534,7 +535,7 @@ def _draw_by_class(axes: Axes, table: pd.DataFrame) -> None:
 def _draw_by_domain(axes: Axes, table: pd.DataFrame, domain: str) -> None:
     """Draw each source domain in a colour and a mark of its own, the target black."""
     source = table[table["role"] == "source"]
-    names = list(pd.unique(source["domain"].sort_values()))
+    names = in_order(source["domain"])
     for number, name in enumerate(names):
         rows = source[source["domain"] == name]
         turn = number // len(COLOURS)

@@ -11,6 +11,7 @@ from ..evaluation.linear import LINEAR
 from ..evaluation.results import Results
 from ..evaluation.review import baseline, class_names
 from ..evaluation.statistics import Comparison
+from ..words import count
 
 __all__ = [
     "ENOUGH",
@@ -38,7 +39,7 @@ def what_was_reached(results: Results) -> str:
     """Return the result, its interval and chance."""
     own = results.summary().T[results.method]
     number = int(own["subjects"])
-    subjects = "one subject" if number == 1 else f"{number} subjects"
+    subjects = "one subject" if number == 1 else count(number, "subject")
     interval = "too few for an interval"
     if not math.isnan(own["low"]):
         interval = f"95 % interval {own['low']:.3f} to {own['high']:.3f}"
@@ -71,7 +72,8 @@ def difference(results: Results, found: Comparison) -> str:
         return f"{text}."
     text += (
         f" (95 % interval {_points(found.low, '')} to {_points(found.high)}; paired "
-        f"Wilcoxon signed-rank test over {found.subjects} subjects, {_p(found.p)})."
+        f"Wilcoxon signed-rank test over {count(found.subjects, 'subject')}, "
+        f"{_p(found.p)})."
     )
     if found.subjects < ENOUGH:
         return text
@@ -106,7 +108,7 @@ def who_gained(results: Results) -> str:
     for words, part in groups.items():
         if not len(part):
             continue
-        text = f"{len(part)} of {len(gap)} subjects {words}"
+        text = f"{len(part)} of {count(len(gap), 'subject')} {words}"
         if part.iloc[0]:
             text += f" (most: subject {part.index[0]}, {_points(part.iloc[0])})"
         parts.append(text)

@@ -26,6 +26,7 @@ from ..studies.findings import (
     load_findings,
 )
 from ..studies.storage import address_of
+from ..words import count, listed, were
 from . import study_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
 from .study_numbers import (
@@ -41,15 +42,12 @@ from .study_numbers import (
     searched_options,
 )
 from .study_words import (
-    count,
     duration,
     how_far_off,
     kind_of,
-    listed,
     paired,
     per_fold,
     value_words,
-    were,
     what_is_open,
     what_it_gained,
     what_mattered,

@@ -18,6 +18,7 @@ from ..studies.findings import (
     Choice,
     Findings,
 )
+from ..words import count, in_order, listed, were
 from .study_numbers import (
     Agreement,
     Importances,
@@ -26,15 +27,12 @@ from .study_numbers import (
 )
 
 __all__ = [
-    "count",
     "duration",
     "how_far_off",
     "kind_of",
-    "listed",
     "paired",
     "per_fold",
     "value_words",
-    "were",
     "what_is_open",
     "what_it_gained",
     "what_mattered",
@@ -67,7 +65,7 @@ def what_ran(findings: Findings) -> str:
     searched = described.get("space", {})
     folds = findings.scores["fold"].nunique()
     where = (
-        f"on each of {len(findings.studies)} folds by itself"
+        f"on each of {count(len(findings.studies), 'fold')} by itself"
         if per_fold(findings)
         else f"averaged over {count(folds, 'fold')}"
         if folds
@@ -122,8 +120,8 @@ def what_was_chosen(findings: Findings) -> str:
     source, defaults = kinds.count("source only"), kinds.count("defaults")
     return (
         f"Every fold chose for itself. In {len(kinds) - source - defaults} of "
-        f"{len(kinds)} folds a tuned candidate won, in {defaults} the defaults, and in "
-        f"{source} source only, which does not adapt at all."
+        f"{count(len(kinds), 'fold')} a tuned candidate won, in {defaults} the "
+        f"defaults, and in {source} source only, which does not adapt at all."
     )
 
 
@@ -213,8 +211,8 @@ def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
     """Return a paired difference in words, and what may be concluded from it."""
     gap = wide[TUNED] - wide[method]
     shares = (
-        f"{int((gap > 0).sum())} subjects gained, {int((gap < 0).sum())} lost, "
-        f"{int((gap == 0).sum())} stayed the same"
+        f"{count(int((gap > 0).sum()), 'subject')} gained, {int((gap < 0).sum())} "
+        f"lost, {int((gap == 0).sum())} stayed the same"
     )
     points = f"{100 * found.difference:+.1f} points"
     if math.isnan(found.low):
@@ -224,8 +222,8 @@ def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
         )
     return (
         f"{points} (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, "
-        f"{found.subjects} subjects; Wilcoxon signed-rank test, {_p(found.p)}; "
-        f"{shares}). {_conclusion(found)}"
+        f"{count(found.subjects, 'subject')}; Wilcoxon signed-rank test, "
+        f"{_p(found.p)}; {shares}). {_conclusion(found)}"
     )
 
 
@@ -235,7 +233,7 @@ def _conclusion(found: Comparison) -> str:
     if 2 / 2**found.subjects > 0.05:
         least = 2 / 2**found.subjects
         return (
-            f"With {found.subjects} subjects this test cannot go below p = "
+            f"With {count(found.subjects, 'subject')} this test cannot go below p = "
             f"{least:.3f}, so that no difference could be shown."
         )
     if apart and found.p < 0.05:
@@ -337,13 +335,13 @@ def _optimism(chosen: pd.DataFrame, findings: Findings) -> list[str]:
 
 def who_was_tested(findings: Findings, results: Results) -> str:
     """Return who chose and who was tested, and whether anybody did both."""
-    tested = sorted(map(str, results.table["subject"].unique()))
+    tested = in_order(map(str, results.table["subject"].unique()))
     if per_fold(findings):
         return (
             f"Every fold was tested on its own target, whose labels neither trained "
             f"nor chose anything: {count(len(tested), 'subject')} in all."
         )
-    chose = [str(name) for name in _development(findings)]
+    chose = in_order(str(name) for name in _development(findings))
     if not chose:
         return f"{count(len(tested), 'subject')} were tested: {', '.join(tested)}."
     shared = [name for name in tested if name in chose]
@@ -365,7 +363,7 @@ def who_chose(findings: Findings) -> str:
             "each fold for itself, by its source's labels and its target's signals "
             "without labels; no other fold has a say"
         )
-    chose = [str(name) for name in _development(findings)]
+    chose = in_order(str(name) for name in _development(findings))
     if not chose:
         return "once for all folds, on source subjects only"
     return (
@@ -422,23 +420,6 @@ def value_words(value: Any) -> str:
         case list() | tuple():
             return ", ".join(value_words(each) for each in value)
     return str(value)
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number of things."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def were(number: int) -> str:
-    """Return the verb that goes with a number of things."""
-    return "was" if number == 1 else "were"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as a list in a sentence."""
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _p(value: float) -> str:

@@ -20,6 +20,7 @@ from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
+from .divergence import Divergence
 from .dropout import Batch, drop_modalities
 from .model import Model
 from .screened import find_screen, screen_target
@@ -105,7 +106,8 @@ def fit(
     Raises
     ------
     RunError
-        If the loss stops being finite.
+        If a loss, a weight or a prediction stops being finite, or the validator never
+        gives a score that is.
     """
     state = _State(model, adapter, source, training)
     state.load(checkpoint)
@@ -118,10 +120,14 @@ def fit(
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         losses = state.train_epoch(epoch, source, target)
         seen, order = _seen(model, target, (epoch + 1) / training.epochs)
-        scores = _score(model, validator, held_out, seen)
-        score = scores["score"]
+        held = None if held_out is None else _held(model, held_out)
+        for each in (seen, held):
+            if each is not None:
+                logits = each.outputs.logits[FUSION]
+                state.divergence.check_outputs(epoch + 1, logits)
+        scores = _score(validator, held, seen)
         state.fitted.history.append({"epoch": epoch + 1, **losses, **scores})
-        state.keep_if_best(epoch + 1, score)
+        state.keep_if_best(epoch + 1, scores["score"])
         if traced is not None:
             state.fitted.trace.append(predict(model, traced))
         if screen is not None:
@@ -134,14 +140,34 @@ def fit(
         if checkpoint and time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
             state.save(checkpoint)
             saved = time.monotonic()
+    if not math.isfinite(state.fitted.score):
+        raise RunError(
+            f"The validator {type(validator).__name__} gave no finite score after any "
+            f"of {training.epochs} epochs, so that none can be chosen. Correct the "
+            f"validator, or choose another one."
+        )
     model.load_state_dict(state.best)
     model.eval()
     return state.fitted
 
 
 def predict(model: Model, samples: Samples) -> NDArray[np.float32]:
-    """Return the fusion's class probabilities; shape (samples, classes)."""
+    """Return the fusion's class probabilities; shape (samples, classes).
+
+    Raises
+    ------
+    RunError
+        If one of them is not finite: argmax would make a class of it.
+    """
     probabilities = _evaluate(model, samples).logits[FUSION].softmax(-1)
+    wrong = int((~probabilities.isfinite()).any(-1).sum())
+    if wrong:
+        raise RunError(
+            f"The network's output is not finite for {wrong} of {len(samples)} "
+            f"samples: nothing can be predicted for them. Look for values beyond "
+            f"reason in the recordings, with `domainemo data check`, or train with a "
+            f"lower training.learning_rate."
+        )
     return probabilities.cpu().numpy()
 
 
@@ -191,6 +217,7 @@ class _State:
             fused=True,
         )
         self.class_weights = _class_weights(model, source.labels, training)
+        self.divergence = Divergence("Training", model, adapter, training)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
 
@@ -203,7 +230,7 @@ class _State:
         batches = list(
             epoch_batches(len(source), len(target), self.training.batch_size, generator)
         )
-        sums: dict[str, Tensor] = {}
+        steps: list[dict[str, Tensor]] = []
         for step, (here, there) in enumerate(batches):
             progress = (epoch + step / len(batches)) / self.training.epochs
             self._set_learning_rate(progress)
@@ -214,17 +241,9 @@ class _State:
             if self.training.clip:
                 nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
             self.optimiser.step()
-            for name, loss in {**losses, "total": total}.items():
-                sums[name] = sums.get(name, 0) + loss.detach()
-        means = {name: float(value) / len(batches) for name, value in sums.items()}
-        if not math.isfinite(means["total"]):
-            bad = [name for name, value in means.items() if not math.isfinite(value)]
-            raise RunError(
-                f"Training diverged in epoch {epoch + 1}: {', '.join(bad)} is not "
-                f"finite. Lower training.learning_rate (now "
-                f"{self.training.learning_rate}) or the weight of that loss."
-            )
-        return means
+            terms = {**losses, "total": total}
+            steps.append({name: loss.detach() for name, loss in terms.items()})
+        return self.divergence.means(epoch + 1, steps)
 
     def _losses(
         self,
@@ -382,18 +401,20 @@ def _seen(
     return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
 
 
+def _held(model: Model, held_out: LabelledSamples) -> Source:
+    """Return what the source domains show that were kept from training."""
+    outputs = _evaluate(model, held_out.samples)
+    return Source(outputs, held_out.labels, held_out.domains)
+
+
 def _score(
-    model: Model,
-    validator: Validator,
-    held_out: LabelledSamples | None,
-    target: Target,
+    validator: Validator, source: Source | None, target: Target
 ) -> dict[str, float]:
     """Return the validator's score, and the accuracy on held-out source domains."""
-    source, accuracy = None, {}
-    if held_out is not None:
-        outputs = _evaluate(model, held_out.samples)
-        source = Source(outputs, held_out.labels, held_out.domains)
-        correct = balanced_accuracy(outputs.logits[FUSION], held_out.labels)
+    accuracy = {}
+    if source is not None:
+        correct = balanced_accuracy(source.outputs.logits[FUSION], source.labels)
         accuracy = {"held_out": float(correct)}
     score = validator(source, target)
-    return {"score": -math.inf if math.isnan(score) else score, **accuracy}
+    # What is no number, or infinite, chooses nothing.
+    return {"score": score if math.isfinite(score) else -math.inf, **accuracy}

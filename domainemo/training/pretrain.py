@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Backbone, Modality
-from ..errors import ConfigurationError, RunError
+from ..errors import ConfigurationError
 from .batches import Samples
 from .checkpoint import Checkpoint
+from .divergence import Divergence
 from .fit import derive_seed
 from .pairs import PairBatch, Synchronous
 from .settings import Training
@@ -76,7 +77,7 @@ def fit_pairs(
     Raises
     ------
     RunError
-        If the loss stops being finite.
+        If a loss or a weight stops being finite.
     """
     state = _State(backbone, contrast, training)
     state.load(checkpoint, samples.rows.device)
@@ -139,6 +140,7 @@ class _State:
             weight_decay=training.weight_decay,
             fused=True,
         )
+        self.divergence = Divergence("Pre-training", backbone, contrast, training)
         self.history: list[dict[str, float]] = []
 
     def train_epoch(
@@ -146,7 +148,7 @@ class _State:
     ) -> dict[str, float]:
         """Take a step per batch; return the mean of every loss term."""
         self.parts.train()
-        sums: dict[str, Tensor] = {}
+        steps: list[dict[str, Tensor]] = []
         for step, batch in enumerate(batches):
             self._set_learning_rate(epoch + step / len(batches))
             losses = self._losses(samples, batch)
@@ -156,15 +158,9 @@ class _State:
             if self.training.clip:
                 nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
             self.optimiser.step()
-            for name, loss in {**losses, "total": total}.items():
-                sums[name] = sums.get(name, 0) + loss.detach()
-        means = {name: float(value) / len(batches) for name, value in sums.items()}
-        if not math.isfinite(means["total"]):
-            raise RunError(
-                f"Pre-training diverged in epoch {epoch + 1}. Lower "
-                f"training.learning_rate (now {self.training.learning_rate})."
-            )
-        return means
+            terms = {**losses, "total": total}
+            steps.append({name: loss.detach() for name, loss in terms.items()})
+        return self.divergence.means(epoch + 1, steps)
 
     def _losses(self, samples: Samples, batch: PairBatch) -> dict[str, Tensor]:
         device = samples.rows.device

@@ -6,11 +6,15 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError
+from ..values import check_fields
 
 if TYPE_CHECKING:
     import optuna
 
 __all__ = ["Training"]
+
+_MOST_THREADS = 1024
+"""More than any machine has, and few enough for every system to begin them."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,11 @@ class Training:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self, "training")
         for name in ("epochs", "batch_size", "threads"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
+        most = f"at most {_MOST_THREADS}, and no more than the machine has cores"
+        self._require("threads", self.threads <= _MOST_THREADS, most)
         self._require("batch_size", self.batch_size >= 2, "at least 2")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
         for name in ("weight_decay", "clip"):

@@ -50,10 +50,10 @@ def check(
     about what loads and looks wrong.
     """
     with interruptible("Nothing was written; the same command starts again."):
-        from ...data.inspection.check import check as inspect
-
         count = workers(jobs)
         opened = open_dataset(dataset, data_root, set_, plugin)
+        from ...data.inspection.check import check as inspect
+
         with progress() as tell:
             found = inspect(opened, jobs=count, on_read=tell)
         if json:

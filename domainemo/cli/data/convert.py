@@ -41,8 +41,6 @@ def convert(
     import shlex
 
     from ... import __version__
-    from ...data.loading import load
-    from ...data.table import write_table
 
     if output.exists():
         raise ConfigurationError(
@@ -52,6 +50,9 @@ def convert(
     count = workers(jobs)
     with interruptible("No folder was left behind; the same command starts again."):
         opened = open_dataset(dataset, data_root, set_, plugin)
+        from ...data.loading import load
+        from ...data.table import write_table
+
         with progress() as tell:
             data = load(opened, jobs=count, on_read=tell)
         note = f"Converted by domainemo {__version__}."

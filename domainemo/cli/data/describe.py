@@ -50,6 +50,7 @@ def describe(
     modality, and each subject where there are not more than 40.
     """
     with interruptible("The same command starts again."):
+        opened = open_dataset(dataset, data_root, set_, plugin)
         from ...data.inspection.description import describe as describe_recordings
         from ...data.inspection.figures import check_figure_file, save
         from ...data.loading import load
@@ -57,7 +58,6 @@ def describe(
         if figure is not None:
             check_figure_file(figure)
         count = workers(jobs)
-        opened = open_dataset(dataset, data_root, set_, plugin)
         with progress() as tell:
             loaded = load(opened, jobs=count, on_read=tell)
         described = describe_recordings(loaded)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import ConfigurationError, printable
-from ..options import import_plugins
+from ..options import import_plugins, whole_number
 from ..terminal import echo
 
 if TYPE_CHECKING:
@@ -81,11 +81,12 @@ def workers(jobs: str) -> int | None:
     """Return how many recordings are read at once; None leaves it to the reader."""
     if jobs == "auto":
         return None
-    if not jobs.isdigit() or int(jobs) < 1:
+    number = whole_number(jobs)
+    if not number:
         raise ConfigurationError(
             f"--jobs is {jobs!r}; expected a number of processes, or auto."
         )
-    return int(jobs)
+    return number
 
 
 @contextmanager

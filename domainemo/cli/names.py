@@ -1,0 +1,219 @@
+"""Names are checked before anything heavy is imported: as the code's text has them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, did_you_mean
+from ..parts import unknown_option
+from ..registry import entries, find, options_in_text, parameters
+from ..training.settings import Training
+
+__all__ = [
+    "check_dataset",
+    "check_names",
+    "check_options",
+    "check_run",
+    "options_of",
+    "with_part",
+]
+
+ORACLE = "oracle"
+"""What stands for a validator, and is none."""
+
+_KINDS = ("protocol", "backbone", "adapter", "validator")
+_DICTIONARIES: Mapping[str, tuple[str, str]] = {
+    "normalisation": ("domainemo.data.normalisation", "NORMALISATIONS"),
+    "sampling": ("domainemo.data.sampling", "SAMPLINGS"),
+    "pairs": ("domainemo.training.pairs", "PAIRINGS"),
+}
+"""Names that are keys of a dictionary, by the module that it stands in."""
+
+
+def check_names(names: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigurationError` for a name that nothing has.
+
+    Parameters
+    ----------
+    names : mapping
+        What is chosen: the names of parts, of a normalisation and the like.
+    """
+    for kind in _KINDS:
+        for part in str(names.get(kind) or "").split("+"):
+            if part and not (kind == "validator" and part == ORACLE):
+                _entry_options(kind, part)
+    for kind in _DICTIONARIES:
+        name, known = names.get(kind), _keys(kind)
+        if isinstance(name, str) and name not in known:
+            article = "are no pairs" if kind == "pairs" else f"is no {kind}"
+            raise ConfigurationError(
+                f"There {article} called {name!r}.{did_you_mean(name, known)} Expected "
+                f"one of {', '.join(known)}."
+            )
+
+
+def check_dataset(name: str) -> None:
+    """Raise :class:`ConfigurationError` for a data set, or a folder, that is not there.
+
+    Folders here that hold recordings are suggested as well.
+    """
+    if any(name == entry.name for entry in entries("dataset")):
+        return
+    path = Path(name)
+    places = [path.parent] if path.parent.is_dir() else []
+    tables = [
+        str(toml.parent) for place in places for toml in place.glob("*/dataset.toml")
+    ]
+    if len(path.parts) == 1:
+        tables += [entry.name for entry in entries("dataset")]
+    hint = did_you_mean(name, tables)
+    if path.is_dir():
+        raise ConfigurationError(
+            f"{name}: this folder holds no dataset.toml, so it is no table of "
+            f"recordings.{hint} `domainemo data convert` and domainemo.write_table "
+            f"make one."
+        )
+    if len(path.parts) > 1:
+        raise ConfigurationError(f"{name}: there is no such folder.{hint}")
+    if hint:
+        raise ConfigurationError(
+            f"There is no dataset called {name!r}, and no folder of that name.{hint}"
+        )
+    find("dataset", name)
+
+
+def check_run(folder: Path) -> None:
+    """Raise :class:`ConfigurationError` for a folder that is no run's."""
+    if not (folder / "config.toml").is_file():
+        raise ConfigurationError(
+            f"{folder}: found no config.toml, and so no trained fold; expected the "
+            f"folder of a finished `domainemo adapt`."
+        )
+
+
+def check_options(options: Iterable[str], names: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigurationError` for an option that its part does not have.
+
+    Parameters
+    ----------
+    options : iterable of str
+        In full, such as ``"backbone.width"``.
+    names : mapping
+        The chosen name of each part.
+    """
+    owners = _owners(names)
+    for option in options:
+        group, _, name = option.partition(".")
+        if group in owners and name not in owners[group]:
+            part = names.get("dataset" if group == "data" else group)
+            kind = "dataset" if group == "data" else group
+            where = kind if part is None else f"{kind} {part!r}"
+            raise ConfigurationError(unknown_option(where, name, owners[group]))
+        if group not in owners and group not in (*_KINDS, *_DICTIONARIES):
+            known = [f"{part}.{each}" for part, each in _pairs(owners)]
+            raise ConfigurationError(unknown_option("The configuration", option, known))
+
+
+def with_part(option: str, names: Mapping[str, Any]) -> str:
+    """Return an option with the part that it belongs to; it must be unique."""
+    if "." in option:
+        return option
+    found = [part for part, each in _pairs(_owners(names)) if each == option]
+    if len(found) == 1:
+        return f"{found[0]}.{option}"
+    if found:
+        choices = " or ".join(f"{part}.{option}" for part in found)
+        raise ConfigurationError(f"--set {option}: say which one, {choices}.")
+    known = [f"{part}.{name}" for part, name in _pairs(_owners(names))]
+    raise ConfigurationError(unknown_option("The configuration", option, known))
+
+
+def options_of(kind: str, name: str) -> list[str]:
+    """Return the names of a part's options; of joined ones in full."""
+    names = name.split("+")
+    return [
+        f"{each}.{option}" if len(names) > 1 else option
+        for each in names
+        for option in _entry_options(kind, each)
+    ]
+
+
+def _owners(names: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the options that may be set, by the part that they belong to."""
+    owners = {"training": list(Training.names())}
+    if "pairs" in names:
+        used = _assigned("domainemo.training.pretrain", "USED_SETTINGS")
+        owners["training"] = list(ast.literal_eval(used))
+        owners["pairs"] = _dictionary_options("pairs", str(names["pairs"]))
+        contrast = _classes("domainemo.training.synchrony")["SynchronyContrast"]
+        owners["contrast"] = list(contrast or ())
+    for kind in (*_KINDS, "dataset"):
+        name = str(names.get(kind) or ORACLE)
+        if name != ORACLE:
+            owners["data" if kind == "dataset" else kind] = options_of(kind, name)
+    if isinstance(names.get("sampling"), str):
+        owners["sampling"] = _dictionary_options("sampling", names["sampling"])
+    return owners
+
+
+def _pairs(owners: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
+    return [(part, option) for part, options in owners.items() for option in options]
+
+
+def _entry_options(kind: str, name: str) -> list[str]:
+    """Return a part's options; raise where there is no such part."""
+    for entry in entries(kind):
+        if entry.name == name and entry.options is not None:
+            return list(entry.options)
+    return list(parameters(find(kind, name)))
+
+
+def _dictionary_options(kind: str, name: str) -> list[str]:
+    cls = _keys(kind).get(name)
+    return list(_classes(_DICTIONARIES[kind][0]).get(cls or "") or ())
+
+
+def _keys(kind: str) -> dict[str, str | None]:
+    """Return the keys of a dictionary, and the class that each stands for."""
+    node = _assigned(*_DICTIONARIES[kind])
+    assert isinstance(node, ast.Dict)
+    return {
+        ast.literal_eval(key): value.id if isinstance(value, ast.Name) else None
+        for key, value in zip(node.keys, node.values, strict=True)
+        if key is not None
+    }
+
+
+def _assigned(module: str, variable: str) -> ast.expr:
+    """Return what a module assigns to a variable of its own."""
+    for node in _tree(module).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        if any(isinstance(each, ast.Name) and each.id == variable for each in targets):
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            assert node.value is not None
+            return node.value
+    raise LookupError(f"{module} assigns no {variable}")
+
+
+def _classes(module: str) -> dict[str, tuple[str, ...] | None]:
+    """Return the options of each class of a module, its parent's where it has none."""
+    found: dict[str, tuple[str, ...] | None] = {}
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef):
+            parents = [found.get(b.id) for b in node.bases if isinstance(b, ast.Name)]
+            found[node.name] = options_in_text(node) or next(iter(parents), None)
+    return found
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))

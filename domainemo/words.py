@@ -1,0 +1,43 @@
+"""Words for numbers and names: plurals, lists, and the order that people expect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["count", "in_order", "listed", "were"]
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things: "1 fold", "2 folds", "3 classes"."""
+    plural = f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
+    plural = f"{noun[:-1]}ies" if noun.endswith("ity") else plural
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def were(number: int) -> str:
+    """Return the verb that goes with a number of things."""
+    return "was" if number == 1 else "were"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def in_order(names: Iterable[Any]) -> list[Any]:
+    """Return distinct names in natural order: session "2" before session "10"."""
+    return sorted(set(names), key=_natural)
+
+
+def _natural(name: Any) -> list[tuple[bool, int, str]]:
+    parts = re.split(r"([0-9]+)", str(name))
+    numbers = [re.fullmatch("[0-9]{1,4000}", part) is not None for part in parts]
+    return [
+        (number, int(part) if number else 0, part)
+        for part, number in zip(parts, numbers, strict=True)
+        if part
+    ]

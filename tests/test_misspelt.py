@@ -1,0 +1,174 @@
+"""Misspelt names are refused before anything heavy is imported, with the nearest."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from domainemo import ConfigurationError, Simulated
+from domainemo.cli import names
+from domainemo.data.normalisation import NORMALISATIONS
+from domainemo.data.sampling import SAMPLINGS
+from domainemo.errors import did_you_mean
+from domainemo.evaluation.experiment import experiment
+from domainemo.evaluation.run import plan
+from domainemo.registry import KINDS, entries, find, parameters
+from domainemo.training.pairs import PAIRINGS
+from domainemo.training.pretrain import USED_SETTINGS
+from domainemo.training.settings import Training
+from domainemo.training.synchrony import SynchronyContrast
+
+HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "optuna", "matplotlib", "mne")
+
+# What is typed, and what is suggested.
+MISSPELT = {
+    "adpat": "adapt",
+    "adapt --backbon r2gfanet": "--backbone",
+    "adapt --backbone r2gfant": "'r2gfanet'",
+    "adapt --backbone R2GFANet": "'r2gfanet'",
+    "adapt --adapter uf_ama": "'uf-ama'",
+    "adapt --adapter marginal+conditonal": "'conditional'",
+    "adapt --protocol cross-sesion": "'cross-session'",
+    "adapt --validator sourc": "'source'",
+    "adapt --normalisation sesion": "'session'",
+    "adapt --normalisation Session": "'session'",
+    "adapt --sampling sequence": "'sequences'",
+    "adapt --dataset SEED-IV": "'seed-iv'",
+    "adapt --dataset seed_vii": "'seed-vii'",
+    "adapt --dataset my-studdy": "'my-study'",
+    "adapt --dataset My-Study": "'my-study'",
+    "adapt --dataset inner/my-studdy": "'inner/my-study'",
+    "adapt --dataset empty": "no dataset.toml",
+    "adapt --config eegmat-uf-am": "'eegmat-uf-ama'",
+    "adapt --config misspelt.toml": "'backbone'",
+    "adapt --config option.toml": "'width'",
+    "adapt --set wdth=3": "'backbone.width'",
+    "adapt --set backbone.wdth=3": "'width'",
+    "adapt --set backbne.width=3": "'backbone.width'",
+    "adapt --set training.epoch=3": "'epochs'",
+    "adapt --set data.subject=3": "'subjects'",
+    "adapt --set protocol.sesion=1": "'session'",
+    "adapt --adapter marginal+conditional --set adapter.marginal.wieght=1": "weight'",
+    "adapt --sampling sequences --set sampling.lenght=3": "'length'",
+    "adapt --seeds o,1": "expected whole numbers",
+    "tune --space adapter.marginl=0.1:1": "'marginal'",
+    "tune --space wdth=1:2": "'backbone.width'",
+    "tune --sampler tp": "'tpe'",
+    "tune --pruner medin": "'median'",
+    "tune --config study.toml": "'candidates'",
+    "pretrain --pairs rndom": "'random'",
+    "pretrain --set pairs.membrs=2": "'members'",
+    "pretrain --set contrast.temprature=2": "'temperature'",
+    "pretrain --set training.epoch=2": "'epochs'",
+    "list adaptr": "adapter",
+    "data chek simulated": "check",
+    "data check SEED-Vii": "'seed-vii'",
+    "report nowhere": "nowhere",
+    "predict nowhere": "nowhere",
+    "interpret nowhere": "nowhere",
+}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """Every answer, and what was imported for it: each asked in a fork of its own."""
+    folder = tmp_path_factory.mktemp("names")
+    for name in ("my-study", "inner/my-study"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "dataset.toml").touch()
+    (folder / "empty").mkdir()
+    (folder / "misspelt.toml").write_text('backbne = "r2gfanet"')
+    (folder / "option.toml").write_text("[options]\nbackbone.wdth = 3")
+    (folder / "study.toml").write_text("[study]\ncandidate = 3")
+    script = f"""
+import contextlib, io, json, os, sys
+os.environ.update(COLUMNS="200", DOMAINEMO_DATA="")
+from domainemo.cli import main
+for line in {list(MISSPELT)!r}:
+    if child := os.fork():
+        os.waitpid(child, 0)
+        continue
+    sys.argv = ["domainemo", *line.split(" ")]
+    code, said = None, io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    heavy = sorted(set({HEAVY!r}) & set(sys.modules))
+    words = " ".join(said.getvalue().split())
+    os.write(1, (json.dumps([line, code, words, heavy]) + "\\n").encode())
+    os._exit(0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder
+    )
+    assert not done.stderr, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return {line: (code, said, heavy) for line, code, said, heavy in rows}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+@pytest.mark.parametrize("line", MISSPELT)
+def test_a_misspelt_name_is_refused_at_once(line, answers):
+    code, said, heavy = answers[line]
+    assert code == 2, said
+    assert MISSPELT[line] in said
+    assert heavy == []
+
+
+def test_the_nearest_name_is_found_whatever_its_capitals():
+    known = ["seed", "seed-iv", "seed-v", "seed-vii"]
+    assert did_you_mean("SEED-IV", known) == " Did you mean 'seed-iv'?"
+    assert did_you_mean(" Seed_V ", known) == " Did you mean 'seed-v'?"
+    assert did_you_mean("quite different", known) == ""
+    assert did_you_mean("x", []) == ""
+
+
+# --------------------------------------------------- the text tells what the code does
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_are_those_of_the_classes(kind):
+    for entry in entries(kind):
+        cls = find(kind, entry.name)
+        assert names.options_of(kind, entry.name) == list(parameters(cls)), entry.name
+        if entry.options is not None:
+            assert list(entry.options) == list(parameters(cls))
+
+
+def test_most_options_are_told_by_the_text():
+    untold = [e.name for kind in KINDS for e in entries(kind) if e.options is None]
+    assert len(untold) <= 2, untold
+
+
+def test_names_beside_the_parts_are_those_of_their_dictionaries():
+    for kind, known in (
+        ("normalisation", NORMALISATIONS),
+        ("sampling", SAMPLINGS),
+        ("pairs", PAIRINGS),
+    ):
+        assert list(names._keys(kind)) == list(known)
+    for kind, known in (("sampling", SAMPLINGS), ("pairs", PAIRINGS)):
+        for name, cls in known.items():
+            found = names._dictionary_options(kind, name)
+            assert found == list(parameters(cls)), name
+    owners = names._owners({"pairs": "random"})
+    assert owners["training"] == list(USED_SETTINGS)
+    assert owners["contrast"] == list(parameters(SynchronyContrast))
+    assert names._owners({})["training"] == list(Training.names())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"folds": ("subjct 1",)}, "no fold 'subjct 1'. Did you mean 'subject 1'"),
+        ({"modalities": ["EEG"]}, "no modality 'EEG'. Did you mean 'eeg'"),
+        ({"exclude": ["11"]}, "no subject 11 to leave out. Did you mean '1'"),
+    ],
+)
+def test_names_of_the_recordings_are_suggested(changes, sentence):
+    data = Simulated(subjects=3, sessions=1, trials=3, windows=(1, 2)).load()
+    with pytest.raises(ConfigurationError, match=sentence):
+        plan(data, experiment(backbone="concatenation-mlp", device="cpu", **changes))

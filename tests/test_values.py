@@ -1,0 +1,436 @@
+"""Options are refused in the plan, by one rule for parts, settings and spaces."""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytest
+
+import domainemo as de
+from domainemo import ConfigurationError, Simulated, StudySettings, Training
+from domainemo.cli import main
+from domainemo.data.loading import load
+from domainemo.data.sampling import SAMPLINGS
+from domainemo.evaluation import experiment as experiments
+from domainemo.evaluation.experiment import experiment, resolve_device
+from domainemo.evaluation.folder import folder_name, job_folder
+from domainemo.parts import Part, part
+from domainemo.registry import KINDS, entries, find, parameters
+from domainemo.studies.plan import _fresh
+from domainemo.studies.space import search_space
+from domainemo.studies.study import Effort
+from domainemo.training.pairs import PAIRINGS
+from domainemo.training.synchrony import SynchronyContrast
+from domainemo.values import LARGEST_SEED, check_seeds, check_value, option_types
+
+ODD = (
+    True,
+    math.nan,
+    math.inf,
+    -math.inf,
+    None,
+    "",
+    " ",
+    "²",
+    "x",
+    {},
+    2**70,
+    object(),
+)
+
+
+# -------------------------------------------------------------------------- the rule
+
+
+@pytest.mark.parametrize(
+    ("annotation", "fitting", "others"),
+    [
+        (bool, [True, False], [0, 1, "true", None]),
+        (int, [0, -3, 2**63 - 1], [True, 1.0, 1e3, "1", "²", math.inf, 2**63, None]),
+        (float, [0, 1.5, -2], [True, math.nan, math.inf, -math.inf, "1", None, 2**70]),
+        (str, ["a", 16], ["", " ", "\t\n", True, 1.5, None, ["a"]]),
+        (int | None, [None, 3], [True, 1.5, "none"]),
+        (str | int, ["pooled", 2], [True, "", 1.5]),
+        (Literal["a", "b"], ["a"], ["c", "", 1, None, "A"]),
+        (Literal[1, 2], [1], [True, 1.0, 3]),
+        (Sequence[int], [[1], (1, 2), []], ["12", [1.5], [True], 3, {1: 2}]),
+        (tuple[str, ...], [["a"], ("a", "b")], ["a", [""], [None]]),
+        (tuple[int, int], [(1, 2)], [(1,), (1, 2, 3), (1, True)]),
+        (Training, [Training()], ["training", 1, None]),
+        (Any, ["", None, object(), 1.5], [math.nan]),
+    ],
+)
+def test_what_fits_an_annotation(annotation, fitting, others):
+    for value in fitting:
+        check_value("part: option", value, annotation)
+    for value in others:
+        with pytest.raises(ConfigurationError, match=r"^part: option is ") as raised:
+            check_value("part: option", value, annotation)
+        assert f"of type {type(value).__name__}; expected " in str(raised.value)
+
+
+def test_a_default_stands_in_for_an_annotation_and_may_be_anything():
+    check_value("x", 3, default=1)
+    for value in (1.5, True, "3"):
+        with pytest.raises(ConfigurationError, match="such as the default 1"):
+            check_value("x", value, default=1)
+    check_value("x", "", str, "")
+    check_value("x", math.inf, float, math.inf)
+
+
+def test_long_values_are_cut():
+    with pytest.raises(ConfigurationError) as raised:
+        check_value("x", "y" * 10_000, int)
+    assert len(str(raised.value)) < 200
+
+
+def test_annotations_that_cannot_be_resolved_leave_the_default_to_speak():
+    def made(*, count: "NotThere" = 1): ...  # noqa: F821
+
+    assert option_types(made) == {}
+
+
+# -------------------------------------------------------------- every part and setting
+
+OTHERS = [
+    *(("sampling", name, cls) for name, cls in SAMPLINGS.items()),
+    *(("pairs", name, cls) for name, cls in PAIRINGS.items()),
+    ("contrast", "synchrony", SynchronyContrast),
+]
+PARTS = [(kind, e.name, find(kind, e.name)) for kind in KINDS for e in entries(kind)]
+OPTIONS = [
+    (kind, name, cls, option)
+    for kind, name, cls in [*PARTS, *OTHERS]
+    for option in parameters(cls)
+]
+
+
+def test_every_option_of_every_part_refuses_what_does_not_fit():
+    """Whatever is neither of the annotation's type nor finite; nothing is built."""
+    assert len(OPTIONS) > 150
+    for kind, name, cls, option in OPTIONS:
+        default = parameters(cls)[option].default
+        wrong = {
+            bool: ODD[1:],
+            int: (*ODD[:4], 1e3, 1.5, *ODD[5:]),
+            float: ODD,
+            str: (True, math.nan, None, "", " ", {}, 1e3),
+            tuple: (True, math.nan, None, "", "x", {}, 3),
+        }.get(type(default), (math.nan, {}, ""))
+        for value in wrong:
+            with pytest.raises(ConfigurationError) as raised:
+                Part(kind, name, {option: value}, cls=cls)
+            assert f"{option} is " in str(raised.value), (kind, name, option, value)
+
+
+@pytest.mark.parametrize("made", [Training, StudySettings])
+def test_every_setting_refuses_what_does_not_fit(made):
+    group = {Training: "training", StudySettings: "study"}[made]
+    for name, default in vars(made()).items():
+        for value in (
+            math.nan,
+            math.inf,
+            None,
+            {},
+            "",
+            *(() if default is False else [True]),
+        ):
+            with pytest.raises(ConfigurationError, match=rf"{group}\.{name} is "):
+                made(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"training.epochs": True}, "training.epochs is True"),
+        ({"training.epochs": 1e3}, "training.epochs is 1000.0"),
+        ({"training.epochs": 0}, "training.epochs is 0; expected at least 1"),
+        ({"training.epochs": -3}, "training.epochs is -3"),
+        ({"training.learning_rate": math.inf}, "training.learning_rate is inf"),
+        ({"training.clip": math.nan}, "training.clip is nan"),
+        ({"training.threads": 100_000}, "training.threads is 100000; expected at most"),
+        ({"adapter.marginal": math.nan}, "marginal is nan"),
+        ({"adapter.marginal": True}, "marginal is True"),
+        ({"backbone.width": "²"}, "width is '²'"),
+        ({"backbone.width": 8.0}, "width is 8.0"),
+    ],
+)
+def test_an_experiment_refuses_options_before_anything_is_read(options, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        experiment(options=options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"seeds": [-1]},
+            "seeds holds -1; expected whole numbers from 0 to 4294967295",
+        ),
+        ({"seeds": [2**32]}, "seeds holds 4294967296"),
+        ({"seeds": [True]}, "seeds holds True"),
+        ({"seeds": [1.5]}, "seeds holds 1.5"),
+        ({"seeds": ["1"]}, "seeds holds '1'"),
+        ({"seeds": "01"}, "seeds is '01'"),
+        ({"seeds": 3}, "seeds is 3"),
+        ({"seeds": []}, "at least one, all different"),
+        ({"seeds": [1, 1]}, "at least one, all different"),
+        ({"normalisation": None}, "normalisation is None"),
+        ({"sampling": ["windows"]}, "sampling is "),
+        ({"modalities": ["eeg", ""]}, "modalities is "),
+        ({"exclude": [" "]}, "exclude is "),
+        ({"baselines": "no"}, "baselines is 'no'"),
+        ({"device": "cpu:7"}, "device 'cpu:7' is not supported"),
+        ({"protocol": 5}, "The protocol is 5 of type int; expected a name"),
+        (
+            {"adapter": Training()},
+            "expected a name, a registered class or an object of",
+        ),
+        ({"adapter": find("protocol", "cross-subject")}, "CrossSubject is no adapter"),
+    ],
+)
+def test_an_experiment_refuses_choices(changes, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        experiment(**changes)
+
+
+def test_texts_are_names_and_not_their_letters():
+    chosen = experiment(exclude="15, 6", modalities="eeg,eye", folds="subject 15")
+    assert chosen.exclude == ("15", "6")
+    assert chosen.modalities == ("eeg", "eye")
+    assert chosen.folds == ("subject 15",)
+    assert experiment(exclude=15).exclude == ("15",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cpu:7", "cpu:0", "cuda:", "cuda:-1", "cuda:²", "cuda:1e3", "meta", "", "mps"],
+)
+def test_a_device_that_is_none_is_refused(name):
+    with pytest.raises(ConfigurationError, match="is not supported; expected 'auto'"):
+        resolve_device(name)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ConfigurationError, match="'cuda:99' cannot be used"):
+        resolve_device("cuda:99")
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("seed", [0, LARGEST_SEED])
+def test_the_ends_of_the_seeds_fit(seed):
+    assert check_seeds("seeds", [seed]) == [seed]
+    assert StudySettings(seed=seed).seed == seed
+    assert Simulated(seed=seed).seed == seed
+
+
+def test_seeds_beyond_are_refused_everywhere():
+    for seed in (-1, 2**32):
+        for make in (
+            lambda seed: StudySettings(seed=seed),
+            lambda seed: StudySettings(final_seeds=(seed,)),
+            lambda seed: Simulated(seed=seed),
+        ):
+            with pytest.raises(ConfigurationError, match=r"4294967295|from 0"):
+                make(seed)
+
+
+def test_final_seeds_are_fresh_also_at_the_end_of_the_range():
+    assert _fresh((0, 4)) == (5, 6, 7)
+    assert _fresh((LARGEST_SEED, 1)) == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"workers": 0},
+        {"workers": True},
+        {"workers": 1.5},
+        {"minutes": math.nan},
+        {"minutes": math.inf},
+        {"minutes": -1.0},
+        {"minutes": True},
+        {"storage": ""},
+    ],
+)
+def test_an_effort_is_checked(choices):
+    with pytest.raises(ConfigurationError, match=f"{next(iter(choices))} is "):
+        Effort(**choices)
+
+
+def test_data_sets_from_python_are_checked_alike():
+    with pytest.raises(ConfigurationError, match="dataset 'simulated': noise is nan"):
+        load("simulated", noise=math.nan)
+    with pytest.raises(ConfigurationError, match="subjects is True of type bool"):
+        de.load("simulated", subjects=True)
+
+
+# ----------------------------------------------------------------------------- spaces
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"low": math.nan, "high": 1.0},
+        {"low": 0.1, "high": math.nan},
+        {"low": 0.1, "high": math.inf},
+        {"low": -math.inf, "high": 1.0},
+        {"low": True, "high": 2},
+        {"low": "0", "high": 1.0},
+        {"low": 0.0, "high": 1.0, "step": math.nan},
+        {"low": 0.0, "high": 1.0, "step": 0},
+        {"low": 0.1, "high": 1.0, "log": 1},
+        {"low": 0.1, "high": 1.0, "log": "yes"},
+        {"choices": "abc"},
+        {"choices": 3},
+        {"choices": [math.nan]},
+        {"choices": [0.1, "x"]},
+        {"choices": [0.1, True]},
+    ],
+)
+def test_a_range_that_cannot_be_drawn_from_is_refused_at_once(given):
+    chosen = experiment(adapter="marginal")
+    with pytest.raises(ConfigurationError, match="weight"):
+        search_space(chosen, ["adapter"], {"adapter.weight": given}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("training.learning_rate", {"low": -1.0, "high": 0.1}),
+        ("training.label_smoothing", {"low": 0.0, "high": 1.0}),
+        ("training.epochs", {"low": 0, "high": 5}),
+        ("training.epochs", {"low": 1.5, "high": 5.5}),
+        ("training.decay", {"choices": ["cosine", "cosin"]}),
+    ],
+)
+def test_both_ends_of_a_range_must_fit_the_option(name, given):
+    with pytest.raises(ConfigurationError, match=name):
+        search_space(experiment(adapter="marginal"), ["adapter"], {name: given}, {})
+
+
+def test_whole_numbers_stay_whole_on_a_logarithmic_range():
+    ranges = {"backbone.width": {"low": 8.0, "high": 64.0, "log": True}}
+    found = search_space(experiment(), ["adapter"], ranges, {}).ranges["backbone.width"]
+    assert (type(found).__name__, found.low, found.high) == ("IntDistribution", 8, 64)
+
+
+# ------------------------------------------------------------------------- file names
+
+
+@pytest.mark.parametrize(
+    "text", ["s" * 300, "ä" * 200, "感" * 120, "subject " + "a b" * 99]
+)
+def test_a_long_id_makes_a_file_name(text, tmp_path):
+    names = {folder_name(text), folder_name(text + "x"), folder_name("x" + text)}
+    assert len(names) == 3
+    for name in names:
+        assert len(f"{name}.partial".encode()) < 255
+        (tmp_path / f"{name}.partial").mkdir()
+    folder = job_folder(tmp_path, f"subject {text}", 0, "uf-ama")
+    folder.mkdir(parents=True)
+
+
+def test_short_ids_keep_the_names_they_had():
+    assert folder_name("subject 1, session 2") == "subject_1__session_2"
+    assert folder_name("Subject 1") == "subject-1-" + folder_name("Subject 1")[-6:]
+    assert folder_name("a" * 150) == "a" * 150
+
+
+# -------------------------------------------------------------------- the command line
+
+
+def refused(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["domainemo", *arguments])
+    monkeypatch.setattr(experiments, "read_initialisation", None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Traceback" not in said and "did not foresee" not in said
+    assert ended.value.code == 2, said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("adapt --jobs ²", "--jobs is '²'; expected a number of processes"),
+        ("adapt --jobs ٣", "--jobs is '٣'"),
+        ("adapt --jobs -1", "--jobs is '-1'"),
+        ("adapt --seeds ²", "--seeds is '²'"),
+        ("adapt --seeds 1_0", "--seeds is '1_0'"),
+        ("adapt --seeds -1", "--seeds is '-1'"),
+        ("adapt --seeds 4294967296", "--seeds holds 4294967296"),
+        ("adapt --seeds=", "--seeds is ''"),
+        ("adapt --seeds 0,0", "all different"),
+        ("adapt --epochs 0", "training.epochs is 0"),
+        ("adapt --epochs ²", "a valid integer"),
+        ("adapt --epochs 1e3", "a valid integer"),
+        ("adapt --set training.epochs=1e3", "training.epochs is 1000.0"),
+        ("adapt --set training.epochs=true", "training.epochs is True"),
+        ("adapt --set training.clip=inf", "training.clip is inf"),
+        ("adapt --set training.clip=1e999", "training.clip is inf"),
+        ("adapt --set data.noise=nan", "noise is nan"),
+        ("adapt --set data.seed=-1", "found seed=-1"),
+        ("adapt --set adapter.rule=", "rule is ''"),
+        ("adapt --set epochs=3 --set epochs=4", "training.epochs is set twice, to 3"),
+        ("adapt --epochs 3 --set training.epochs=4", "training.epochs is set twice"),
+        ("adapt --device cpu:7", "The device 'cpu:7' is not supported"),
+        ("adapt --device=", "--device is empty"),
+        ("adapt --backbone=", "--backbone is empty"),
+        ("adapt --modalities=", "--modalities is ''"),
+        ("adapt --exclude 1,,2", "--exclude is '1,,2'"),
+        ("tune --workers ² --epochs 1", "--workers is '²'"),
+        ("tune --minutes nan", "minutes is nan"),
+        ("tune --minutes -5", "minutes is -5"),
+        ("tune --candidates 0", "study.candidates is 0"),
+        ("tune --study-seed -1", "study.seed is -1"),
+        ("tune --final-seeds x", "--final-seeds is 'x'"),
+        ("tune --development ²", "study.development names ²"),
+        ("tune --name=", "--name is empty"),
+        ("tune --space adapter.marginal=nan:1", "low is nan"),
+        ("tune --space adapter.marginal=0:inf", "high is inf"),
+        ("tune --space width=1:2 --space width=2:3", "--space width is given twice"),
+        ("data check simulated --jobs ²", "--jobs is '²'"),
+    ],
+)
+def test_the_command_line_refuses_in_one_sentence(
+    arguments, sentence, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    small = [
+        "--set=data.subjects=4",
+        "--set=data.trials=3",
+        "--set=data.windows=[1, 2]",
+    ]
+    given = arguments.split(" ")
+    if given[0] != "data":
+        given += small
+    assert sentence in refused(monkeypatch, capsys, *given)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "modalities = [1.5]",
+        "plugins = [1.5]",
+        "seeds = [true]",
+        "seeds = [-1]",
+        "seeds = [1e3]",
+        'folds = [""]',
+        'device = ""',
+        "exclude = [true]",
+    ],
+)
+def test_a_configuration_file_is_checked_alike(line, monkeypatch, capsys, tmp_path):
+    path = tmp_path / "file.toml"
+    path.write_text(line)
+    said = refused(monkeypatch, capsys, "adapt", "--config", str(path))
+    assert f"file.toml: {line.split(' ')[0]}" in said
+
+
+def test_parts_given_as_classes_are_checked_alike():
+    with pytest.raises(ConfigurationError, match="weight is nan"):
+        part("adapter", find("adapter", "marginal"), {"weight": math.nan})
