@@ -354,9 +354,11 @@ def slow_confident(confidences, rule, share, threshold):
     return chosen
 
 
-def slow_screening(probabilities, present, floor=0.0, **options):
+def slow_screening(
+    probabilities, present, floor=0.0, teachers=1, own_opinion=0.0, **options
+):
     """Label and weights of every sample, case by case."""
-    names = list(probabilities)
+    names = [name for name in probabilities if name != FUSION]
     batch = len(probabilities[names[0]])
     confidences = [
         [
@@ -375,9 +377,14 @@ def slow_screening(probabilities, present, floor=0.0, **options):
         if not sure or len(set(opinions)) > 1:
             continue
         labels[-1] = opinions[0]
-        weights[FUSION][i] = float(len(sure) >= min(2, len(names)))
+        own = {name: each[i][opinions[0]] for name, each in probabilities.items()}
+        willing = {name: value * 3 >= own_opinion for name, value in own.items()}
+        enough = len(sure) >= (teachers if len(names) > 2 else 1)
+        both = len(sure) >= min(2, len(names))
+        weights[FUSION][i] = float(both and willing[FUSION])
         for m, name in enumerate(names):
-            weights[name][i] = float(m not in sure and least > floor)
+            learns = m not in sure and enough and least > floor
+            weights[name][i] = float(learns and willing[name])
     return labels, weights
 
 
@@ -392,6 +399,9 @@ RULES = [
     {"rule": "calibrated", "share": 0.25},
     {"rule": "absolute", "threshold": 0.6},
     {"rule": "absolute", "threshold": 0.95, "teaching_floor": 0.99},
+    {"rule": "pooled", "teachers": 2},
+    {"rule": "calibrated", "teachers": 2, "own_opinion": 1.0},
+    {"rule": "pooled", "teachers": 3, "own_opinion": 0.5},
 ]
 
 
@@ -410,8 +420,9 @@ def test_screening_equals_a_loop(options, names, lost):
             name: torch.rand(13, generator=generator) > (0.3 if lost else -1.0)
             for name in names
         }
-        outputs = Outputs({}, {**logits, FUSION: torch.zeros(13, 3)}, present)
-        found = Screening(**options, **PUBLISHED)(Target(outputs, 0.5))
+        logits[FUSION] = torch.randn(13, 3, generator=generator)
+        outputs = Outputs({}, logits, present)
+        found = Screening(**{**PUBLISHED, **options})(Target(outputs, 0.5))
         settings = {"share": 0.5, "threshold": 0.9, **options}
         labels, weights = slow_screening(
             {name: value.softmax(-1).tolist() for name, value in logits.items()},
@@ -431,6 +442,39 @@ def test_calibration_keeps_an_overconfident_branch_from_crowding_out_the_other()
     calibrated = confident(confidences, rule="calibrated", share=0.5, threshold=0.0)
     assert pooled.tolist() == [[True] * 4, [False] * 4]
     assert calibrated.tolist() == [[True, True, False, False]] * 2
+
+
+def test_an_untaught_judge_is_believed_and_nobody_else():
+    """Nothing is believed before it is there, whatever the network and its teacher."""
+    (_, judge), (_, network) = batch(1), batch(2)
+    screen, released = Screening(), Screening(**{**PUBLISHED, "own_opinion": 1.0})
+    assert screen.judged_from == 0.6 and not screen.needs_teacher
+    seen = replace(network, teacher=network.outputs)
+    assert not any(weights.any() for weights in screen(seen).weights.values())
+    found = screen(replace(seen, judge=judge.outputs))
+    expected = released(judge)
+    assert torch.equal(found.labels, expected.labels)
+    assert found.weights.keys() == expected.weights.keys()
+    for branch, weights in expected.weights.items():
+        assert torch.equal(found.weights[branch], weights)
+    assert any(weights.any() for weights in found.weights.values())
+
+
+def test_the_judges_fusion_opens_the_gate_of_teaching():
+    """Not the network's, which may have been taught to agree."""
+    source, target = batch(4)
+    against = {
+        FUSION: -20
+        * torch.nn.functional.one_hot(
+            Screening()(replace(target, judge=target.outputs)).labels, 3
+        ).float()
+    }
+    judge = Outputs({}, {**target.outputs.logits, **against}, {})
+    term = Distillation(schedule="constant")
+    losses = term(source, replace(target, judge=target.outputs))
+    assert any(loss > 0 for loss in losses.values())
+    losses = term(source, replace(target, judge=judge))
+    assert not any(loss.any() for loss in losses.values())
 
 
 def test_the_current_network_judges_by_the_teacher_where_there_is_one():
