@@ -552,7 +552,7 @@ def test_peripherals_leave_the_other_sensors_as_they_were(default: EmotionData) 
 
 
 def test_one_peripheral_misleads_and_the_other_tells_nothing() -> None:
-    """By distances from the truth, which those who are misled show for another class."""
+    """By distances from the truth, which the misled show for another class."""
     options = {"subjects": 12, "classes": 3, "trials": 12, "sessions": 1}
     for misled, right in ((0.0, 0), (1.0, 1)):
         simulated = Simulated(**options, peripherals=True, misled=misled)
