@@ -44,7 +44,7 @@ class UFAMA(Composite):
     agree before they teach; and a branch learns no label that its own opinion speaks
     against. In the paper the network judges by itself: taught branches come to agree,
     agreement lets the fusion learn, and the fusion's agreement lets them teach. On
-    four sensors of real people that loop lost ten points against source only.
+    four sensors of real people that loop lost eight points against source only.
 
     Consistency and distillation weigh little, because alignment carries: beside it
     neither added anything that could be told from zero on simulated or real people.

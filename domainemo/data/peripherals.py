@@ -93,4 +93,5 @@ def misleading(
     evoked = shared[shown] + _OWN * (own - own.mean(axis=0))[labels]
     drift = 0.5 * stream.standard_normal((len(labels), 1, _MEASURES, 1))
     noise = stream.standard_normal((len(labels), windows, _MEASURES, 1))
-    return evoked[:, None] + drift + noise
+    found: Array = evoked[:, None] + drift + noise
+    return found
