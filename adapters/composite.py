@@ -38,6 +38,10 @@ class Composite(Adapter):
         self.needs_teacher = any(term.needs_teacher for term in terms.values()) or (
             screen is not None and screen.needs_teacher
         )
+        asked = [term.judged_from for term in terms.values()]
+        asked += [] if screen is None else [screen.judged_from]
+        # The earliest: what one term teaches must not have reached another's judge.
+        self.judged_from = min((at for at in asked if at is not None), default=None)
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the losses of every term."""

@@ -57,6 +57,7 @@ class Consistency(Adapter):
         self.weight, self.schedule, self.confidence = weight, schedule, confidence
         self.screen = screen or Screening()
         self.needs_teacher = self.screen.needs_teacher
+        self.judged_from = self.screen.judged_from
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the fusion's loss; zero where no sample is believed."""

@@ -49,12 +49,14 @@ class Distillation(Adapter):
         self.weight, self.minimum, self.schedule = weight, minimum, schedule
         self.screen = screen or Screening()
         self.needs_teacher = self.screen.needs_teacher
+        self.judged_from = self.screen.judged_from
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return one loss per modality; zero where it is taught nothing."""
         pseudo = pseudo_of(target, self.screen)
         outputs = target.outputs
-        judge = (target.teacher or outputs) if self.needs_teacher else outputs
+        latest = (target.teacher or outputs) if self.needs_teacher else outputs
+        judge = target.judge or latest
         agrees = judge.logits[FUSION].argmax(-1) == pseudo.labels
         factor = self.weight * schedule_factor(self.schedule, target.progress)
         losses = {}

@@ -604,12 +604,16 @@ class Target:
         for it by ``needs_teacher``.
     pseudo : Pseudo, optional
         What the surrounding composite's screen believes of this batch.
+    judge : Outputs, optional
+        What the network made of the same batch, without dropout, when training had
+        come to ``judged_from``; None before, and for adapters that do not ask for it.
     """
 
     outputs: Outputs
     progress: float
     teacher: Outputs | None = None
     pseudo: Pseudo | None = None
+    judge: Outputs | None = None
 
 
 class Adapter(nn.Module, ABC):
@@ -623,6 +627,10 @@ class Adapter(nn.Module, ABC):
 
     needs_teacher: bool = False
     """Whether the trainer must fill in :attr:`Target.teacher`."""
+
+    judged_from: float | None = None
+    """The progress at which the trainer sets the network aside as
+    :attr:`Target.judge`; None where no judge is needed."""
 
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
@@ -639,6 +647,9 @@ class Screen(nn.Module, ABC):
 
     needs_teacher: bool = False
     """Whether the trainer must fill in :attr:`Target.teacher`."""
+
+    judged_from: float | None = None
+    """As for :class:`Adapter`."""
 
     @abstractmethod
     def forward(self, target: Target) -> Pseudo:

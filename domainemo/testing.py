@@ -342,7 +342,10 @@ def _losses(
     teacher = None
     if adapter.needs_teacher:
         teacher = _outputs(tensors, "target", detach=True)
-    seen = target(_outputs(tensors, "target"), progress, teacher)
+    judge = None
+    if adapter.judged_from is not None and progress >= adapter.judged_from:
+        judge = _outputs(tensors, "target", detach=True)
+    seen = target(_outputs(tensors, "target"), progress, teacher, judge=judge)
     losses: dict[str, Tensor] = adapter(_source(tensors), seen)
     return losses
 
@@ -567,9 +570,9 @@ def _adapter_vectorises(check: Check) -> None:
 
 
 def _adapter_sees_no_labels(check: Check) -> None:
-    """Require nothing but outputs, progress, teacher, pseudo of a target."""
+    """Require nothing but outputs, progress, teacher, pseudo, judge of a target."""
     names = tuple(each.name for each in fields(Target))
-    allowed = ("outputs", "progress", "teacher", "pseudo")
+    allowed = ("outputs", "progress", "teacher", "pseudo", "judge")
     _require(names == allowed, f"a Target with the fields {', '.join(names)}")
     asked: list[str] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import ot
@@ -353,9 +354,11 @@ def slow_confident(confidences, rule, share, threshold):
     return chosen
 
 
-def slow_screening(probabilities, present, floor=0.0, **options):
+def slow_screening(
+    probabilities, present, floor=0.0, teachers=1, own_opinion=0.0, **options
+):
     """Label and weights of every sample, case by case."""
-    names = list(probabilities)
+    names = [name for name in probabilities if name != FUSION]
     batch = len(probabilities[names[0]])
     confidences = [
         [
@@ -374,11 +377,20 @@ def slow_screening(probabilities, present, floor=0.0, **options):
         if not sure or len(set(opinions)) > 1:
             continue
         labels[-1] = opinions[0]
-        weights[FUSION][i] = float(len(sure) >= min(2, len(names)))
+        own = {name: each[i][opinions[0]] for name, each in probabilities.items()}
+        willing = {name: value * 3 >= own_opinion for name, value in own.items()}
+        enough = len(sure) >= (teachers if len(names) > 2 else 1)
+        both = len(sure) >= min(2, len(names))
+        weights[FUSION][i] = float(both and willing[FUSION])
         for m, name in enumerate(names):
-            weights[name][i] = float(m not in sure and least > floor)
+            learns = m not in sure and enough and least > floor
+            weights[name][i] = float(learns and willing[name])
     return labels, weights
 
+
+# As published: the network in training judges, one teacher is enough, and nobody asks
+# the taught branch.
+PUBLISHED = {"judge": "released", "teachers": 1, "own_opinion": 0.0}
 
 RULES = [
     {"rule": "pooled", "share": 0.5},
@@ -387,6 +399,9 @@ RULES = [
     {"rule": "calibrated", "share": 0.25},
     {"rule": "absolute", "threshold": 0.6},
     {"rule": "absolute", "threshold": 0.95, "teaching_floor": 0.99},
+    {"rule": "pooled", "teachers": 2},
+    {"rule": "calibrated", "teachers": 2, "own_opinion": 1.0},
+    {"rule": "pooled", "teachers": 3, "own_opinion": 0.5},
 ]
 
 
@@ -405,8 +420,9 @@ def test_screening_equals_a_loop(options, names, lost):
             name: torch.rand(13, generator=generator) > (0.3 if lost else -1.0)
             for name in names
         }
-        outputs = Outputs({}, {**logits, FUSION: torch.zeros(13, 3)}, present)
-        found = Screening(**options, teacher=False)(Target(outputs, 0.5))
+        logits[FUSION] = torch.randn(13, 3, generator=generator)
+        outputs = Outputs({}, logits, present)
+        found = Screening(**{**PUBLISHED, **options})(Target(outputs, 0.5))
         settings = {"share": 0.5, "threshold": 0.9, **options}
         labels, weights = slow_screening(
             {name: value.softmax(-1).tolist() for name, value in logits.items()},
@@ -428,17 +444,50 @@ def test_calibration_keeps_an_overconfident_branch_from_crowding_out_the_other()
     assert calibrated.tolist() == [[True, True, False, False]] * 2
 
 
-def test_the_teacher_judges_where_there_is_one():
+def test_an_untaught_judge_is_believed_and_nobody_else():
+    """Nothing is believed before it is there, whatever the network and its teacher."""
+    (_, judge), (_, network) = batch(1), batch(2)
+    screen, released = Screening(), Screening(**{**PUBLISHED, "own_opinion": 1.0})
+    assert screen.judged_from == 0.6 and not screen.needs_teacher
+    seen = replace(network, teacher=network.outputs)
+    assert not any(weights.any() for weights in screen(seen).weights.values())
+    found = screen(replace(seen, judge=judge.outputs))
+    expected = released(judge)
+    assert torch.equal(found.labels, expected.labels)
+    assert found.weights.keys() == expected.weights.keys()
+    for branch, weights in expected.weights.items():
+        assert torch.equal(found.weights[branch], weights)
+    assert any(weights.any() for weights in found.weights.values())
+
+
+def test_the_judges_fusion_opens_the_gate_of_teaching():
+    """Not the network's, which may have been taught to agree."""
+    source, target = batch(4)
+    against = {
+        FUSION: -20
+        * torch.nn.functional.one_hot(
+            Screening()(replace(target, judge=target.outputs)).labels, 3
+        ).float()
+    }
+    judge = Outputs({}, {**target.outputs.logits, **against}, {})
+    term = Distillation(schedule="constant")
+    losses = term(source, replace(target, judge=target.outputs))
+    assert any(loss > 0 for loss in losses.values())
+    losses = term(source, replace(target, judge=judge))
+    assert not any(loss.any() for loss in losses.values())
+
+
+def test_the_current_network_judges_by_the_teacher_where_there_is_one():
     certain = {"eeg": 20 * torch.eye(3), "eye": 20 * torch.eye(3)}
     doubtful = {name: torch.zeros(3, 3) for name in certain}
     fusion = {FUSION: torch.zeros(3, 3)}
     teacher, outputs = Outputs({}, certain | fusion), Outputs({}, doubtful | fusion)
-    screen = Screening(rule="absolute")
+    screen = Screening(rule="absolute", judge="current")
     believed = screen(Target(outputs, 0.5, teacher))
     assert believed.weights[FUSION].tolist() == [1.0, 1.0, 1.0]
     assert believed.labels.tolist() == [0, 1, 2]
     assert not screen(Target(outputs, 0.5)).weights[FUSION].any()
-    assert screen.needs_teacher and not Screening(teacher=False).needs_teacher
+    assert screen.needs_teacher and not Screening(judge="released").needs_teacher
 
 
 # --------------------------------------------------------- consistency, distillation
@@ -464,7 +513,7 @@ def batch(seed=0, names=("eeg", "eye"), samples=12, lost=()):
 @pytest.mark.parametrize("lost", [(), ("eye",)])
 def test_consistency_equals_a_loop(lost):
     source, target = batch(lost=lost)
-    screen = Screening(rule="calibrated", teacher=False)
+    screen = Screening(rule="calibrated", **PUBLISHED)
     pseudo = screen(target)
     loss = slow_cross_entropy(
         target.outputs.logits[FUSION], pseudo.labels, pseudo.weights[FUSION]
@@ -483,7 +532,7 @@ def test_consistency_as_released_follows_the_source_loss(scale, weight):
     loss = slow_cross_entropy(logits[FUSION], source.labels, torch.ones(12))
     assert weight == (0.5 if loss <= 0.1 else 0.2 if loss < 0.2 else 0.1)
     source = Source(Outputs(source.outputs.embeddings, logits), source.labels, None)
-    options = {"schedule": "constant", "screen": Screening(teacher=False)}
+    options = {"schedule": "constant", "screen": Screening(**PUBLISHED)}
     plain = Consistency(**options)(source, target)[FUSION]
     found = Consistency(confidence="released", **options)(source, target)[FUSION]
     assert plain > 0 and torch.allclose(found, weight * plain)
@@ -495,7 +544,7 @@ def test_distillation_equals_a_loop(minimum, names):
     taught = 0
     for seed in range(6):
         source, target = batch(seed, names=names, lost=("eye",))
-        screen = Screening(rule="pooled", teacher=False)
+        screen = Screening(rule="pooled", **PUBLISHED)
         pseudo, outputs = screen(target), target.outputs
         found = Distillation(minimum=minimum, schedule="constant", screen=screen)(
             source, target
@@ -566,7 +615,10 @@ def test_composites_nest_with_paths():
     assert Composite(
         terms={"inner": Composite(terms={"c": Conditional()})}
     ).needs_teacher
-    assert Composite(terms={"a": Named("x")}, screen=Screening()).needs_teacher
+    screened = Composite(terms={"a": Named("x")}, screen=Screening(judge="current"))
+    assert screened.needs_teacher and screened.judged_from is None
+    late, early = (Consistency(screen=Screening(judged_from=p)) for p in (0.8, 0.3))
+    assert Composite(terms={"late": late, "early": early}).judged_from == 0.3
 
 
 def test_one_screen_serves_all_terms_and_the_inner_one_wins():
@@ -655,6 +707,7 @@ def test_uf_ama_is_the_sum_of_its_parts():
         "distillation": 0.3,
         "pairwise": 0.7,
     }
+    target = replace(target, judge=target.outputs)
     losses = UFAMA(**weights, schedule="ramp")(source, target)
     screen = Screening()
     options = {"schedule": "ramp", "screen": screen}

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import domainemo
+from domainemo.adapters.composite import Composite
 from domainemo.adapters.screening import Screening
 from domainemo.backbones.r2gfanet import R2GFANet
-from domainemo.core import Outputs, Pseudo, Target
+from domainemo.core import Outputs, Pseudo, Screen, Target
 from domainemo.data.normalisation import normalise
 from domainemo.data.simulator import Simulated
 from domainemo.evaluation.checks import canonical
@@ -279,7 +280,7 @@ class Restless(Screening):
     sizes = []  # noqa: RUF012
 
     def __init__(self):
-        super().__init__()
+        super().__init__(judge="current", own_opinion=0.0)
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, target):
@@ -321,10 +322,23 @@ def test_the_whole_target_is_screened_in_full_batches():
     assert (found["labels"] == logits.argmax(1).numpy())[believed].all()
 
 
-def test_each_sample_is_screened_by_its_own_confidence(data, fold):
+def test_each_sample_is_screened_by_the_judges_confidence(
+    data, fold, tmp_path, monkeypatch
+):
     """By the absolute rule no batch matters, so that it can be done one by one."""
-    adapter = find("adapter", "uf-ama")(rule="absolute", threshold=0.4)
+    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    options = {"rule": "absolute", "threshold": 0.4, "judged_from": 0.75}
+    adapter = find("adapter", "uf-ama")(**options)
     model, fitted, *_ = train(data, fold, adapter=adapter)
+    assert not any(epoch["weights/fusion"].any() for epoch in fitted.screened[:3])
+    # The judge is the network as the checkpoint of the third epoch of four has it.
+    path, again = tmp_path / "checkpoint.pt", find("adapter", "uf-ama")(**options)
+    with pytest.raises(Killed):
+        train(data, fold, adapter=again, checkpoint=path, kill_after=4)
+    parts = torch.load(path, weights_only=True)["parts"]
+    model.load_state_dict(
+        {k.removeprefix("0."): v for k, v in parts.items() if k.startswith("0.")}
+    )
     target = fold[2]
     signals, masks = target.batch(torch.arange(len(target)))
     with torch.no_grad():
@@ -338,12 +352,50 @@ def test_each_sample_is_screened_by_its_own_confidence(data, fold):
         both = all(sure.values())
         agree = not both or labels["eeg"] == labels["eye"]
         found = {name: values[place] for name, values in fitted.screened[-1].items()}
-        assert found["weights/fusion"] == (both and agree)
-        assert found["weights/eeg"] == (sure["eye"] and not sure["eeg"])
-        assert found["weights/eye"] == (sure["eeg"] and not sure["eye"])
+        inclined = {
+            branch: bool(logits[branch][place].softmax(-1)[found["labels"]] >= 1 / 3)
+            for branch in logits
+        }
+        assert found["weights/fusion"] == (both and agree and inclined["fusion"])
+        for branch, other in (("eeg", "eye"), ("eye", "eeg")):
+            taught = sure[other] and not sure[branch] and inclined[branch]
+            assert found[f"weights/{branch}"] == taught
         for branch in ("eeg", "eye"):
             if sure[branch] and agree:
                 assert found["labels"] == labels[branch]
+
+
+class Believer(Screen):
+    """A screen that believes each branch of the judge as far as it is sure."""
+
+    judged_from = 0.5
+
+    def forward(self, target):
+        judge = target.judge or target.outputs
+        sure = {name: each.softmax(-1).amax(-1) for name, each in judge.logits.items()}
+        weights = {
+            name: each * (target.judge is not None) for name, each in sure.items()
+        }
+        return Pseudo(judge.logits["fusion"].argmax(-1), weights)
+
+
+def test_what_is_taught_does_not_move_the_judge(data, fold):
+    """However hard its labels are taught, it goes on giving the same ones."""
+
+    def taught(weight):
+        names = ("consistency", "distillation")
+        options = {"weight": weight, "schedule": "constant"}
+        terms = {name: find("adapter", name)(**options) for name in names}
+        adapter = Composite(terms=terms, screen=Believer())
+        model, fitted, *_ = train(data, fold, adapter=adapter)
+        return model.state_dict(), fitted
+
+    (mild_weights, mild), (hard_weights, hard) = taught(0.001), taught(100.0)
+    assert any(not torch.equal(hard_weights[k], v) for k, v in mild_weights.items())
+    for there, found in zip(mild.screened, hard.screened, strict=True):
+        assert all(np.array_equal(there[name], found[name]) for name in SCREENED)
+    believed = [bool(epoch["weights/eeg"].any()) for epoch in hard.screened]
+    assert believed == [False, False, True, True]
 
 
 def test_the_outermost_screen_rules():

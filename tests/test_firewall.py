@@ -186,7 +186,7 @@ def test_concatenated_tables_keep_every_window(data):
 
 def test_a_target_has_no_field_for_a_label():
     names = {field.name for field in dataclasses.fields(Target)}
-    assert names == {"outputs", "progress", "teacher", "pseudo"}
+    assert names == {"outputs", "progress", "teacher", "pseudo", "judge"}
     fields = {field.name for field in dataclasses.fields(Inputs)}
     assert fields == {"signals", "windows", "modalities", "name"}
     assert not issubclass(EmotionData, Inputs)
@@ -292,4 +292,4 @@ def test_validators_are_handed_the_target_without_labels(data, tmp_path):
     assert len(seen) == 2
     for source, target, value in seen:
         assert source is type(None) and target is Target
-        assert value.pseudo is None and value.teacher is None
+        assert value.pseudo is None and value.teacher is None and value.judge is None

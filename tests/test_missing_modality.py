@@ -261,7 +261,7 @@ def test_a_single_modality_is_never_dropped(data):
 
 
 def test_who_sees_what(data, monkeypatch):
-    """Source and target batches are dropped from; teacher and evaluation are not."""
+    """Source and target batches are dropped from; who judges and evaluates, not."""
     training, others = [], []
     forward = Model.forward
 
@@ -275,8 +275,10 @@ def test_who_sees_what(data, monkeypatch):
     steps = EPOCHS * (len(source) // 8)
     assert len(training) == 2 * steps
     assert all((there.sum(0) == 1).all() for there in training)
-    # The teacher in every step, the validator after every epoch, and the prediction.
-    assert len(others) == steps + EPOCHS + 1 and len(target) < 256
+    # The teacher in every step, the validator after every epoch, and the prediction;
+    # the judge in every step from 0.6 of training on, and after the last epoch.
+    judged = sum(step / steps >= 0.6 for step in range(steps)) + 1
+    assert len(others) == steps + EPOCHS + 1 + judged and len(target) < 256
     assert all(there.all() for there in others)
 
 

@@ -85,7 +85,7 @@ def test_pairwise(case, branch):
 @pytest.mark.parametrize("case", cases())
 def test_screening_masks(case):
     _, target = batch(case)
-    pseudo = Screening(teacher=False)(target)
+    pseudo = Screening(judge="released", teachers=1, own_opinion=0)(target)
     assert torch.equal(pseudo.weights["fusion"].bool(), case["consistent"])
     assert torch.equal(pseudo.weights["eye"].bool(), case["eeg_teaches"])
     assert torch.equal(pseudo.weights["eeg"].bool(), case["eye_teaches"])
@@ -97,14 +97,17 @@ def test_screening_masks(case):
 
 @pytest.mark.parametrize("case", cases())
 def test_consistency(case):
-    adapter = Consistency(schedule="constant", screen=Screening(teacher=False))
+    adapter = Consistency(
+        schedule="constant",
+        screen=Screening(judge="released", teachers=1, own_opinion=0),
+    )
     loss = adapter(*batch(case))["fusion"]
     torch.testing.assert_close(loss, case["consistency"], **TOLERANCE)
 
 
 @pytest.mark.parametrize("case", cases())
 def test_distillation(case):
-    screen = Screening(teacher=False, teaching_floor=0.9)
+    screen = Screening(judge="released", teachers=1, own_opinion=0, teaching_floor=0.9)
     adapter = Distillation(minimum=3, schedule="constant", screen=screen)
     losses = adapter(*batch(case))
     for taught, name in (("eye", "eeg_to_eye"), ("eeg", "eye_to_eeg")):

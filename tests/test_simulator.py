@@ -537,3 +537,58 @@ def test_corners_of_the_range(options: dict[str, object]) -> None:
     data = Simulated(**options).load()  # type: ignore[arg-type]
     for values in data.inputs.signals.values():
         assert np.isfinite(values[~np.isnan(values)]).all()
+
+
+def test_peripherals_leave_the_other_sensors_as_they_were(default: EmotionData) -> None:
+    data = Simulated(peripherals=True).load()
+    assert set(data.inputs.signals) - set(default.inputs.signals) == {
+        "uninformative",
+        "misleading",
+    }
+    assert np.array_equal(data.labels, default.labels)
+    for name, values in default.inputs.signals.items():
+        assert np.array_equal(data.inputs.signals[name], values, equal_nan=True)
+    assert data.inputs.name != default.inputs.name
+
+
+def test_one_peripheral_misleads_and_the_other_tells_nothing() -> None:
+    """By distances from the truth, which the misled show for another class."""
+    options = {"subjects": 12, "classes": 3, "trials": 12, "sessions": 1}
+    for misled, right in ((0.0, 0), (1.0, 1)):
+        simulated = Simulated(**options, peripherals=True, misled=misled)
+        data, truth = simulated.load(), simulated.truth()
+        means = truth["misleading"].reshape(3, -1)
+        values = signal(data, "misleading")
+        values -= values.mean(0)
+        nearest = ((values[:, None] - means) ** 2).sum(-1).argmin(1)
+        assert np.mean(nearest == (data.labels + right) % 3) > 0.7
+    assert not truth["uninformative"].any()
+    drift = signal(data, "uninformative")
+    groups = data.inputs.windows.groupby(["subject", "trial"]).ngroup().to_numpy()
+    trials = np.stack([drift[groups == k].mean(0) for k in np.unique(groups)])
+    within = np.concatenate(
+        [drift[groups == k] - drift[groups == k].mean(0) for k in np.unique(groups)]
+    )
+    assert trials.std() == pytest.approx(2, rel=0.1)
+    assert within.std() == pytest.approx(0.2, rel=0.1)
+    labels = np.array([data.labels[groups == k][0] for k in np.unique(groups)])
+    for label in range(3):  # as near to the mean of all as chance has it
+        gap = trials[labels == label].mean(0) - trials.mean(0)
+        assert np.abs(gap).max() < 4 * 2 / np.sqrt((labels == label).sum())
+
+
+def test_some_people_are_misled_and_the_same_ones_at_every_length() -> None:
+    options = {"classes": 2, "sessions": 1, "peripherals": True}
+    some = Simulated(subjects=30, **options)
+    data, means = some.load(), some.truth()["misleading"].reshape(2, -1)
+    values = signal(data, "misleading")
+    nearest = ((values[:, None] - means) ** 2).sum(-1).argmin(1)
+    subjects = data.inputs.windows["subject"].to_numpy()
+    wrong = [
+        np.mean((nearest != data.labels)[subjects == k]) > 0.5
+        for k in np.unique(subjects)
+    ]
+    assert 0.2 < np.mean(wrong) < 0.6
+    fewer = Simulated(subjects=3, **options).load()
+    there = signal(fewer, "misleading")
+    assert np.array_equal(there, values[: len(there)])

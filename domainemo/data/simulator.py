@@ -30,6 +30,7 @@ from ..errors import ConfigurationError
 from ..registry import parameters, register
 from ..values import LARGEST_SEED
 from ..words import count
+from .peripherals import PERIPHERALS, misleading, reaction, uninformative
 
 __all__ = ["BANDS", "CHANNELS", "EYE_MEASURES", "POSITIONS", "Simulated"]
 
@@ -343,7 +344,7 @@ def _autoregression(coefficient: float, length: int) -> Array:
 # -------------------------------------------------------------------------- dataset
 
 # What owns a stream of random numbers; the numbers are part of the recordings.
-_CLIPS, _SUBJECT, _SESSION, _LENGTHS, _QUALITY, _NOISE = range(6)
+_CLIPS, _SUBJECT, _SESSION, _LENGTHS, _QUALITY, _NOISE, _PERIPHERALS = range(7)
 
 _SECONDS = 4.0  # of a window, as in SEED-IV, -V and -VII
 _COURSE = 0.8  # autocorrelation of the course that a clip gives its emotion
@@ -437,6 +438,13 @@ class Simulated(Dataset):
     repeat_stimuli : bool
         Show the same clips in each session, as SEED does; else new ones, as SEED-IV,
         -V and -VII do.
+    peripherals : bool
+        Add two sensors of eight measures each: ``uninformative``, whose drift tells
+        trials apart and nothing of emotions, and ``misleading``, which follows the
+        emotion in most people and shows another in the `misled`.
+    misled : float
+        Probability of each subject to be misled, 0 to 1; without `peripherals` it
+        changes nothing.
     seed : int
         The same seed gives the same recordings, bit for bit.
 
@@ -473,6 +481,8 @@ class Simulated(Dataset):
         missing: float = 0.02,
         length_reveals_class: bool = False,
         repeat_stimuli: bool = True,
+        peripherals: bool = False,
+        misled: float = 0.4,
         seed: int = 0,
     ) -> None:
         self.subjects, self.sessions, self.trials = subjects, sessions, trials
@@ -484,6 +494,7 @@ class Simulated(Dataset):
         self.poor, self.artefact, self.missing = poor, artefact, missing
         self.length_reveals_class = length_reveals_class
         self.repeat_stimuli, self.seed = repeat_stimuli, seed
+        self.peripherals, self.misled = peripherals, misled
         self._check()
 
     def load(self) -> EmotionData:
@@ -494,13 +505,16 @@ class Simulated(Dataset):
             for session in range(self.sessions)
         ]
         tables, labels, signals = zip(*blocks, strict=True)
+        modalities = {name: s.modality for name, s in _sensors().items()}
+        if self.peripherals:
+            modalities |= PERIPHERALS
         inputs = Inputs(
             signals={
                 name: np.concatenate([block[name] for block in signals])
-                for name in _sensors()
+                for name in modalities
             },
             windows=pd.concat(tables, ignore_index=True),
-            modalities={name: s.modality for name, s in _sensors().items()},
+            modalities=modalities,
             name=self._title(),
         )
         return EmotionData(inputs, np.concatenate(labels), _CLASSES[self.classes])
@@ -513,13 +527,18 @@ class Simulated(Dataset):
         dict of str to ndarray of shape (classes, channels, features)
             For each modality the effect that subjects share, as a difference from
             the mean over classes. It is exactly 0 where no emotion acts; single
-            subjects scale it, move it and add to it at the same places.
+            subjects scale it, move it and add to it at the same places. Of
+            `peripherals`, it is what the sensors show in those who are not misled.
         """
-        return {
+        found = {
             name: np.einsum("kp,pcf->kcf", self.effect * self._loads(), patterns)
             for name, sensor in _sensors().items()
             for patterns in [sensor.patterns(np.zeros(sensor.variations))]
         }
+        if self.peripherals:
+            shared = self._reaction()
+            found |= {"uninformative": 0 * shared, "misleading": shared}
+        return found
 
     # ---- one session of one subject
 
@@ -534,6 +553,9 @@ class Simulated(Dataset):
             values = self._record(name, person, poor[name], subject, session)
             values[lost[name]] = np.nan
             signals[name] = values[trial, window].astype(np.float32)
+        if self.peripherals:
+            for name, values in self._further(subject, session).items():
+                signals[name] = values[trial, window].astype(np.float32)
         first = 0 if self.repeat_stimuli else session * self.trials
         table = {
             "subject": np.full(len(trial), subject + 1),
@@ -578,6 +600,28 @@ class Simulated(Dataset):
         offset, log_gain = self.session_shift * self._fields(sensor, drift, 2)
         gain = np.exp(person.log_gain + _SESSION_GAIN * log_gain)
         return sensor.physical(gain * values + person.offset + _SESSION_OFFSET * offset)
+
+    def _further(self, subject: int, session: int) -> dict[str, Array]:
+        """Return the peripherals, of shape (trials, windows, measures, 1)."""
+        stream = self._stream(_PERIPHERALS, None, 1, subject, session)
+        person = self._stream(_PERIPHERALS, None, 2, subject)
+        misled = bool(person.random() < self.misled)
+        longest = self.windows[1]
+        return {
+            "uninformative": uninformative(self.trials, longest, stream),
+            "misleading": misleading(
+                self._reaction(),
+                self._labels(session),
+                longest,
+                misled=misled,
+                person=person,
+                stream=stream,
+            ),
+        }
+
+    def _reaction(self) -> Array:
+        """Return what classes do to the misleading sensor, in those it serves well."""
+        return reaction(self.classes, self._stream(_PERIPHERALS, None, 0))
 
     def _conditions(
         self, subject: int, session: int
@@ -720,7 +764,8 @@ class Simulated(Dataset):
             _within(self.autocorrelation, 1) and self.autocorrelation < 1,
             "a correlation from 0 to below 1",
         )
-        for knob in ("length_reveals_class", "repeat_stimuli"):
+        self._expect("misled", _within(self.misled, 1), "a probability between 0 and 1")
+        for knob in ("length_reveals_class", "repeat_stimuli", "peripherals"):
             known = isinstance(getattr(self, knob), bool)
             self._expect(knob, known, "True or False")
 

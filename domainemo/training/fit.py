@@ -22,6 +22,7 @@ from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
 from .divergence import Divergence
 from .dropout import Batch, drop_modalities
+from .judge import Judge
 from .model import Model
 from .screened import find_screen, screen_target
 from .settings import Training
@@ -132,7 +133,8 @@ def fit(
             state.fitted.trace.append(predict(model, traced))
         if screen is not None:
             size = min(training.batch_size, len(source))
-            found = screen_target(screen, seen, size)
+            judged = _judged(state.judge, target, seen)
+            found = screen_target(screen, judged, size)
             state.fitted.screened.append(
                 {name: values[order] for name, values in found.items()}
             )
@@ -218,6 +220,7 @@ class _State:
         )
         self.class_weights = _class_weights(model, source.labels, training)
         self.divergence = Divergence("Training", model, adapter, training)
+        self.judge = Judge(adapter.judged_from)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
 
@@ -234,6 +237,7 @@ class _State:
         for step, (here, there) in enumerate(batches):
             progress = (epoch + step / len(batches)) / self.training.epochs
             self._set_learning_rate(progress)
+            self.judge.appoint(self.model, progress)
             losses = self._losses(source, target, here, there, progress, generator)
             total = torch.stack(list(losses.values())).sum()
             self.optimiser.zero_grad(set_to_none=True)
@@ -272,9 +276,10 @@ class _State:
         teacher = (
             _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
         )
-        # The teacher has judged with all modalities; the student may miss one.
+        judge = self.judge.outputs(batch)
+        # Teacher and judge have seen all modalities; the student may miss one.
         batch = drop_modalities(batch, dropout, generator)
-        unlabelled = Target(self.model(*batch), progress, teacher)
+        unlabelled = Target(self.model(*batch), progress, teacher, judge=judge)
         return classification | self._adapt(labelled, unlabelled)
 
     def _adapt(self, source: Source, target: Target) -> dict[str, Tensor]:
@@ -327,6 +332,7 @@ class _State:
             {
                 "parts": self.parts.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
+                "judge": self.judge.state(),
                 "best": self.best,
                 "best_score": self.fitted.score,
                 "epoch": self.fitted.epoch,
@@ -346,6 +352,7 @@ class _State:
             return
         self.parts.load_state_dict(content["parts"])
         self.optimiser.load_state_dict(content["optimiser"])
+        self.judge.restore(self.model, content["judge"])
         self.best = content["best"]
         trace = [values.cpu().numpy() for values in content["trace"]]
         screened = [
@@ -405,6 +412,13 @@ def _held(model: Model, held_out: LabelledSamples) -> Source:
     """Return what the source domains show that were kept from training."""
     outputs = _evaluate(model, held_out.samples)
     return Source(outputs, held_out.labels, held_out.domains)
+
+
+def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
+    """Return what the whole target shows, with what the judge makes of it."""
+    if judge.model is None:
+        return seen
+    return replace(seen, judge=_seen(judge.model, target, seen.progress)[0].outputs)
 
 
 def _score(

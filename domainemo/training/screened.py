@@ -50,7 +50,7 @@ def screen_target(
     dict of str to ndarray of shape (samples,)
         ``labels``, and ``weights/BRANCH`` for every branch; in the target's order.
     """
-    judge = copy.deepcopy(screen).eval()
+    ruling = copy.deepcopy(screen).eval()
     device = next(iter(target.outputs.logits.values())).device
     samples = len(next(iter(target.outputs.logits.values())))
     places = torch.arange(-(-samples // batch_size) * batch_size, device=device)
@@ -59,8 +59,11 @@ def screen_target(
     with torch.random.fork_rng(devices), torch.no_grad():
         for chunk in torch.split(places % samples, batch_size):
             outputs = _take(target.outputs, chunk)
+            judged = None if target.judge is None else _take(target.judge, chunk)
             # Without dropout, the network is its own teacher.
-            pseudo = judge(replace(target, outputs=outputs, teacher=outputs))
+            pseudo = ruling(
+                replace(target, outputs=outputs, teacher=outputs, judge=judged)
+            )
             weights = {f"weights/{k}": w.float() for k, w in pseudo.weights.items()}
             for name, values in {"labels": pseudo.labels, **weights}.items():
                 found.setdefault(name, []).append(values)
