@@ -14,6 +14,7 @@ from .adapt import adapt
 from .data import app as data
 from .interpret import interpret
 from .listing import list_parts
+from .plugins import COMMAND
 from .predict import predict
 from .pretrain import pretrain
 from .report import report
@@ -100,10 +101,13 @@ def _show_notes() -> None:
 
 
 def _say(text: str) -> None:
+    """Write paragraphs, wrapped; a command keeps its line, for it is to be pasted."""
     import textwrap
 
     paragraphs = [
-        textwrap.fill(
+        line
+        if line.startswith(COMMAND)
+        else textwrap.fill(
             line,
             88,
             subsequent_indent="  " if line[:2] == "- " else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ import torch
 from .. import files
 from ..backbones.regions import canonical_name
 from ..core import Inputs, Modality
+from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.normalisation import Scale, normalise
 from ..errors import ConfigurationError, DataError, DomainemoWarning
@@ -164,7 +164,7 @@ def _parse_model(
     content: bytes,
 ) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale]]:
     """Return the modalities, the classes and the scales of ``model.json``."""
-    described = json.loads(content)
+    described = parse_json(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
         for name, m in described["modalities"].items()
