@@ -65,6 +65,9 @@ REMEDY = (
     "it once more, with the same choices: what is damaged is set aside and made anew."
 )
 
+MOST = 16 * 2**30
+"""Bytes that no file of a run has."""
+
 Parsed = TypeVar("Parsed")
 
 _PARTIAL = re.compile(r"\.(?P<host>[0-9a-f]{6})\.(?P<process>\d+)\.\d+\.partial$")
@@ -381,6 +384,9 @@ def check(path: Path, remedy: str = REMEDY) -> str:
     known = records(path.parent)
     if not path.is_file():
         raise data_error(path, "no such file", "the one that was written", remedy)
+    size = path.stat().st_size
+    if size > MOST:  # before all of it is read
+        raise data_error(path, f"{size} bytes", f"at most {MOST}", remedy)
     found = _facts(path)
     if known is None:
         _note_unrecorded(path.parent)

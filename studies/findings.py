@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shlex
@@ -15,6 +14,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from ..data.files.limits import parse_json
 from ..errors import ConfigurationError
 from ..evaluation.folder import (
     folder_name,
@@ -299,7 +299,7 @@ def _choices(folder: Path, plugins: Sequence[str]) -> list[Choice]:
     if not is_expected(path):
         return []
     choices = read(
-        path, lambda content: [Choice(**each) for each in json.loads(content)]
+        path, lambda content: [Choice(**each) for each in parse_json(content)]
     )
     # The command is to be pasted, so it is made here and not believed.
     return [

@@ -1,8 +1,8 @@
 """Runs commands in one process that notes whatever they touch outside their folder.
 
-``python guarded.py ALLOWED STRANGERS`` reads a JSON list of commands from its input, each
-a folder and arguments, and writes for each how it ended and what it did: code from the
-folder STRANGERS that ran, files changed outside ALLOWED, processes, connections,
+``python guarded.py ALLOWED STRANGERS`` reads a JSON list of commands from its input,
+each a folder and arguments, and writes for each how it ended and what it did: code from
+the folder STRANGERS that ran, files changed outside ALLOWED, processes, connections,
 pickles.
 """
 
@@ -60,6 +60,8 @@ def hook(event, arguments):
     watching = False
     try:
         note(event, arguments)
+    except Exception as error:
+        noted.append(f"the guard failed: {event}: {error!r}")
     finally:
         watching = True
 
@@ -79,8 +81,7 @@ def note(event, arguments):
             if named and not inside(path, ALLOWED):
                 noted.append(f"{event} {path!r}")
     elif event in ("exec", "compile", "import"):
-        code = arguments[0] if event == "exec" else None
-        path = getattr(code, "co_filename", arguments[1])
+        path = arguments[0].co_filename if event == "exec" else arguments[1]
         if isinstance(path, str) and "<" not in path and inside(path, STRANGERS):
             noted.append(f"{event} {path!r}")
 

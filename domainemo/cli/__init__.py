@@ -8,6 +8,7 @@ import warnings
 from typing import Any, TextIO
 
 from ..errors import DomainemoError, DomainemoWarning, printable
+from .plugins import COMMAND
 from .stopping import answered
 
 __all__ = ["app", "main"]
@@ -75,10 +76,13 @@ def _show_notes() -> None:
 
 
 def _say(text: str) -> None:
+    """Write paragraphs, wrapped; a command keeps its line, for it is to be pasted."""
     import textwrap
 
     paragraphs = [
-        textwrap.fill(
+        line
+        if line.startswith(COMMAND)
+        else textwrap.fill(
             line,
             88,
             subsequent_indent="  " if line[:2] == "- " else "",

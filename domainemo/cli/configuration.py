@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -212,7 +211,7 @@ def configure_study(
         kept = study["storage"]
         raise ConfigurationError(
             f"{file}: it keeps its study at {kept!r}, which was not opened, since a "
-            f"file may name any place. If that is yours: "
+            f"file may name any place. If that is yours:\n"
             f"{again_with(f'--storage={kept}')}"
         )
     study |= said
@@ -490,9 +489,11 @@ def _forget_stale(
 
 def read_value(text: str) -> Any:
     """Read a value as TOML does; anything else is a string."""
+    from ..data.files.limits import parse_toml
+
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 

@@ -52,6 +52,7 @@ def interpret(
     """
     check_run(run)
     from ..evaluation import interpretation as evaluated
+    from ..evaluation.folder import check_no_link
     from .configuration import stored_experiment
 
     with interruptible():
@@ -59,6 +60,8 @@ def interpret(
         experiment = stored_experiment(run)
         chosen = adapter or experiment.adapter.name
         folder = output or run / f"interpretation-{chosen.replace('+', '-')}"
+        if output is None:
+            check_no_link(folder)
         if folder.exists() and any(folder.iterdir()):
             raise ConfigurationError(
                 f"{folder}: this folder holds files, and nothing was overwritten; name "

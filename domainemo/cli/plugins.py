@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from ..errors import ConfigurationError, DomainemoWarning
 from ..registry import UnknownPart, plugin_loaded
 
-__all__ = ["again_with", "only_given"]
+__all__ = ["COMMAND", "again_with", "only_given"]
+
+COMMAND = "domainemo "
+"""How a line begins that is a command."""
 
 
 @contextmanager
@@ -48,13 +51,13 @@ def only_given(file: str | None, named: Sequence[str]) -> Iterator[None]:
         raise ConfigurationError(
             f"{file}: it names {whose}, whose code was not run, since a command runs "
             f"only plug-ins that it names itself. {error} If you trust "
-            f"{'this file' if one else 'these files'}: {allowed}"
+            f"{'this file' if one else 'these files'}:\n{allowed}"
         ) from error
     if closed:
         warnings.warn(
             f"{file}: it names {whose}, whose code was not run; nothing needed it so "
             f"far. If you trust {'this file' if one else 'these files'} and want "
-            f"{'it' if one else 'them'}: {allowed}",
+            f"{'it' if one else 'them'}:\n{allowed}",
             DomainemoWarning,
             stacklevel=1,
         )

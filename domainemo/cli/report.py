@@ -49,11 +49,15 @@ def report(
     name. Nothing is trained. Without its recordings, a run's report lacks embeddings
     and attention, and says so.
     """
+    from ..evaluation.folder import check_no_link
+
     path = output or folder / "report.html"
     if path.suffix.lower() != ".html":
         raise ConfigurationError(
             f"{path}: found the ending {path.suffix!r}; expected a page's, .html."
         )
+    if output is None:
+        check_no_link(path.with_suffix(""))
     with interruptible():
         use.import_plugins(plugin)
         if _is_study(folder):
@@ -107,6 +111,7 @@ def _write_run_report(
                 f"Note: the recordings of this run could not be had, so its report "
                 f"lacks what needs them. {error}",
                 err=True,
+                lines=True,
             )
     return write_run_report(
         folder,

@@ -357,6 +357,9 @@ _SESSION_OFFSET, _SESSION_GAIN = 1.0, 0.1
 _FIELD = 0.3  # a clip's effect on a sensor, beside that on the components
 
 _SIZES = ("seed", "subjects", "sessions", "trials", "classes")
+_MOST_WINDOWS = 2_000_000
+"""More are gigabytes."""
+
 _STRENGTHS = (
     "effect",
     "strength_spread",
@@ -754,6 +757,13 @@ class Simulated(Dataset):
             f"classes",
         )
         self._check_windows()
+        whole = self.subjects * self.sessions * self.trials * self.windows[1]
+        if whole > _MOST_WINDOWS:
+            raise ConfigurationError(
+                f"simulated: found subjects={self.subjects}, sessions={self.sessions}, "
+                f"trials={self.trials} and windows={self.windows!r}, up to {whole} "
+                f"windows in all; expected at most {_MOST_WINDOWS}."
+            )
         for knob in _STRENGTHS:
             self._expect(knob, _within(getattr(self, knob)), "a number from 0 up")
         for knob in ("poor", "missing"):

@@ -12,7 +12,6 @@ import difflib
 import io
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from ..errors import ConfigurationError, DataError
 from ..errors import data_error as _error
 from ..files import explained, writing
 from ..registry import register
+from .files.limits import TABLE, TEXT, Refusal, parse_toml, read_text
 from .given import expect_inputs
 from .labels import CHOICES, TrialLabel, settle
 from .montage import check_electrodes
@@ -416,8 +416,8 @@ def _read_description(root: Path) -> _Description:
     if not path.is_file():
         raise _no_description(root)
     try:
-        document = tomllib.loads(_read_text(path))
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(_read_text(path))
+    except ValueError as error:
         raise _error(
             path,
             f"text that is not TOML ({error})",
@@ -549,7 +549,8 @@ def _read_columns(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         raise _error(path, "no such file", "one row per window", _HELP)
     try:
-        rows = list(csv.reader(io.StringIO(_read_text(path), newline=""), strict=True))
+        text = io.StringIO(_read_text(path, TABLE), newline="")
+        rows = list(csv.reader(text, strict=True))
     except csv.Error as error:
         remedy = "Look for a quote that is not closed, and save it again as CSV."
         raise _error(path, f"text that is not CSV ({error})", "CSV", remedy) from error
@@ -975,15 +976,11 @@ def _place(row: int, first: int) -> str:
     return f"row {row + first}" if first else f"window {row} (counted from 0)"
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, most: int = TEXT) -> str:
     try:
-        # Spreadsheets put a byte-order mark first; newlines in quotes are kept.
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return stream.read()
-    except UnicodeDecodeError as error:
-        found = f"a byte that is not UTF-8 at position {error.start}"
-        remedy = "Save the file again with the encoding UTF-8."
-        raise _error(path, found, "UTF-8 text", remedy) from error
+        return read_text(path, most)
+    except Refusal as error:
+        raise error.at(path) from error
     except OSError as error:
         found = f"a file that cannot be read ({error.strerror or error})"
         raise _error(

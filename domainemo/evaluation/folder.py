@@ -6,7 +6,6 @@ import json
 import platform
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -18,6 +17,13 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from .. import files
+from ..data.files.limits import (
+    Refusal,
+    parse_json,
+    parse_parquet,
+    parse_toml,
+    read_text,
+)
 from ..errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
@@ -28,6 +34,7 @@ if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
     from .results import Results
 
 __all__ = [
+    "check_no_link",
     "differences",
     "fingerprint",
     "flat",
@@ -116,6 +123,21 @@ def identity(data: EmotionData | Inputs, plugins: Sequence[str]) -> dict[str, st
         "plugins": code.hexdigest() if plugins else "none",
         "torch": _version("torch"),
     }
+
+
+def check_no_link(path: Path) -> None:
+    """Refuse to write into a run's folder where that leads to another place.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is a link.
+    """
+    if path.is_symlink():
+        raise ConfigurationError(
+            f"{path}: found a link to {path.resolve()}; expected to write into the "
+            f"folder itself, and nothing was written. Name a place with --output."
+        )
 
 
 def rerun(config: Path, plugins: Sequence[str], *more: str) -> str:
@@ -284,13 +306,18 @@ def read_config(path: Path) -> dict[str, Any]:
         If it is missing or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_text(path))
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path}: there is no such configuration file. Give the path of a TOML "
             f"file, or a name that `domainemo list studies` shows."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except Refusal as error:
+        raise ConfigurationError(
+            f"{path}: expected TOML, but found {error.found}; expected "
+            f"{error.expected}. Correct the file."
+        ) from error
+    except ValueError as error:
         raise ConfigurationError(
             f"{path}: expected TOML, but {error}. Correct the file."
         ) from error
@@ -322,9 +349,7 @@ def read_table(path: Path) -> pd.DataFrame:
     DataError
         If it is missing or damaged.
     """
-    import pandas as pd
-
-    return files.read(path, lambda content: pd.read_parquet(BytesIO(content)))
+    return files.read(path, parse_parquet)
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
@@ -358,13 +383,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     DataError
         If it is missing or damaged.
     """
-    import numpy as np
+    from ..data.files import read_npz
 
-    def parse(content: bytes) -> dict[str, NDArray[Any]]:
-        with np.load(BytesIO(content), allow_pickle=False) as file:
-            return dict(file)
-
-    return files.read(path, parse)
+    return files.read(path, lambda content: read_npz(BytesIO(content)))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -377,7 +398,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
 
     def parse(content: bytes) -> dict[str, Any]:
-        return dict(json.loads(content))
+        return dict(parse_json(content))
 
     return files.read(path, parse)
 

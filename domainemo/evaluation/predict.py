@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 
 from .. import files
 from ..core import Inputs, Modality, canonical_name
+from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.normalisation import Scale, check_enough, describe, normalise
 from ..errors import ConfigurationError, DataError, DomainemoWarning
@@ -166,7 +166,7 @@ def _parse_model(
     content: bytes,
 ) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale], dict[str, Scale]]:
     """Return the modalities, the classes and both scales of ``model.json``."""
-    described = json.loads(content)
+    described = parse_json(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
         for name, m in described["modalities"].items()

@@ -23,17 +23,19 @@ _CHUNK = 2**20
 _CHECK = "Check that the file is of the data set and the part it is read as."
 
 
-def read_npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read arrays of a NumPy archive; only those named.
+def read_npz(
+    path: Path | io.BytesIO, names: Sequence[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Read arrays of a NumPy archive; only those named, or all.
 
     An entry may have 64 MiB and 100 times its compressed bytes, 4 GiB at most; reading
     takes little more memory than the arrays, and never more than twice these limits.
 
     Parameters
     ----------
-    path : Path
-        A ``.npz`` file.
-    names : sequence of str
+    path : Path or BytesIO
+        A ``.npz`` file, or its content.
+    names : sequence of str, optional
         The keys.
 
     Returns
@@ -104,13 +106,15 @@ def _unpickled(array: NDArray[Any], pickled: bytes | None, where: str) -> Any:
 
 
 def _entries(
-    path: Path, names: Sequence[str]
+    path: Path | io.BytesIO, names: Sequence[str] | None
 ) -> dict[str, tuple[NDArray[Any], bytes | None]]:
     """Return each entry as an array, and the pickle if it is one of objects."""
     where = str(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {}
+            if names is None:
+                names = [name.removesuffix(".npy") for name in archive.namelist()]
             for name in names:
                 where = f"{path}, key {name!r}"
                 entries[name] = _array(_read(archive, name))

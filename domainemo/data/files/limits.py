@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,14 @@ __all__ = [
     "LARGEST",
     "RATIO",
     "SMALL",
+    "TABLE",
     "TEXT",
     "Refusal",
     "check_file",
     "inflated_limit",
+    "parse_json",
+    "parse_parquet",
     "parse_toml",
-    "read_json",
-    "read_parquet",
     "read_text",
 ]
 
@@ -65,7 +67,7 @@ class Refusal(Exception):
     def __init__(
         self, found: str, expected: str = "an intact file", remedy: str = AGAIN
     ) -> None:
-        super().__init__(found)
+        super().__init__(f"{found}; expected {expected}")
         self.found, self.expected, self.remedy = found, expected, remedy
 
     def at(self, where: Path | str) -> DataError:
@@ -137,7 +139,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is no TOML, or deeper than `DEPTH`; the message says where.
+        If it is no TOML, deeper than `DEPTH`, or holds a number beyond 64 bits; the
+        message says where.
     """
     depth = names = 0
     for token in _TOKENS.finditer(text):
@@ -154,50 +157,57 @@ def parse_toml(text: str) -> dict[str, Any]:
             line = text.count("\n", 0, token.start()) + 1
             what = "brackets in brackets" if depth >= DEPTH else "names in one key"
             raise ValueError(f"line {line} has more than {DEPTH} {what}")
-    return tomllib.loads(text)
+    document = tomllib.loads(text)
+    _check_numbers(document, "the document")
+    return document
 
 
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+def _check_numbers(value: Any, where: str) -> None:
+    """Refuse whole numbers that no other program would read, or could print."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_numbers(each, key)
+    elif isinstance(value, list):
+        for each in value:
+            _check_numbers(each, where)
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError(f"{where!r} holds a number of {value.bit_length()} bits")
+
+
+def parse_json(content: bytes) -> Any:
+    """Return what JSON of bounded length holds.
 
     Raises
     ------
-    ValueError
-        If it is no JSON, or nested too deeply.
-    Refusal, OSError
-        As :func:`read_text`.
+    Refusal, ValueError
+        If it is longer, nested too deeply, or no JSON.
     """
+    if len(content) > 16 * TEXT:
+        raise Refusal(f"{len(content)} bytes", f"at most {16 * TEXT}")
     try:
-        return json.loads(read_text(path, 16 * TEXT))
+        return json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
+def parse_parquet(content: bytes) -> pd.DataFrame:
     """Return a table, if its cells are no more than its bytes can hold.
 
     Raises
     ------
     Refusal
         If it claims more.
-    OSError
-        If it cannot be read, or is damaged.
+    ArrowException
+        If it is damaged.
     """
     import pandas as pd
     from pyarrow.parquet import read_metadata
 
-    check_file(path, LARGEST)
-    claimed = read_metadata(path)
-    size = max(
-        8 * claimed.num_rows * claimed.num_columns,
-        sum(
-            claimed.row_group(i).total_byte_size for i in range(claimed.num_row_groups)
-        ),
-    )
-    most = inflated_limit(path.stat().st_size)
-    if size > most:
-        raise Refusal(
-            f"{claimed.num_rows} rows of {claimed.num_columns} columns",
-            f"at most {most} bytes of values",
-        )
-    return pd.read_parquet(path)
+    claimed = read_metadata(BytesIO(content))
+    rows, columns = claimed.num_rows, claimed.num_columns
+    groups = range(claimed.num_row_groups)
+    packed = sum(claimed.row_group(i).total_byte_size for i in groups)
+    most = inflated_limit(len(content))
+    if max(8 * rows * columns, packed) > most:
+        raise Refusal(f"{rows} rows of {columns} columns", f"at most {most} bytes")
+    return pd.read_parquet(BytesIO(content))

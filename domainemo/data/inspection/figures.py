@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,8 +127,8 @@ def show_names(figure: Figure) -> None:
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-    def shown(text: str) -> str:
-        return printable(text, keep="\n").replace("$", r"\$")
+    def shown(name: object) -> str:
+        return printable(str(name), keep="\n").replace("$", r"\$")
 
     for text in figure.findobj(Text):
         text.set_text(shown(text.get_text()))
@@ -138,7 +139,13 @@ def show_names(figure: Figure) -> None:
                 formatter.seq = [shown(text) for text in formatter.seq]
             elif isinstance(formatter, FuncFormatter):
                 name = formatter.func
-                formatter.func = lambda *place, name=name: shown(name(*place))
+                formatter.func = partial(_shown_at, name, shown)
+
+
+def _shown_at(
+    name: Callable[..., object], shown: Callable[[object], str], *place: Any
+) -> str:
+    return shown(name(*place))
 
 
 def draw(description: Description) -> Figure:
