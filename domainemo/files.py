@@ -394,9 +394,9 @@ def check(path: Path, remedy: str = REMEDY) -> str:
         expected = f"one that {RECORD} beside it names"
         raise data_error(path, "a file that nobody recorded", expected, remedy)
     elif found != known[path.name]:
-        size = known[path.name].get("bytes")
-        expected = f"the file of {size} bytes that {RECORD} beside it describes"
-        same = found["bytes"] == size
+        recorded = known[path.name].get("bytes")
+        expected = f"the file of {recorded} bytes that {RECORD} beside it describes"
+        same = found["bytes"] == recorded
         words = "another content of this length" if same else _words(path)
         raise data_error(path, words, expected, remedy)
     return str(found["sha256"])
