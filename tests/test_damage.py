@@ -230,7 +230,7 @@ def expected():
 
 def right(place, expected, kind, action, tmp_path):
     if (kind, action) not in expected:
-        whole = Path(shutil.copytree(place / "0" / kind, tmp_path / "whole"))
+        whole = Path(shutil.copytree(place / "0" / kind, tmp_path / "whole" / kind))
         expected[kind, action] = action(kind, whole)
     return expected[kind, action]
 
