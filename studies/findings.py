@@ -226,9 +226,9 @@ def _address(folder: Path, kept: object, given: str | None) -> str:
             raise ConfigurationError(
                 f"{folder}: this study says that it is kept at {kept!r}, which was not "
                 f"opened, since a folder may name any place. If that is yours, name "
-                f"it: {shlex.join(['domainemo', 'report', str(folder)])} "
-                f"--storage={shlex.quote(str(kept))}, with its password if it has one; "
-                f"or set the environment variable {STORAGE_VARIABLE}."
+                f"it, with its password if it has one; or set the environment variable "
+                f"{STORAGE_VARIABLE}:\n"
+                + shlex.join(["domainemo", "report", str(folder), f"--storage={kept}"])
             )
     return address_of(folder, given if given is not None else str(kept or "sqlite"))
 

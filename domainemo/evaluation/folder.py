@@ -385,7 +385,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     from ..data.files import read_npz
 
-    return files.read(path, lambda content: read_npz(BytesIO(content)))
+    files.check(path)
+    return read_npz(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -23,9 +23,7 @@ _CHUNK = 2**20
 _CHECK = "Check that the file is of the data set and the part it is read as."
 
 
-def read_npz(
-    path: Path | io.BytesIO, names: Sequence[str] | None = None
-) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
     """Read arrays of a NumPy archive; only those named, or all.
 
     An entry may have 64 MiB and 100 times its compressed bytes, 4 GiB at most; reading
@@ -33,8 +31,8 @@ def read_npz(
 
     Parameters
     ----------
-    path : Path or BytesIO
-        A ``.npz`` file, or its content.
+    path : Path
+        A ``.npz`` file.
     names : sequence of str, optional
         The keys.
 
@@ -106,7 +104,7 @@ def _unpickled(array: NDArray[Any], pickled: bytes | None, where: str) -> Any:
 
 
 def _entries(
-    path: Path | io.BytesIO, names: Sequence[str] | None
+    path: Path, names: Sequence[str] | None
 ) -> dict[str, tuple[NDArray[Any], bytes | None]]:
     """Return each entry as an array, and the pickle if it is one of objects."""
     where = str(path)
