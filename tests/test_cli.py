@@ -318,6 +318,9 @@ def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
     assert predicted("--normalise-by", "rest/windows.csv").stdout == by_rest
     said = " ".join(predicted("--normalise-by", "sauce", code=2).stderr.split())
     assert "expected own, source or the table folder" in said
+    (tmp_path / "baseline.csv").write_text("subject\n2\n")
+    said = predicted("--normalise-by", "baseline.csv", code=2).stderr
+    assert "found a file that is no table folder's" in " ".join(said.split())
 
 
 def test_interrupt_and_resume(finished, tmp_path):

@@ -302,7 +302,7 @@ def test_eye_measures_equal_those_of_plain_python():
         widths = [float(pupil[i]) for i in kept]
         expected = {
             "pupil_mean": statistics.fmean(widths),
-            "pupil_deviation": statistics.pstdev(widths),
+            "pupil_std": statistics.pstdev(widths),
             "pupil_slope": statistics.linear_regression(
                 [i / 60 for i in kept], widths
             ).slope,

@@ -159,12 +159,12 @@ def test_modalities_have_their_names(small):
     assert (eye.features, eye.kind, len(eye.channels)) == (("value",), "eye", 31)
     assert [eye.channels[i] for i in (0, 3, 11, 12, 16, 22, 24, 30)] == [
         "pupil_x_mean",
-        "pupil_y_deviation",
-        "pupil_y_entropy_0.6_to_1_hz",
+        "pupil_y_std",
+        "pupil_y_de_0.6-1Hz",
         "dispersion_x_mean",
         "fixation_duration_mean",
         "blink_frequency",
-        "fixation_duration_maximum",
+        "fixation_duration_max",
         "saccade_latency_average",
     ]
 

@@ -114,7 +114,7 @@ def test_channels_and_features_are_named():
     eeg, eye = modalities["eeg"], modalities["eye"]
     assert (len(eeg.channels), eeg.features, eeg.kind) == (62, BANDS, "eeg")
     assert (eeg.channels[:3], eeg.channels[-1]) == (("FP1", "FPZ", "FP2"), "CB2")
-    assert eye.channels == tuple(f"eye-{n}" for n in range(1, 34))
+    assert eye.channels == tuple(f"measure_{n}" for n in range(1, 34))
     assert (eye.features, eye.kind) == (("value",), "eye")
 
 

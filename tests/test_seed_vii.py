@@ -162,17 +162,17 @@ def test_modalities_have_their_names(small):
     assert (list(eeg.channels), eeg.features, eeg.kind) == (CAP, BANDS, "eeg")
     assert (eye.features, eye.kind, len(eye.channels)) == (("value",), "eye", 33)
     assert [eye.channels[i] for i in (0, 7, 10, 15, 19, 20, 23, 24, 27, 28, 32)] == [
-        "pupil_left_entropy_0.05_to_0.2_hz",
-        "pupil_right_entropy_0.6_to_1_hz",
+        "pupil_left_de_0.05-0.2Hz",
+        "pupil_right_de_0.6-1Hz",
         "pupil_right_mean",
         "dispersion_y_mean",
-        "saccade_duration_deviation",
+        "saccade_duration_std",
         "saccade_amplitude_mean",
-        "blink_duration_deviation",
-        "clip_blink_frequency",
-        "clip_fixation_dispersion_maximum",
-        "clip_fixation_dispersion_total",
-        "clip_saccade_latency_average",
+        "blink_duration_std",
+        "blink_frequency",
+        "fixation_dispersion_max",
+        "fixation_dispersion_total",
+        "saccade_latency_average",
     ]
 
 

@@ -101,6 +101,13 @@ def _baseline_folder(given: str) -> Path:
     path = Path(given)
     if path.name in ("windows.csv", "dataset.toml"):
         return path.parent
+    if path.is_file():
+        raise ConfigurationError(
+            f"--normalise-by {given}: found a file that is no table folder's; expected "
+            f"own, source, or a baseline recording as a table folder, or the "
+            f"windows.csv in one. Make the folder with write_table "
+            f"(docs/own-recordings.md)."
+        )
     if not path.is_dir():
         raise ConfigurationError(
             f"--normalise-by {given!r}: found no such folder; expected own, source or "

@@ -17,6 +17,7 @@ from ..files import read_pickle, read_pickled_npz
 from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..reader import Reader, Recording, Trial
 from .seed import CLASSES, LABELS, SECONDS, absent_sessions, find_folder
+from .shared.seed_family import NUMBERED_MEASURES, eye_modality
 
 __all__ = ["SEEDMultimodal"]
 
@@ -24,9 +25,6 @@ Array = NDArray[np.floating]
 
 SUBJECTS = (1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14)
 """As the files number them; SEED's subjects 6, 7 and 15 have no eye movements."""
-
-EYE_MEASURES = tuple(f"eye-{number}" for number in range(1, 34))
-"""The 33 columns, numbered because their order in the files is not documented."""
 
 _SESSIONS = (1, 2, 3)
 _PARTS = {"train": range(1, 10), "test": range(10, 16)}
@@ -60,9 +58,9 @@ class SEEDMultimodal(Reader):
     ``eeg`` holds the released differential entropy of five bands at 62 electrodes
     (``02-EEG-DE-feature``); ``eye`` 33 measures of each 4-s window
     (``04-Eye-tracking-feature``): pupil diameter, dispersion, fixations, blinks,
-    saccades, and statistics of events. They are called ``eye-1`` to ``eye-33``, as
-    the order of the columns is not documented. Their scales differ by orders of
-    magnitude.
+    saccades, and statistics of events. They are called ``measure_1`` to
+    ``measure_33``, as the order of the columns is not documented. Their scales differ
+    by orders of magnitude.
 
     The files hold windows one after another, trials 1-9 as ``train`` and 10-15 as
     ``test``, without the trials' boundaries. These are rebuilt from the clips' lengths
@@ -157,7 +155,7 @@ class SEEDMultimodal(Reader):
         """Describe ``eeg``, 62 electrodes with five bands, and ``eye``, 33 measures."""
         return {
             "eeg": Modality(SEED_ELECTRODES, tuple(SEED_BANDS), "eeg"),
-            "eye": Modality(EYE_MEASURES, ("value",), "eye"),
+            "eye": eye_modality(NUMBERED_MEASURES),
         }
 
     def title(self) -> str:
@@ -211,7 +209,7 @@ class SEEDMultimodal(Reader):
             notes = ("each 4 s eye window repeated for the EEG windows in it",)
         if np.isnan(eye).any():
             notes = (*notes, "NaN among the eye's measures as released")
-        on_clock = np.full((len(eeg), len(EYE_MEASURES), 1), np.nan)
+        on_clock = np.full((len(eeg), len(NUMBERED_MEASURES), 1), np.nan)
         on_clock[: len(eye) * repeats, :, 0] = np.repeat(eye, repeats, axis=0)
         return Trial(
             session=session,
@@ -262,7 +260,7 @@ def _eye(
     measures: Mapping[Any, Any], path: Path, key: str, numbers: range
 ) -> dict[int, Array]:
     """Return the eye's measures (windows of 4 s, measures) of each trial of a part."""
-    table = _table(measures, key, str(path), len(EYE_MEASURES))
+    table = _table(measures, key, str(path), len(NUMBERED_MEASURES))
     return _cut(table, f"{path}, {key}", numbers, _EYE_WINDOW)
 
 

@@ -17,6 +17,7 @@ from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from .shared.seed_family import (
+    NUMBERED_MEASURES,
     RELEASED_WINDOW,
     absent,
     data_set_folder,
@@ -55,14 +56,11 @@ WINDOWS = (
 )
 """Windows of 4 s in each trial, from the clips' published starts and ends."""
 
-EYE_MEASURES = tuple(f"column_{number}" for number in range(1, 34))
-"""The order of the 33 columns is not documented, so that they have numbers only."""
-
 _EEG_FOLDER = "EEG_DE_features"
 _EYE_FOLDER = "Eye_movement_features"
 _COLUMNS = {
     "eeg": len(SEED_ELECTRODES) * len(SEED_BANDS),
-    "eye": len(EYE_MEASURES),
+    "eye": len(NUMBERED_MEASURES),
 }
 _FETCH_AGAIN = "Check that the file is the publisher's, and fetch it again."
 
@@ -86,8 +84,9 @@ class SEEDV(Reader):
     - Of 20 subjects recorded, 16 are released, whatever other loaders say.
     - The session is the set of clips that was watched; on which day, and in which
       order, differs between subjects.
-    - The order of the eye columns is not documented. By their list, nine are statistics
-      of events; in SEED-VII those are constant inside a clip and so tell the trial.
+    - The order of the eye columns is not documented: they are called ``measure_1`` to
+      ``measure_33``. By their list, nine are statistics of events; in SEED-VII those
+      are constant inside a clip and so tell the trial.
     - Whether the released features are smoothed is not documented.
 
     The 310 columns of a window are electrode by electrode, five bands each. Labels are
@@ -151,7 +150,7 @@ class SEEDV(Reader):
         """Describe ``eeg`` (62 electrodes, 5 bands) and ``eye`` (33 measures)."""
         modalities = {"eeg": eeg_modality("de", "released")}
         if self.eye:
-            modalities["eye"] = eye_modality(EYE_MEASURES)
+            modalities["eye"] = eye_modality(NUMBERED_MEASURES)
         return modalities
 
     def title(self) -> str:

@@ -15,6 +15,7 @@ from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..options import check_option
 from ..reader import Reader, Recording, Trial
+from ..simulator import EYE_MEASURES
 from .shared.seed_family import (
     RELEASED_WINDOW,
     absent,
@@ -53,45 +54,7 @@ LABELS = (
 )
 """Class of each trial, a line for each session."""
 
-EYE_MEASURES = (
-    "pupil_left_entropy_0.05_to_0.2_hz",
-    "pupil_left_entropy_0.2_to_0.4_hz",
-    "pupil_left_entropy_0.4_to_0.6_hz",
-    "pupil_left_entropy_0.6_to_1_hz",
-    "pupil_right_entropy_0.05_to_0.2_hz",
-    "pupil_right_entropy_0.2_to_0.4_hz",
-    "pupil_right_entropy_0.4_to_0.6_hz",
-    "pupil_right_entropy_0.6_to_1_hz",
-    "pupil_left_mean",
-    "pupil_left_deviation",
-    "pupil_right_mean",
-    "pupil_right_deviation",
-    "fixation_duration_mean",
-    "fixation_duration_deviation",
-    "dispersion_x_mean",
-    "dispersion_y_mean",
-    "dispersion_x_deviation",
-    "dispersion_y_deviation",
-    "saccade_duration_mean",
-    "saccade_duration_deviation",
-    "saccade_amplitude_mean",
-    "saccade_amplitude_deviation",
-    "blink_duration_mean",
-    "blink_duration_deviation",
-)
-"""Columns 0 to 23 of the eye arrays, window by window, as in the official extractor."""
-
-CLIP_STATISTICS = (
-    "clip_blink_frequency",
-    "clip_fixation_frequency",
-    "clip_fixation_duration_maximum",
-    "clip_fixation_dispersion_maximum",
-    "clip_fixation_dispersion_total",
-    "clip_saccade_frequency",
-    "clip_saccade_duration_average",
-    "clip_saccade_amplitude_average",
-    "clip_saccade_latency_average",
-)
+CLIP_STATISTICS = EYE_MEASURES[24:]
 """Columns 24 to 32: of the whole clip, repeated in each of its windows."""
 
 SHORTEST, LONGEST = 5, 200
@@ -99,7 +62,6 @@ SHORTEST, LONGEST = 5, 200
 
 _EEG_FOLDERS = {"released": "EEG_features", "computed": "EEG_preprocessed"}
 _EYE_FOLDER = "EYE_features"
-_COLUMNS = len(EYE_MEASURES) + len(CLIP_STATISTICS)
 _FETCH_AGAIN = "Check that the file is the publisher's, and fetch it again."
 
 
@@ -113,9 +75,10 @@ class SEEDVII(Reader):
     continuous labels for emotion recognition. IEEE Transactions on Affective Computing
     16(2):969-985, doi 10.1109/TAFFC.2024.3485057.
 
-    ``eeg`` holds a feature of five bands at 62 electrodes, ``eye`` 33 measures (see
-    ``EYE_MEASURES`` and ``CLIP_STATISTICS``). Each of the 80 trials has a clip of its
-    own, numbered 1 to 80 as the stimulus: sessions share none.
+    ``eeg`` holds a feature of five bands at 62 electrodes, ``eye`` 33 measures in
+    the order of the official extractor (``EYE_MEASURES`` of the simulator has the same;
+    ``CLIP_STATISTICS`` are its last nine). Each of the 80 trials has a clip of its own,
+    numbered 1 to 80 as the stimulus: sessions share none.
 
     What to know before believing a figure:
 
@@ -227,8 +190,7 @@ class SEEDVII(Reader):
         """Describe ``eeg`` (62 electrodes, 5 bands) and ``eye`` (33 or 24 measures)."""
         modalities = {"eeg": eeg_modality(self.feature, self.source)}
         if self.eye:
-            extra = CLIP_STATISTICS if self.clip_statistics else ()
-            modalities["eye"] = eye_modality((*EYE_MEASURES, *extra))
+            modalities["eye"] = eye_modality(self._measures())
         return modalities
 
     def title(self) -> str:
@@ -322,18 +284,22 @@ class SEEDVII(Reader):
             recording, where, self.feature, self.smoothing, self.window
         )
 
+    def _measures(self) -> tuple[str, ...]:
+        if self.clip_statistics:
+            return EYE_MEASURES
+        return EYE_MEASURES[: -len(CLIP_STATISTICS)]
+
     def _eye(self, number: int, eye: MatFile) -> Array:
         """Return measures of shape (windows, 33 or 24, 1)."""
         array = eye.array(str(number))
-        if array.ndim != 2 or array.shape[1] != _COLUMNS:
+        if array.ndim != 2 or array.shape[1] != len(EYE_MEASURES):
             raise data_error(
                 f"{eye.path}, key '{number}'",
                 f"an array of shape {array.shape}",
-                f"(windows, {_COLUMNS})",
+                f"(windows, {len(EYE_MEASURES)})",
                 "Check that it is a file of EYE_features, or fetch it again.",
             )
-        kept = _COLUMNS if self.clip_statistics else len(EYE_MEASURES)
-        measures: Array = array[:, :kept, None]
+        measures: Array = array[:, : len(self._measures()), None]
         return measures
 
 

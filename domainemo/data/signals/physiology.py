@@ -60,7 +60,7 @@ SIGNAL_STATISTICS = ("mean", "deviation", "slope")
 
 EYE_MEASURES = (
     "pupil_mean",
-    "pupil_deviation",
+    "pupil_std",
     "pupil_slope",
     "dispersion_x",
     "dispersion_y",
@@ -425,7 +425,7 @@ def eye_measures(
 ) -> Array:
     """Return measures of pupil and gaze, window by window.
 
-    - pupil mean, deviation and slope (per second), in the pupil's unit;
+    - pupil mean, std (standard deviation) and slope (per second), in the pupil's unit;
     - dispersion x, y: standard deviation of the gaze, in its unit;
     - speed: mean distance between successive samples, per second;
     - lost share: the part of the samples that is lost, as in blinks;

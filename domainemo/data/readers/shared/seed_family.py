@@ -1,4 +1,4 @@
-"""What SEED-IV, SEED-V and SEED-VII share: folders, files, one clock, raw EEG."""
+"""What the data sets of the SEED family share: folders, files, one clock, raw EEG."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ...signals.features import band_power, differential_entropy
 from ...signals.smoothing import linear_dynamic_system, moving_average
 
 __all__ = [
+    "NUMBERED_MEASURES",
     "RAW_RATE",
     "RELEASED_WINDOW",
     "absent",
@@ -43,6 +44,9 @@ RELEASED_WINDOW = 4.0
 
 RAW_RATE = 200
 """Of the preprocessed EEG of SEED-IV and SEED-VII, in Hz."""
+
+NUMBERED_MEASURES = tuple(f"measure_{number}" for number in range(1, 34))
+"""The 33 eye measures of SEED and SEED-V, the order of which is not documented."""
 
 _SPAN = 5
 
