@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -119,6 +120,7 @@ if __name__ == "__main__":
     # What they import on the way, and the caches of that, are no stranger's.
     for name in IMPORTED:
         importlib.import_module(name)
+    platform.processor()  # asks another program, once
     from domainemo.cli import main
 
     sys.dont_write_bytecode = True
