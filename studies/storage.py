@@ -146,8 +146,10 @@ def _check_place(file: Path, read_only: bool) -> None:
     """Refuse what is no study's own file, before anything is opened."""
     if file.is_symlink():
         raise Refusal("a link to another place", "the study's own file")
-    if not read_only and not file.exists():
-        return
+    if not file.exists():
+        if not read_only:
+            return
+        raise Refusal("no such file", "the study's own file")
     check_file(file, LARGEST)
     if not read_only or file.suffix != ".db":
         return
@@ -210,6 +212,8 @@ def _heartbeats() -> dict[str, Any]:
 
 def without_password(address: str) -> str:
     """Return an address that may be shown and kept."""
+    if "://" not in address:
+        return address
     from sqlalchemy.engine import make_url
 
     url = make_url(address)

@@ -9,9 +9,11 @@ pickles.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -42,6 +44,15 @@ NEVER = {
     "sqlite3.load_extension",
     "subprocess.Popen",
 }
+
+IMPORTED = (
+    "matplotlib.backends.backend_pdf",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.font_manager",
+    "optuna",
+    "safetensors.torch",
+    "torch._dynamo",
+)
 
 noted: list[str] = []
 watching = False
@@ -107,8 +118,9 @@ if __name__ == "__main__":
     ALLOWED = [*map(os.path.realpath, sys.argv[1].split(os.pathsep)), "/dev/null"]
     STRANGERS = [os.path.realpath(sys.argv[2])]
     # What they import on the way, and the caches of that, are no stranger's.
-    import torch._dynamo  # noqa: F401
-
+    for name in IMPORTED:
+        importlib.import_module(name)
+    platform.processor()  # asks another program, once
     from domainemo.cli import main
 
     sys.dont_write_bytecode = True

@@ -407,8 +407,8 @@ def test_storages_that_only_a_folder_names_are_not_opened(outcome):
         assert each["code"] == 2
         assert "was not opened" in " ".join(each["said"].split())
         assert "--storage=" in each["said"].splitlines()[-1]
-    assert {each["code"] for each in of_case(outcome, "no storage")} == {2}
-    assert {each["code"] for each in of_case(outcome, "links")} == {2}
+    for each in (*of_case(outcome, "no storage"), *of_case(outcome, "links")):
+        assert each["code"] in (2, 3), each["said"]
 
 
 def test_names_are_shown_and_never_obeyed(outcome):
