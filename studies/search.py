@@ -10,10 +10,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optuna
@@ -51,9 +52,6 @@ from .storage import (
     repeat_killed,
     worker_name,
 )
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 __all__ = ["Progress", "Task", "create_studies", "open_studies", "search"]
 
@@ -166,16 +164,14 @@ def work(
         epochs = task.space.experiment.training.epochs
         study.pruner = make_pruner(task.settings, len(jobs), epochs)
         while True:
-            lock = _wait_for(task.folder / ".asking")
-            try:
+            with ExitStack() as asking:
+                asking.enter_context(files.lock(task.folder / ".asking", wait=True))
                 if _is_enough(study, task):
                     break
-                # Released as soon as the candidate has its number, so that no other
+                # Closed as soon as the candidate has its number, so that no other
                 # process counts without it.
-                trying = _Trying(inputs, task, jobs, lock)
+                trying = _Trying(inputs, task, jobs, asking)
                 study.optimize(trying, n_trials=1, catch=(Exception,))
-            finally:
-                lock.release()
             if on_candidate is not None:
                 on_candidate()
 
@@ -188,10 +184,9 @@ def _score_source_only(
         return
     folder = candidate_folder(task.folder, {})
     folder.mkdir(parents=True, exist_ok=True)
-    lock = files.lock(folder / LOCK, wait=False)
-    if lock is None:  # another process is at it
-        return
-    with lock:
+    with files.lock(folder / LOCK, wait=False) as held:
+        if not held:  # another process is at it
+            return
         alone = source_only(task.space.experiment)
         scores = train_candidate(inputs, alone, jobs, folder)
         study.set_user_attr(SOURCE_ONLY_SCORES, [asdict(each) for each in scores])
@@ -254,9 +249,9 @@ class _Trying:
     """Optuna's objective: draws a candidate, trains it, tells its values."""
 
     def __init__(
-        self, inputs: Inputs, task: Task, jobs: Sequence[Job], lock: BaseFileLock
+        self, inputs: Inputs, task: Task, jobs: Sequence[Job], asking: ExitStack
     ) -> None:
-        self.inputs, self.task, self.jobs, self.lock = inputs, task, jobs, lock
+        self.inputs, self.task, self.jobs, self.asking = inputs, task, jobs, asking
 
     def __call__(self, trial: Trial) -> list[float]:
         try:
@@ -280,7 +275,7 @@ class _Trying:
             trial.set_user_attr(WORKER, worker_name())
             return self.task.space.draw(trial)
         finally:
-            self.lock.release()
+            self.asking.close()
 
     def _train(self, trial: Trial, options: dict[str, object]) -> list[float]:
         settings = self.task.settings
@@ -290,7 +285,7 @@ class _Trying:
         folder.mkdir(parents=True, exist_ok=True)
         watch = _Pruning(trial, settings, experiment.training.epochs, self.jobs)
         # Another process may have drawn the very same options.
-        with _wait_for(folder / LOCK):
+        with files.lock(folder / LOCK, wait=True):
             try:
                 scores = train_candidate(
                     self.inputs, experiment, self.jobs, folder, watch
@@ -506,10 +501,3 @@ def _essential(task: Task) -> dict[str, object]:
 def _difference(known: str, described: str) -> str:
     """Return in words where two descriptions differ."""
     return "; ".join(differences(json.loads(known), json.loads(described), "now"))
-
-
-def _wait_for(path: Path) -> BaseFileLock:
-    """Wait for a file's lock."""
-    lock = files.lock(path, wait=True)
-    assert lock is not None
-    return lock
