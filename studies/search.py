@@ -517,7 +517,7 @@ def why_incomplete(study: Study) -> str:
         return ""
     ended = [each for each in trials if each.state.is_finished()]
     if not ended:
-        return "no candidate was tried before time was up"
+        return "no candidate has ended"
     reasons = "; ".join(reason.rstrip(".") for reason in _reasons(ended))
     return f"none of {count(len(ended), 'candidate')} was completed ({reasons})"
 
