@@ -357,7 +357,7 @@ def _require_choices(task: Task, choices: Sequence[Choice]) -> None:
     shown = "\n".join(f"- {', '.join(keys)}: {why}" for why, keys in reasons.items())
     raise RunError(
         f"{len(none)} of {count(len(studies), 'fold')} chose nothing, so there is no "
-        f"final test, which would leave them out. What the others chose is kept in "
+        f"final test, which would leave them out. What is finished is kept in "
         f"{task.folder}; the same command goes on, with more --candidates, more "
         f"--minutes or another --space:\n{shown}"
     )

@@ -21,9 +21,11 @@ import domainemo
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
 from domainemo.errors import ConfigurationError, RunError
+from domainemo.evaluation import execution
 from domainemo.evaluation.experiment import experiment
+from domainemo.evaluation.review import read_results
 from domainemo.reports.study import write_study_report
-from domainemo.reports.study_words import what_was_chosen
+from domainemo.reports.study_words import what_is_open, what_was_chosen
 from domainemo.studies import search as searching
 from domainemo.studies.candidate import Score, values_of
 from domainemo.studies.choice import best_candidate
@@ -467,6 +469,24 @@ def test_a_fold_without_a_completed_candidate_is_told(data, tmp_path, monkeypatc
     found = tune(few, tmp_path, candidates=2, **choices)
     assert len(found.choices) == 3 and found.final is not None
     assert "chose nothing" not in what_was_chosen(found)
+
+
+def test_a_final_test_that_fails_altogether_is_told(data, tmp_path, monkeypatch):
+    def fail(inputs, made, job, report=None):
+        raise RunError(f"{job.name}: Training diverged in epoch 1.")
+
+    choices = {"candidates": 1, "final": True, "final_seeds": (1,)}
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "run_job", fail)
+        with pytest.raises(RunError, match=r"jobs failed, so .* nothing to score"):
+            tune(data, tmp_path, **choices)
+        with pytest.raises(ConfigurationError, match="this run is not finished"):
+            read_results(tmp_path / "final" / "defaults")
+    found = load_findings(tmp_path)
+    assert len(found.choices) == 1 and found.final is None
+    assert "final runs are not done" in what_is_open(found)
+    write_study_report(tmp_path)
+    assert tune(data, tmp_path, **choices).final is not None
 
 
 @pytest.mark.parametrize("workers", [1, 2])
