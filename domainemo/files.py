@@ -16,12 +16,12 @@ import shutil
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from hashlib import file_digest, sha256
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .errors import (
     ConfigurationError,
@@ -30,9 +30,6 @@ from .errors import (
     DomainemoWarning,
     data_error,
 )
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 __all__ = [
     "RECORD",
@@ -238,10 +235,11 @@ def _remove(path: Path) -> None:
 # --------------------------------------------------------------------------- locks
 
 
-def lock(path: Path, *, wait: bool) -> BaseFileLock | None:
-    """Take a lock that every process knows by a file's name.
+@contextmanager
+def lock(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock in this block that every process knows by a file's name.
 
-    The system releases it where its holder is killed.
+    It is released at the block's end, and by the system where its holder is killed.
 
     Parameters
     ----------
@@ -250,10 +248,10 @@ def lock(path: Path, *, wait: bool) -> BaseFileLock | None:
     wait : bool
         Whether to wait for a process that holds it.
 
-    Returns
-    -------
-    BaseFileLock or None
-        To be released; None where another process holds it and there is no wait.
+    Yields
+    ------
+    bool
+        Whether it is held: False where another process holds it and there is no wait.
 
     Raises
     ------
@@ -264,12 +262,13 @@ def lock(path: Path, *, wait: bool) -> BaseFileLock | None:
 
     with explained(path):
         path.touch()
-    taken = FileLock(path, thread_local=False)
+    ours = FileLock(path, thread_local=False)
+    with suppress(Timeout):
+        ours.acquire(timeout=-1 if wait else 0, poll_interval=0.01)
     try:
-        taken.acquire(timeout=-1 if wait else 0, poll_interval=0.01)
-    except Timeout:
-        return None
-    return taken
+        yield ours.is_locked
+    finally:
+        ours.release(force=True)
 
 
 # ------------------------------------------------------------------------- records

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import EmotionData, Fold
+from ..core import EmotionData, Fold, Inputs
 from ..errors import ConfigurationError
 from ..evaluation.experiment import Experiment
 from ..evaluation.job import Job
@@ -47,6 +47,11 @@ class StudyPlan:
     def experiment(self) -> Experiment:
         """Every choice that is not searched."""
         return self.space.experiment
+
+    @property
+    def inputs(self) -> Inputs:
+        """The recordings of those that choose, without labels."""
+        return next(iter(self.choosing.values())).data.inputs
 
     def jobs(self, key: str) -> tuple[Job, ...]:
         """Return what a candidate of a study trains; no target label is in it."""

@@ -1,11 +1,10 @@
-"""Samplers and pruners by name, and a sampler that repeats itself."""
+"""Samplers by name, and a sampler that repeats itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from ..training.fit import derive_seed
@@ -14,16 +13,13 @@ from .settings import StudySettings
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.pruners import BasePruner
     from optuna.study import Study
     from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["RETRY_OF", "Repeatable", "make_pruner", "make_sampler"]
+__all__ = ["RETRY_OF", "Repeatable", "first_of", "make_sampler", "place_of"]
 
 RETRY_OF = "retry_of"
 """The attribute of a candidate that repeats another, whose process was killed."""
-
-_FEW = 5  # candidates that run to their end before any is pruned
 
 
 class Repeatable(BaseSampler):
@@ -47,14 +43,10 @@ class Repeatable(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Seed the sampler for this candidate."""
-        first = _first(trial)
-        earlier = [t for t in study.get_trials(deepcopy=False) if t.number < first]
-        repeats = sum(RETRY_OF in each.user_attrs for each in earlier)
+        place = place_of(study, trial)
         # Optuna's samplers take 32 bits.
-        place = len(earlier) - repeats
         seed = derive_seed(self.settings.seed, "candidate", place) & 0xFFFFFFFF
-        number = first - repeats
-        self._inner = make_sampler(self.settings, seed, self.workers, number)
+        self._inner = make_sampler(self.settings, seed, self.workers, place)
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -95,9 +87,24 @@ class Repeatable(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
-def _first(trial: FrozenTrial) -> int:
+def first_of(trial: FrozenTrial) -> int:
     """Return the number of a candidate, or of the first one that it repeats."""
     return int(trial.user_attrs.get(RETRY_OF, trial.number))
+
+
+def place_of(study: Study, trial: FrozenTrial) -> int:
+    """Return how many candidates came before this one; repeated ones count once.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        Of one that shows a part of another's candidates, as Hyperband makes them,
+        those of the other count.
+    trial : optuna.trial.FrozenTrial
+    """
+    first = first_of(trial)
+    every = getattr(study, "_study", study).get_trials(deepcopy=False)
+    return sum(t.number < first and RETRY_OF not in t.user_attrs for t in every)
 
 
 def make_sampler(
@@ -112,13 +119,13 @@ def make_sampler(
     workers : int
         Processes that draw at the same time.
     number : int
-        Of the candidate to be drawn, where repeated ones count once.
+        The place of the candidate to be drawn.
     """
     match settings.sampler:
         case "random":
             return RandomSampler(seed=seed)
         case "cma-es":
-            return CovarianceAdaptation(seed, number, order=_first)
+            return CovarianceAdaptation(seed, number, order=first_of)
         case "gaussian-process":
             return GPSampler(seed=seed)
     return TPESampler(
@@ -128,28 +135,3 @@ def make_sampler(
         # What others are trying counts as bad, so that processes try different things.
         constant_liar=workers > 1,
     )
-
-
-def make_pruner(settings: StudySettings, folds: int, epochs: int) -> BasePruner:
-    """Return the pruner that the settings name.
-
-    Parameters
-    ----------
-    settings : StudySettings
-    folds : int
-        Trainings of one candidate.
-    epochs : int
-        Of each of them.
-    """
-    if not settings.prunes:
-        return optuna.pruners.NopPruner()
-    match settings.pruner:
-        case "wilcoxon":
-            return optuna.pruners.WilcoxonPruner(p_threshold=0.1)
-        case "hyperband":
-            return optuna.pruners.HyperbandPruner(
-                min_resource=max(epochs // 2, 1), max_resource=folds * epochs
-            )
-    # One fold is one person: nothing is compared before a quarter of them.
-    warm_up = max(folds * epochs // 4, epochs // 2, 1)
-    return optuna.pruners.MedianPruner(n_startup_trials=_FEW, n_warmup_steps=warm_up)

@@ -10,15 +10,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from .. import files
 from ..core import Inputs
@@ -26,7 +27,9 @@ from ..errors import ConfigurationError, DomainemoError, RunError
 from ..evaluation.execution import load_shared, shared
 from ..evaluation.folder import LOCK, differences
 from ..evaluation.job import Job
+from ..evaluation.memory import check_memory
 from ..processes import ending, follow_parent, starting
+from ..words import count
 from .candidate import (
     Score,
     candidate_folder,
@@ -35,7 +38,8 @@ from .candidate import (
     values_of,
 )
 from .findings import SCORES, SOURCE_ONLY_SCORES
-from .sampling import RETRY_OF, Repeatable, make_pruner
+from .pruning import make_pruner
+from .sampling import RETRY_OF, Repeatable
 from .settings import StudySettings
 from .space import Space
 from .storage import (
@@ -52,15 +56,20 @@ from .storage import (
     worker_name,
 )
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
-__all__ = ["Progress", "Task", "create_studies", "open_studies", "search"]
+__all__ = [
+    "Progress",
+    "Task",
+    "create_studies",
+    "open_studies",
+    "search",
+    "why_incomplete",
+]
 
 _POLL_SECONDS = 0.5
 # Processes that end in a row with no candidate finished, before something is wrong:
 _DEATHS = 20  # where they are killed from outside
 _FAILURES = 2  # where they fail by themselves, as the next one would
+_EXPLAINED = 64  # exit code of a process that an error ended which is a sentence
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ def search(
     ConfigurationError
         If the storage holds another study by that name.
     RunError
-        If no candidate could be trained.
+        If memory does not suffice, or source only or no candidate could be trained.
     """
     tell = on_progress or (lambda progress: None)
     with quiet():
@@ -147,6 +156,10 @@ def search(
         for study in studies.values():
             repeat_killed(study, (lambda _: True) if local else _is_dead)
         tell(_progress(studies, task))
+        if not all(_is_enough(study, task) for study in studies.values()):
+            # Several may be training the largest one at once.
+            every = [job for jobs in task.jobs.values() for job in jobs]
+            check_memory(inputs, every * task.workers, task.workers)
         if task.workers == 1:
             work(inputs, task, lambda: tell(_progress(studies, task)))
         else:
@@ -166,16 +179,14 @@ def work(
         epochs = task.space.experiment.training.epochs
         study.pruner = make_pruner(task.settings, len(jobs), epochs)
         while True:
-            lock = _wait_for(task.folder / ".asking")
-            try:
+            with ExitStack() as asking:
+                asking.enter_context(files.lock(task.folder / ".asking", wait=True))
                 if _is_enough(study, task):
                     break
-                # Released as soon as the candidate has its number, so that no other
+                # Closed as soon as the candidate has its number, so that no other
                 # process counts without it.
-                trying = _Trying(inputs, task, jobs, lock)
+                trying = _Trying(inputs, task, jobs, asking)
                 study.optimize(trying, n_trials=1, catch=(Exception,))
-            finally:
-                lock.release()
             if on_candidate is not None:
                 on_candidate()
 
@@ -188,12 +199,17 @@ def _score_source_only(
         return
     folder = candidate_folder(task.folder, {})
     folder.mkdir(parents=True, exist_ok=True)
-    lock = files.lock(folder / LOCK, wait=False)
-    if lock is None:  # another process is at it
-        return
-    with lock:
+    with files.lock(folder / LOCK, wait=False) as held:
+        if not held:  # another process is at it
+            return
         alone = source_only(task.space.experiment)
-        scores = train_candidate(inputs, alone, jobs, folder)
+        try:
+            scores = train_candidate(inputs, alone, jobs, folder)
+        except RunError as error:
+            raise RunError(
+                f"Source only, which every candidate is compared with, could not be "
+                f"trained: {error}"
+            ) from error
         study.set_user_attr(SOURCE_ONLY_SCORES, [asdict(each) for each in scores])
 
 
@@ -254,9 +270,9 @@ class _Trying:
     """Optuna's objective: draws a candidate, trains it, tells its values."""
 
     def __init__(
-        self, inputs: Inputs, task: Task, jobs: Sequence[Job], lock: BaseFileLock
+        self, inputs: Inputs, task: Task, jobs: Sequence[Job], asking: ExitStack
     ) -> None:
-        self.inputs, self.task, self.jobs, self.lock = inputs, task, jobs, lock
+        self.inputs, self.task, self.jobs, self.asking = inputs, task, jobs, asking
 
     def __call__(self, trial: Trial) -> list[float]:
         try:
@@ -280,7 +296,7 @@ class _Trying:
             trial.set_user_attr(WORKER, worker_name())
             return self.task.space.draw(trial)
         finally:
-            self.lock.release()
+            self.asking.close()
 
     def _train(self, trial: Trial, options: dict[str, object]) -> list[float]:
         settings = self.task.settings
@@ -290,7 +306,7 @@ class _Trying:
         folder.mkdir(parents=True, exist_ok=True)
         watch = _Pruning(trial, settings, experiment.training.epochs, self.jobs)
         # Another process may have drawn the very same options.
-        with _wait_for(folder / LOCK):
+        with files.lock(folder / LOCK, wait=True):
             try:
                 scores = train_candidate(
                     self.inputs, experiment, self.jobs, folder, watch
@@ -382,11 +398,16 @@ def _supervise(
             if died:
                 for study in studies.values():
                     repeat_killed(study, _is_dead)
+            for each in died:
+                if each.exitcode == _EXPLAINED:  # the next one would find the same
+                    raise RunError(_last_words(context, each))
             if deaths > _DEATHS or failures > _FAILURES:
+                words = _last_words(context, died[-1]).rstrip(".")
+                how = f"of this: {words}" if words else ending(died[-1].exitcode)
                 raise RunError(
                     f"{deaths} worker processes died one after the other, the last "
-                    f"one {_last_words(context, died[-1])}. What is finished is kept; "
-                    f"the same command resumes, with fewer --workers."
+                    f"one {how}. What is finished is kept; the same command resumes, "
+                    f"with fewer --workers."
                 )
     finally:
         for each in running:
@@ -427,16 +448,15 @@ def _work_in(context: Path) -> None:
         known = isinstance(error, DomainemoError)
         words = str(error) if known else f"{type(error).__name__}: {error}"
         (context / f"{os.getpid()}.error").write_text(words, encoding="utf-8")
-        sys.exit(1)
+        sys.exit(_EXPLAINED if known else 1)
 
 
 def _last_words(context: Path, process: BaseProcess) -> str:
-    """Say what ended a process: its own error, or a signal."""
+    """Return the error that ended a process; empty where a signal did."""
     try:
-        words = (context / f"{process.pid}.error").read_text(encoding="utf-8")
+        return (context / f"{process.pid}.error").read_text(encoding="utf-8")
     except OSError:
-        return ending(process.exitcode)
-    return f"of this: {words.rstrip('.')}"
+        return ""
 
 
 def _is_dead(worker: str) -> bool:
@@ -481,15 +501,30 @@ def _require_success(studies: Mapping[str, Study]) -> None:
             "is finished is kept; the same command goes on, with more --minutes."
         )
     failed = states.count(TrialState.FAIL)
-    shown = "\n".join(
-        f"- {reason}" for reason in list(dict.fromkeys(map(reason_of, ended)))[:3]
-    )
+    shown = "\n".join(f"- {reason}" for reason in _reasons(ended))
     if failed == len(ended):
         raise RunError(f"All {failed} candidates failed:\n{shown}")
     raise RunError(
         f"None of {len(ended)} candidates was completed, so nothing can be chosen "
         f"({failed} failed, {len(ended) - failed} fell behind):\n{shown}"
     )
+
+
+def why_incomplete(study: Study) -> str:
+    """Say why no candidate of a study is complete; empty where one is."""
+    trials = study.get_trials(deepcopy=False)
+    if any(each.state == TrialState.COMPLETE for each in trials):
+        return ""
+    ended = [each for each in trials if each.state.is_finished()]
+    if not ended:
+        return "no candidate has ended"
+    reasons = "; ".join(reason.rstrip(".") for reason in _reasons(ended))
+    return f"none of {count(len(ended), 'candidate')} was completed ({reasons})"
+
+
+def _reasons(ended: Sequence[FrozenTrial]) -> list[str]:
+    """Return the first few reasons why candidates did not finish, each once."""
+    return list(dict.fromkeys(map(reason_of, ended)))[:3]
 
 
 def _essential(task: Task) -> dict[str, object]:
@@ -506,10 +541,3 @@ def _essential(task: Task) -> dict[str, object]:
 def _difference(known: str, described: str) -> str:
     """Return in words where two descriptions differ."""
     return "; ".join(differences(json.loads(known), json.loads(described), "now"))
-
-
-def _wait_for(path: Path) -> BaseFileLock:
-    """Wait for a file's lock."""
-    lock = files.lock(path, wait=True)
-    assert lock is not None
-    return lock

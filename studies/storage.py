@@ -6,18 +6,20 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..data.files.limits import LARGEST, Refusal, check_file
 from ..errors import ConfigurationError
+from ..files import lock
 from .sampling import RETRY_OF
 from .settings import JOURNAL, SQLITE
 
@@ -29,6 +31,7 @@ __all__ = [
     "file_of",
     "is_alive",
     "is_local",
+    "is_lost",
     "name_of",
     "note_outcome",
     "open_storage",
@@ -56,6 +59,9 @@ DEATHS = "deaths"
 
 INTERRUPTED = "interrupted"
 KILLED = "its process was killed"
+
+_SILENT = {TrialState.FAIL: KILLED, TrialState.PRUNED: "fell behind the others"}
+"""Why a candidate ended that left no word."""
 
 _SQLITE_FILE = "sqlite:///"
 
@@ -113,11 +119,8 @@ def open_storage(address: str, read_only: bool = False) -> BaseStorage:
         if file is not None:
             _check_place(file, read_only)
         if "://" not in address:
-            from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-            # A killed process leaves the other kind of lock behind.
-            lock = JournalFileOpenLock(address)
-            return JournalStorage(JournalFileBackend(address, lock_obj=lock))
+            journal = JournalFileBackend(address, lock_obj=_JournalLock(address))
+            return JournalStorage(journal)
         choices: dict[str, Any] = {"skip_table_creation": read_only}
         if is_local(address):
             choices["engine_kwargs"] = {"connect_args": {"timeout": 120}}
@@ -126,6 +129,42 @@ def open_storage(address: str, read_only: bool = False) -> BaseStorage:
         if read_only and file is not None:
             address = f"{_SQLITE_FILE}{_read_only(file)}&uri=true"
         return RDBStorage(address, **choices)
+
+
+class _JournalLock(JournalFileOpenLock):
+    """Guards a journal while a process writes to it.
+
+    Optuna's own locks are files, which a killed process leaves behind, and everyone
+    then waits for half a minute; the system releases this one at once.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, grace_period=None)
+        self._journal = Path(address)
+        self._held = ExitStack()
+
+    def acquire(self) -> bool:
+        """Wait for it; cut off a line that a killed process has not finished."""
+        with ExitStack() as held:
+            held.enter_context(lock(Path(self._lock_file), wait=True))
+            _cut_unfinished(self._journal)
+            self._held = held.pop_all()
+        return True
+
+    def release(self) -> None:
+        """Let others write."""
+        self._held.close()
+
+
+def _cut_unfinished(journal: Path) -> None:
+    """Remove what stands after the last whole line, which the next one would join."""
+    with journal.open("rb+") as file:
+        if not file.seek(0, os.SEEK_END):
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def file_of(address: str) -> Path | None:
@@ -285,7 +324,7 @@ def repeat_killed(study: Study, dead: Callable[[str], bool]) -> None:
                 continue
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     for each in failed:
-        if reason_of(each) in (KILLED, INTERRUPTED):
+        if is_lost(each):
             repeat(study, each)
 
 
@@ -316,14 +355,24 @@ def repeat(study: Study, killed: FrozenTrial) -> None:
     study.enqueue_trial(params, user_attrs=attributes)
 
 
+def is_lost(candidate: FrozenTrial) -> bool:
+    """Return whether a candidate ended by no doing of its own: killed, interrupted."""
+    failed = candidate.state == TrialState.FAIL
+    return failed and reason_of(candidate) in (KILLED, INTERRUPTED)
+
+
 def reason_of(candidate: FrozenTrial) -> str:
-    """Return why a candidate did not finish; one that failed in silence was killed."""
+    """Return why a candidate did not finish; empty for any other.
+
+    One that failed in silence was killed.
+    """
     found = candidate.user_attrs.get(OUTCOME)
     # An interrupt may have come between the note and what Optuna was told.
     if found is not None and found["state"] == candidate.state.name:
-        return str(found["reason"])
-    silent = KILLED if candidate.state == TrialState.FAIL else ""
-    return str(candidate.user_attrs.get(REASON, silent))
+        noted = found["reason"]
+    else:
+        noted = candidate.user_attrs.get(REASON)
+    return str(noted or _SILENT.get(candidate.state, ""))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from ..files import discard_damaged, is_expected, write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
 from ..values import check_value
+from ..words import count
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
 from .findings import (
@@ -31,7 +32,14 @@ from .findings import (
 )
 from .integrity import check_file, check_studies, digest_of, explained, named
 from .plan import StudyPlan, plan_study
-from .search import Progress, Task, create_studies, open_studies, search
+from .search import (
+    Progress,
+    Task,
+    create_studies,
+    open_studies,
+    search,
+    why_incomplete,
+)
 from .settings import VALIDATOR, StudySettings
 from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
@@ -147,7 +155,8 @@ training, device, init_from
     ConfigurationError, DataError
         Before anything is trained.
     RunError
-        If no candidate, or no final run, could be trained; what is finished is kept.
+        If source only, a candidate of each fold that chooses, or a final run could not
+        be trained; what is finished is kept.
 
     Examples
     --------
@@ -206,14 +215,9 @@ def run_study(
     task = _task(planned, folder, name, address, effort)
     with locked(folder):
         with _searching(planned, task):
-            search(_inputs(planned), task, effort.on_search, effort.plugins)
+            search(planned.inputs, task, effort.on_search, effort.plugins)
         choices = _choose(planned, task, context)
-        if not choices:
-            raise RunError(
-                "Every candidate that was completed leaves out a class, or is no "
-                "better than chance on held-out source subjects, so nothing was "
-                "chosen. Widen the --space, or train longer."
-            )
+        _require_choices(task, choices)
         if effort.final:
             with _pool(effort.workers) as executor:
                 run_final(planned, choices, replace(context, executor=executor))
@@ -298,11 +302,6 @@ def _known(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _inputs(planned: StudyPlan) -> Any:
-    """Return the recordings of those that choose, without labels."""
-    return next(iter(planned.choosing.values())).data.inputs
-
-
 @contextmanager
 def _pool(workers: int) -> Iterator[Executor | None]:
     if workers == 1:
@@ -330,6 +329,38 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
     content = json.dumps([asdict(each) for each in choices], indent=1)
     write_recorded(context.folder / CHOICES, content)
     return choices
+
+
+def _require_choices(task: Task, choices: Sequence[Choice]) -> None:
+    """Raise where nothing was chosen, for all folds or for some, and say why.
+
+    A final test of the others would leave the hardest folds out.
+    """
+    chosen = {each.fold or "" for each in choices}
+    with quiet():
+        studies = open_studies(task)
+    none = {k: why_incomplete(each) for k, each in studies.items() if k not in chosen}
+    if not none:
+        return
+    unsound = (
+        "every candidate that was completed leaves out a class, or is no better than "
+        "chance on held-out source subjects"
+    )
+    if not chosen and not any(none.values()):
+        raise RunError(
+            f"{unsound.capitalize()}, so nothing was chosen. Widen the --space, or "
+            f"train longer."
+        )
+    reasons: dict[str, list[str]] = {}
+    for key, why in none.items():
+        reasons.setdefault(why or unsound, []).append(key)
+    shown = "\n".join(f"- {', '.join(keys)}: {why}" for why, keys in reasons.items())
+    raise RunError(
+        f"{len(none)} of {count(len(studies), 'fold')} chose nothing, so there is no "
+        f"final test, which would leave them out. What is finished is kept in "
+        f"{task.folder}; the same command goes on, with more --candidates, more "
+        f"--minutes or another --space:\n{shown}"
+    )
 
 
 def _write_after_the_fact(planned: StudyPlan, folder: Path, address: str) -> None:

@@ -95,7 +95,8 @@ def test_a_last_step_that_diverges_is_a_failed_fold(data, tmp_path, value, sente
     with pytest.raises(RunError, match=f"Training diverged {sentence}") as raised:
         run(data, tmp_path / "run", adapter=Late(value=value))
     message = str(raised.value)
-    assert "1 of 1 job failed" in message
+    assert "1 of 1 job failed, so" in message and "nothing to score" in message
+    assert "the others" not in message
     assert "subject 1, late" in message.lower()
     assert "Lower training.learning_rate (now 0.001)" in message
     assert finished(tmp_path / "run") == []

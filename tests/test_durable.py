@@ -125,18 +125,33 @@ def test_a_writer_that_lives_is_left_alone(tmp_path):
 def test_a_lock_is_one_process_s_and_goes_with_it(tmp_path):
     hold = (
         "import sys, time; from pathlib import Path; from domainemo import files\n"
-        "held = files.lock(Path(sys.argv[1]), wait=False)\n"
-        "print(held is not None, flush=True); time.sleep(600)"
+        "with files.lock(Path(sys.argv[1]), wait=False) as held:\n"
+        "    print(held, flush=True); time.sleep(600)"
     )
     path = tmp_path / ".lock"
     command = [sys.executable, "-c", hold, path]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"True\n"
-        assert files.lock(path, wait=False) is None
+        with files.lock(path, wait=False) as held:
+            assert not held
         other.kill()
-    held = files.lock(path, wait=False)
-    assert held is not None
-    held.release()
+    with files.lock(path, wait=False) as held:
+        assert held
+
+
+def test_a_lock_is_free_at_its_block_s_end_however_that_comes(tmp_path):
+    """Though something still knows it; and who did not get it releases nothing."""
+    path = tmp_path / ".lock"
+    kept = files.lock(path, wait=True)
+    with pytest.raises(ZeroDivisionError), kept as held:
+        assert held
+        with files.lock(path, wait=False) as second:
+            assert not second
+        with files.lock(path, wait=False) as third:
+            assert not third
+        1 / 0  # noqa: B018
+    with files.lock(path, wait=False) as held:
+        assert held
 
 
 # ------------------------------------------------------------------------- records

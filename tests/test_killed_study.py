@@ -7,12 +7,15 @@ other; nothing is trained, as a formula says what each fold and epoch scores.
 import copy
 import json
 import math
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from functools import cache
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from domainemo.data.simulator import Simulated
 from domainemo.errors import RunError
@@ -23,7 +26,7 @@ from domainemo.studies.plan import plan_study
 from domainemo.studies.search import Task, search
 from domainemo.studies.settings import StudySettings
 from domainemo.studies.space import search_space
-from domainemo.studies.storage import KILLED, reason_of
+from domainemo.studies.storage import KILLED, open_storage, reason_of
 from domainemo.training.settings import Training
 
 WRITES = (
@@ -176,14 +179,19 @@ def survives(study_of, storage, dies_at, candidates, **choices):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "begun", "candidates"),
-    [("random", 0, 2), ("tpe", 12, 14), ("cma-es", 12, 14)],
+    ("sampler", "pruner", "begun", "candidates"),
+    [
+        ("random", "median", 0, 2),
+        ("tpe", "median", 12, 14),
+        ("tpe", "hyperband", 12, 14),
+        ("cma-es", "median", 12, 14),
+    ],
 )
 def test_killed_before_each_write_a_study_ends_the_same(
-    study_of, sampler, begun, candidates
+    study_of, sampler, pruner, begun, candidates
 ):
     """From its beginning, and where the sampler has learnt and the pruner prunes."""
-    choices = {"sampler": sampler, "pruner": "median"}
+    choices = {"sampler": sampler, "pruner": pruner}
     storage = Mortal()
     if begun:
         study_of(storage, begun, **choices)
@@ -197,3 +205,40 @@ def test_killed_before_each_write_a_study_ends_the_same(
     for dies_at in range(1, whole.written + 1):
         found = survives(study_of, storage, dies_at, candidates, **choices)
         assert found == expected, dies_at
+
+
+def test_a_killed_writer_of_a_journal_holds_up_nobody(tmp_path, monkeypatch):
+    """It leaves its lock's file, and half a line that the next would join."""
+    journal = tmp_path / "study.journal"
+    storage = open_storage(str(journal))
+    optuna.create_study(storage=storage, study_name="s").add_trial(
+        create_trial(value=1)
+    )
+    hold = (
+        "import os, sys; from domainemo.studies.storage import open_storage\n"
+        "journal = open_storage(sys.argv[1])._backend\n"
+        "journal._lock.acquire()\n"
+        "with open(sys.argv[1], 'ab') as file: file.write(b'{\"op_code\":4,\"st')\n"
+        "os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", hold, journal], check=False)
+    assert done.returncode == 9 and journal.read_bytes().endswith(b"st")
+
+    def wait(seconds):
+        raise AssertionError("waited for the dead")
+
+    monkeypatch.setattr(time, "sleep", wait)
+    for _ in range(2):
+        opened = open_storage(str(journal))
+        study = optuna.load_study(study_name="s", storage=opened)
+        study.add_trial(create_trial(value=2))
+    again = optuna.load_study(study_name="s", storage=open_storage(str(journal)))
+    assert [each.value for each in again.get_trials()] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_no_candidate_is_drawn_twice(study_of, pruner):
+    """Hyperband shows a sampler some candidates; its place is among all."""
+    storage = study_of(Mortal(), 14, sampler="random", pruner=pruner)
+    drawn = [json.dumps(each[2]) for each in candidates_of(storage)]
+    assert len(set(drawn)) == len(drawn) == 14

@@ -21,13 +21,18 @@ import domainemo
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
 from domainemo.errors import ConfigurationError, RunError
+from domainemo.evaluation import execution
 from domainemo.evaluation.experiment import experiment
+from domainemo.evaluation.review import read_results
+from domainemo.reports.study import write_study_report
+from domainemo.reports.study_words import what_is_open, what_was_chosen
 from domainemo.studies import search as searching
 from domainemo.studies.candidate import Score, values_of
 from domainemo.studies.choice import best_candidate
 from domainemo.studies.findings import load_findings
 from domainemo.studies.plan import plan_study
-from domainemo.studies.sampling import Repeatable, make_pruner
+from domainemo.studies.pruning import make_pruner
+from domainemo.studies.sampling import Repeatable
 from domainemo.studies.settings import StudySettings
 from domainemo.studies.space import search_space
 from domainemo.training.settings import Training
@@ -216,8 +221,10 @@ def test_nothing_is_chosen_where_no_candidate_was_completed():
         study = study_of(alone=0.9)
         study.add_trials(tried)
         assert best_candidate(study, 2) is None
-        with pytest.raises(RunError, match=said):
+        with pytest.raises(RunError, match=said) as raised:
             searching._require_success({"": study})
+        bullets = str(raised.value).splitlines()[1:]
+        assert all(len(bullet) > 3 for bullet in bullets), bullets
 
 
 def test_objectives_are_means_and_sums_over_folds():
@@ -279,7 +286,7 @@ def test_pruners_follow_the_settings():
         return type(make_pruner(StudySettings(**settings), 3, 4)).__name__
 
     assert name(pruner="median") == "MedianPruner"
-    assert name(pruner="hyperband") == "HyperbandPruner"
+    assert name(pruner="hyperband") == "RepeatableHyperband"
     assert name(pruner="none") == "NopPruner"
     several = ("validator", "seconds")
     assert name(pruner="median", objectives=several) == "NopPruner"
@@ -431,6 +438,72 @@ def test_failed_candidates_say_why_and_all_failing_is_an_error(data, tmp_path):
             space={"training.learning_rate": {"choices": [1e30]}},
             candidates=2,
         )
+
+
+def test_a_fold_without_a_completed_candidate_is_told(data, tmp_path, monkeypatch):
+    """What the others chose is kept, and no final test leaves it out in silence."""
+    train = searching.train_candidate
+
+    def diverge(inputs, made, jobs, folder, watch=None):
+        if watch is not None and jobs[0].fold.name == "subject 2":
+            raise RunError("subject 2: Training diverged in epoch 1.")
+        return train(inputs, made, jobs, folder, watch)
+
+    few = data.take(np.flatnonzero(data.inputs.windows["subject"].astype(int) < 4))
+    choices = {"select": "per-fold", "development": 0, "final": True}
+    choices["final_seeds"] = (1,)
+    with monkeypatch.context() as patch:
+        patch.setattr(searching, "train_candidate", diverge)
+        with pytest.raises(RunError) as raised:
+            tune(few, tmp_path, candidates=1, **choices)
+    said = str(raised.value)
+    assert said.startswith("1 of 3 folds chose nothing")
+    assert "- subject 2: none of 1 candidate was completed" in said
+    assert "Training diverged in epoch 1" in said and "- subject 1" not in said
+    found = load_findings(tmp_path)
+    assert [each.fold for each in found.choices] == ["subject 1", "subject 3"]
+    assert found.final is None
+    assert "subject 2 chose nothing" in what_was_chosen(found)
+    write_study_report(tmp_path)
+
+    found = tune(few, tmp_path, candidates=2, **choices)
+    assert len(found.choices) == 3 and found.final is not None
+    assert "chose nothing" not in what_was_chosen(found)
+
+
+def test_a_final_test_that_fails_altogether_is_told(data, tmp_path, monkeypatch):
+    def fail(inputs, made, job, report=None):
+        raise RunError(f"{job.name}: Training diverged in epoch 1.")
+
+    choices = {"candidates": 1, "final": True, "final_seeds": (1,)}
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "run_job", fail)
+        with pytest.raises(RunError, match=r"jobs failed, so .* nothing to score"):
+            tune(data, tmp_path, **choices)
+        with pytest.raises(ConfigurationError, match="this run is not finished"):
+            read_results(tmp_path / "final" / "defaults")
+    found = load_findings(tmp_path)
+    assert len(found.choices) == 1 and found.final is None
+    assert "final runs are not done" in what_is_open(found)
+    write_study_report(tmp_path)
+    assert tune(data, tmp_path, **choices).final is not None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_source_only_that_diverges_is_told_however_many_processes(
+    data, tmp_path, workers
+):
+    with pytest.raises(RunError) as raised:
+        tune(
+            data,
+            tmp_path,
+            training=Training(epochs=1, batch_size=16, learning_rate=1e30),
+            candidates=2,
+            workers=workers,
+        )
+    said = str(raised.value)
+    assert said.startswith("Source only") and "diverged in epoch 1" in said
+    assert "died" not in said and "memory" not in said
 
 
 def test_several_objectives_and_a_journal(data, tmp_path):

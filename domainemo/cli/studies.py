@@ -12,7 +12,7 @@ from rich.progress import TaskID
 from ..words import count, in_order
 from .console import Console, Table
 from .screens import Progress as Training
-from .screens import bars, show_summary
+from .screens import bars, show_memory, show_summary
 
 if TYPE_CHECKING:
     from ..evaluation.execution import Monitor
@@ -107,6 +107,8 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
         f"{who} Tested: {tested}. {count(settings.candidates, 'candidate')} by "
         f"{settings.sampler}, at most {count(trainings, 'training')}; folder {folder}."
     )
+    jobs = [job for key in planned.choosing for job in planned.jobs(key)]
+    show_memory(console, planned.inputs, jobs)
 
 
 def show_findings(findings: Findings) -> None:

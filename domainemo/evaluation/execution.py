@@ -107,9 +107,11 @@ def execute(
             failures = list(_run_there(context, executor, waiting, monitor, tell))
     if failures:
         reasons = "\n".join(f"- {failure}" for failure in _grouped(failures))
+        kept = f"; the others are kept in {folder} and are not run again"
+        if len(failures) == len(jobs):
+            kept = f", so {folder} has nothing to score; the same command tries again"
         raise RunError(
-            f"{len(failures)} of {count(len(jobs), 'job')} failed; the others are kept "
-            f"in {folder} and are not run again:\n{reasons}"
+            f"{len(failures)} of {count(len(jobs), 'job')} failed{kept}:\n{reasons}"
         )
 
 

@@ -167,13 +167,12 @@ def locked(folder: Path) -> Iterator[None]:
     ConfigurationError
         If another process holds it.
     """
-    lock = files.lock(folder / LOCK, wait=False)
-    if lock is None:
-        raise ConfigurationError(
-            f"{folder}: another process is running this very configuration here. "
-            f"Wait for it or stop it, or give another --output folder."
-        )
-    with lock:
+    with files.lock(folder / LOCK, wait=False) as held:
+        if not held:
+            raise ConfigurationError(
+                f"{folder}: another process is running this very configuration here. "
+                f"Wait for it or stop it, or give another --output folder."
+            )
         files.clear_partial(folder)
         yield
 

@@ -122,6 +122,20 @@ def what_was_chosen(findings: Findings) -> str:
         f"Every fold chose for itself. In {len(kinds) - source - defaults} of "
         f"{count(len(kinds), 'fold')} a tuned candidate won, in {defaults} the "
         f"defaults, and in {source} source only, which does not adapt at all."
+        f"{_without_choice(findings)}"
+    )
+
+
+def _without_choice(findings: Findings) -> str:
+    """Name the folds that chose nothing; empty where each has a choice."""
+    chosen = {choice.fold for choice in findings.choices}
+    missing = [name for name in findings.studies if name not in chosen]
+    if not missing:
+        return ""
+    return (
+        f" {listed(missing)} chose nothing, as no candidate there was completed and "
+        f"sound, so that every comparison on this page is without "
+        f"{'it' if len(missing) == 1 else 'them'}."
     )
 
 
