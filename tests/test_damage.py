@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from killing import undrawn
 
 from domainemo import cli, files
 from domainemo.errors import DomainemoError, DomainemoWarning
@@ -44,9 +45,6 @@ MADE = {
     "study": ("tune", STUDY),
     "start": ("pretrain", PRETRAINING),
 }
-
-
-DRAWN = b'<svg viewBox="0 0 10 10" xmlns="http://www.w3.org/2000/svg"></svg>'
 
 
 # ------------------------------------------------------------------------- the damage
@@ -86,7 +84,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("damage")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DOMAINEMO_DATA", "")
-        patched.setattr(page, "render", lambda draw, *endings: (DRAWN,) * len(endings))
+        patched.setattr(page, "render", undrawn)
         for name, (command, options) in MADE.items():
             for other in (0, 1):
                 place = root / str(other) / name
@@ -98,7 +96,7 @@ def made(tmp_path_factory):
 def place(made, tmp_path, monkeypatch):
     """Run what a test calls without drawing a figure, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(page, "render", lambda draw, *endings: (DRAWN,) * len(endings))
+    monkeypatch.setattr(page, "render", undrawn)
     return made
 
 
