@@ -5,7 +5,6 @@ other; nothing is trained, as a formula says what each fold and epoch scores.
 """
 
 import copy
-import json
 import math
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from functools import cache
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from studies_told import candidates_of
 
 from domainemo.data.simulator import Simulated
 from domainemo.errors import RunError
@@ -26,7 +26,7 @@ from domainemo.studies.plan import plan_study
 from domainemo.studies.search import Task, search
 from domainemo.studies.settings import StudySettings
 from domainemo.studies.space import search_space
-from domainemo.studies.storage import KILLED, open_storage, reason_of
+from domainemo.studies.storage import open_storage
 from domainemo.training.settings import Training
 
 WRITES = (
@@ -143,28 +143,6 @@ def study_of(recordings, tmp_path, monkeypatch):
         return storage
 
     return run
-
-
-def candidates_of(storage):
-    """What became of every candidate, in order, without those that were killed."""
-    (study,) = storage.get_all_studies()
-    found = {}
-    for each in storage.get_all_trials(study._study_id):
-        if each.state == TrialState.FAIL and reason_of(each) in (KILLED, "interrupted"):
-            continue
-        first = each.user_attrs.get("retry_of", each.number)
-        assert first not in found
-        found[first] = (
-            each.state,
-            each.values,
-            each.params,
-            each.intermediate_values,
-            reason_of(each),
-            json.dumps(each.user_attrs["scores"])
-            if "scores" in each.user_attrs
-            else "",
-        )
-    return [found[number] for number in sorted(found)]
 
 
 def survives(study_of, storage, dies_at, candidates, **choices):

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from killing import outliving
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
@@ -167,20 +167,4 @@ def test_ctrl_c_while_workers_start_reaches_this_process_alone(moment, tmp_path)
     code, said = ended(process)
     assert code == 0, said
     # None is left, not even one that had only begun.
-    deadline = time.monotonic() + 10
-    while members(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not members(process.pid)
-
-
-def members(group):
-    """Return the processes of a group that live."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(words[2]) == group and words[0] != "Z":
-            found.append(path.parent.name)
-    return found
+    assert not outliving(process.pid)
