@@ -5,6 +5,7 @@ other; nothing is trained, as a formula says what each fold and epoch scores.
 """
 
 import copy
+import json
 import math
 import subprocess
 import sys
