@@ -46,11 +46,12 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 
+# A study's candidates hold out one of a source subject's two trials of each class.
 DATA = [
     "--set=data.subjects=3",
     "--set=data.sessions=1",
-    "--set=data.trials=3",
-    "--set=data.windows=[3, 4]",
+    "--set=data.trials=6",
+    "--set=data.windows=[2, 3]",
 ]
 NETWORK = [
     *("--backbone=concatenation-mlp", "--set=backbone.hidden=[4]"),
