@@ -89,7 +89,10 @@ def note(event, arguments):
     elif event in CHANGES:
         for path in arguments[:2]:
             named = isinstance(path, str | bytes | os.PathLike)
-            if named and not inside(path, ALLOWED):
+            # A rename or a removal is of the link; the others follow it.
+            follows = event in ("os.chmod", "os.truncate")
+            place = path if follows or not named else os.path.dirname(path) or "."
+            if named and not inside(place, ALLOWED):
                 noted.append(f"{event} {path!r}")
     elif event in ("exec", "compile", "import"):
         path = arguments[0].co_filename if event == "exec" else arguments[1]
