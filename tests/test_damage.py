@@ -99,6 +99,9 @@ def place(made, tmp_path, monkeypatch):
     return made
 
 
+DRAWN = b'<svg viewBox="0 0 10 10" xmlns="http://www.w3.org/2000/svg"></svg>'
+
+
 def draw_nothing(patched):
     for module in (page, style):
         patched.setattr(

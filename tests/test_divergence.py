@@ -330,6 +330,8 @@ def test_the_linear_model_takes_huge_values_for_what_they_are(data):
     )
     fold = Fold("f", np.arange(8), np.arange(8, 12), np.arange(8, 12))
     members = np.arange(8, 12)[:, None]
-    found = linear.linear_probabilities(normalised, fold, labels, members, 2)
+    found = linear.linear_probabilities(
+        normalised, "none", fold, fold.source, labels, members, 2
+    )
     assert np.isfinite(found).all()
     assert found.argmax(1).tolist() == [1, 0, 1, 0]

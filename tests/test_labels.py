@@ -334,7 +334,8 @@ def test_signals_that_hold_next_to_nothing_may_agree():
     """Counts of blinks, all zero: no evidence of a copy."""
     data = rated(list("aaaabbbb"))
     flat = {"eye": np.zeros_like(data.inputs.signals["eye"])}
-    planned(replace(data, inputs=replace(data.inputs, signals=flat)))
+    flat = replace(data, inputs=replace(data.inputs, signals=flat))
+    planned(flat, normalisation="none")
 
 
 # ------------------------------------------------------------- what are no recordings

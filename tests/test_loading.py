@@ -258,7 +258,7 @@ def test_an_entry_does_not_run_what_it_holds(root):
     (folder,) = entries(root)
     np.save(folder / "eeg.npy", np.array([{"a": 1}] * 8), allow_pickle=True)
     record(folder)
-    with pytest.warns(DomainemoWarning, match="allow_pickle"):
+    with pytest.warns(DomainemoWarning, match="Python objects"):
         assert read_entry(folder) is None
     stored = json.loads((folder / "entry.json").read_text())
     assert stored["classes"] == ["calm", "tense"]

@@ -226,6 +226,7 @@ def test_what_was_asked_for_is_described_beside_the_defaults():
         "held_out": 0.5,
         "unit": "trial",
         "seed": 0,
+        "unfit": "refuse",
     }
 
 

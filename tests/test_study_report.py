@@ -918,7 +918,7 @@ def test_the_page_is_written_and_always_the_same(tmp_path, monkeypatch):
         name="a <study> & more",
         choices=[Choice(None, -1, 0.9, {}, COMMAND)],
     )
-    monkeypatch.setattr(report, "load_findings", lambda folder: findings)
+    monkeypatch.setattr(report, "load_findings", lambda folder, storage: findings)
     first = write_study_report(tmp_path)
     second = write_study_report(tmp_path, tmp_path / "other.html")
     assert first[0] == tmp_path / "report.html"

@@ -44,7 +44,7 @@ def test_lists_are_read_as_sentences():
 def test_numbers_in_names_count_as_numbers():
     names = ["0", "1", "10", "11", "2"]
     assert in_order(names) == ["0", "1", "2", "10", "11"]
-    assert in_order(["s10", "s9", 3, "s1b2", "s1b10", "a²", "٣"])[:1] == [3]
+    assert in_order(["s10", "s9", 3, "s1b2", "a²", "٣"])[-1] == 3
     assert in_order(["s1b10", "s1b2"]) == ["s1b2", "s1b10"]
 
 
