@@ -591,7 +591,7 @@ def test_pretrain_then_adapt(monkeypatch, tmp_path, capsys):
     adapt = ("adapt", *small, "--adapter=none", "--no-baselines")
     assert command(monkeypatch, *adapt, "--init-from=first", "--output=run") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "initialised from pre-training (random pairs, 1 epochs)" in shown
+    assert "initialised from pre-training (random pairs, 1 epoch)" in shown
     assert (
         command(monkeypatch, "adapt", "--config=run", "--jobs=1", "--output=rerun") == 0
     )
