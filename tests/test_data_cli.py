@@ -158,12 +158,12 @@ def test_check_says_what_is_there(domainemo, files):
 def test_check_names_every_problem_and_ends_with_3(domainemo, files, tmp_path):
     (tmp_path / "files" / "1.txt").write_text("1 2 3\nx\n1 2 4\ny z\n")
     said = domainemo("data", "check", *files, code=3)
-    assert "Problems (2)" in said
+    assert "Problems (3)" in said  # and subject 1 is left with one class
     for number, found in ((2, "'x'"), (4, "'y z'")):
         path = tmp_path / "files" / "1.txt"
         where = f"- subject 1: {path}, line {number}: found {found}; expected numbers."
         assert where in " ".join(said.split())
-    assert said.splitlines()[-1] == "Not usable: 2 problems."
+    assert said.splitlines()[-1] == "Not usable: 3 problems."
     assert "Read: 2 subjects, 5 trials" in said
 
 

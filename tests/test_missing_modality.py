@@ -148,7 +148,9 @@ def test_nothing_is_drawn_where_nothing_can_be_lost():
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_a_share_that_is_none_is_refused(value):
-    with pytest.raises(ConfigurationError, match=r"modality_dropout.*\[0, 1\]"):
+    with pytest.raises(
+        ConfigurationError, match=r"modality_dropout.*(\[0, 1\]|finite)"
+    ):
         Training(modality_dropout=value)
 
 
@@ -335,7 +337,6 @@ CASES = {
     "target without EEG": {"lost": ["eeg"], "subject": 1},
     "a source subject without eye": {"lost": ["eye"], "subject": 2},
     "some windows without eye": {"lost": ["eye"], "windows": np.arange(0, 200, 3)},
-    "nobody with eye": {"lost": ["eye"]},
 }
 
 
@@ -579,11 +580,11 @@ def test_a_channel_that_is_missing_or_there_twice_is_named(trained, recording):
         (
             [*range(62), 0],
             [*("T3" if name == "T7" else name for name in names), "t7"],
-            r"there twice: T7; found .*T3.*t7\. Rename",
+            r"found 'T3' and 't7', two spellings of one electrode",
         ),
     ):
-        other = rearranged(recording, "eeg", numbers, np.arange(5), channels)
         with pytest.raises(DataError, match=said):
+            other = rearranged(recording, "eeg", numbers, np.arange(5), channels)
             predict_recording(trained, other)
     few = rearranged(recording, "eeg", np.arange(62), [0, 1, 2, 4])
     with pytest.raises(DataError, match=r"features of training are missing.*: beta;"):
