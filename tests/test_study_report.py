@@ -1,3 +1,5 @@
+import shlex
+
 """The study report: numbers against slow loops, plain words, figures at all sizes."""
 
 from __future__ import annotations
@@ -781,7 +783,7 @@ def test_the_storage_can_be_opened_elsewhere(storage, shown):
     findings = small(DONE)
     findings.description["study"]["storage"] = storage
     how = section(study_sections(findings)[1], "How the numbers were obtained")
-    assert Code(f"optuna-dashboard {shown}") in how
+    assert Code(f"optuna-dashboard {shlex.quote(shown)}") in how
     assert ("password" in words(how)) == ("***" in shown)
 
 
