@@ -148,7 +148,7 @@ def test_nothing_is_drawn_where_nothing_can_be_lost():
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_a_share_that_is_none_is_refused(value):
-    with pytest.raises(ConfigurationError, match="modality_dropout.*(0, 1|finite)"):
+    with pytest.raises(ConfigurationError, match=r"modality_dropout.*(0, 1|finite)"):
         Training(modality_dropout=value)
 
 

@@ -571,7 +571,7 @@ def test_the_command_tells_a_study_and_refuses_the_rest(call, tmp_path, monkeypa
     (tmp_path / "study" / "config.toml").write_text("[study]\ntrials = 3")
     asked = []
 
-    def write_study_report(folder, output, **_):
+    def write_study_report(folder, output, storage):
         asked.append((folder, output))
         return [output]
 

@@ -1,10 +1,9 @@
-import shlex
-
 """The study report: numbers against slow loops, plain words, figures at all sizes."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
