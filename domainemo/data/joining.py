@@ -215,7 +215,7 @@ def _keep(data: EmotionData, kept: dict[str, list[str]]) -> EmotionData:
 def _lost_channels(inputs: Inputs, modality: str) -> dict[str, list[str]]:
     """Return the subjects who lack a channel while they have others, by channel."""
     found: dict[str, list[str]] = {}
-    observed = (~np.isnan(inputs.signals[modality])).any(axis=2)
+    observed = np.asarray((~np.isnan(inputs.signals[modality])).any(axis=2))
     subjects = inputs.windows["subject"].to_numpy()
     channels = inputs.modalities[modality].channels
     for subject in pd.unique(inputs.windows["subject"]):
