@@ -11,7 +11,8 @@ __all__ = ["count", "in_order", "listed", "were"]
 
 def count(number: int, noun: str) -> str:
     """Return a number of things: "1 fold", "2 folds", "3 classes"."""
-    plural = f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
+    hissing = noun.endswith(("s", "ch")) and noun != "epoch"
+    plural = f"{noun}es" if hissing else f"{noun}s"
     plural = f"{noun[:-1]}ies" if noun.endswith("ity") else plural
     return f"{number:,} {noun if number == 1 else plural}"
 

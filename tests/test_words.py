@@ -19,6 +19,7 @@ from domainemo.words import count, in_order, listed
 @pytest.mark.parametrize(
     ("number", "noun", "said"),
     [
+        (2, "epoch", "2 epochs"),
         (0, "fold", "0 folds"),
         (1, "fold", "1 fold"),
         (2, "subject", "2 subjects"),
