@@ -24,8 +24,13 @@ import pytest
 from studies_told import candidates_of
 
 from domainemo import files
-from domainemo.studies.findings import load_findings
-from domainemo.studies.storage import address_of, open_storage
+from domainemo.studies.findings import SOURCE_ONLY_CANDIDATE, load_findings
+from domainemo.studies.storage import (
+    INTERRUPTED,
+    KILLED,
+    address_of,
+    open_storage,
+)
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/schedstat").exists(), reason="needs Linux's /proc"
@@ -137,17 +142,17 @@ def contents(name, folder):
         return tree(folder)
     study = folder / "made"
     findings = load_findings(study)
-    numbers = findings.candidates.set_index("candidate")["retry_of"]
-    choices = [choice.__dict__ | {"command": ""} for choice in findings.choices]
+    places = places_of(findings.candidates)
+    choices = [vars(choice) | {"command": ""} for choice in findings.choices]
     for choice in choices:
-        choice["candidate"] = first_number(numbers, choice["candidate"])
+        choice["candidate"] = places[choice["candidate"]]
     scores = findings.scores.drop(columns="seconds")
-    scores["candidate"] = [first_number(numbers, each) for each in scores["candidate"]]
-    # One that was killed has kept what it had reached; it ran again to its end.
-    scores = scores.drop_duplicates().sort_values(list(scores)).to_csv(index=False)
+    scores = scores[scores["candidate"].isin(places)]
+    scores = scores.assign(candidate=scores["candidate"].map(places))
+    scores = scores.sort_values(["candidate", "fold"])
     return {
         "candidates": candidates_of(open_storage(address_of(study, None), True)),
-        "scores": scores,
+        "scores": scores.to_csv(index=False),
         "choices": choices,
         "chosen": (study / "chosen.toml").read_bytes(),
         "final": tree(study / "final"),
@@ -155,10 +160,15 @@ def contents(name, folder):
     }
 
 
-def first_number(numbers, candidate):
-    """Return which candidate one repeats, or its own number."""
-    first = numbers.get(candidate)
-    return int(candidate if pd.isna(first) else first)
+def places_of(candidates):
+    """Return which candidate of an undisturbed study each is, by its number.
+
+    One that was killed has a number too, and those after it come later by one.
+    """
+    kept = candidates[~candidates["reason"].isin([KILLED, INTERRUPTED])]
+    firsts = kept["retry_of"].fillna(kept["candidate"])
+    places = dict(zip(kept["candidate"], firsts.rank().astype(int) - 1, strict=True))
+    return {**places, SOURCE_ONLY_CANDIDATE: SOURCE_ONLY_CANDIDATE}
 
 
 def tree(folder):
