@@ -46,8 +46,14 @@ class _Worker(multiprocessing.context.SpawnProcess):
 
     def start(self) -> None:
         """Start it, whichever thread needs it."""
-        with starting():
-            super().start()
+        try:
+            with starting():
+                super().start()
+        except BaseException:
+            # Ctrl-C, answered once it has started: who asked for it never knows it.
+            if self.pid is not None:
+                self.kill()
+            raise
 
 
 class _Workers(multiprocessing.context.SpawnContext):

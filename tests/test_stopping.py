@@ -168,3 +168,30 @@ def test_ctrl_c_while_workers_start_reaches_this_process_alone(moment, tmp_path)
     assert code == 0, said
     # None is left, not even one that had only begun.
     assert not outliving(process.pid)
+
+
+def test_ctrl_c_while_one_worker_starts_ends_that_one_too(tmp_path):
+    """Its pool has not been told of it yet, and cannot end it."""
+    late = "threading.Timer(float(sys.argv[1]), late).start()"
+    assert late in POOL
+    code = POOL.replace(
+        late,
+        """start = multiprocessing.context.SpawnProcess.start
+
+        def interrupted(process):
+            start(process)
+            late()
+
+        multiprocessing.context.SpawnProcess.start = interrupted""",
+    )
+    (tmp_path / "script.py").write_text(f"import multiprocessing.context\n{code}")
+    process = subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert ended(process) == (0, "")
+    assert not outliving(process.pid)
