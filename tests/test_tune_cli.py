@@ -129,8 +129,8 @@ def test_time_limit_and_another_candidate_later(call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "phrases"),
     [
-        (["--sampler=grid"], 2, ["study.sampler is 'grid'", "tpe or cma-es"]),
-        (["--pruner=halving"], 2, ["study.pruner", "median or hyperband"]),
+        (["--sampler=grid"], 2, ["study.sampler is 'grid'", "'tpe', 'cma-es'"]),
+        (["--pruner=halving"], 2, ["study.pruner", "'median', 'hyperband'"]),
         (["--search=head"], 2, ["study.search names 'head'"]),
         (["--space=weight"], 2, ["NAME=LOW:HIGH"]),
         (["--space=weight=1:x"], 2, ["NAME=LOW:HIGH"]),
