@@ -32,7 +32,7 @@ SEARCH = ["--candidates=3", "--sampler=random", "--final-seeds=1"]
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(tmp_path, monkeypatch, capfd):
     """Run a command in an empty folder; return its exit code and what it said."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DOMAINEMO_DATA", "")
@@ -44,7 +44,7 @@ def call(tmp_path, monkeypatch, capsys):
             main()
         except SystemExit as ended:
             code = int(ended.code or 0)
-        said = capsys.readouterr()
+        said = capfd.readouterr()
         return code, " ".join((said.out + said.err).split())
 
     return run
@@ -208,7 +208,7 @@ def test_a_named_study_searches_around_what_it_begins_with(name):
 def test_several_objectives_one_choice_a_fold_and_their_report(call, tmp_path):
     code, said = call(
         "tune",
-        *[each for each in TINY if not each.startswith("--development")],
+        *[each for each in TINY if "--development" not in each and "=5" not in each],
         "--set=data.subjects=3",
         "--select=per-fold",
         "--objectives=validator,seconds",
