@@ -105,8 +105,8 @@ def train_candidate(
                 watch.epoch(scores, row)
 
         if is_finished(ours):
-            # To the last bit: the pruner was told them as they were.
-            history = read_csv(place / HISTORY, float_precision="round_trip")
+            # To the last bit, which not every pandas reads: the pruner was told them so.
+            history = read_csv(place / HISTORY, dtype=str).astype(float)
             for row in history.to_dict("records"):
                 report({str(key): value for key, value in row.items()})
         run_job(inputs, experiment, ours, report)

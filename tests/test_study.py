@@ -382,9 +382,6 @@ def test_true_accuracies_are_those_of_the_runs(data, tmp_path):
     )
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a candidate interrupted within its folds is pruned otherwise"
-)
 def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path):
     choices = {"sampler": "tpe", "pruner": "median", "candidates": 7}
     training = Training(epochs=2, batch_size=16)

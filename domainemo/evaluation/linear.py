@@ -18,7 +18,7 @@ LINEAR = "logistic regression"
 _INVERSE_PENALTY = 0.01
 
 _TOGETHER = 1024  # windows that are moved at once
-_COLUMNS = 32  # features that are standardised at once
+_COLUMNS = 8  # features that are standardised at once
 
 
 def linear_probabilities(
