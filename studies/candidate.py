@@ -105,7 +105,7 @@ def train_candidate(
                 watch.epoch(scores, row)
 
         if is_finished(ours):
-            # To the last bit, which not every pandas reads: the pruner was told them so.
+            # To the last bit, as the pruner was told them; not every pandas reads so.
             history = read_csv(place / HISTORY, dtype=str).astype(float)
             for row in history.to_dict("records"):
                 report({str(key): value for key, value in row.items()})
