@@ -341,6 +341,17 @@ def test_config_files_that_are_none_are_refused(tmp_path):
 # ----------------------------------------------------------------------- resumption
 
 
+def test_a_run_s_own_configuration_is_read_as_it_was_written(folder, tmp_path):
+    config = folder / "config.toml"
+    edited = config.read_text().replace("adapter.weight = 0.5", "adapter.weight = 0.7")
+    config.write_text(edited + "\n")
+    with pytest.raises(DataError, match=r"config\.toml: found .*edit a copy of it"):
+        read_config(config)
+    copy = tmp_path / "config.toml"
+    copy.write_text(edited)
+    assert read_config(copy)["backbone"] == "r2gfanet"
+
+
 def without_seconds(table):
     return table.drop(columns="seconds")
 

@@ -61,6 +61,7 @@ _NOT_KNOWN = (
     "Without it nobody can tell whether this is the same run. Give the very choices "
     "that it was begun with, on the same machine, or a new --output folder."
 )
+_ITS_RUN = f"{files.REMEDY} To try other choices, edit a copy of it elsewhere."
 _PLACES = ("data_root", "plugins", "init_from")
 _LIMITS = ("study.candidates", "study.storage")
 _LONGEST_NAME = 200  # of the 255 bytes that a file name may have
@@ -297,13 +298,17 @@ def read_stored_config(folder: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a configuration file.
+    """Read a configuration file; that of a run's folder must be as it was written.
 
     Raises
     ------
     ConfigurationError
         If it is missing or no TOML.
+    DataError
+        If it is a run's, and damaged.
     """
+    if path.name == CONFIG and (path.parent / files.RECORD).exists():
+        files.check(path, _ITS_RUN)
     try:
         return parse_toml(read_text(path))
     except FileNotFoundError:
