@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from domainemo import Inputs, Modality, Simulated, from_arrays, write_table
 from domainemo.data.loading import load
+from domainemo.data.normalisation import scales_of
 from domainemo.data.table import Table
-from domainemo.data.units import warn_of_units
+from domainemo.data.units import warn_of_distance, warn_of_units
 from domainemo.errors import DomainemoWarning
 
 REPOSITORY = Path(__file__).parents[1]
@@ -150,3 +151,36 @@ def test_simulated_people_are_no_alarm(seed):
 @pytest.mark.skipif(not DATA.is_dir(), reason="development recordings not found")
 def test_real_people_are_no_alarm(name):
     assert said(load(name, DATA, cache=False, jobs=1).inputs) == []
+
+
+# ------------------------------------------- a recording beside those it is scaled by
+
+
+@pytest.mark.parametrize("modality", [LINEAR, ENTROPY, POWER])
+@pytest.mark.parametrize("times", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("windows", [1, 2, 30])
+def test_a_recording_in_another_unit_than_its_scale_is_told(modality, times, windows):
+    """Of a window or two, smaller linear values tell nothing: they may be near zero."""
+    source = recordings(modality)
+    scales = scales_of(source, np.arange(len(source)))
+    new = recordings(modality, seed=1, people=1).take(np.arange(windows))
+    shifted = modality is ENTROPY
+    change = (lambda x: x + np.log(times)) if shifted else (lambda x: x * times)
+    new = other_unit(new, [0], change)
+    if not shifted and times < 1 and windows < 3:
+        return
+    told = r"the source's as .* in another unit.*varying"
+    with pytest.warns(DomainemoWarning, match=told):
+        warn_of_distance(new, scales, "the source's")
+
+
+@quick
+@given(st.integers(0, 10**6), st.integers(1, 30), st.floats(0.1, 1.0))
+def test_a_person_who_merely_differs_from_the_source_is_not(seed, windows, spread):
+    for modality in (LINEAR, HEART, ENTROPY, POWER):
+        source = recordings(modality, spread=spread)
+        scales = scales_of(source, np.arange(len(source)))
+        new = recordings(modality, seed, people=1, spread=spread)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warn_of_distance(new.take(np.arange(windows)), scales, "the source's")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ..core import Inputs, Modality
 from ..errors import DomainemoWarning
+from .normalisation import Scale
 
-__all__ = ["warn_of_units"]
+__all__ = ["warn_of_distance", "warn_of_units"]
 
 Array = NDArray[np.float64]
 
@@ -31,6 +32,9 @@ amplitude is 6.9 nat), and in spreads of a person's own."""
 
 _ALIKE = 4.0
 """The most by which spreads differ where a logarithm is only shifted."""
+
+_FAR = 6.0
+"""In deviations of others: from here on, typical values are of another unit."""
 
 _MOST_WINDOWS = 200
 """Windows of a group that are looked at, evenly drawn."""
@@ -87,6 +91,47 @@ def warn_of_units(inputs: Inputs) -> None:
                 f"they do from one unit to another, such as from volts to microvolts: "
                 f"the medians are {'; '.join(values)}. Bring all to one unit, or, if "
                 f"they are in one, compare only what is normalised per subject.",
+                DomainemoWarning,
+                stacklevel=3,
+            )
+
+
+def warn_of_distance(inputs: Inputs, scales: Mapping[str, Scale], whose: str) -> None:
+    """Warn where values are so far from those they are scaled by as in another unit.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        As they are before they are normalised.
+    scales : mapping of str to Scale
+        Mean and deviation of the values that they are normalised by, per modality.
+    whose : str
+        Of whom these are.
+
+    Warns
+    -----
+    DomainemoWarning
+        Naming the modality, and typical values of both.
+    """
+    for name, array in inputs.signals.items():
+        there = array[np.isfinite(array).any(axis=(1, 2))].astype(np.float64)
+        if name not in scales or not len(there):
+            continue
+        mean, deviation = scales[name].mean, scales[name].deviation
+        with warnings.catch_warnings():  # a value that is never there
+            warnings.simplefilter("ignore", RuntimeWarning)
+            middle, spread = np.nanmedian(there, axis=0), np.nanstd(there, axis=0)
+        shift = np.nanmedian(np.abs(middle - mean) / deviation)
+        # Of a window or two, and of what does not vary, the spread tells nothing.
+        ratios = (spread / deviation)[spread > 0] if len(there) > 2 else np.ones(1)
+        ratio = np.median(ratios) if len(ratios) else 1.0
+        if shift > _FAR or not 1 / _RATIO < ratio < _RATIO:
+            warnings.warn(
+                f"{inputs.name}, modality {name!r}: values lie as far from {whose} as "
+                f"they do in another unit, such as volts beside microvolts: typical "
+                f"are {np.nanmedian(middle):.3g}, varying by "
+                f"{np.median(spread):.3g}, and there {np.median(mean):.3g}, varying "
+                f"by {np.median(deviation):.3g}. Bring them to one unit.",
                 DomainemoWarning,
                 stacklevel=3,
             )

@@ -17,7 +17,14 @@ from .. import files
 from ..core import Inputs, Modality, canonical_name
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
-from ..data.normalisation import Scale, check_enough, describe, normalise
+from ..data.normalisation import (
+    Scale,
+    check_enough,
+    describe,
+    normalise,
+    scales_of,
+)
+from ..data.units import warn_of_distance
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..training.batches import Samples, sample
 from ..training.fit import predict, reproducible
@@ -215,7 +222,8 @@ def predict_recording(
     -----
     DomainemoWarning
         Naming the modalities that are missing altogether, the number of samples
-        in which every modality is, and what was normalised by few windows.
+        in which every modality is, what was normalised by few windows, and values as
+        of another unit than those they are normalised by.
     """
     inputs = expect_inputs(inputs, "the recording")
     aligned = _aligned(trained, inputs)
@@ -277,6 +285,7 @@ def _normalised(
                 "because an earlier version of domainemo made it. Run `adapt` again, "
                 "or normalise by a baseline recording."
             )
+        warn_of_distance(inputs, trained.raw_scales, "the source's")
     else:
         raise ConfigurationError(
             f"The recording cannot be normalised by {normalise_by!r}; expected 'own', "
@@ -312,6 +321,8 @@ def _by_baseline(
         },
         windows=windows.assign(subject=pd.concat(names, ignore_index=True)),
     )
+    scales = scales_of(baseline, np.arange(len(baseline)))
+    warn_of_distance(inputs, scales, f"the baseline's ({baseline.name})")
     own = np.arange(len(inputs))
     there = np.arange(len(inputs), len(both))
     visible = np.isin(np.arange(len(both)), there)
