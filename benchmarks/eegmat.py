@@ -1,6 +1,6 @@
 """UF-AMA on eegmat, leave one subject out, beside logistic regression: the docs' table.
 
-    python benchmarks/eegmat.py DATA OUTPUT
+    python benchmarks/eegmat.py DATA OUTPUT [--only features-uf-ama] [--device cuda]
 
 DATA holds `eegmat/features_4s.npz` (features of 36 subjects made for development, not
 shipped) and the published files as `eegmat_raw/*.edf`. Every run is
@@ -22,16 +22,26 @@ from domainemo.processes import process_pool
 BACKBONES = ("r2gfanet", "uf-ama")
 
 
-def recordings(data: Path, output: Path) -> dict[str, de.EmotionData]:
-    """Return the feature set of 36 subjects, and what the reader makes of raw files."""
+def features(data: Path, output: Path) -> de.EmotionData:
+    """Return the feature set of 36 subjects."""
     tables = output / "tables"
     if not tables.exists():
         script = Path(__file__).parent / "open_recordings.py"
         subprocess.run([sys.executable, script, data, tables], check=True)
-    return {
-        "features, 36 subjects": Table(tables / "eegmat-features").load(),
-        "raw files": EEGMAT(data).load(),
-    }
+    return Table(tables / "eegmat-features").load()
+
+
+def raw_files(data: Path, output: Path) -> de.EmotionData:
+    """Return what the reader makes of the raw files."""
+    return EEGMAT(data).load()
+
+
+RECORDINGS = {"features, 36 subjects": features, "raw files": raw_files}
+
+
+def folder_name(name: str, backbone: str) -> str:
+    """Return what a run's folder is called, and how `--only` names it."""
+    return f"{name.split(',')[0]}-{backbone}".replace(" ", "-")
 
 
 def rows(name: str, results: de.Results, backbone: str) -> list[str]:
@@ -59,18 +69,23 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    every = [folder_name(name, b) for name in RECORDINGS for b in BACKBONES]
+    parser.add_argument("--only", nargs="+", choices=every, default=every)
     arguments = parser.parse_args()
     lines, comparisons = [], []
     with process_pool(arguments.jobs) as executor:
-        for name, data in recordings(arguments.data, arguments.output).items():
-            for backbone in BACKBONES:
-                folder = arguments.output / f"{name.split(',')[0]}-{backbone}"
+        for name, read in RECORDINGS.items():
+            chosen = [b for b in BACKBONES if folder_name(name, b) in arguments.only]
+            data = read(arguments.data, arguments.output) if chosen else None
+            for backbone in chosen:
                 results = de.run(
                     data,
                     backbone=backbone,
                     seeds=arguments.seeds,
-                    output=str(folder).replace(" ", "-"),
+                    output=arguments.output / folder_name(name, backbone),
                     executor=executor,
+                    device=arguments.device,
                 )
                 lines += rows(name, results, backbone)
                 found = results.comparison()
