@@ -215,6 +215,9 @@ def test_every_row_says_how_it_was_obtained(finished):
     for said in ("cross-subject", "transductive", "seed 0, 7", "sequence", "simulated"):
         assert said in text
     assert "oracle" not in (text + table.to_csv()).lower()
+    assert "cuda" not in text
+    on_gpu = {**results.description, "device": "cuda:1"}
+    assert "seed 0, 7; on cuda:1; " in replace(results, description=on_gpu).how()
 
 
 # -------------------------------------------------------------------- configuration

@@ -142,6 +142,8 @@ class Results:
         unscored = (
             f"no score for {', '.join(alone)} (a single class); " if alone else ""
         )
+        device = self.description.get("device", "cpu")
+        where = "" if device == "cpu" else f"on {device}; "
         return (
             f"{first['dataset']}, {first['modalities']}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
@@ -149,7 +151,7 @@ class Results:
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; domainemo {first['version']}. Balanced "
+            f"seed {seeds}; {where}domainemo {first['version']}. Balanced "
             f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
             f"interval over subjects."
         )
