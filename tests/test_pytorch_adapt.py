@@ -41,6 +41,22 @@ def write(folder: Path, files: dict[str, str]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def test_no_validator_needs_it():
+    """Importing it costs each worker of a study seconds."""
+    run(
+        """
+import sys, torch
+from domainemo.core import Outputs, Source, Target
+from domainemo.registry import entries, find
+outputs = Outputs({}, {"fusion": torch.eye(3)})
+source = Source(outputs, torch.arange(3), torch.zeros(3, dtype=int))
+for each in entries("validator"):
+    find("validator", each.name)()(source, Target(outputs, 1.0))
+assert not any(name.startswith("pytorch_adapt") for name in sys.modules)
+"""
+    )
+
+
 def test_nothing_is_left_behind_on_this_machine():
     run(
         """

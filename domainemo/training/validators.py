@@ -17,7 +17,6 @@ from torch.nn.functional import one_hot
 from ..core import FUSION, Source, Target, Validator
 from ..errors import ConfigurationError
 from ..registry import register
-from .pytorch_adapt import load
 
 __all__ = [
     "InformationMaximisation",
@@ -57,11 +56,11 @@ class SourceAccuracy(Validator):
 
 @register(name="information-maximisation")
 class InformationMaximisation(Validator):
-    """Confident predictions that use every class: pytorch-adapt's IMValidator.
+    """Confident predictions that use every class, scored as by pytorch-adapt.
 
     The entropy of the mean prediction less the mean entropy of the predictions, in
     nats: 0 when all samples are predicted alike, log(classes) when each is predicted
-    with certainty and the classes are equally frequent.
+    with certainty and the classes are equally frequent (Shi and Sha, ICML 2012).
 
     It assumes balanced target classes: where class shares differ between subjects it
     chooses badly. It scores a confident random predictor above a good one, so it needs
@@ -130,7 +129,11 @@ def _information(target: Target) -> float:
     logits = target.outputs.logits[FUSION].detach().double()
     if len(logits) == 0:
         return 0.0
-    return float(load("validators").IMValidator()(target_train={"logits": logits}))
+    probabilities = logits.softmax(1)
+    doubt = -(probabilities * logits.log_softmax(1)).sum(1).mean()
+    shares = probabilities.mean(0, keepdim=True)
+    variety = -(shares * (shares + torch.finfo(shares.dtype).tiny).log()).sum(1)
+    return float(variety) - float(doubt)
 
 
 def _finite(source: Source | None, target: Target) -> bool:
