@@ -169,7 +169,7 @@ def test_a_recording_in_another_unit_than_its_scale_is_told(modality, times, win
     new = other_unit(new, [0], change)
     if not shifted and times < 1 and windows < 3:
         return
-    told = r"the source's as .* in another unit.*varying"
+    told = r"the source's as .* in another unit.*typical are"
     with pytest.warns(DomainemoWarning, match=told):
         warn_of_distance(new, scales, "the source's")
 

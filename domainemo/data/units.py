@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ amplitude is 6.9 nat), and in spreads of a person's own."""
 _ALIKE = 4.0
 """The most by which spreads differ where a logarithm is only shifted."""
 
-_FAR = 6.0
-"""In deviations of others: from here on, typical values are of another unit."""
+_FEW_WINDOWS = 2
+"""Up to which nothing is said of how far a recording varies."""
 
 _MOST_WINDOWS = 200
 """Windows of a group that are looked at, evenly drawn."""
@@ -113,28 +114,63 @@ def warn_of_distance(inputs: Inputs, scales: Mapping[str, Scale], whose: str) ->
     DomainemoWarning
         Naming the modality, and typical values of both.
     """
-    for name, array in inputs.signals.items():
+    for name, modality in inputs.modalities.items():
+        array = inputs.signals[name]
         there = array[np.isfinite(array).any(axis=(1, 2))].astype(np.float64)
         if name not in scales or not len(there):
             continue
-        mean, deviation = scales[name].mean, scales[name].deviation
         with warnings.catch_warnings():  # a value that is never there
             warnings.simplefilter("ignore", RuntimeWarning)
             middle, spread = np.nanmedian(there, axis=0), np.nanstd(there, axis=0)
-        shift = np.nanmedian(np.abs(middle - mean) / deviation)
-        # Of a window or two, and of what does not vary, the spread tells nothing.
-        ratios = (spread / deviation)[spread > 0] if len(there) > 2 else np.ones(1)
-        ratio = np.median(ratios) if len(ratios) else 1.0
-        if shift > _FAR or not 1 / _RATIO < ratio < _RATIO:
+        if len(there) <= _FEW_WINDOWS:
+            spread[:] = np.nan
+        found = []
+        for measure, columns in _measures(modality):
+            own = _typical(middle, spread, columns)
+            other = _typical(scales[name].mean, scales[name].deviation, columns)
+            kinds = _logarithmic(modality, measure)
+            if any(_is_far(own, other, logarithm) for logarithm in kinds):
+                of = f" of {measure}" * bool(measure)
+                found.append(f"{own[0]:.3g} and {other[0]:.3g}{of}")
+        if found:
             warnings.warn(
                 f"{inputs.name}, modality {name!r}: values lie as far from {whose} as "
                 f"they do in another unit, such as volts beside microvolts: typical "
-                f"are {np.nanmedian(middle):.3g}, varying by "
-                f"{np.median(spread):.3g}, and there {np.median(mean):.3g}, varying "
-                f"by {np.median(deviation):.3g}. Bring them to one unit.",
+                f"are {'; '.join(found)}. Bring them to one unit.",
                 DomainemoWarning,
                 stacklevel=3,
             )
+
+
+def _typical(
+    middle: NDArray[Any], spread: NDArray[Any], columns: tuple[slice, slice]
+) -> tuple[float, float]:
+    """Return the median of what lies in the middle, and of how far it varies."""
+    there = np.isfinite(middle[columns])
+    if not there.any():
+        return np.nan, np.nan
+    found = (float(np.median(each[columns][there])) for each in (middle, spread))
+    return next(found), next(found)
+
+
+def _is_far(
+    own: tuple[float, float], other: tuple[float, float], logarithm: bool
+) -> bool:
+    """Return whether a middle and a spread are of another unit than others'.
+
+    Comparisons with a spread of NaN, which nobody knows, decide nothing.
+    """
+    (middle, spread), (mean, deviation) = own, other
+    times = spread / deviation
+    if logarithm:
+        shift = abs(middle - mean)
+        alike = not (times > _ALIKE or times < 1 / _ALIKE)
+        return shift >= max(_SHIFT, _SPREADS * deviation) and alike
+    if not middle or not mean:
+        return False
+    larger = abs(middle) >= _RATIO * abs(mean) and not times < _RATIO
+    smaller = abs(mean) >= _RATIO * abs(middle) and times <= 1 / _RATIO
+    return larger or smaller
 
 
 def _drawn(rows: NDArray[np.int64]) -> NDArray[np.int64]:
