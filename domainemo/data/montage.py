@@ -18,6 +18,7 @@ __all__ = [
     "SEED_BANDS",
     "SEED_ELECTRODES",
     "check_electrodes",
+    "check_sensors",
     "other_sensor",
     "standard_montage",
 ]
@@ -114,15 +115,7 @@ def check_electrodes(where: str, channels: Sequence[str], remedy: str = "") -> N
     DomainemoWarning
         Listing the names that are none of the 10-20 system.
     """
-    others = {name: kind for name in channels if (kind := other_sensor(name))}
-    if others:
-        listed = ", ".join(f"{name!r} ({kind})" for name, kind in others.items())
-        raise data_error(
-            f"{where}, channels of EEG",
-            f"{len(others)} of {len(channels)} that are no electrodes: {listed}",
-            "electrodes alone, such as Fp1, Cz or PO7",
-            remedy or "Put them into a modality of another kind, or leave them out.",
-        )
+    check_sensors(where, channels, remedy)
     unknown = [name for name in channels if not is_electrode(name)]
     if unknown:
         warnings.warn(
@@ -132,6 +125,19 @@ def check_electrodes(where: str, channels: Sequence[str], remedy: str = "") -> N
             f"where they are such electrodes.",
             DomainemoWarning,
             stacklevel=2,
+        )
+
+
+def check_sensors(where: str, channels: Sequence[str], remedy: str = "") -> None:
+    """Refuse other sensors as :func:`check_electrodes` does, without its warning."""
+    others = {name: kind for name in channels if (kind := other_sensor(name))}
+    if others:
+        listed = ", ".join(f"{name!r} ({kind})" for name, kind in others.items())
+        raise data_error(
+            f"{where}, channels of EEG",
+            f"{len(others)} of {len(channels)} that are no electrodes: {listed}",
+            "electrodes alone, such as Fp1, Cz or PO7",
+            remedy or "Put them into a modality of another kind, or leave them out.",
         )
 
 
