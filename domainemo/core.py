@@ -324,7 +324,7 @@ def _plain(windows: pd.DataFrame) -> pd.DataFrame:
     if index.names != [None] or not index.equals(pd.RangeIndex(len(windows))):
         windows = windows.reset_index(drop=True)
     categories = {
-        column: windows[column].astype(kind.categories.dtype)
+        str(column): windows[column].astype(kind.categories.dtype)
         for column, kind in windows.dtypes.items()
         if isinstance(kind, pd.CategoricalDtype)
     }

@@ -335,7 +335,7 @@ def test_recordings_need_a_name_in_text():
         by_hand(name=None)
 
 
-# ------------------------------------------------------------------ unknown in all forms
+# ----------------------------------------------------------------- unknown in all forms
 
 
 @pytest.mark.parametrize(

@@ -48,16 +48,18 @@ publisher's page gives them."""
 
 _SENSORS: Mapping[str, str] = {
     "ecg": "ECG EKG",
-    "eog": "EOG HEOG VEOG LOC ROC",
-    "emg": "EMG CHIN",
+    "eog": "EOG HEOG VEOG HEO VEO HEOGL HEOGR VEOGU VEOGL VEOGO LOC ROC",
+    "emg": "EMG CHIN ZYGOMATICUS CORRUGATOR",
     "stim": "STATUS STI STIM TRIG TRIGGER TRIGGERS EVENT EVENTS MARKER MARKERS MRK "
-    "ANNOTATIONS PHOTIC",
+    "ANNOTATIONS PHOTIC LABEL LABELS CLASS TARGET",
     "resp": "RESP RESPIRATION BREATH THOR THORAX ABDO ABDOMEN FLOW AIRFLOW",
     "gsr": "GSR EDA SCL SCR",
     "temperature": "TEMP TEMPERATURE",
-    "bio": "SPO SAO OSAT PLETH PPG BVP PULSE HR",
+    "bio": "SPO SAO OSAT PLETH PLETHYSMOGRAPH PPG BVP BLOOD PULSE HR BIP",
+    "pupil": "PUPIL",
+    "eyegaze": "GAZE",
     "misc": "ACC ACCX ACCY ACCZ GYRO GYROX GYROY GYROZ COUNTER TIME TIMESTAMP BATTERY "
-    "BATT AUX DC",
+    "BATT AUX DC EXG",
 }
 """Words in the names of other sensors, by MNE's type of channel."""
 

@@ -164,7 +164,7 @@ def kept_rows(inputs: Inputs, exclude: Sequence[str]) -> Rows:
 
 
 def check_modalities(inputs: Inputs) -> None:
-    """Refuse a modality that nobody has, and other sensors among electrodes.
+    """Refuse a modality that nobody has, somebody who has none, and other sensors.
 
     Raises
     ------
@@ -177,6 +177,20 @@ def check_modalities(inputs: Inputs) -> None:
     if lost:
         others = [name for name in inputs.signals if name not in lost]
         raise lost_modalities_error(inputs.name, lost, others)
+    there = np.zeros(len(inputs), dtype=bool)
+    for array in inputs.signals.values():
+        there |= ~np.isnan(array).all(axis=(1, 2))
+    subjects = inputs.windows["subject"]
+    empty = [each for each in subjects.unique() if not there[subjects == each].any()]
+    if empty:
+        names = ",".join(map(str, empty))
+        raise data_error(
+            inputs.name,
+            f"not one value in {', '.join(inputs.signals)} of subject {names}",
+            "something of every subject",
+            f"There is nothing to train on or to test: leave it out (--exclude "
+            f"'{names}').",
+        )
 
 
 def check_signals(inputs: Inputs, remedy: str | None = None) -> None:

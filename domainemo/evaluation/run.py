@@ -190,7 +190,8 @@ def run(
         init_from=init_from,
         folds=folds,
     )
-    check_value("output", output, str | Path | None)
+    if not (output is None or isinstance(output, str | Path)):
+        raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
     check_value("executor", executor, Executor | None)
     if not (on_progress is None or callable(on_progress)):
         raise ConfigurationError(
