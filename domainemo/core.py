@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -48,6 +48,7 @@ __all__ = [
     "canonical_name",
     "electrode_name",
     "is_electrode",
+    "require_one_spelling",
     "says_missing",
     "spelling",
 ]
@@ -79,12 +80,32 @@ class Modality:
         ``"physiology"`` or whatever describes the sensor.
     unit : str
         Physical unit of the values, empty where they have none.
+
+    Raises
+    ------
+    DataError
+        If a name is no text, or the kind is ``"eeg"`` in another spelling, of which no
+        network and no check would know.
     """
 
     channels: tuple[str, ...]
     features: tuple[str, ...]
     kind: str
     unit: str = ""
+
+    def __post_init__(self) -> None:
+        for part in ("channels", "features"):
+            names = _names(f"Modality, {part}", getattr(self, part))
+            object.__setattr__(self, part, names)
+        for part in ("kind", "unit"):
+            _check_text(f"Modality, {part}", getattr(self, part))
+        if self.kind != "eeg" and spelling(self.kind) == "eeg":
+            raise data_error(
+                "Modality, kind",
+                repr(self.kind),
+                "'eeg', written like this, or another kind",
+                "Write it so: electrodes are known by it.",
+            )
 
 
 @dataclass(frozen=True)
@@ -106,9 +127,9 @@ class Inputs:
     Raises
     ------
     DataError
-        If lengths, names or axes do not agree, a window lacks its subject, session,
-        trial or stimulus, or one of these, a modality or a channel is there under two
-        spellings.
+        If lengths, names or axes do not agree, values are no real numbers, a window
+        lacks its subject, session, trial, stimulus or start, or one of these, a
+        modality or a channel is there under two spellings.
     """
 
     signals: Mapping[str, NDArray[np.float32]]
@@ -117,17 +138,20 @@ class Inputs:
     name: str = "unnamed recordings"
 
     def __post_init__(self) -> None:
+        _check_text("Inputs, name", self.name)
         _check_provenance(self.name, self.windows)
+        object.__setattr__(self, "windows", _plain(self.windows))
         if set(self.signals) != set(self.modalities):
             raise DataError(
                 f"{self.name}: signals for {sorted(self.signals)} but descriptions "
                 f"for {sorted(self.modalities)}; give one Modality per array."
             )
-        _require_one_spelling(f"{self.name}, modalities", "modality", self.signals)
+        require_one_spelling(f"{self.name}, modalities", "modality", self.signals)
         for name, array in self.signals.items():
             _check_modality_name(self.name, name)
             modality = self.modalities[name]
             _check_axes(f"{self.name}, modality {name!r}", modality)
+            _check_numbers(f"{self.name}, modality {name!r}", array)
             expected = (
                 len(self.windows),
                 len(modality.channels),
@@ -191,6 +215,9 @@ class EmotionData:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        where = f"{self.inputs.name}, classes"
+        object.__setattr__(self, "classes", _names(where, self.classes))
+        _check_array(f"{self.inputs.name}, labels", self.labels)
         if self.labels.shape != (len(self.inputs),):
             raise DataError(
                 f"{self.inputs.name}: found {self.labels.shape} labels for "
@@ -206,7 +233,7 @@ class EmotionData:
                 f"{self.inputs.name}: two classes have the same name among "
                 f"{', '.join(self.classes)}; expected distinct names."
             )
-        _require_one_spelling(f"{self.inputs.name}, classes", "class", self.classes)
+        require_one_spelling(f"{self.inputs.name}, classes", "class", self.classes)
         if len(self.labels) == 0:
             raise DataError(f"{self.inputs.name}: there are no windows at all.")
         low, high = int(self.labels.min()), int(self.labels.max())
@@ -233,7 +260,7 @@ class EmotionData:
 
 def _check_modality_name(recordings: str, name: str) -> None:
     """Refuse what cannot name a branch of a network, or a file."""
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name)
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(name))
     if not plain or name == FUSION or hasattr(nn.ModuleDict, name):
         raise DataError(
             f"{recordings}: a modality is called {name!r}; expected letters, digits, "
@@ -242,10 +269,80 @@ def _check_modality_name(recordings: str, name: str) -> None:
         )
 
 
+def _check_text(where: str, given: Any) -> None:
+    if not isinstance(given, str):
+        raise data_error(
+            where,
+            f"{given!r} of type {type(given).__name__}",
+            "text",
+            "Write it in quotes.",
+        )
+
+
+def _names(where: str, given: Any) -> tuple[str, ...]:
+    """Return names as a tuple; a single word would be taken for its letters."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        found = f"{given!r} of type {type(given).__name__}"
+        remedy = "Write a single name as ('name',)."
+        raise data_error(where, found, "a tuple of names", remedy)
+    names = tuple(given)
+    for name in names:
+        _check_text(where, name)
+    return names
+
+
+def _check_array(where: str, array: Any) -> None:
+    """Refuse what is no array of NumPy, or has values under a mask."""
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        raise data_error(
+            where,
+            f"a {type(array).__name__}",
+            "a plain array of NumPy",
+            "domainemo.from_arrays makes recordings of lists, columns and masked "
+            "arrays.",
+        )
+
+
+def _check_numbers(where: str, array: Any) -> None:
+    """Refuse values that are no real numbers."""
+    _check_array(where, array)
+    if array.dtype.kind not in "fiub":
+        raise data_error(
+            where,
+            f"the data type {array.dtype}",
+            "real numbers",
+            "Convert it with array.astype('float32'); NaN marks a missing value.",
+        )
+
+
+def _plain(windows: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with rows counted from 0, and categories as what they name.
+
+    An index may share a column's name, and categories have an order of their own.
+    """
+    index = windows.index
+    if index.names != [None] or not index.equals(pd.RangeIndex(len(windows))):
+        windows = windows.reset_index(drop=True)
+    categories = {
+        str(column): windows[column].astype(kind.categories.dtype)
+        for column, kind in windows.dtypes.items()
+        if isinstance(kind, pd.CategoricalDtype)
+    }
+    return windows.assign(**categories) if categories else windows
+
+
 def _check_provenance(recordings: str, windows: pd.DataFrame) -> None:
     """Refuse other columns, a window without provenance, and one name spelled twice."""
+    if not isinstance(windows, pd.DataFrame):
+        raise data_error(
+            f"{recordings}, windows",
+            f"a {type(windows).__name__}",
+            f"a pandas.DataFrame with the columns {', '.join(PROVENANCE)}",
+            "Make one of it: pandas.DataFrame(windows).",
+        )
     missing = [column for column in PROVENANCE if column not in windows.columns]
     extra = [column for column in windows.columns if column not in PROVENANCE]
+    extra += windows.columns[windows.columns.duplicated()].tolist()
     if missing or extra:
         raise DataError(
             f"{recordings}: the windows table must have exactly the columns "
@@ -259,6 +356,9 @@ def _check_provenance(recordings: str, windows: pd.DataFrame) -> None:
             continue  # whole numbers have one form
         names = windows[column].dropna().unique().tolist()
         words = [name for name in names if spelling(name) in _PRINTED_FOR_NONE]
+        if column == "subject":
+            # Nobody knows that this is not one of the people who have a name.
+            words += [name for name in names if _says_unknown(name)]
         if lost.any() or words:
             raise data_error(
                 where,
@@ -266,14 +366,31 @@ def _check_provenance(recordings: str, windows: pd.DataFrame) -> None:
                 f"a {column} for every window",
                 "Fill it in, or leave those windows out.",
             )
-        _require_one_spelling(where, column, names)
+        require_one_spelling(where, column, names)
+        kinds = {type(name) for name in names}
+        if kinds and kinds not in ({int}, {str}):
+            raise data_error(
+                where,
+                " and ".join(sorted(f"values of type {k.__name__}" for k in kinds)),
+                "whole numbers or text, and one of them in all windows",
+                f"Write windows[{column!r}].astype(str), or astype(int).",
+            )
+    start = windows["start"]
+    numbers = start.dtype.kind in "fiu"
+    if len(start) and not (numbers and np.isfinite(start.to_numpy(np.float64)).all()):
+        raise data_error(
+            f"{recordings}, column 'start'",
+            "infinite or missing values" if numbers else f"the data type {start.dtype}",
+            "seconds from the trial's onset in every window",
+            "Write windows['start'].astype(float), and correct what is no time.",
+        )
 
 
 def _check_axes(where: str, modality: Modality) -> None:
     """Refuse two channels, or two features, of one name."""
     for kind, names in (("channel", modality.channels), ("feature", modality.features)):
         if kind == "channel" and modality.kind == "eeg":
-            _require_one_spelling(where, "electrode", names, canonical_name)
+            require_one_spelling(where, "electrode", names, canonical_name)
         elif len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise data_error(
@@ -286,8 +403,9 @@ def _check_axes(where: str, modality: Modality) -> None:
 
 def _check_classes_are_named(data: EmotionData) -> None:
     """Refuse a class that stands for windows without a label."""
+    codes = _codes_of_missing(data.classes)
     for number, name in enumerate(data.classes):
-        if says_missing(name):
+        if says_missing(name) or name in codes:
             count = int((data.labels == number).sum())
             raise data_error(
                 f"{data.inputs.name}, classes",
@@ -298,15 +416,49 @@ def _check_classes_are_named(data: EmotionData) -> None:
             )
 
 
+def _codes_of_missing(classes: Sequence[str]) -> set[str]:
+    """Return the classes that are a code, such as -999 beside 0, 1 and 2."""
+    whole = all(re.fullmatch(r"-?[0-9]{1,19}", name) for name in classes)
+    codes = {name for name in classes if whole and _CODE.fullmatch(name)}
+    small = all(len(name.lstrip("-")) == 1 for name in set(classes) - codes)
+    return codes if small and len(codes) < len(classes) else set()
+
+
 # -------------------------------------------------------------------------- names
 
 
 _PRINTED_FOR_NONE = frozenset(("", "nan", "nat", "none", "null", "n/a", "#n/a", "<na>"))
 """What programs print where there is no value, as `spelling` gives it."""
 
-_SAID_OF_NO_LABEL = frozenset(
-    ("na", "nil", "missing", "unknown", "undefined", "unlabelled", "unlabeled")
-) | {"notavailable", "nolabel"}
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f]")
+"""Fillers, joiners and variation selectors, which are neither blanks nor controls."""
+
+_KEYS = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+}
+"""Dashes and apostrophes as a text editor sets them."""
+
+_SAID_OF_NO_LABEL = """
+    missing missingvalue undefined undef unknown unlabelled unlabeled notlabelled
+    notlabeled unrated notrated notavailable notapplicable nolabel norating nodata
+    novalue noanswer noresponse blank empty
+    unbekannt fehlt keineangabe inconnu nonrenseigné desconocido sindato sindatos
+    sconosciuto desconhecido 未知 未标注 不明 なし
+"""
+_UNKNOWN = frozenset(_SAID_OF_NO_LABEL.split())
+"""What people write who do not know, in some languages."""
+
+_ABBREVIATED = frozenset(("na", "nil", "k.a.", "n.d."))
+"""The same, which may be somebody's initials."""
+
+_OF_SPREADSHEETS = re.compile(
+    r"#(?:ref|value|name|num|null|div/0|nv|bezug|wert|zahl)[!?]?"
+)
+"""What a spreadsheet shows in place of a value."""
+
+_CODE = re.compile(r"-9|-?99+|255|65535|-32768|-?2147483648|-9223372036854775808")
+"""Numbers that stand for a missing value; the last is NaN cast to a whole number."""
 
 _ROWS = (
     "N FP AFP AF AFF F FFT FFC FT FC FTT FCC T C TTP CCP TP CP TPP CPP P PPO PO POO O "
@@ -331,23 +483,49 @@ def spelling(name: object) -> str:
     """Return what all spellings of one name have in common.
 
     Blanks (and ``_``) count between two digits only; capitals, invisible characters,
-    the Unicode form, leading zeros and a decimal part of zero do not count. So
-    ``"bob "`` and ``"Bob"`` are one, and so are 1, ``"01"`` and ``"1.0"``.
+    the Unicode form, the script of digits, the kind of dash or apostrophe, a plus,
+    leading zeros and a decimal part of zero do not count. So ``"bob "`` and ``"Bob"``
+    are one, and so are 1, ``"01"`` and ``"1.0"``.
     """
     text = unicodedata.normalize("NFKC", str(name)).casefold()
     text = re.sub(r"[\s_]+", " ", text)
-    invisible = ("Cc", "Cf")
-    text = "".join(c for c in text if unicodedata.category(c) not in invisible).strip()
+    text = "".join(map(_plain_character, text)).strip()
     text = re.sub(r"(?<!\d) | (?!\d)", "", text)
     text = re.sub(r"(?<![\d.])0+(?=\d)", "", text)
-    return re.sub(r"^\+?(-?\d+)(\.0*)$", r"\1", text)
+    text = re.sub(r"^\+(?=\d)", "", text)
+    return re.sub(r"^(-?\d+)(\.0*)$", r"\1", text)
+
+
+def _plain_character(each: str) -> str:
+    """Return a character as the keyboard has it; nothing for what cannot be seen."""
+    if each.isascii() and each.isprintable():
+        return each
+    if unicodedata.category(each) in ("Cc", "Cf") or _UNSEEN.match(each):
+        return ""
+    if each.isdecimal():
+        return str(unicodedata.decimal(each))
+    return _KEYS.get(each, each)
 
 
 def says_missing(name: str) -> bool:
     """Return whether a label's name says that there is none, such as ``"n/a"``."""
+    said = {spelling(name), _bare(name)}
+    return _says_unknown(name) or bool(said & (_PRINTED_FOR_NONE | _ABBREVIATED))
+
+
+def _says_unknown(name: object) -> bool:
+    """Return whether a name says that it is not known, and cannot be a name."""
     text = spelling(name)
-    dashes = re.fullmatch(r"[-?.*/\u2010-\u2015]*", text) is not None
-    return dashes or text in _PRINTED_FOR_NONE or text in _SAID_OF_NO_LABEL
+    return (
+        re.fullmatch(r"[-?.*/]*", text) is not None
+        or _OF_SPREADSHEETS.fullmatch(text) is not None
+        or _bare(name) in _UNKNOWN
+    )
+
+
+def _bare(name: object) -> str:
+    """Return a name without dots and brackets, such as those of ``"(none)"``."""
+    return re.sub(r"[.()\[\]<>]", "", spelling(name))
 
 
 def electrode_name(channel: str) -> str:
@@ -392,7 +570,7 @@ def is_electrode(channel: str) -> bool:
     return _ELECTRODE.fullmatch(electrode_name(channel).upper()) is not None
 
 
-def _require_one_spelling(
+def require_one_spelling(
     where: str,
     what: str,
     names: Iterable[Any],

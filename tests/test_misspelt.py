@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from domainemo import ConfigurationError, Simulated
+from domainemo import ConfigurationError, DataError, Simulated, run
 from domainemo.cli import names
 from domainemo.data.normalisation import NORMALISATIONS
 from domainemo.data.sampling import SAMPLINGS
@@ -166,9 +168,47 @@ def test_names_beside_the_parts_are_those_of_their_dictionaries():
         ({"folds": ("subjct 1",)}, "no fold 'subjct 1'. Did you mean 'subject 1'"),
         ({"modalities": ["EEG"]}, "no modality 'EEG'. Did you mean 'eeg'"),
         ({"exclude": ["11"]}, "no subject 11 to leave out. Did you mean '1'"),
+        ({"folds": ["1"]}, "no fold '1'. Did you mean 'subject 1'"),
+        ({"exclude": ["eye/pupill"]}, "no channel 'eye/pupill'.*Did you mean 'eye/pup"),
+        ({"exclude": ["1", "2", "3"]}, "with 1, 2, 3 left out, there is no subject"),
     ],
 )
 def test_names_of_the_recordings_are_suggested(changes, sentence):
     data = Simulated(subjects=3, sessions=1, trials=3, windows=(1, 2)).load()
     with pytest.raises(ConfigurationError, match=sentence):
         plan(data, experiment(backbone="concatenation-mlp", device="cpu", **changes))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("modalities", []),
+        ("training", {"epochs": 1}),
+        ("options", 5),
+        ("options", {1: 2}),
+        ("output", 5),
+        ("executor", 5),
+        ("on_progress", 5),
+    ],
+)
+def test_values_of_another_kind_are_told(option, value):
+    data = Simulated(subjects=3, sessions=1, trials=3, windows=(1, 2)).load()
+    with pytest.raises(ConfigurationError, match=option):
+        run(data, backbone="concatenation-mlp", device="cpu", **{option: value})
+
+
+def test_what_holds_nothing_is_told():
+    data = Simulated(subjects=3, sessions=1, trials=3, windows=(1, 2)).load()
+    chosen = experiment(backbone="concatenation-mlp", device="cpu")
+    signals = {name: array.copy() for name, array in data.inputs.signals.items()}
+    for array in signals.values():
+        array[(data.inputs.windows["subject"] == 2).to_numpy()] = np.nan
+    empty = replace(data, inputs=replace(data.inputs, signals=signals))
+    with pytest.raises(DataError, match=r"of subject 2; .*--exclude '2'"):
+        plan(empty, chosen)
+    eeg = data.inputs.modalities["eeg"]
+    other = replace(eeg, channels=("ECG", *eeg.channels[1:]))
+    modalities = {**data.inputs.modalities, "eeg": other}
+    wrong = replace(data, inputs=replace(data.inputs, modalities=modalities))
+    with pytest.raises(DataError, match="'ECG'"):
+        plan(wrong, chosen)

@@ -38,6 +38,13 @@ def test_what_recorders_write_around_an_electrode_is_stripped(name, before, afte
     ("name", "kind"),
     [
         ("ECG ECG", "ecg"),
+        ("HEOGL", "eog"),
+        ("VEO", "eog"),
+        ("EXG1", "misc"),
+        ("BIP1", "bio"),
+        ("corrugator", "emg"),
+        ("pupil", "pupil"),
+        ("label", "stim"),
         ("EEG EKG1-REF", "ecg"),
         ("EMG submental", "emg"),
         ("zEMG", "emg"),

@@ -1,5 +1,7 @@
 """One name, one spelling: people, sessions, classes, sensors; and what is no name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,14 @@ ONE = [
     ("1", "\uff11"),
     ("P 1", "p1"),
     ("sub_01", "sub1"),
+    ("1", "\u0661"),
+    ("1", "+1"),
+    ("-1", "\u22121"),
+    ("sub-1", "sub\u20131"),
+    ("O'Hara", "O\u2019Hara"),
+    ("bob", "bo\u034fb"),
+    ("bob", "bob\u2800"),
+    ("bob", "bob\ufe0f"),
 ]
 TWO = [
     ("bob", "rob"),
@@ -126,6 +136,8 @@ def test_a_window_of_nobody_is_refused(column, word):
 
 MISSING = ["n/a", "N/A", "NA", "nan", "NaN", "<NA>", "NaT", "None", "null", "#N/A"]
 MISSING += ["?", "??", "-", "--", "\u2014", ".", "unknown", "Unknown ", " "]
+MISSING += ["N.A.", "(none)", "[none]", "<none>", "#REF!", "#NV", "not rated", "k. A."]
+MISSING += ["unbekannt", "keine Angabe", "inconnu", "sin dato", "\u672a\u77e5"]
 
 
 @pytest.mark.parametrize("word", [*MISSING, "not available"])
@@ -220,3 +232,162 @@ def test_measures_may_differ_in_capitals_but_not_be_the_same():
     Inputs(eye, windows, {"eye": Modality(("lf", "LF"), ("value",), "heart")})
     with pytest.raises(DataError, match="the channel 'lf' twice"):
         Inputs(eye, windows, {"eye": Modality(("lf", "lf"), ("value",), "heart")})
+
+
+# ------------------------------------------------------------- made without from_arrays
+
+
+def by_hand(**changes):
+    """The recordings above, with fields of their inputs changed."""
+    data = recordings()
+    windows = data.inputs.windows
+    if "windows" in changes:
+        changes["windows"] = changes["windows"](windows)
+    return replace(data, inputs=replace(data.inputs, **changes))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("subject", [1.0] * 8, "type float"),
+        ("subject", [1] * 4 + ["bob"] * 4, "type int and values of type str"),
+        ("session", [pd.Timestamp("2020-01-01")] * 8, "type Timestamp"),
+        ("trial", [("a",)] * 8, "type tuple"),
+        ("start", ["10.0", "9.0"] * 4, "seconds from the trial"),
+        ("start", [0.0, np.inf] * 4, "infinite or missing"),
+        ("start", [0.0, np.nan] * 4, "infinite or missing"),
+    ],
+)
+def test_provenance_of_another_type(column, values, message):
+    values = pd.Series(values, dtype=object).infer_objects()
+    with pytest.raises(DataError, match=f"'{column}'.*{message}"):
+        by_hand(windows=lambda table: table.assign(**{column: values}))
+
+
+@pytest.mark.parametrize(
+    "change", [dict, lambda it: pd.concat([it, it[["trial"]]], axis=1)]
+)
+def test_a_table_of_another_form(change):
+    with pytest.raises(DataError, match="columns subject, session, trial"):
+        by_hand(windows=change)
+
+
+def test_an_index_and_categories_do_not_count():
+    table = recordings().inputs.windows
+    odd = pd.Categorical(table["subject"], categories=["zoe", "bob", "ann"])
+    for index in (pd.Index(range(8, 0, -1)), pd.Index(range(8), name="subject")):
+        made = by_hand(windows=lambda it, i=index: it.assign(subject=odd).set_index(i))
+        pd.testing.assert_frame_equal(made.inputs.windows, table)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array.tolist(),
+        lambda array: array.astype(complex),
+        lambda array: array.astype(object),
+        lambda array: np.ma.masked_greater(array, 3),
+    ],
+)
+def test_signals_that_are_no_real_numbers(change):
+    with pytest.raises(DataError, match="modality 'eye': found"):
+        by_hand(signals={"eye": change(recordings().inputs.signals["eye"])})
+
+
+def test_what_is_masked_is_missing():
+    eye = np.ma.masked_greater(np.arange(16).reshape(8, 2), 13)
+    made = recordings(signals={"eye": eye}).inputs.signals["eye"]
+    assert np.isnan(made).sum() == 2 and np.isnan(made[7]).all()
+
+
+@pytest.mark.parametrize("labels", [[0] * 8, pd.Series([0] * 8), np.ma.zeros(8, int)])
+def test_labels_that_are_no_array(labels):
+    with pytest.raises(DataError, match="labels: found a"):
+        replace(recordings(), labels=labels)
+
+
+def test_a_word_is_not_taken_for_its_letters():
+    with pytest.raises(DataError, match="classes: found 'ab'"):
+        replace(recordings(), classes="ab")
+    with pytest.raises(DataError, match="unknown class"):
+        recordings(["a", "b"] * 4, classes="ab")
+    with pytest.raises(DataError, match="channels: found 'ab'"):
+        Modality("ab", ("value",), "eye")
+    with pytest.raises(DataError, match="classes: found 0 of type int"):
+        replace(recordings(), classes=(0, 1))
+    assert Modality(["a"], ["b"], "eye") == Modality(("a",), ("b",), "eye")
+
+
+@pytest.mark.parametrize("signals", [np.zeros((8, 2)), {1: np.zeros((8, 2))}])
+def test_signals_need_names(signals):
+    with pytest.raises(DataError, match="by the modality's name"):
+        recordings(signals=signals)
+
+
+@pytest.mark.parametrize("kind", ["EEG", "eeg ", "Eeg"])
+def test_the_kind_eeg_has_one_spelling(kind):
+    with pytest.raises(DataError, match="expected 'eeg'"):
+        Modality(("ECG",), ("value",), kind)
+
+
+def test_recordings_need_a_name_in_text():
+    with pytest.raises(DataError, match="name: found None"):
+        by_hand(name=None)
+
+
+# ----------------------------------------------------------------- unknown in all forms
+
+
+@pytest.mark.parametrize(
+    "word", ["?", "-", "unknown", "unbekannt", "#REF!", "(missing)"]
+)
+def test_nobody_knows_who_an_unknown_subject_is(word):
+    with pytest.raises(DataError, match="column 'subject'"):
+        recordings(subject=["ann"] * 4 + [word] * 4)
+
+
+def test_initials_are_a_name():
+    assert "NA" in recordings(subject=["ann"] * 4 + ["NA"] * 4).inputs.windows.values
+
+
+@pytest.mark.parametrize("code", [-9, -99, -999, 99, 999, 255, 65535, -(2**63)])
+def test_a_number_for_no_label_is_no_class(code):
+    with pytest.raises(DataError, match="label is missing"):
+        recordings([0, 1, 2, code] * 2)
+
+
+@pytest.mark.parametrize("labels", [[-1, 0, 1, 1], [1, 5, 9, 9], [97, 98, 99, 99]])
+def test_numbers_that_are_classes(labels):
+    assert recordings(labels * 2).classes == tuple(map(str, sorted(set(labels))))
+
+
+# ------------------------------------------------------------------- electrodes in join
+
+
+def with_electrodes(names, subject, **changes):
+    eeg = np.random.default_rng(len(subject)).normal(size=(8, 2, 3))
+    return recordings(
+        signals={"eeg": eeg}, subject=subject, modalities={"eeg": names}, **changes
+    )
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_join_knows_an_electrode_in_two_spellings(common):
+    one = with_electrodes(["Fp1", "T7"], "ann", trial=range(8))
+    other = with_electrodes(["FP1", "T3"], "robert", trial=range(8))
+    made = join(one, other, common=common)
+    assert made.inputs.modalities["eeg"].channels == ("Fp1", "T7")
+    assert "left out" not in made.inputs.name
+
+
+def test_join_leaves_out_no_modality_for_its_spelling():
+    one, other = (
+        recordings(subject="ann", trial=range(8)),
+        recordings(
+            subject="eve",
+            trial=range(8),
+            signals={"Eye": np.arange(16.0).reshape(8, 2)},
+        ),
+    )
+    with pytest.raises(DataError, match="two spellings of one modality"):
+        join(one, other, common=True)

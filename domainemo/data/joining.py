@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core import PROVENANCE, EmotionData, Inputs, Modality
+from ..core import (
+    PROVENANCE,
+    EmotionData,
+    Inputs,
+    Modality,
+    canonical_name,
+    require_one_spelling,
+)
 from ..errors import DomainemoWarning, data_error
 from .given import expect_labelled
 from .soundness import lost_channels
@@ -29,7 +36,9 @@ def join(
     Parameters
     ----------
     *datas : EmotionData
-        With the same classes, modalities, channels and features.
+        With the same classes, modalities, channels and features. An electrode is the
+        same under two spellings, such as ``FP1`` and ``Fp1`` or ``T3`` and ``T7``, and
+        has the first one's name.
     number_trials : bool
         Number the trials of each subject's session anew, from 1, in the order of the
         recordings. For several recordings of one sitting, each of which counts its
@@ -60,6 +69,7 @@ def join(
         raise data_error("join", "no recordings", "at least one", "Give some.")
     for data in datas:
         expect_labelled(data, "join")
+    datas = tuple(_called_alike(datas[0], data) for data in datas)
     left_out: list[str] = []
     if common:
         datas, left_out = _in_common(datas)
@@ -133,6 +143,20 @@ def _joined_column(columns: Sequence[pd.Series[Any]]) -> pd.Series[Any]:
 # ---------------------------------------------------------------------- in agreement
 
 
+def _called_alike(first: EmotionData, other: EmotionData) -> EmotionData:
+    """Return the other recordings with electrodes called as in the first."""
+    modalities = dict(other.inputs.modalities)
+    for key, modality in modalities.items():
+        one = first.inputs.modalities.get(key)
+        if modality.kind == "eeg" and one and one.channels != modality.channels:
+            names = {canonical_name(name): name for name in one.channels}
+            called = [names.get(canonical_name(it), it) for it in modality.channels]
+            modalities[key] = replace(modality, channels=tuple(called))
+    if modalities == other.inputs.modalities:
+        return other
+    return replace(other, inputs=replace(other.inputs, modalities=modalities))
+
+
 def _check_alike(first: EmotionData, other: EmotionData) -> None:
     one, two = first.inputs, other.inputs
     where = f"{two.name}, joined to {one.name}"
@@ -163,8 +187,9 @@ def _check_same_modality(one: Modality, two: Modality, where: str) -> None:
                 remedy += " join(..., common=True) keeps the channels that all have."
             raise data_error(
                 f"{where}, {field}",
-                found if isinstance(found, str) else ", ".join(found),
-                expected if isinstance(expected, str) else ", ".join(expected),
+                ", ".join([found] if isinstance(found, str) else found) or "none",
+                ", ".join([expected] if isinstance(expected, str) else expected)
+                or "none",
                 remedy,
             )
 
@@ -174,6 +199,8 @@ def _in_common(
 ) -> tuple[tuple[EmotionData, ...], list[str]]:
     """Return the recordings with what all of them have, and what was left out."""
     everything = dict.fromkeys(key for data in datas for key in data.inputs.modalities)
+    where = ", ".join(dict.fromkeys(data.inputs.name for data in datas))
+    require_one_spelling(f"{where}, modalities", "modality", everything)
     kept: dict[str, list[str]] = {}
     left_out = []
     for key in everything:
@@ -189,7 +216,7 @@ def _in_common(
             kept[key] = [name for name in held[0] if name in common]
     if not kept:
         raise data_error(
-            ", ".join(dict.fromkeys(data.inputs.name for data in datas)),
+            where,
             "no channel that all recordings have",
             "one or more of one modality",
             "Rename channels that are the same sensors.",

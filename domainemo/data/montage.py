@@ -18,6 +18,7 @@ __all__ = [
     "SEED_BANDS",
     "SEED_ELECTRODES",
     "check_electrodes",
+    "check_sensors",
     "other_sensor",
     "standard_montage",
 ]
@@ -47,16 +48,18 @@ publisher's page gives them."""
 
 _SENSORS: Mapping[str, str] = {
     "ecg": "ECG EKG",
-    "eog": "EOG HEOG VEOG LOC ROC",
-    "emg": "EMG CHIN",
+    "eog": "EOG HEOG VEOG HEO VEO HEOGL HEOGR VEOGU VEOGL VEOGO LOC ROC",
+    "emg": "EMG CHIN ZYGOMATICUS CORRUGATOR",
     "stim": "STATUS STI STIM TRIG TRIGGER TRIGGERS EVENT EVENTS MARKER MARKERS MRK "
-    "ANNOTATIONS PHOTIC",
+    "ANNOTATIONS PHOTIC LABEL LABELS CLASS TARGET",
     "resp": "RESP RESPIRATION BREATH THOR THORAX ABDO ABDOMEN FLOW AIRFLOW",
     "gsr": "GSR EDA SCL SCR",
     "temperature": "TEMP TEMPERATURE",
-    "bio": "SPO SAO OSAT PLETH PPG BVP PULSE HR",
+    "bio": "SPO SAO OSAT PLETH PLETHYSMOGRAPH PPG BVP BLOOD PULSE HR BIP",
+    "pupil": "PUPIL",
+    "eyegaze": "GAZE",
     "misc": "ACC ACCX ACCY ACCZ GYRO GYROX GYROY GYROZ COUNTER TIME TIMESTAMP BATTERY "
-    "BATT AUX DC",
+    "BATT AUX DC EXG",
 }
 """Words in the names of other sensors, by MNE's type of channel."""
 
@@ -114,15 +117,7 @@ def check_electrodes(where: str, channels: Sequence[str], remedy: str = "") -> N
     DomainemoWarning
         Listing the names that are none of the 10-20 system.
     """
-    others = {name: kind for name in channels if (kind := other_sensor(name))}
-    if others:
-        listed = ", ".join(f"{name!r} ({kind})" for name, kind in others.items())
-        raise data_error(
-            f"{where}, channels of EEG",
-            f"{len(others)} of {len(channels)} that are no electrodes: {listed}",
-            "electrodes alone, such as Fp1, Cz or PO7",
-            remedy or "Put them into a modality of another kind, or leave them out.",
-        )
+    check_sensors(where, channels, remedy)
     unknown = [name for name in channels if not is_electrode(name)]
     if unknown:
         warnings.warn(
@@ -132,6 +127,19 @@ def check_electrodes(where: str, channels: Sequence[str], remedy: str = "") -> N
             f"where they are such electrodes.",
             DomainemoWarning,
             stacklevel=2,
+        )
+
+
+def check_sensors(where: str, channels: Sequence[str], remedy: str = "") -> None:
+    """Refuse other sensors as :func:`check_electrodes` does, without its warning."""
+    others = {name: kind for name in channels if (kind := other_sensor(name))}
+    if others:
+        listed = ", ".join(f"{name!r} ({kind})" for name, kind in others.items())
+        raise data_error(
+            f"{where}, channels of EEG",
+            f"{len(others)} of {len(channels)} that are no electrodes: {listed}",
+            "electrodes alone, such as Fp1, Cz or PO7",
+            remedy or "Put them into a modality of another kind, or leave them out.",
         )
 
 

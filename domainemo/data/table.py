@@ -493,12 +493,15 @@ def _parse_modality(name: str, table: Any, where: str) -> tuple[Modality, str]:
             "the plain name of an .npy file in the same folder",
             "Put the array beside dataset.toml and give its name alone.",
         )
-    modality = Modality(
-        tuple(table["channels"]),
-        tuple(table["features"]),
-        table["kind"],
-        table.get("unit", ""),
-    )
+    try:
+        modality = Modality(
+            tuple(table["channels"]),
+            tuple(table["features"]),
+            table["kind"],
+            table.get("unit", ""),
+        )
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     if modality.kind == "eeg":
         check_electrodes(where, modality.channels)
     return modality, file
@@ -704,8 +707,19 @@ def _arrays(
     signals: Mapping[str, ArrayLike], name: str
 ) -> tuple[dict[str, NDArray[Any]], int]:
     """Return the signals, and how many windows they agree on."""
+    if not isinstance(signals, Mapping) or not all(isinstance(k, str) for k in signals):
+        raise _error(
+            f"{name}, signals",
+            f"a {type(signals).__name__}"
+            if not isinstance(signals, Mapping)
+            else f"modalities called {', '.join(map(repr, signals))}",
+            "one array per modality, by the modality's name",
+            'Give them as {"eeg": array}.',
+        )
     arrays = {}
     for key, signal in signals.items():
+        if isinstance(signal, np.ma.MaskedArray) and signal.dtype.kind in "fiub":
+            signal = np.ma.filled(signal.astype(np.float64), np.nan)
         try:
             arrays[key] = np.asarray(signal)
         except ValueError as error:  # ragged lists
@@ -808,7 +822,8 @@ def _encode(
         names = tuple(map(str, sorted(set(values))))
         values = [str(value) for value in values]
     else:
-        names = tuple(classes)
+        # A single word would be taken for its letters.
+        names = tuple([classes] if isinstance(classes, str) else classes)
     if not _fits(list(names), _STRINGS):
         raise _error(f"{where}, classes", _show(list(names)), _STRINGS, "Correct it.")
     if values and not isinstance(values[0], str):

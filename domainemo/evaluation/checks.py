@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import PROVENANCE, EmotionData, Fold, Inputs, Rows
+from ..data.montage import check_sensors
 from ..data.soundness import (
     content,
     copies_error,
@@ -122,10 +123,15 @@ def _channels(inputs: Inputs, exclude: Sequence[str]) -> dict[str, list[str]]:
             continue
         known = inputs.modalities.get(modality)
         if known is None or channel not in known.channels:
-            there = known.channels if known else [f"{m}/..." for m in inputs.modalities]
+            there = [
+                f"{name}/{each}"
+                for name, described in inputs.modalities.items()
+                for each in (described.channels if name == modality else ["..."])
+                if known is None or name == modality
+            ]
             raise ConfigurationError(
                 f"{inputs.name}: there is no subject and no channel {entry!r} to leave "
-                f"out; found {', '.join(there)}."
+                f"out.{did_you_mean(entry, there)} Found {', '.join(there)}."
             )
         found.setdefault(modality, []).append(channel)
     return found
@@ -148,20 +154,43 @@ def kept_rows(inputs: Inputs, exclude: Sequence[str]) -> Rows:
             f"{did_you_mean(unknown[0], known)} Found "
             f"{', '.join(dict.fromkeys(subjects))}."
         )
-    return np.flatnonzero(~subjects.isin(exclude))
+    kept = np.flatnonzero(~subjects.isin(exclude))
+    if len(inputs) and not len(kept):
+        raise ConfigurationError(
+            f"{inputs.name}: with {', '.join(exclude)} left out, there is no subject "
+            f"at all; leave fewer out."
+        )
+    return kept
 
 
 def check_modalities(inputs: Inputs) -> None:
-    """Refuse a modality that nobody has.
+    """Refuse a modality that nobody has, somebody who has none, and other sensors.
 
     Raises
     ------
     DataError
     """
+    for name, modality in inputs.modalities.items():
+        if modality.kind == "eeg":
+            check_sensors(f"{inputs.name}, modality {name!r}", modality.channels)
     lost = [name for name, array in inputs.signals.items() if np.isnan(array).all()]
     if lost:
         others = [name for name in inputs.signals if name not in lost]
         raise lost_modalities_error(inputs.name, lost, others)
+    there = np.zeros(len(inputs), dtype=bool)
+    for array in inputs.signals.values():
+        there |= ~np.isnan(array).all(axis=(1, 2))
+    subjects = inputs.windows["subject"]
+    empty = [each for each in subjects.unique() if not there[subjects == each].any()]
+    if empty:
+        names = ",".join(map(str, empty))
+        raise data_error(
+            inputs.name,
+            f"not one value in {', '.join(inputs.signals)} of subject {names}",
+            "something of every subject",
+            f"There is nothing to train on or to test: leave it out (--exclude "
+            f"'{names}').",
+        )
 
 
 def check_signals(inputs: Inputs, remedy: str | None = None) -> None:

@@ -302,6 +302,12 @@ device
         For a name, an option or a value that does not fit.
     """
     modalities = None if modalities is None else _names("modalities", modalities)
+    if modalities is not None and not modalities:
+        raise ConfigurationError(
+            "modalities is an empty list; expected at least one name, or None for all."
+        )
+    training = Training() if training is None else training
+    check_value("training", training, Training)
     exclude = _names("exclude", exclude)
     check_value("normalisation", normalisation, str)
     check_value("sampling", sampling, str | None)
@@ -327,9 +333,9 @@ device
         "normalisation": normalisation,
         "sampling": sampling,
         "sampling_options": _sampling_options(sampling, options["sampling"]),
-        "modalities": tuple(modalities) if modalities else None,
+        "modalities": None if modalities is None else tuple(modalities),
         "exclude": tuple(exclude),
-        "training": _training(training or Training(), options["training"], settings),
+        "training": _training(training, options["training"], settings),
         "seeds": tuple(seeds),
         "device": resolve_device(device),
     }
@@ -376,6 +382,11 @@ def grouped(
     options: Mapping[str, Any], groups: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the options ``GROUP.NAME`` by group; raise for any other group."""
+    if not isinstance(options, Mapping) or not all(map(_is_text, options)):
+        raise ConfigurationError(
+            f"options is {options!r}; expected names and values such as "
+            f'{{"training.epochs": 5}}.'
+        )
     found: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for key, value in options.items():
         group, dot, name = key.partition(".")
@@ -385,6 +396,10 @@ def grouped(
             )
         found[group][name] = value
     return found
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _training(

@@ -24,6 +24,7 @@ from ..parts import Part, describe_object
 from ..training.fit import reproducible
 from ..training.model import Model
 from ..training.settings import Training
+from ..values import check_value
 from ..words import in_order
 from .checks import (
     canonical,
@@ -189,6 +190,13 @@ def run(
         init_from=init_from,
         folds=folds,
     )
+    if not (output is None or isinstance(output, str | Path)):
+        raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
+    check_value("executor", executor, Executor | None)
+    if not (on_progress is None or callable(on_progress)):
+        raise ConfigurationError(
+            f"on_progress is {on_progress!r}; expected a function of one value."
+        )
     planned = plan(data, chosen)
     description = {"recordings": data.inputs.name, **chosen.describe()}
     plugins = chosen.plugins
@@ -282,9 +290,15 @@ def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
     if unknown:
         raise ConfigurationError(
             f"There is no fold {', '.join(map(repr, unknown))}."
-            f"{did_you_mean(unknown[0], there)} Found {', '.join(map(repr, there))}."
+            f"{_meant(unknown[0], there)} Found {', '.join(map(repr, there))}."
         )
     return [fold for fold in folds if fold.name in wanted or not wanted]
+
+
+def _meant(name: str, there: Sequence[str]) -> str:
+    """Ask after the nearest fold; the subject alone, without the word, names one."""
+    alone = [fold for fold in there if name in fold.split(" ")]
+    return f" Did you mean {alone[0]!r}?" if alone else did_you_mean(name, there)
 
 
 def trial(
