@@ -37,6 +37,7 @@ __all__ = [
     "check_all",
     "clear_partial",
     "discard_damaged",
+    "doubted",
     "explained",
     "find_damage",
     "is_expected",
@@ -64,6 +65,9 @@ REMEDY = (
 
 MOST = 16 * 2**30
 """Bytes that no file of a run has."""
+
+MOST_RECORDS = 64 * 2**20
+"""Bytes that no record has."""
 
 Parsed = TypeVar("Parsed")
 
@@ -261,6 +265,8 @@ def lock(path: Path, *, wait: bool) -> Iterator[bool]:
     from filelock import FileLock, Timeout
 
     with explained(path):
+        if path.is_symlink():  # which would make a file in another place
+            raise OSError(errno.ELOOP, "it is a link to another place")
         path.touch()
     ours = FileLock(path, thread_local=False)
     with suppress(Timeout):
@@ -325,14 +331,16 @@ def records(folder: Path) -> Mapping[str, Mapping[str, Any]] | None:
         If the record itself is damaged.
     """
     path = folder / RECORD
-    try:
-        stored = json.loads(path.read_bytes())
-        files: dict[str, dict[str, Any]] = stored["files"]
-        whole = stored["sha256"] == _digest_of(files)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        whole = False
+    files: dict[str, dict[str, Any]] = {}
+    whole = False
+    # A pipe would be waited for, and what a link leads to is not this folder's.
+    if path.is_file() and not path.is_symlink() and path.stat().st_size <= MOST_RECORDS:
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            stored = json.loads(path.read_bytes())
+            files = stored["files"]
+            whole = stored["sha256"] == _digest_of(files) and _describes(files)
     if not whole:
         raise data_error(path, _words(path), "the record that was written", REMEDY)
     return files
@@ -430,6 +438,34 @@ def read(path: Path, parse: Callable[[bytes], Parsed], remedy: str = REMEDY) -> 
         raise data_error(path, found, "what was written there", remedy) from error
 
 
+@contextmanager
+def doubted(folder: Path) -> Iterator[None]:
+    """Name a folder that nobody recorded where its files turn out to make no sense.
+
+    Where there is a record, they are as they were written, and an error is another's.
+
+    Raises
+    ------
+    DataError
+        In the place of every error that is no sentence already.
+    """
+    try:
+        yield
+    except (DomainemoError, OSError):
+        raise
+    except Exception as error:
+        if os.path.lexists(folder / RECORD):
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(":. ")
+        raise data_error(
+            folder,
+            f"files that do not fit together ({type(error).__name__}: {reason}), and "
+            f"no {RECORD} that tells which of them was changed",
+            "what a run or a study leaves",
+            "Get another copy of this folder, or make it anew.",
+        ) from error
+
+
 def set_aside(path: Path, why: str) -> None:
     """Rename a damaged file or folder to ``NAME.damaged``, and say so.
 
@@ -441,9 +477,10 @@ def set_aside(path: Path, why: str) -> None:
         A sentence that names the file.
     """
     done = "It is made anew."
-    if path.exists():
+    if os.path.lexists(path):
         names = (f"{path.name}.damaged{f'-{n}' if n else ''}" for n in count())
-        aside = next(each for each in map(path.with_name, names) if not each.exists())
+        free = (path.with_name(name) for name in names)
+        aside = next(each for each in free if not os.path.lexists(each))
         with explained(aside):
             path.replace(aside)
             sync(path.parent)
@@ -496,7 +533,21 @@ def _digest_of(files: Mapping[str, Any]) -> str:
     return sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
+def _describes(files: Any) -> bool:
+    """Return whether a record speaks of files of its own folder, and no others."""
+    return isinstance(files, dict) and all(
+        Path(name).name == name
+        and name not in ("", "..")
+        and "\0" not in name
+        and isinstance(facts, dict)
+        and facts.keys() == {"bytes", "sha256"}
+        for name, facts in files.items()
+    )
+
+
 def _words(path: Path) -> str:
+    if not path.is_file():
+        return "no plain file"
     size = path.stat().st_size
     return f"{size} bytes" if size else "an empty file"
 

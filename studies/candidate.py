@@ -130,7 +130,13 @@ def candidate_job(job: Job, experiment: Experiment, folder: Path) -> Job:
     """
     adapter = experiment.adapter
     place = job_folder(folder, job.fold.name, job.seed, adapter.name)
-    return replace(job, adapter=adapter, folder=str(place), keeps_model=False)
+    return replace(
+        job,
+        adapter=adapter,
+        folder=str(place),
+        keeps_model=False,
+        origin=f"{job.origin}, {folder.name}" if job.origin else "",
+    )
 
 
 def source_only(experiment: Experiment) -> Experiment:

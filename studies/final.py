@@ -13,7 +13,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from ..evaluation.experiment import SOURCE_ONLY, Experiment
-from ..evaluation.folder import folder_name, write_results
+from ..evaluation.folder import folder_name, origin, write_results
 from ..evaluation.job import load_record, run_job
 from ..evaluation.metrics import metrics
 from ..evaluation.results import Results
@@ -183,7 +183,7 @@ def true_accuracies(
         Averaged over the fold's subjects; NaN where the predictions are not here, as
         another machine made them.
     """
-    accuracies = []
+    accuracies, begun = [], origin(folder)
     for row in found.scores.to_dict("records"):
         options, experiment = {}, source_only(planned.experiment)
         if row["candidate"] != SOURCE_ONLY_CANDIDATE:
@@ -191,7 +191,7 @@ def true_accuracies(
             experiment = planned.experiment.with_options(options)
         (job,) = (
             candidate_job(each, experiment, candidate_folder(folder, options))
-            for each in planned.jobs(row["study"])
+            for each in planned.jobs(row["study"], begun)
             if (each.fold.name, each.seed) == (row["fold"], row["seed"])
         )
         place = Path(job.folder)

@@ -21,7 +21,7 @@ from ..evaluation.folder import (
     read_csv,
     read_json,
     read_stored_config,
-    read_table,
+    read_tables,
     rerun,
 )
 from ..evaluation.results import Results
@@ -192,7 +192,7 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
         raise ConfigurationError(
             f"{folder}: found no study; expected the folder of a `domainemo tune`."
         )
-    facts = read_json(path)
+    facts = read_json(path, studies=dict, recordings=str)
     address = _address(folder, description["study"].get("storage"), storage)
     check_file(address)
     with quiet(), explained(address):
@@ -313,8 +313,7 @@ def _final(folder: Path) -> Results | None:
     results = path / "results.parquet"
     if not is_expected(results):
         return None
-    table = read_table(results)
-    predictions = read_table(path / "predictions.parquet")
+    table, predictions = read_tables(path)
     description = read_stored_config(path / DEFAULTS)
     return Results(table, predictions, description, TUNED)
 

@@ -53,11 +53,13 @@ class StudyPlan:
         """The recordings of those that choose, without labels."""
         return next(iter(self.choosing.values())).data.inputs
 
-    def jobs(self, key: str) -> tuple[Job, ...]:
+    def jobs(self, key: str, origin: str = "") -> tuple[Job, ...]:
         """Return what a candidate of a study trains; no target label is in it."""
         planned = self.choosing[key]
         return tuple(
-            planned.job(Path(), fold, seed, self.experiment.adapter)
+            replace(
+                planned.job(Path(), fold, seed, self.experiment.adapter), origin=origin
+            )
             for seed in self.experiment.seeds
             for fold in planned.folds
         )

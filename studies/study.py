@@ -14,7 +14,15 @@ from ..core import EmotionData
 from ..errors import ConfigurationError, RunError
 from ..evaluation.execution import Monitor
 from ..evaluation.experiment import experiment as make_experiment
-from ..evaluation.folder import identity, locked, open_folder, read_json, rerun
+from ..evaluation.folder import (
+    fingerprint,
+    identity,
+    locked,
+    open_folder,
+    origin,
+    read_json,
+    rerun,
+)
 from ..files import discard_damaged, is_expected, write_recorded
 from ..processes import process_pool
 from ..training.settings import Training
@@ -211,7 +219,8 @@ def run_study(
     address = address_of(folder, effort.storage)
     context = Context(folder, places, effort.plugins, on_progress=effort.on_train)
     known = identity(planned.tested.data, effort.plugins)
-    open_folder(folder, _describe(planned, context, name, address), known)
+    facts = {"signals": fingerprint(planned.tested.data.inputs)}
+    open_folder(folder, _describe(planned, context, name, address), known, facts)
     task = _task(planned, folder, name, address, effort)
     with locked(folder):
         with _searching(planned, task):
@@ -240,13 +249,13 @@ def _describe(
 def _task(
     planned: StudyPlan, folder: Path, name: str, address: str, effort: Effort
 ) -> Task:
-    minutes = effort.minutes
+    minutes, begun = effort.minutes, origin(folder)
     return Task(
         space=planned.space,
         settings=planned.settings,
         address=address,
         names={key: f"{name}: {key}" if key else name for key in planned.choosing},
-        jobs={key: planned.jobs(key) for key in planned.choosing},
+        jobs={key: planned.jobs(key, begun) for key in planned.choosing},
         folder=folder.resolve(),
         workers=effort.workers,
         deadline=None if minutes is None else time.time() + 60 * minutes,

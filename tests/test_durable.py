@@ -1,6 +1,7 @@
 """Files that outlast a power cut: whole or not at all, recorded, locked, explained."""
 
 import errno
+import json
 import os
 import resource
 import subprocess
@@ -220,6 +221,88 @@ def test_damaged_files_are_set_aside_one_beside_the_other(recorded):
         with pytest.warns(DomainemoWarning, match=f"set aside as {aside} and made"):
             files.set_aside(path, f"{path}: found another.")
         assert not path.exists() and (recorded / aside).read_text() == "other"
+
+
+def lead_nowhere(path):
+    path.symlink_to(path.with_name("nothing"))
+
+
+def lead_to_itself(path):
+    path.symlink_to(path)
+
+
+def lead_elsewhere(path):
+    other = path.parent.with_name("other.json")
+    other.write_text("{}")
+    path.symlink_to(other)
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lead_nowhere, lead_to_itself, lead_elsewhere]
+)
+def test_a_record_is_a_file_of_its_folder(recorded, make):
+    """A pipe would be waited for."""
+    path = recorded / files.RECORD
+    path.unlink()
+    make(path)
+    assert files.RECORD in str(files.find_damage(recorded))
+    with pytest.warns(DomainemoWarning, match="made anew"):
+        files.set_aside(path, "No record.")
+    files.record(recorded)
+    assert files.find_damage(recorded) is None
+
+
+FACTS = {"bytes": 1, "sha256": "0"}
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        [],
+        ["a.txt"],
+        {"a.txt": 1},
+        {"a.txt": {**FACTS, "more": 1}},
+        {"../outside": FACTS},
+        {"/etc/passwd": FACTS},
+        {"a\0b": FACTS},
+        {"": FACTS},
+        {"..": FACTS},
+    ],
+    ids=str,
+)
+def test_a_record_speaks_of_files_of_its_folder_alone(recorded, described):
+    """Whoever changes it can make its own hash right."""
+    content = {"files": described, "sha256": files._digest_of(described)}
+    (recorded / files.RECORD).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=files.RECORD):
+        files.records(recorded)
+
+
+def test_a_record_has_a_bound(recorded):
+    with (recorded / files.RECORD).open("r+b") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    assert files.RECORD in str(files.find_damage(recorded))
+
+
+def test_a_lock_makes_no_file_elsewhere(tmp_path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(ConfigurationError, match="link to another place"),
+        files.lock(tmp_path / ".lock", wait=False),
+    ):
+        pass
+    assert names(tmp_path) == [".lock"]
+
+
+def test_errors_of_what_nobody_recorded_name_the_folder(recorded):
+    with pytest.raises(KeyError), files.doubted(recorded):
+        raise KeyError("x")
+    (recorded / files.RECORD).unlink()
+    with (
+        pytest.raises(DataError, match=r"do not fit together \(KeyError: 'x'\)"),
+        files.doubted(recorded),
+    ):
+        raise KeyError("x")
 
 
 # --------------------------------------------------------------------- checkpoints

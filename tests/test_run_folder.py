@@ -15,13 +15,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import domainemo
-from domainemo import ConfigurationError, DataError, Simulated, Training
+from domainemo import (
+    ConfigurationError,
+    DataError,
+    Simulated,
+    Training,
+    files,
+)
+from domainemo.errors import DomainemoWarning, RunError
 from domainemo.evaluation.checks import canonical
 from domainemo.evaluation.controls import CONTROLS
 from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.folder import fingerprint, read_config
-from domainemo.evaluation.job import folder_name
+from domainemo.evaluation.folder import (
+    fingerprint,
+    identity,
+    open_folder,
+    origin,
+    read_config,
+)
+from domainemo.evaluation.job import folder_name, load_record
 from domainemo.evaluation.metrics import METRICS
+from domainemo.evaluation.predict import find_all_trained
+from domainemo.evaluation.review import networks, read_results
 from domainemo.evaluation.run import plan
 from domainemo.processes import process_pool
 
@@ -392,6 +407,151 @@ def test_only_what_is_missing_is_trained_and_ends_the_same(data, folder, finishe
     for path in (finished[0] / "folds" / "subject_2").rglob("model.safetensors"):
         twin = folder / path.relative_to(finished[0])
         assert twin.read_bytes() == path.read_bytes()
+
+
+def swap(one, other):
+    """Exchange two folders."""
+    between = one.with_name("between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+JOB = "folds/subject_1/seed-0/marginal"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [JOB.replace("_1", "_2"), JOB.replace("-0", "-7"), JOB.replace("marginal", "none")],
+    ids=["fold", "seed", "method"],
+)
+def test_finished_trainings_that_changed_places_are_told(data, folder, finished, other):
+    """Each is as its own record says, and yet not what belongs there."""
+    swap(folder / JOB, folder / other)
+    with pytest.raises(DataError, match=r"record\.json.*what belongs into"):
+        find_all_trained(folder, fold="subject 1", seed=0)
+    with pytest.raises(DataError, match=r"record\.json.*what belongs into"):
+        networks(folder, read_results(folder))
+    with pytest.warns(DomainemoWarning, match=r"set aside as .*\.damaged"):
+        again = run(data, folder)
+    pd.testing.assert_frame_equal(again.predictions, finished[1].predictions)
+
+
+@pytest.mark.parametrize("change", ["recordings", "choices"])
+def test_a_training_of_another_run_is_not_taken(
+    data, folder, finished, change, tmp_path
+):
+    """It has the right name, and a record of its own that is right."""
+    kept = {"folds": ["subject 1"], "seeds": (0,), "baselines": False}
+    if change == "recordings":
+        other = Simulated(subjects=3, sessions=2, trials=3, windows=(4, 6), seed=1)
+        run(other.load(), tmp_path / "other", **kept)
+    else:
+        training = Training(epochs=1, batch_size=5)
+        run(data, tmp_path / "other", training=training, **kept)
+    shutil.rmtree(folder / JOB)
+    (tmp_path / "other" / JOB).rename(folder / JOB)
+    with pytest.raises(DataError, match=r"record\.json: found the record of another"):
+        find_all_trained(folder, fold="subject 1", adapter="marginal", seed=0)
+    with pytest.warns(DomainemoWarning, match="the record of another run"):
+        again = run(data, folder)
+    pd.testing.assert_frame_equal(again.predictions, finished[1].predictions)
+
+
+def test_records_of_earlier_versions_count(data, folder):
+    """They name the fold, and not yet the run."""
+    before = {path: path.read_bytes() for path in folder.rglob("record.json")}
+    for path, content in before.items():
+        facts = json.loads(content)
+        del facts["origin"]
+        path.write_text(json.dumps(facts))
+        (path.parent / "files.json").unlink()
+        files.record(path.parent)
+    run(data, folder)
+    assert not list(folder.rglob("*.damaged"))
+    assert all("origin" not in path.read_text() for path in before)
+
+
+def test_what_the_run_is_called_by_holds_no_label(data, finished, tmp_path):
+    """Other labels of the target are other recordings, and the same trainings."""
+    turned = replace(data, labels=data.labels[::-1].copy())
+    chosen = experiment(**CHOICES)
+    for name, each in (("one", data), ("other", turned)):
+        facts = {"signals": fingerprint(each.inputs)}
+        open_folder(tmp_path / name, chosen.describe(), identity(each, ()), facts)
+    assert origin(tmp_path / "one") == origin(tmp_path / "other")
+
+
+@pytest.mark.parametrize("leads", ["nowhere", "job.partial", "elsewhere"])
+def test_links_in_the_place_of_a_training_are_not_followed(
+    data, folder, leads, tmp_path
+):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.rmtree(folder / JOB)
+    if leads == "nowhere":
+        (folder / JOB).symlink_to(tmp_path / "nothing")
+        with pytest.warns(DomainemoWarning, match=r"marginal is set aside"):
+            run(data, folder)
+        assert (folder / JOB / "record.json").is_file()
+    else:
+        place = folder / f"{JOB}.partial"
+        place.symlink_to(outside if leads == "elsewhere" else place)
+        with pytest.raises(RunError, match="found a link to"):
+            run(data, folder)
+    assert not list(outside.iterdir()) and not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("record.json", "{}", "no 'fold'"),
+        ("record.json", '{"fold": [1]}', "'fold' that is list"),
+        ("record.json", '{"fold": "a", "adapter": "b"}', "no 'seed'"),
+    ],
+)
+def test_records_hold_what_is_read_from_them(folder, name, content, found):
+    """Nobody recorded this one."""
+    (folder / JOB / "files.json").unlink()
+    (folder / JOB / name).write_text(content)
+    with (
+        pytest.warns(DomainemoWarning, match="cannot be checked"),
+        pytest.raises(DataError, match=rf"record\.json: found {found}"),
+    ):
+        find_all_trained(folder)
+
+
+@pytest.mark.parametrize("name", ["results", "predictions"])
+def test_tables_hold_what_is_read_from_them(folder, name):
+    path = folder / f"{name}.parquet"
+    table = pd.read_parquet(path)
+    (folder / "files.json").unlink()
+    for changed, found in (
+        (table.drop(columns="fold"), "fold"),
+        (table[:0], "no rows"),
+    ):
+        changed.to_parquet(path)
+        with (
+            pytest.warns(DomainemoWarning, match="cannot be checked"),
+            pytest.raises(DataError, match=rf"{name}\.parquet: found .*{found}"),
+        ):
+            read_results(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("members", (3,)), ("members", (1, 1)), ("trace", (2,))]
+)
+def test_arrays_of_a_training_fit_together(folder, name, shape):
+    path = folder / JOB / "predictions.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **{**arrays, name: np.zeros(shape, arrays[name].dtype)})
+    (folder / JOB / "files.json").unlink()
+    with (
+        pytest.warns(DomainemoWarning, match="cannot be checked"),
+        pytest.raises(DataError, match=r"predictions\.npz: found members of shape"),
+    ):
+        load_record(folder / JOB)
 
 
 def test_worker_processes_give_the_same_bits(data, tmp_path, finished):

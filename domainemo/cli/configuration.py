@@ -370,6 +370,10 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
         kind, words = _TYPES[key]
         if not fits(value, kind):
             raise ConfigurationError(f"{file}: {key} is {value!r}; expected {words}.")
+        if kind is str:  # a name that looks like a number
+            stored[key] = str(value)
+        elif key == "plugins":
+            stored[key] = [str(each) for each in value]
     check_seeds(f"{file}: seeds", stored.get("seeds", ()))
     for told in ("domainemo", "initialisation"):
         stored.pop(told, None)

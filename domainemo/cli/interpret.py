@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigurationError
+from ..files import doubted
 from . import options as use
 from .names import check_run
 from .stopping import interruptible
@@ -55,7 +56,7 @@ def interpret(
     from ..evaluation.folder import check_no_link
     from .configuration import stored_experiment
 
-    with interruptible():
+    with interruptible(), doubted(run):
         use.import_plugins(plugin)
         experiment = stored_experiment(run)
         chosen = adapter or experiment.adapter.name

@@ -54,7 +54,7 @@ def predict(
     from ..data.reader import Reader
     from ..data.table import Table
     from ..evaluation.predict import find_trained, load_trained, predict_recording
-    from ..files import write
+    from ..files import doubted, write
     from ..parts import part
     from .configuration import (
         dataset_place,
@@ -69,7 +69,8 @@ def predict(
         )
     use.import_plugins(plugin)
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
-    trained = load_trained(trained_folder, stored_experiment(run))
+    with doubted(run):
+        trained = load_trained(trained_folder, stored_experiment(run))
     if trained.experiment.validator is None:
         echo(
             "Note: the run's figures are an oracle's; this model is the last epoch's.",
@@ -86,7 +87,8 @@ def predict(
     by: Any = normalise_by
     if by not in (None, "own", "source"):
         by = Table(_baseline_folder(by)).load_inputs()
-    table = predict_recording(trained, inputs, by)
+    with doubted(run):
+        table = predict_recording(trained, inputs, by)
     text = table.to_csv(index=False)
     if output is None:
         echo(text.removesuffix("\n"), lines=True)

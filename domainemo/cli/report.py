@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigurationError, DomainemoError
+from ..files import doubted
 from . import options as use
 from .stopping import interruptible
 from .terminal import echo
@@ -58,7 +59,7 @@ def report(
         )
     if output is None:
         check_no_link(path.with_suffix(""))
-    with interruptible():
+    with interruptible(), doubted(folder):
         use.import_plugins(plugin)
         if _is_study(folder):
             from ..reports.study import write_study_report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shlex
@@ -24,7 +25,7 @@ from ..data.files.limits import (
     parse_toml,
     read_text,
 )
-from ..errors import ConfigurationError, DataError
+from ..errors import ConfigurationError, DataError, data_error
 
 if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
     import pandas as pd
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
     from .results import Results
 
 __all__ = [
+    "check_job",
     "check_no_link",
     "differences",
     "fingerprint",
@@ -43,12 +45,14 @@ __all__ = [
     "job_folder",
     "locked",
     "open_folder",
+    "origin",
     "read_arrays",
     "read_config",
     "read_csv",
     "read_json",
     "read_stored_config",
     "read_table",
+    "read_tables",
     "rerun",
     "write_results",
     "write_table",
@@ -109,7 +113,7 @@ def folder_name(text: str) -> str:
     return f"{short}-{sha256(text.encode()).hexdigest()[:6]}"
 
 
-def job_folder(run: Path, fold: str, seed: int, method: str) -> Path:
+def job_folder(run: Path, fold: str, seed: int | str, method: str) -> Path:
     """Return where a finished job stands in a run's folder."""
     return run / "folds" / folder_name(fold) / f"seed-{seed}" / folder_name(method)
 
@@ -136,8 +140,8 @@ def check_no_link(path: Path) -> None:
     """
     if path.is_symlink():
         raise ConfigurationError(
-            f"{path}: found a link to {path.resolve()}; expected to write into the "
-            f"folder itself, and nothing was written. Name a place with --output."
+            f"{path}: found a link to {os.path.realpath(path)}; expected to write into "
+            f"the folder itself, and nothing was written. Name a place with --output."
         )
 
 
@@ -281,6 +285,60 @@ def _check_unchanged(folder: Path, identity: Mapping[str, str]) -> None:
         )
 
 
+def origin(run: Path) -> str:
+    """Return a hash of what a run was begun with: its choices, recordings and code.
+
+    No label is in it, for every job is handed it.
+
+    Parameters
+    ----------
+    run : Path
+        The folder of a run, a pre-training or a study.
+    """
+    environment = read_json(run / ENVIRONMENT)
+    known = [environment.get(key) for key in ("signals", "plugins", "torch")]
+    content = json.dumps([flat(read_stored_config(run)), *known], default=str)
+    # The same number may be written as 1 and as 1.0.
+    alike = json.dumps(json.loads(content, parse_int=float), sort_keys=True)
+    return sha256(alike.encode()).hexdigest()
+
+
+def check_job(run: Path, place: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse a finished job that was put where another one of this run belongs.
+
+    Parameters
+    ----------
+    run : Path
+        A run's folder; where it has no record, nobody can tell.
+    place : Path
+        The job's.
+    facts : mapping
+        What the job's own record says.
+
+    Raises
+    ------
+    DataError
+        If it is another fold's, another method's or another run's.
+    """
+    if files.records(run) is None:
+        return
+    path = place / "record.json"
+    said = [str(facts.get(key)) for key in ("fold", "adapter", "seed")]
+    if "adapter" not in facts:
+        said[1] = "pretrained"
+    meant = job_folder(run, said[0], said[2], said[1])
+    if meant.parts[-3:] != place.parts[-3:]:
+        raise data_error(
+            path,
+            f"the record of {', '.join(said[:2])}, seed {said[2]}",
+            f"one of what belongs into {'/'.join(place.parts[-3:])}",
+            files.REMEDY,
+        )
+    if facts.get("origin") and facts["origin"] != origin(run):
+        expected = "one of this run"
+        raise data_error(path, "the record of another run", expected, files.REMEDY)
+
+
 def read_stored_config(folder: Path) -> dict[str, Any]:
     """Read the configuration that a run, a pre-training or a study was begun with.
 
@@ -345,15 +403,42 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     files.write_recorded(folder / f"{name}.parquet", content.getvalue())
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, *needed: str) -> pd.DataFrame:
     """Read a Parquet file that must be as it was written.
+
+    Parameters
+    ----------
+    path : Path
+    *needed : str
+        Columns that must be there, as nobody may have recorded the file.
 
     Raises
     ------
     DataError
-        If it is missing or damaged.
+        If it is missing or damaged, or lacks one of these, or every row.
     """
-    return files.read(path, parse_parquet)
+    table = files.read(path, parse_parquet)
+    _expect(path, {str(name): name for name in table}, dict.fromkeys(needed, object))
+    if needed and table.empty:
+        raise data_error(path, "no rows", "at least one", files.REMEDY)
+    return table
+
+
+def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the scores and the predictions of a finished run.
+
+    Raises
+    ------
+    DataError
+        If one is missing or damaged, or is no such table.
+    """
+    keys = ("method", "fold", "seed", "subject")
+    scores = ("level", "samples", "balanced_accuracy", "modalities", "dataset")
+    samples = ("session", "trial", "label", "predicted")
+    return (
+        read_table(folder / "results.parquet", *keys, *scores),
+        read_table(folder / "predictions.parquet", *keys, *samples),
+    )
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
@@ -379,33 +464,59 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     return files.read(path, parse)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, *needed: str) -> dict[str, NDArray[Any]]:
     """Read the arrays of an NPZ file that must be as it was written.
+
+    Parameters
+    ----------
+    path : Path
+    *needed : str
+        Arrays that must be there, as nobody may have recorded the file.
 
     Raises
     ------
     DataError
-        If it is missing or damaged.
+        If it is missing or damaged, or lacks one of these.
     """
     from ..data.files import read_npz
 
     files.check(path)
-    return read_npz(path)
+    arrays = read_npz(path)
+    _expect(path, arrays, dict.fromkeys(needed, object))
+    return arrays
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, **needed: type) -> dict[str, Any]:
     """Read a JSON file that must be as it was written.
+
+    Parameters
+    ----------
+    path : Path
+    **needed : type
+        What must be there, and of which type, as nobody may have recorded the file.
 
     Raises
     ------
     DataError
-        If it is missing or damaged.
+        If it is missing or damaged, or lacks one of these.
     """
 
     def parse(content: bytes) -> dict[str, Any]:
         return dict(parse_json(content))
 
-    return files.read(path, parse)
+    found = files.read(path, parse)
+    _expect(path, found, needed)
+    return found
+
+
+def _expect(path: Path, found: Mapping[str, Any], needed: Mapping[str, type]) -> None:
+    """Refuse a file without what is to be read from it."""
+    for name, kind in needed.items():
+        if name not in found:
+            raise data_error(path, f"no {name!r} in it", "one", files.REMEDY)
+        if not isinstance(found[name], kind):
+            words = f"{name!r} that is {type(found[name]).__name__}"
+            raise data_error(path, words, kind.__name__, files.REMEDY)
 
 
 def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from ..words import count
 from .folder import (
     CONFIG,
     ENVIRONMENT,
+    check_job,
     differences,
     fingerprint,
     flat,
@@ -119,6 +120,8 @@ def check_initialisation(
     ------
     ConfigurationError
         Naming what differs, or which fold and seed is missing.
+    DataError
+        If a fold of it was put where another belongs.
     """
     folder = Path(start.folder)
     there, here = (
@@ -191,5 +194,6 @@ def _folds_that_differ(
                 yield f"nothing was pre-trained for {fold.name}, seed {seed}"
                 continue
             record = read_json(weights.with_name("record.json"))
+            check_job(Path(start.folder), weights.parent, record)
             if record.get("source") != rows_digest(fold.source):
                 yield f"the source windows of {fold.name}"

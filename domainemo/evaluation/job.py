@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..core import Backbone, Fold, Inputs, Modality, Rows
 from ..data.normalisation import Scale, normalise, scales_of
-from ..errors import DataError, DomainemoError, RunError
+from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import load_plugin
@@ -31,7 +32,14 @@ from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
 from ..training.model import Model
 from .experiment import Experiment, Setup, method_name
-from .folder import fingerprint, flat, folder_name, read_arrays, read_json
+from .folder import (
+    check_no_link,
+    fingerprint,
+    flat,
+    folder_name,
+    read_arrays,
+    read_json,
+)
 from .initialisation import load_weights, weights_of
 from .linear import LINEAR, linear_probabilities
 
@@ -54,6 +62,8 @@ SCREENING = "screening.npz"
 FACTS = "record.json"
 MODEL = "model.json"
 MODEL_WEIGHTS = "model.safetensors"
+RECORDED: Mapping[str, type] = {"fold": str, "adapter": str, "seed": int}
+"""What the record of a training says of it, and as what."""
 _PROGRESS_SECONDS = 0.3
 
 Chosen = TypeVar("Chosen", bound=Setup)
@@ -70,11 +80,15 @@ class Work(ABC, Generic[Chosen]):
     seed : int
     folder : str
         Where the finished job is put, as one atomic step.
+    origin : str
+        What the run was begun with, so that no job of another one counts as finished;
+        empty where that is not known.
     """
 
     fold: Fold
     seed: int
     folder: str
+    origin: str = field(default="", kw_only=True)
 
     @property
     @abstractmethod
@@ -244,6 +258,7 @@ def run_job(
     if is_finished(job):
         return
     partial = partial_folder(job)
+    check_no_link(partial)
     with files.explained(partial):
         partial.mkdir(parents=True, exist_ok=True)
     # Nothing but the fold's windows goes on; `used` tells their numbers among all.
@@ -269,14 +284,37 @@ def run_job(
 
 
 def is_finished(job: Work[Any]) -> bool:
-    """Return whether a job's folder is there and whole; a damaged one is set aside."""
+    """Return whether a job's folder is there and whole; any other is set aside."""
     folder = Path(job.folder)
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return False
-    damage = files.find_damage(folder)
+    damage = files.find_damage(folder) or _find_exchange(job)
     if damage is not None:
         files.set_aside(folder, str(damage))
     return damage is None
+
+
+def _find_exchange(job: Work[Any]) -> DataError | None:
+    """Return what is wrong with a finished folder that is not this job's; else None."""
+    path = Path(job.folder) / FACTS
+    try:
+        facts = read_json(path)
+    except DataError as error:
+        return error
+    found = {key: facts.get(key) for key in ("fold", "seed")}
+    wanted: dict[str, Any] = {"fold": job.fold.name, "seed": job.seed}
+    if "adapter" in facts:
+        found["adapter"] = method_name(str(facts["adapter"]))
+        wanted["adapter"] = job.method
+    if found != wanted:
+        theirs, ours = (", ".join(map(str, each.values())) for each in (found, wanted))
+        return data_error(
+            path, f"the record of {theirs}", f"that of {ours}", files.REMEDY
+        )
+    if job.origin and facts.get("origin") not in (None, job.origin):
+        expected = "one of this run"
+        return data_error(path, "the record of another run", expected, files.REMEDY)
+    return None
 
 
 def _train_job(
@@ -348,6 +386,7 @@ def _train(
         "fold": fold.name,
         "adapter": chosen.name,
         "seed": job.seed,
+        "origin": job.origin,
         "epoch": fitted.epoch,
         "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
@@ -387,6 +426,7 @@ def _train_linear(
         "fold": fold.name,
         "adapter": LINEAR,
         "seed": job.seed,
+        "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
         "level": sampling.level,
     }
@@ -532,8 +572,9 @@ def load_record(folder: Path) -> Record:
     RunError
         If the training diverged, and an earlier version kept what it predicted.
     """
-    arrays = read_arrays(folder / PREDICTIONS)
-    facts = read_json(folder / FACTS)
+    arrays = read_arrays(folder / PREDICTIONS, "members", "probabilities", "trace")
+    facts = read_json(folder / FACTS, **RECORDED, level=str)
+    _check_shapes(folder / PREDICTIONS, arrays)
     for name in ("probabilities", "trace"):
         if not np.isfinite(arrays[name]).all():
             raise RunError(
@@ -542,6 +583,20 @@ def load_record(folder: Path) -> Record:
                 f"{folder}, and give another training.learning_rate."
             )
     return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
+
+
+def _check_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays that do not speak of the same samples."""
+    members, probabilities, trace = (
+        arrays[name] for name in ("members", "probabilities", "trace")
+    )
+    fit = members.ndim == probabilities.ndim == 2
+    fit = fit and members.dtype.kind == "i" and probabilities.dtype.kind == "f"
+    fit = fit and len(members) == len(probabilities)
+    if not fit or trace.shape[1:] != probabilities.shape:
+        shapes = ", ".join(f"{k} of shape {arrays[k].shape}" for k in sorted(arrays))
+        expected = "those of one set of samples"
+        raise data_error(path, shapes, expected, files.REMEDY)
 
 
 def write_file(path: Path, content: bytes | str) -> None:

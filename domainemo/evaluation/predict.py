@@ -31,9 +31,9 @@ from ..training.fit import predict, reproducible
 from ..training.model import Model
 from .checks import canonical, check_signals
 from .experiment import Experiment
-from .folder import read_json
+from .folder import check_job, read_json
 from .initialisation import load_weights
-from .job import FACTS, MODEL, MODEL_WEIGHTS
+from .job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 
 __all__ = [
     "Trained",
@@ -82,6 +82,8 @@ def find_trained(run: Path, **wanted: str | int | None) -> Path:
     ------
     ConfigurationError
         If none fits, or several do; the message lists them.
+    DataError
+        If it was put where another one belongs.
     """
     fitting = _fitting(run, wanted)
     if len(fitting) == 1:
@@ -109,6 +111,8 @@ def find_all_trained(run: Path, **wanted: str | int | None) -> list[Path]:
     ------
     ConfigurationError
         If none fits; the message says what there is.
+    DataError
+        If one was put where another belongs.
     """
     return list(_fitting(run, wanted))
 
@@ -118,7 +122,7 @@ def _fitting(
 ) -> dict[Path, dict[str, Any]]:
     """Return the records of the trained folds that fit, by their folders."""
     records = {
-        folder: read_json(folder / FACTS)
+        folder: read_json(folder / FACTS, **RECORDED)
         for folder in sorted(run.glob("folds/*/*/*/"))
         if not re.search(r"\.(partial|damaged(-\d+)?)$", folder.name)
         and files.is_expected(folder / MODEL)
@@ -134,6 +138,8 @@ def _fitting(
         for folder, record in records.items()
         if all(str(record[key]) == str(value) for key, value in asked.items())
     }
+    for folder, record in fitting.items():
+        check_job(run, folder, record)
     if not fitting:
         there = {
             key: ", ".join(dict.fromkeys(str(each[key]) for each in records.values()))

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +37,7 @@ from .folder import (
     job_folder,
     locked,
     open_folder,
+    origin,
     read_json,
     write_table,
 )
@@ -184,6 +185,7 @@ class PretrainingJob(Work[Pretraining]):
         facts = {
             "fold": self.fold.name,
             "seed": self.seed,
+            "origin": self.origin,
             "source": rows_digest(used[source]),
             "subjects": inputs.windows["subject"].nunique(),
             "windows": len(inputs),
@@ -373,9 +375,13 @@ def run_pretraining(
         Files to import in every process.
     """
     known = identity(planned.inputs, plugins)
-    facts = {"modalities": list(planned.inputs.modalities)}
+    facts = {
+        "modalities": list(planned.inputs.modalities),
+        "signals": known["recordings"],
+    }
     open_folder(folder, description, known, facts)
-    jobs = planned.jobs(folder)
+    begun = origin(folder)
+    jobs = [replace(job, origin=begun) for job in planned.jobs(folder)]
     with locked(folder):
         execute(
             planned.inputs,
@@ -387,7 +393,7 @@ def run_pretraining(
             plugins=plugins,
         )
         table = pd.DataFrame([read_json(Path(job.folder) / FACTS) for job in jobs])
-        table = table.drop(columns="source")
+        table = table.drop(columns=["source", "origin"], errors="ignore")
         write_table(folder, "pretraining", table)
         files.write_recorded(folder / "how.txt", how(planned, table) + "\n")
     return table

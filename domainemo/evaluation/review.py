@@ -28,15 +28,16 @@ from .checks import select_modalities
 from .experiment import SOURCE_ONLY, Experiment
 from .folder import (
     ENVIRONMENT,
+    check_job,
     fingerprint,
     job_folder,
     read_arrays,
     read_csv,
     read_json,
     read_stored_config,
-    read_table,
+    read_tables,
 )
-from .job import HISTORY, SCREENING, load_record
+from .job import FACTS, HISTORY, RECORDED, SCREENING, load_record
 from .predict import load_trained
 from .results import Results
 from .run import prepare
@@ -89,8 +90,7 @@ def read_results(folder: Path) -> Results:
             f"{folder}: found no results.parquet, so this run is not finished; run the "
             f"same `domainemo adapt` again, which resumes it."
         )
-    table = read_table(path)
-    predictions = read_table(folder / "predictions.parquet")
+    table, predictions = read_tables(folder)
     _check_finite(folder, predictions)
     return Results(table, predictions, description, str(table["method"].iloc[0]))
 
@@ -140,17 +140,26 @@ class Network:
 
 
 def networks(folder: Path, results: Results) -> list[Network]:
-    """Return every trained network of a run: the adapter's, and source only."""
+    """Return every trained network of a run: the adapter's, and source only.
+
+    Raises
+    ------
+    DataError
+        If one is missing, damaged, or was put where another belongs.
+    """
     methods = {results.method: str(results.description["adapter"])}
     other = baseline(results)
     if other is not None:
         methods[other] = "none"
-    return [
+    found = [
         Network(method, fold, seed, job_folder(folder, fold, seed, adapter))
         for method, adapter in methods.items()
         for fold in dict.fromkeys(results.table["fold"])
         for seed in results.description["seeds"]
     ]
+    for each in found:
+        check_job(folder, each.folder, read_json(each.folder / FACTS, **RECORDED))
+    return found
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,7 @@ def match_recordings(
     chosen = experiment.modalities, experiment.exclude
     inputs = select_modalities(data.inputs, *chosen)
     data = replace(data, inputs=inputs).take(rows)
-    environment = read_json(folder / ENVIRONMENT)
+    environment = read_json(folder / ENVIRONMENT, recordings=str)
     if environment["recordings"] != fingerprint(data):
         raise DataError(
             f"{folder}: {data.inputs.name} are not, to the last value and label, the "
@@ -380,7 +389,7 @@ def screening(
 def _screening(
     results: Results, network: Network, recordings: Recordings | None
 ) -> pd.DataFrame:
-    arrays = read_arrays(network.folder / SCREENING)
+    arrays = read_arrays(network.folder / SCREENING, "labels", "members")
     weights = {
         name.removeprefix("weights/"): values > 0
         for name, values in arrays.items()

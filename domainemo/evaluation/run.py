@@ -39,7 +39,15 @@ from .checks import (
 from .controls import CONTROLS
 from .execution import Monitor, execute
 from .experiment import Experiment, Setup, experiment
-from .folder import identity, job_folder, locked, open_folder, write_results
+from .folder import (
+    fingerprint,
+    identity,
+    job_folder,
+    locked,
+    open_folder,
+    origin,
+    write_results,
+)
 from .initialisation import check_initialisation
 from .job import Job, Record, load_record
 from .labels import labelled_rows
@@ -351,8 +359,10 @@ def run_plan(
     start = planned.experiment.init_from
     known = identity(planned.data, plugins)
     known |= {"pre-training": start.content} if start else {}
-    open_folder(folder, description, known)
-    jobs = planned.jobs(folder)
+    signals = fingerprint(planned.data.inputs)
+    open_folder(folder, description, known, {"signals": signals})
+    begun = origin(folder)
+    jobs = [replace(job, origin=begun) for job in planned.jobs(folder)]
     with locked(folder):
         execute(
             planned.data.inputs,
