@@ -330,6 +330,36 @@ def test_one_recording_under_two_names(protocol):
     planned(data, protocol=protocol)
 
 
+@pytest.mark.parametrize(
+    "kept", [slice(1, None), slice(None, -1), slice(None, None, 2)]
+)
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_copy_of_a_part_or_in_another_order(kept, step):
+    data = Simulated(subjects=2, sessions=1, trials=3, windows=(4, 5)).load()
+    windows = data.inputs.windows
+    trial = np.flatnonzero((windows["subject"] == 1) & (windows["trial"] == 2))
+    rows = np.r_[: len(data), trial[::step][kept]]
+    again = data.take(rows).inputs.windows.copy()
+    again.loc[len(data) :, ["subject", "trial"]] = (2, 9)
+    again.loc[len(data) :, "start"] = np.arange(len(rows) - len(data)) * 4.0
+    whole = data.take(rows)
+    whole = replace(whole, inputs=replace(whole.inputs, windows=again))
+    words = "subject 1, session 1, trial 2 and subject 2, session 1, trial 9"
+    with pytest.raises(DataError, match=f"bit for bit, in {words}"):
+        planned(whole)
+    assert words in check_of(whole).problems[0].message
+
+
+def test_a_window_that_is_repeated_tells_nothing():
+    """What was lost, filled with the mean over all people."""
+    data = Simulated(subjects=2, sessions=1, trials=3, windows=(4, 5)).load()
+    lost = np.flatnonzero(data.inputs.windows["start"] < 8)
+    signals = {name: each.copy() for name, each in data.inputs.signals.items()}
+    for each in signals.values():
+        each[lost] = np.nanmean(each, axis=0)
+    planned(replace(data, inputs=replace(data.inputs, signals=signals)))
+
+
 def test_signals_that_hold_next_to_nothing_may_agree():
     """Counts of blinks, all zero: no evidence of a copy."""
     data = rated(list("aaaabbbb"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, data_error
 
 __all__ = [
-    "content",
+    "contents",
     "copies_error",
     "lost_channels",
     "lost_channels_error",
@@ -20,7 +21,7 @@ __all__ = [
     "single_class_error",
 ]
 
-_LOOKED_AT = 4096
+_LOOKED_AT = 64
 _FEWEST_VALUES = 8
 _SHOWN = 4
 
@@ -127,23 +128,35 @@ def copies_error(recordings: str, copies: Sequence[Sequence[str]]) -> DataError:
     )
 
 
-def content(signals: Iterable[NDArray[np.floating]]) -> bytes | None:
+def contents(signals: Iterable[NDArray[np.floating]]) -> set[bytes]:
     """Return what tells a trial's signals from all others, by every bit of them.
 
-    None where they hold so few different values that two trials may agree by chance.
+    The trial as a whole has a mark, and each window that is there once has one, so that
+    a copy is known which lacks some windows or has them in another order. What holds so
+    few different values that two recordings may agree by chance has none.
 
     Parameters
     ----------
     signals : iterable of ndarray of float, shape (windows, channels, features)
         One array per modality, always in the same order.
     """
-    digest, values = blake2b(digest_size=16), 0
-    for array in signals:
-        single = np.ascontiguousarray(array, dtype=np.float32)
-        digest.update(single.data)
-        some = single.ravel()[:_LOOKED_AT]
-        values += len(np.unique(some[~np.isnan(some)]))
-    return digest.digest() if values >= _FEWEST_VALUES else None
+    flat = np.concatenate(
+        [np.asarray(each, np.float32).reshape(len(each), -1) for each in signals],
+        axis=1,
+    )
+    windows = [_mark(each) for each in flat if _tells(each)]
+    found = {mark for mark, number in Counter(windows).items() if number == 1}
+    return found | ({_mark(flat)} if _tells(flat) else set())
+
+
+def _mark(values: NDArray[np.float32]) -> bytes:
+    return blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
+
+
+def _tells(values: NDArray[np.float32]) -> bool:
+    """Return whether values are so many different ones that none agree by chance."""
+    some = values.ravel()[:_LOOKED_AT]
+    return len(set(some[np.isfinite(some)].tolist())) >= _FEWEST_VALUES
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..core import PROVENANCE, EmotionData, Fold, Inputs, Rows
 from ..data.montage import check_sensors
 from ..data.soundness import (
-    content,
+    contents,
     copies_error,
     lost_channels,
     lost_channels_error,
@@ -300,9 +300,8 @@ def _check_copies(inputs: Inputs, folds: list[Fold], trials: NDArray[np.int64]) 
     order = np.argsort(trials, kind="stable")
     met: dict[bytes, list[Rows]] = {}
     for rows in np.split(order, np.flatnonzero(np.diff(trials[order])) + 1):
-        found = content(array[rows] for array in inputs.signals.values())
-        if found is not None:
-            met.setdefault(found, []).append(rows)
+        for mark in contents(array[rows] for array in inputs.signals.values()):
+            met.setdefault(mark, []).append(rows)
     windows = inputs.windows
     for copies in (each for each in met.values() if len(each) > 1):
         firsts = np.array([rows[0] for rows in copies])

@@ -20,7 +20,7 @@ from ...errors import DataError, data_error
 from ..labels import check_trials
 from ..reader import OnRead, Reader, Recording, Trial
 from ..soundness import (
-    content,
+    contents,
     copies_error,
     lost_channels,
     lost_channels_error,
@@ -263,9 +263,8 @@ class _Contents:
             }
         for name, values in self.values[place].items():
             values.add(np.asarray(signals[name], dtype=np.float32))
-        found = content(signals[name] for name in self.modalities)
-        if found is not None:
-            self.copies[found].append((*place, number))
+        for mark in contents(signals[name] for name in self.modalities):
+            self.copies[mark].append((*place, number))
         self.labels[place].update(map(int, labels))
         self.trials += 1
         self.windows += len(next(iter(signals.values())))
@@ -336,13 +335,13 @@ class _Contents:
             yield single_class_error(
                 title, {who: self.classes[min(held)] for who, held in alone.items()}
             )
-        copied = [
-            [f"subject {s}, session {n}, trial {t}" for s, n, t in trials]
+        copied = {
+            tuple(f"subject {s}, session {n}, trial {t}" for s, n, t in trials): None
             for trials in self.copies.values()
             if len({subject for subject, _, _ in trials}) > 1
-        ]
+        }
         if copied:
-            yield copies_error(title, copied)
+            yield copies_error(title, list(copied))
 
     def _missing(self) -> dict[str, float]:
         shares = {}
