@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -128,7 +129,10 @@ def open_storage(address: str, read_only: bool = False) -> BaseStorage:
             choices |= _heartbeats()
         if read_only and file is not None:
             address = f"{_SQLITE_FILE}{_read_only(file)}&uri=true"
-        return RDBStorage(address, **choices)
+        storage = RDBStorage(address, **choices)
+        # A server is told, and does not find out by itself, that nobody asks any more.
+        weakref.finalize(storage, storage.engine.dispose)
+        return storage
 
 
 class _JournalLock(JournalFileOpenLock):

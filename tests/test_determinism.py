@@ -53,7 +53,8 @@ def bits(folder):
         with np.load(job / "predictions.npz") as file:
             arrays = {name: array.tobytes() for name, array in file.items()}
         facts = json.loads(record.read_text(encoding="utf-8"))
-        facts.pop("seconds")
+        for other in ("seconds", "origin"):  # of the whole run's choices
+            facts.pop(other)
         files = {
             file.name: file.read_bytes()
             for file in job.iterdir()
