@@ -350,6 +350,18 @@ def test_a_copy_of_a_part_or_in_another_order(kept, step):
     assert words in check_of(whole).problems[0].message
 
 
+def test_a_copy_of_which_the_first_sensor_is_lost():
+    data = Simulated(subjects=3, sessions=1, trials=3, windows=(4, 4)).load()
+    signals = {name: each.copy() for name, each in data.inputs.signals.items()}
+    one, two = (np.flatnonzero(data.inputs.windows["subject"] == s) for s in (1, 2))
+    for each in signals.values():
+        each[two] = each[one]
+    signals["eeg"][np.r_[one, two]] = np.nan
+    copied = replace(data, inputs=replace(data.inputs, signals=signals))
+    with pytest.raises(DataError, match="bit for bit, in subject 1"):
+        planned(copied)
+
+
 def test_a_window_that_is_repeated_tells_nothing():
     """What was lost, filled with the mean over all people."""
     data = Simulated(subjects=2, sessions=1, trials=3, windows=(4, 5)).load()

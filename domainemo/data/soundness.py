@@ -155,8 +155,8 @@ def _mark(values: NDArray[np.float32]) -> bytes:
 
 def _tells(values: NDArray[np.float32]) -> bool:
     """Return whether values are so many different ones that none agree by chance."""
-    some = values.ravel()[:_LOOKED_AT]
-    return len(set(some[np.isfinite(some)].tolist())) >= _FEWEST_VALUES
+    some = values[np.isfinite(values)][:_LOOKED_AT]
+    return len(set(some.tolist())) >= _FEWEST_VALUES
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

@@ -149,8 +149,8 @@ def _typical(
     there = np.isfinite(middle[columns])
     if not there.any():
         return np.nan, np.nan
-    found = (float(np.median(each[columns][there])) for each in (middle, spread))
-    return next(found), next(found)
+    typical, varying = (np.median(each[columns][there]) for each in (middle, spread))
+    return float(typical), float(varying)
 
 
 def _is_far(
