@@ -143,6 +143,7 @@ print((peak() - libraries) / size)
 """
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_fold_takes_little_more_than_the_recordings(tmp_path):
     """Themselves, and logistic regression's copy of twice the precision."""

@@ -557,6 +557,7 @@ def kill_children(moments, killed, stop):
             killed[0] += 1
 
 
+@pytest.mark.campaign
 def test_killing_workers_loses_nothing(data, tmp_path):
     choices = {"candidates": 12, "development": 4}
     whole = tune(data, tmp_path / "whole", **choices)
