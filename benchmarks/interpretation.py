@@ -23,9 +23,9 @@ import pandas as pd
 import domainemo as de
 from domainemo.backbones.regions import regions
 from domainemo.core import EmotionData
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.interpretation import find_folds, interpret
 from domainemo.processes import cores, process_pool
+from domainemo.review.interpretation import find_folds, interpret
+from domainemo.runs.experiment import experiment
 
 MEASURES = ["attention", "occlusion"]
 PLANTED = {"effect": 0.0, "stimulus_effect": 0.0, "classes": 2, "trials": 12}

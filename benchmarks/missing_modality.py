@@ -29,10 +29,10 @@ import domainemo as de
 from domainemo.cli.configuration import stored_experiment
 from domainemo.data.inspection.figures import COLOURS
 from domainemo.errors import ConfigurationError, DomainemoWarning
-from domainemo.evaluation.metrics import metrics
-from domainemo.evaluation.predict import find_trained, load_trained, predict_recording
-from domainemo.evaluation.statistics import bootstrap_interval, compare
 from domainemo.processes import cores, process_pool
+from domainemo.review.predict import find_trained, load_trained, predict_recording
+from domainemo.runs.metrics import metrics
+from domainemo.runs.statistics import bootstrap_interval, compare
 
 # Epochs for about as many steps each: a sample is a sequence of windows, or a window.
 EPOCHS = {"r2gfanet": 30, "uf-ama": 5, "concatenation-mlp": 10}

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from .data.simulator import Simulated
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
-    from .evaluation.pretraining import pretrain
-    from .evaluation.results import Results
-    from .evaluation.run import run
     from .registry import register
+    from .runs.pretraining import pretrain
+    from .runs.results import Results
+    from .runs.run import run
     from .studies.findings import Findings
     from .studies.settings import StudySettings
     from .studies.study import tune
@@ -66,9 +66,9 @@ _HOME = {
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
-    "evaluation.pretraining": "pretrain",
-    "evaluation.results": "Results",
-    "evaluation.run": "run",
+    "runs.pretraining": "pretrain",
+    "runs.results": "Results",
+    "runs.run": "run",
     "registry": "register",
     "studies.findings": "Findings",
     "studies.settings": "StudySettings",

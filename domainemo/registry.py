@@ -42,7 +42,7 @@ KINDS: Mapping[str, str] = {
     "protocol": "domainemo.protocols",
     "backbone": "domainemo.backbones",
     "adapter": "domainemo.adapters",
-    "validator": "domainemo.training",
+    "validator": "domainemo.validators",
 }
 """Each kind of part, and the package whose files define it."""
 

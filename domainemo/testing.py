@@ -47,8 +47,8 @@ from .core import (
     Validator,
 )
 from .errors import ConfigurationError, DataError
-from .evaluation.checks import canonical
 from .registry import parameters
+from .runs.checks import canonical
 from .training.model import Model
 from .training.settings import Training
 from .words import count
@@ -715,7 +715,7 @@ def _fit_one_fold(
     check: Check, data: EmotionData, output: Path, *, epochs: int
 ) -> None:
     """Train a tiny network with the adapter; selection looks at the target too."""
-    from .evaluation.run import run
+    from .runs.run import run
 
     adapter, options = check.build(), {}
     # Of a name that is inherited, the parent would be run.

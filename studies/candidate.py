@@ -13,10 +13,10 @@ import numpy as np
 
 from ..core import Inputs
 from ..errors import RunError
-from ..evaluation.experiment import Experiment
-from ..evaluation.folder import job_folder, read_csv
-from ..evaluation.job import HISTORY, Job, is_finished, load_record, run_job
 from ..parts import part
+from ..runs.experiment import Experiment
+from ..runs.folder import job_folder, read_csv
+from ..runs.job import HISTORY, Job, is_finished, load_record, run_job
 
 __all__ = [
     "Score",

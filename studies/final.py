@@ -12,14 +12,14 @@ import pandas as pd
 import tomli_w
 from numpy.typing import NDArray
 
-from ..evaluation.experiment import SOURCE_ONLY, Experiment
-from ..evaluation.folder import folder_name, origin, write_results
-from ..evaluation.job import load_record, run_job
-from ..evaluation.metrics import metrics
-from ..evaluation.results import Results
-from ..evaluation.run import run_plan
-from ..evaluation.scorer import prediction_rows
 from ..files import write
+from ..runs.experiment import SOURCE_ONLY, Experiment
+from ..runs.folder import folder_name, origin, write_results
+from ..runs.job import load_record, run_job
+from ..runs.metrics import metrics
+from ..runs.results import Results
+from ..runs.run import run_plan
+from ..runs.scorer import prediction_rows
 from .candidate import candidate_folder, candidate_job, source_only
 from .choice import chosen_options
 from .findings import (
@@ -36,7 +36,7 @@ from .plan import StudyPlan
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from ..evaluation.execution import OnProgress
+    from ..runs.execution import OnProgress
 
 __all__ = ["Context", "run_final", "true_accuracies", "write_choice"]
 

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..data.files.limits import parse_json
 from ..errors import ConfigurationError
-from ..evaluation.folder import (
+from ..files import is_expected, read
+from ..runs.folder import (
     folder_name,
     read_csv,
     read_json,
@@ -24,8 +25,7 @@ from ..evaluation.folder import (
     read_tables,
     rerun,
 )
-from ..evaluation.results import Results
-from ..files import is_expected, read
+from ..runs.results import Results
 from ..words import count
 from .integrity import check_file, check_studies, explained
 from .sampling import RETRY_OF

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..core import EmotionData, Fold, Inputs
 from ..errors import ConfigurationError
-from ..evaluation.experiment import Experiment
-from ..evaluation.job import Job
-from ..evaluation.run import Plan, plan
+from ..runs.experiment import Experiment
+from ..runs.job import Job
+from ..runs.run import Plan, plan
 from ..training.fit import derive_seed
 from ..values import LARGEST_SEED
 from .settings import StudySettings

@@ -24,11 +24,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
-from ..evaluation.execution import load_shared, shared
-from ..evaluation.folder import LOCK, differences
-from ..evaluation.job import Job
-from ..evaluation.memory import check_memory
 from ..processes import ending, follow_parent, starting
+from ..runs.execution import load_shared, shared
+from ..runs.folder import LOCK, differences
+from ..runs.job import Job
+from ..runs.memory import check_memory
 from ..words import count
 from .candidate import (
     Score,

@@ -15,9 +15,9 @@ from optuna.distributions import (
 )
 
 from ..errors import ConfigurationError
-from ..evaluation.experiment import Experiment
 from ..parts import Part, unknown_option
 from ..registry import find
+from ..runs.experiment import Experiment
 from ..training.settings import Training
 from ..values import check_value
 

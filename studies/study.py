@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import EmotionData
 from ..errors import ConfigurationError, RunError
-from ..evaluation.execution import Monitor
-from ..evaluation.experiment import experiment as make_experiment
-from ..evaluation.folder import (
+from ..files import discard_damaged, is_expected, write_recorded
+from ..processes import process_pool
+from ..runs.execution import Monitor
+from ..runs.experiment import experiment as make_experiment
+from ..runs.folder import (
     fingerprint,
     identity,
     locked,
@@ -23,8 +25,6 @@ from ..evaluation.folder import (
     read_json,
     rerun,
 )
-from ..files import discard_damaged, is_expected, write_recorded
-from ..processes import process_pool
 from ..training.settings import Training
 from ..values import check_value
 from ..words import count
@@ -131,7 +131,7 @@ def tune(
     data : EmotionData
     protocol, backbone, adapter, normalisation, sampling, modalities, exclude, seeds, \
 training, device, init_from
-        As for :func:`~domainemo.evaluation.run.run`.
+        As for :func:`~domainemo.runs.run.run`.
     validator : str, class or object
         Its score, averaged over folds, is what is searched for; it also chooses the
         epoch.

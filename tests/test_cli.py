@@ -20,7 +20,7 @@ import domainemo as de
 from domainemo.cli import app, main
 from domainemo.cli.configuration import studies
 from domainemo.cli.listing import PAIRINGS
-from domainemo.evaluation.folder import locked
+from domainemo.runs.folder import locked
 from domainemo.training import pairs
 
 TINY = [

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainemo.evaluation.controls import CONTROLS, clip_duration, majority_class
 from domainemo.protocols.cross_subject import CrossSubject
+from domainemo.runs.controls import CONTROLS, clip_duration, majority_class
 
 quick = settings(max_examples=25, deadline=None, database=None)
 TRIAL = ["subject", "session", "trial"]

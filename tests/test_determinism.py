@@ -18,9 +18,9 @@ from domainemo.backbones.r2gfanet import R2GFANet
 from domainemo.core import Outputs, Pseudo, Screen, Target
 from domainemo.data.normalisation import normalise
 from domainemo.data.simulator import Simulated
-from domainemo.evaluation.checks import canonical
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
+from domainemo.runs.checks import canonical
 from domainemo.training import fit as fitting
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint

@@ -15,11 +15,11 @@ from domainemo.backbones.concatenation import Concatenation
 from domainemo.core import Fold
 from domainemo.data.normalisation import normalise
 from domainemo.errors import RunError
-from domainemo.evaluation import linear
-from domainemo.evaluation.checks import check_signals
-from domainemo.evaluation.job import load_record
-from domainemo.evaluation.metrics import metrics
-from domainemo.evaluation.review import read_results
+from domainemo.review.reading import read_results
+from domainemo.runs import linear
+from domainemo.runs.checks import check_signals
+from domainemo.runs.job import load_record
+from domainemo.runs.metrics import metrics
 from domainemo.training.divergence import Divergence
 from domainemo.training.synchrony import SynchronyContrast
 

@@ -11,9 +11,9 @@ import domainemo as de
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.data.normalisation import check_enough, scales_of
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.predict import Trained, predict_recording
-from domainemo.evaluation.run import prepare
+from domainemo.review.predict import Trained, predict_recording
+from domainemo.runs.experiment import experiment
+from domainemo.runs.run import prepare
 from domainemo.training.model import Model
 
 

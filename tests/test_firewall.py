@@ -15,10 +15,10 @@ import torch
 import domainemo
 from domainemo.core import PROVENANCE, EmotionData, Inputs, Target
 from domainemo.data.simulator import Simulated
-from domainemo.evaluation import execution, job
 from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find
+from domainemo.runs import execution, job
 from domainemo.testing import FirstFold, with_random_target_labels
 from domainemo.training.settings import Training
 
@@ -130,7 +130,7 @@ def test_what_the_screen_believed_is_left_behind(data, tmp_path):
         for name in ("true", "noise")
     )
     assert first.read_bytes() == second.read_bytes()
-    rows = domainemo.evaluation.checks.canonical(data.inputs)
+    rows = domainemo.runs.checks.canonical(data.inputs)
     fold = next(CrossSubject(held_out=0.5).split(data.inputs.take(rows).windows))
     with np.load(first) as file:
         members, shapes = file["members"], {k: a.shape for k, a in file.items()}
@@ -178,7 +178,7 @@ def test_concatenated_tables_keep_every_window(data):
     table = pd.concat([part.reset_index(drop=True) for part in parts])
     order = np.concatenate([np.flatnonzero(subjects == s) for s in subjects.unique()])
     moved = dataclasses.replace(data.inputs.take(order), windows=table)
-    rows = domainemo.evaluation.checks.canonical(moved)
+    rows = domainemo.runs.checks.canonical(moved)
     assert sorted(rows) == list(range(len(data)))
 
 
@@ -236,7 +236,7 @@ def test_what_a_job_receives_holds_no_target_label(data, tmp_path, monkeypatch):
         device="cpu",
     )
     # The order of the recordings as the jobs have them.
-    data = data.take(domainemo.evaluation.checks.canonical(data.inputs))
+    data = data.take(domainemo.runs.checks.canonical(data.inputs))
     assert len(received) >= 3 * 2
     for given in received:
         inputs, _, its_job = given

@@ -21,7 +21,7 @@ from domainemo.data.inspection.figures import COLOURS, draw, save
 from domainemo.data.reader import Reader, Recording, Trial
 from domainemo.data.table import Table
 from domainemo.errors import ConfigurationError, DataError, data_error
-from domainemo.evaluation.controls import clip_duration
+from domainemo.runs.controls import clip_duration
 
 CLASSES = ("calm", "tense", "glad")
 MODALITIES = {

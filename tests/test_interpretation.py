@@ -18,15 +18,15 @@ from domainemo.backbones.regions import PARTITIONS, regions
 from domainemo.cli import main
 from domainemo.data.normalisation import normalise
 from domainemo.errors import ConfigurationError, DataError
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.interpretation import (
+from domainemo.reports.attention import _flat_places, class_means, figures
+from domainemo.reports.style import save
+from domainemo.review.interpretation import (
     _Temporal,
     find_folds,
     interpret,
 )
-from domainemo.evaluation.predict import load_trained
-from domainemo.reports.attention import _flat_places, class_means, figures
-from domainemo.reports.style import save
+from domainemo.review.predict import load_trained
+from domainemo.runs.experiment import experiment
 from domainemo.training.batches import sample
 
 PLANTED = ("left temporal", "right frontal", "occipital")

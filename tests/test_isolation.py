@@ -16,9 +16,9 @@ import domainemo as de
 from domainemo import processes
 from domainemo.adapters.marginal import Marginal
 from domainemo.errors import RunError
-from domainemo.evaluation import job
 from domainemo.parts import part
 from domainemo.registry import load_plugin
+from domainemo.runs import job
 
 MODULE_STATE = []
 

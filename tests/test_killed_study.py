@@ -20,7 +20,7 @@ from studies_told import candidates_of
 
 from domainemo.data.simulator import Simulated
 from domainemo.errors import RunError
-from domainemo.evaluation.experiment import experiment
+from domainemo.runs.experiment import experiment
 from domainemo.studies import search as searching
 from domainemo.studies.candidate import Score
 from domainemo.studies.plan import plan_study

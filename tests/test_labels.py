@@ -15,8 +15,8 @@ from domainemo.data.inspection.check import check
 from domainemo.data.inspection.description import describe
 from domainemo.data.labels import check_trials, settle
 from domainemo.data.table import Table, write_table
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.run import plan
+from domainemo.runs.experiment import experiment
+from domainemo.runs.run import plan
 
 PEOPLE = ("ann", "bob", "eve")
 

@@ -35,10 +35,14 @@ MAY_IMPORT = {
     "adapters": FOUNDATION,
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
-    "training": FOUNDATION | MODELS,
-    "evaluation": FOUNDATION | MODELS | {"parts", "training", "protocols", "processes"},
+    "validators": FOUNDATION,
+    "training": FOUNDATION | MODELS | {"validators"},
+    "runs": FOUNDATION
+    | MODELS
+    | {"parts", "training", "validators", "protocols", "processes"},
 }
-# These stand at the end; nothing else may import them, or evaluation.
+MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
+# These stand at the end; nothing else may import them, or runs and their review.
 LAST = {"studies", "reports", "testing", "cli"}
 
 

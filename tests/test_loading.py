@@ -13,9 +13,9 @@ import domainemo
 from domainemo.data import cache as cache_module
 from domainemo.data.cache import entry_folder, read_entry, write_entry
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
-from domainemo.evaluation.execution import _lay_out
 from domainemo.files import record
 from domainemo.registry import load_plugin
+from domainemo.runs.execution import _lay_out
 
 # A plug-in: no other process knows its class.
 load_plugin(Path(__file__).parent / "fixtures" / "notebook.py")

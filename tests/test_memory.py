@@ -15,8 +15,8 @@ from domainemo import Fold, Inputs, Modality
 from domainemo.data import normalisation
 from domainemo.data.normalisation import normalise
 from domainemo.errors import RunError
-from domainemo.evaluation import linear, memory
-from domainemo.evaluation.linear import linear_probabilities
+from domainemo.runs import linear, memory
+from domainemo.runs.linear import linear_probabilities
 
 quick = settings(max_examples=30, deadline=None, database=None)
 
@@ -120,7 +120,7 @@ def test_logistic_regression_is_that_of_the_whole_table(order, monkeypatch):
 
 PEAK = """
 import re
-from domainemo.evaluation import run  # what every run imports
+from domainemo.runs import run  # what every run imports
 import sklearn.linear_model, pyarrow.parquet
 import domainemo as de
 

@@ -6,7 +6,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainemo.evaluation.metrics import METRICS, calibration_error, metrics
+from domainemo.runs.metrics import METRICS, calibration_error, metrics
 
 quick = settings(max_examples=25, deadline=None, database=None)
 

@@ -18,12 +18,12 @@ from domainemo.cli import main
 from domainemo.core import FUSION
 from domainemo.data.normalisation import NORMALISATIONS, normalise
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
-from domainemo.evaluation.checks import canonical
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.linear import linear_probabilities
-from domainemo.evaluation.predict import Trained, predict_recording
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
+from domainemo.review.predict import Trained, predict_recording
+from domainemo.runs.checks import canonical
+from domainemo.runs.experiment import experiment
+from domainemo.runs.linear import linear_probabilities
 from domainemo.testing import FirstFold
 from domainemo.training import fit as fitting
 from domainemo.training.batches import LabelledSamples, majority_label, sample

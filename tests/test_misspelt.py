@@ -13,9 +13,9 @@ from domainemo.cli import names
 from domainemo.data.normalisation import NORMALISATIONS
 from domainemo.data.sampling import SAMPLINGS
 from domainemo.errors import did_you_mean
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.run import plan
 from domainemo.registry import KINDS, entries, find, parameters
+from domainemo.runs.experiment import experiment
+from domainemo.runs.run import plan
 from domainemo.training.pairs import PAIRINGS
 from domainemo.training.pretrain import USED_SETTINGS
 from domainemo.training.settings import Training

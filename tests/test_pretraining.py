@@ -19,12 +19,12 @@ import domainemo
 from domainemo import ConfigurationError, DataError, Simulated, Training
 from domainemo.backbones.r2gfanet import R2GFANet
 from domainemo.cli import main
-from domainemo.evaluation.checks import canonical
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.labels import labelled_rows
-from domainemo.evaluation.pretraining import plan_pretraining, pretraining
-from domainemo.evaluation.run import plan
 from domainemo.protocols.cross_subject import CrossSubject
+from domainemo.runs.checks import canonical
+from domainemo.runs.experiment import experiment
+from domainemo.runs.labels import labelled_rows
+from domainemo.runs.pretraining import plan_pretraining, pretraining
+from domainemo.runs.run import plan
 from domainemo.testing import FirstFold, checks
 from domainemo.training import pretrain as loop
 from domainemo.training.pairs import Random, Synchronous

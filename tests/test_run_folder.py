@@ -23,22 +23,22 @@ from domainemo import (
     files,
 )
 from domainemo.errors import DomainemoWarning, RunError
-from domainemo.evaluation.checks import canonical
-from domainemo.evaluation.controls import CONTROLS
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.folder import (
+from domainemo.processes import process_pool
+from domainemo.review.predict import find_all_trained
+from domainemo.review.reading import networks, read_results
+from domainemo.runs.checks import canonical
+from domainemo.runs.controls import CONTROLS
+from domainemo.runs.experiment import experiment
+from domainemo.runs.folder import (
     fingerprint,
     identity,
     open_folder,
     origin,
     read_config,
 )
-from domainemo.evaluation.job import folder_name, load_record
-from domainemo.evaluation.metrics import METRICS
-from domainemo.evaluation.predict import find_all_trained
-from domainemo.evaluation.review import networks, read_results
-from domainemo.evaluation.run import plan
-from domainemo.processes import process_pool
+from domainemo.runs.job import folder_name, load_record
+from domainemo.runs.metrics import METRICS
+from domainemo.runs.run import plan
 
 KEYS = ["method", "fold", "seed"]
 TRIAL = ["subject", "session", "trial"]

@@ -17,15 +17,24 @@ import torch
 import domainemo as de
 from domainemo.cli import main
 from domainemo.errors import ConfigurationError, DataError
-from domainemo.evaluation import review
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.metrics import calibration_error, metrics
-from domainemo.evaluation.results import Results
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports import run_figures as figures
 from domainemo.reports import run_words as words
 from domainemo.reports.run import write_run_report
 from domainemo.reports.style import render
+from domainemo.review.embedding import embed, principal_plane
+from domainemo.review.histories import histories, loss_terms
+from domainemo.review.reading import match_recordings, networks, read_results
+from domainemo.review.screening import screening
+from domainemo.review.tables import (
+    calibration,
+    confusion,
+    subject_intervals,
+    typical_fold,
+)
+from domainemo.runs.experiment import experiment
+from domainemo.runs.metrics import calibration_error, metrics
+from domainemo.runs.results import Results
 
 torch.set_num_threads(1)
 TINY = {"backbone.width": 8, "backbone.heads": 2}
@@ -101,7 +110,7 @@ def some_results(**accuracies) -> Results:
 
 def test_confusion_counts_every_sample():
     rows = some_predictions()
-    counts = review.confusion(rows, CLASSES)
+    counts = confusion(rows, CLASSES)
     for true in range(3):
         for predicted in range(3):
             here = (rows["label"] == true) & (rows["predicted"] == predicted)
@@ -114,7 +123,7 @@ def test_confusion_counts_every_sample():
 
 def test_calibration_agrees_with_the_error_and_with_a_slow_loop():
     rows = some_predictions(count=300)
-    bins = review.calibration(rows)
+    bins = calibration(rows)
     gaps = bins["samples"] * (bins["accuracy"] - bins["confidence"]).abs()
     probabilities = rows.filter(like="p_").to_numpy()
     expected = calibration_error(rows["label"].to_numpy(), probabilities)
@@ -155,7 +164,7 @@ def trials(hits, *, windows=1, fold="one", seed=0) -> pd.DataFrame:
 def interval(*tables) -> tuple[float, float]:
     results = some_results(adapter=[0.5])
     results = replace(results, predictions=pd.concat(tables, ignore_index=True))
-    found = review.subject_intervals(results)
+    found = subject_intervals(results)
     assert len(found) == 1
     return found["low"].item(), found["high"].item()
 
@@ -175,8 +184,8 @@ def test_a_subject_s_interval_is_of_its_trials():
 
 def test_the_typical_fold_is_that_of_the_median_gain():
     results = some_results(adapter=[0.5, 0.9, 0.7], source_only=[0.4, 0.4, 0.9])
-    assert review.typical_fold(results) == "subject 1"
-    assert review.typical_fold(some_results(adapter=[0.5, 0.9, 0.7])) == "subject 3"
+    assert typical_fold(results) == "subject 1"
+    assert typical_fold(some_results(adapter=[0.5, 0.9, 0.7])) == "subject 3"
 
 
 # ---------------------------------------------------------------------------- training
@@ -188,7 +197,7 @@ def test_losses_are_sorted_by_term_and_branch():
     columns += ["total", "score", "held_out", "method", "fold", "seed", "unused"]
     history = pd.DataFrame([[1.0] * len(columns)], columns=columns)
     history = history.assign(method="adapter", unused=np.nan)
-    assert review.loss_terms(results, history) == {
+    assert loss_terms(results, history) == {
         "classification": {"": "classification"},
         "marginal": {"eeg": "marginal.eeg"},
         "a.b": {"fusion": "a.b.fusion"},
@@ -199,9 +208,9 @@ def test_losses_are_sorted_by_term_and_branch():
 
 
 def test_screening_agrees_with_a_slow_loop(folder):
-    results = review.read_results(folder)
-    networks = review.networks(folder, results)
-    table = review.screening(results, networks)
+    results = read_results(folder)
+    trained = networks(folder, results)
+    table = screening(results, trained)
     assert set(table["method"]) == {"uf-ama"} and len(table) == 3 * 2
     labels = pd.read_csv(folder / "predictions.csv")
     for network in networks[:3]:
@@ -236,13 +245,13 @@ def test_screening_agrees_with_a_slow_loop(folder):
 def test_precision_of_untested_samples_takes_the_recordings(data, tmp_path):
     chosen = choices(protocol=CrossSubject(held_out=0.5), baselines=False)
     de.run(data, **chosen, output=tmp_path / "run")
-    results = review.read_results(tmp_path / "run")
-    networks = review.networks(tmp_path / "run", results)
-    blind = review.screening(results, networks)
+    results = read_results(tmp_path / "run")
+    trained = networks(tmp_path / "run", results)
+    blind = screening(results, trained)
     precisions = ["consistent_precision", "taught_precision"]
     assert blind[precisions].isna().all(axis=None)
-    recordings = review.match_recordings(tmp_path / "run", data, experiment(**chosen))
-    seen = review.screening(results, networks, recordings)
+    recordings = match_recordings(tmp_path / "run", data, experiment(**chosen))
+    seen = screening(results, trained, recordings)
     assert seen[precisions].notna().any(axis=None)
     pd.testing.assert_frame_equal(
         seen.drop(columns=precisions), blind.drop(columns=precisions)
@@ -256,24 +265,24 @@ def test_the_plane_is_that_of_the_principal_components():
     from sklearn.decomposition import PCA
 
     points = np.random.default_rng(0).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1] + 7
-    plane, explained = review.principal_plane(points)
+    plane, explained = principal_plane(points)
     known = PCA(2).fit(points)
     expected = known.transform(points)
     assert np.allclose(np.abs(plane), np.abs(expected))
     assert explained == pytest.approx(tuple(known.explained_variance_ratio_))
-    again, _ = review.principal_plane(-points)
+    again, _ = principal_plane(-points)
     assert np.allclose(plane, again)  # as they are turned so that the farthest is plus
-    line, shares = review.principal_plane(np.arange(4.0)[:, None])
+    line, shares = principal_plane(np.arange(4.0)[:, None])
     assert (line[:, 1] == 0).all() and shares == (1, 0)
-    flat, shares = review.principal_plane(np.ones((3, 2)))
+    flat, shares = principal_plane(np.ones((3, 2)))
     assert (flat == 0).all() and shares == (0, 0)
 
 
 def test_embedded_samples_are_those_of_the_fold(folder, data):
-    recordings = review.match_recordings(folder, data, experiment(**choices()))
-    results = review.read_results(folder)
-    network = review.networks(folder, results)[1]
-    table = review.embed(network, recordings)
+    recordings = match_recordings(folder, data, experiment(**choices()))
+    results = read_results(folder)
+    network = networks(folder, results)[1]
+    table = embed(network, recordings)
     assert network.fold == "subject 2"
     assert set(table[table["role"] == "source"]["domain"]) == {1, 3}
     target = table[table["role"] == "target"]
@@ -284,16 +293,14 @@ def test_embedded_samples_are_those_of_the_fold(folder, data):
     assert sum(table.attrs["explained"]) <= 1 + 1e-9
     # What the network is surest of lies apart in its own embedding.
     assert table[["x", "y"]].std().min() > 0
-    pd.testing.assert_frame_equal(table, review.embed(network, recordings))
+    pd.testing.assert_frame_equal(table, embed(network, recordings))
 
 
 def test_other_recordings_are_refused(folder, data):
     labels = data.labels.copy()
     labels[0] = 1 - labels[0]
     with pytest.raises(DataError, match=r"not, to the last value.*--data-root"):
-        review.match_recordings(
-            folder, replace(data, labels=labels), experiment(**choices())
-        )
+        match_recordings(folder, replace(data, labels=labels), experiment(**choices()))
 
 
 # ------------------------------------------------------------------------------- words
@@ -359,8 +366,8 @@ def test_simpler_methods_that_do_as_well_are_named():
 
 
 def test_figures_show_what_they_are_of(folder):
-    results = review.read_results(folder)
-    history = review.histories(review.networks(folder, results))
+    results = read_results(folder)
+    history = histories(networks(folder, results))
     methods = ["uf-ama", "source only"]
     drawn = {
         "confusion": lambda: figures.draw_confusion(results, methods),
@@ -439,7 +446,7 @@ def headings(text):
 
 
 def test_the_whole_report(folder, data, tmp_path, fast):
-    recordings = review.match_recordings(folder, data, experiment(**choices()))
+    recordings = match_recordings(folder, data, experiment(**choices()))
     told = []
     written = write_run_report(
         folder, tmp_path / "a.html", recordings=recordings, on_network=told.append
@@ -452,7 +459,7 @@ def test_the_whole_report(folder, data, tmp_path, fast):
     assert {"embeddings.svg", "attention.pdf", "screening.svg", "controls.csv"} <= names
     assert len(told) == 2 + 3
     table = pd.read_csv(tmp_path / "a" / "results.csv").set_index("method")
-    expected = review.read_results(folder).summary()["mean"]
+    expected = read_results(folder).summary()["mean"]
     assert np.allclose(table["mean"], expected[table.index])
 
 
@@ -587,7 +594,7 @@ def test_the_page_holds_its_numbers_for_programs(folder, tmp_path, fast):
     page = written[0].read_text()
     start = page.index('type="application/json"')
     held = json.loads(page[page.index(">", start) + 1 : page.index("</script>", start)])
-    results = review.read_results(folder)
+    results = read_results(folder)
     assert held["comparison"]["subjects"] == 3
     assert held["configuration"]["adapter"] == "uf-ama"
     assert held["how"] == results.how()

@@ -13,8 +13,8 @@ from optuna.distributions import (
 from domainemo import registry
 from domainemo.core import Adapter
 from domainemo.errors import ConfigurationError
-from domainemo.evaluation.experiment import experiment
 from domainemo.registry import register
+from domainemo.runs.experiment import experiment
 from domainemo.studies.space import in_words, range_of, search_space
 
 

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainemo.evaluation.statistics import bootstrap_interval, compare
+from domainemo.runs.statistics import bootstrap_interval, compare
 
 quick = settings(max_examples=20, deadline=None, database=None)
 

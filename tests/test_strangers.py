@@ -44,8 +44,8 @@ from domainemo.errors import (
     DomainemoWarning,
     printable,
 )
-from domainemo.evaluation.folder import read_config, read_json, read_table
-from domainemo.evaluation.job import load_record
+from domainemo.runs.folder import read_config, read_json, read_table
+from domainemo.runs.job import load_record
 
 # What these tests change is recorded no longer, as a stranger would have it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*without a files.json")

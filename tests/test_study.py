@@ -21,11 +21,11 @@ import domainemo
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
 from domainemo.errors import ConfigurationError, RunError
-from domainemo.evaluation import execution
-from domainemo.evaluation.experiment import experiment
-from domainemo.evaluation.review import read_results
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
+from domainemo.review.reading import read_results
+from domainemo.runs import execution
+from domainemo.runs.experiment import experiment
 from domainemo.studies import search as searching
 from domainemo.studies.candidate import Score, values_of
 from domainemo.studies.choice import best_candidate

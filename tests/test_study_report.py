@@ -18,8 +18,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 from scipy.stats import rankdata
 
-from domainemo.evaluation.results import Results
-from domainemo.evaluation.statistics import compare
 from domainemo.reports import study as report
 from domainemo.reports.page import Code, Figure, Note, Table
 from domainemo.reports.study import study_sections, write_study_report
@@ -44,6 +42,8 @@ from domainemo.reports.study_words import (
     who_was_tested,
 )
 from domainemo.reports.style import STYLE
+from domainemo.runs.results import Results
+from domainemo.runs.statistics import compare
 from domainemo.studies.findings import Choice, Findings
 from domainemo.studies.storage import quiet
 

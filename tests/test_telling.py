@@ -9,7 +9,7 @@ from domainemo import Simulated, from_arrays, join, write_table
 from domainemo.data.table import Table
 from domainemo.data.telling import one_to_one, spells
 from domainemo.errors import DomainemoWarning
-from domainemo.evaluation.pretraining import plan_pretraining, pretraining
+from domainemo.runs.pretraining import plan_pretraining, pretraining
 
 LABELS = ["sad", "happy"] * 3
 

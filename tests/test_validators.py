@@ -18,13 +18,11 @@ from domainemo import registry
 from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.training.pytorch_adapt import load
-from domainemo.training.validators import (
-    InformationMaximisation,
-    LastEpoch,
-    SourceAccuracy,
-    SourceAndInformation,
-    balanced_accuracy,
-)
+from domainemo.validators.information_maximisation import InformationMaximisation
+from domainemo.validators.last import LastEpoch
+from domainemo.validators.shared import balanced_accuracy
+from domainemo.validators.source import SourceAccuracy
+from domainemo.validators.source_and_information import SourceAndInformation
 
 VALIDATORS = {
     "last": LastEpoch,

@@ -12,11 +12,11 @@ from domainemo import ConfigurationError, Simulated, StudySettings, Training
 from domainemo.cli import main
 from domainemo.data.loading import load
 from domainemo.data.sampling import SAMPLINGS
-from domainemo.evaluation import experiment as experiments
-from domainemo.evaluation.experiment import experiment, resolve_device
-from domainemo.evaluation.folder import folder_name, job_folder
 from domainemo.parts import Part, part
 from domainemo.registry import KINDS, entries, find, parameters
+from domainemo.runs import experiment as experiments
+from domainemo.runs.experiment import experiment, resolve_device
+from domainemo.runs.folder import folder_name, job_folder
 from domainemo.studies.plan import _fresh
 from domainemo.studies.space import search_space
 from domainemo.studies.study import Effort

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainemo import Fold, Simulated
-from domainemo.evaluation.experiment import method_name
-from domainemo.evaluation.results import Results
-from domainemo.evaluation.statistics import bootstrap_interval
+from domainemo.runs.experiment import method_name
+from domainemo.runs.results import Results
+from domainemo.runs.statistics import bootstrap_interval
 from domainemo.words import count, in_order, listed
 
 

@@ -12,7 +12,7 @@ from . import options as use
 from .stopping import interruptible
 
 if TYPE_CHECKING:
-    from ..evaluation.experiment import Experiment
+    from ..runs.experiment import Experiment
     from .configuration import Configuration
 
 __all__ = ["adapt"]
@@ -92,8 +92,8 @@ def _run(
     dry_run: bool,
     cache: bool,
 ) -> None:
-    from ..evaluation.run import plan, run_plan
     from ..processes import process_pool
+    from ..runs.run import plan, run_plan
     from .screens import Progress, show_plan, show_results
 
     planned = plan(use.recordings(configuration, cache), configuration.experiment)

@@ -18,8 +18,8 @@ from .names import check_dataset, check_names, check_options, with_part
 from .plugins import again_with, only_given
 
 if TYPE_CHECKING:
-    from ..evaluation.experiment import Experiment, Setup
-    from ..evaluation.pretraining import Pretraining
+    from ..runs.experiment import Experiment, Setup
+    from ..runs.pretraining import Pretraining
     from ..studies.settings import StudySettings
 
 __all__ = [
@@ -355,7 +355,7 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
     others : collection of str
         Keys that belong to another command.
     """
-    from ..evaluation.folder import read_config
+    from ..runs.folder import read_config
 
     stored = read_config(_study(file))
     for key, value in stored.items():
@@ -381,7 +381,7 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experiment:
-    from ..evaluation.experiment import experiment
+    from ..runs.experiment import experiment
 
     return experiment(
         **_setup(merged),
@@ -395,7 +395,7 @@ def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experi
 
 
 def _pretraining(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Pretraining:
-    from ..evaluation.pretraining import pretraining
+    from ..runs.pretraining import pretraining
 
     return pretraining(**_setup(merged), pairs=merged["pairs"], options=options)
 

@@ -15,7 +15,7 @@ from .stopping import interruptible
 from .terminal import echo
 
 if TYPE_CHECKING:
-    from ..evaluation.interpretation import Interpretation
+    from ..review.interpretation import Interpretation
 
 __all__ = ["interpret"]
 
@@ -52,8 +52,8 @@ def interpret(
     as SVG and PNG. No label is used.
     """
     check_run(run)
-    from ..evaluation import interpretation as evaluated
-    from ..evaluation.folder import check_no_link
+    from ..review import interpretation as evaluated
+    from ..runs.folder import check_no_link
     from .configuration import stored_experiment
 
     with interruptible(), doubted(run):
@@ -78,7 +78,7 @@ def interpret(
                 err=True,
             )
         # Read with its labels, as the run did; they are dropped here.
-        instead = "evaluation.interpretation.interpret"
+        instead = "review.interpretation.interpret"
         inputs = use.recordings_of_run(run, data_root, True, instead).inputs
         made = evaluated.interpret(
             found, experiment, inputs, lambda name: echo(name, err=True)

@@ -16,7 +16,7 @@ from ..values import LARGEST_SEED, check_seeds
 
 if TYPE_CHECKING:
     from ..core import EmotionData
-    from ..evaluation.experiment import Setup
+    from ..runs.experiment import Setup
     from .configuration import Configuration
 
 Text = str | None

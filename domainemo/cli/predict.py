@@ -53,9 +53,9 @@ def predict(
     from ..data.loading import load
     from ..data.reader import Reader
     from ..data.table import Table
-    from ..evaluation.predict import find_trained, load_trained, predict_recording
     from ..files import doubted, write
     from ..parts import part
+    from ..review.predict import find_trained, load_trained, predict_recording
     from .configuration import (
         dataset_place,
         load_dataset,

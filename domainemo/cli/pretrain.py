@@ -15,7 +15,7 @@ from .stopping import interruptible
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..evaluation.pretraining import Pretraining, PretrainingPlan
+    from ..runs.pretraining import Pretraining, PretrainingPlan
     from .configuration import Configuration
 
 __all__ = ["pretrain"]
@@ -81,8 +81,8 @@ def _run(
     dry_run: bool,
     cache: bool,
 ) -> None:
-    from ..evaluation.pretraining import plan_pretraining, run_pretraining
     from ..processes import process_pool
+    from ..runs.pretraining import plan_pretraining, run_pretraining
     from .screens import Progress
 
     data = use.recordings(configuration, cache)

@@ -14,7 +14,7 @@ from .stopping import interruptible
 from .terminal import echo
 
 if TYPE_CHECKING:
-    from ..evaluation.review import Recordings
+    from ..review.reading import Recordings
 
 __all__ = ["report"]
 
@@ -50,7 +50,7 @@ def report(
     name. Nothing is trained. Without its recordings, a run's report lacks embeddings
     and attention, and says so.
     """
-    from ..evaluation.folder import check_no_link
+    from ..runs.folder import check_no_link
 
     path = output or folder / "report.html"
     if path.suffix.lower() != ".html":
@@ -75,8 +75,8 @@ def report(
 
 def _is_study(folder: Path) -> bool:
     """Return whether a folder is a study's; raise where it is no run's either."""
-    from ..evaluation.folder import CONFIG, read_stored_config
     from ..files import is_expected
+    from ..runs.folder import CONFIG, read_stored_config
 
     path = folder / CONFIG
     if not is_expected(path):
@@ -96,8 +96,8 @@ def _is_study(folder: Path) -> bool:
 def _write_run_report(
     folder: Path, path: Path, data_root: str | None, wanted: bool, cache: bool
 ) -> list[Path]:
-    from ..evaluation.review import read_results
     from ..reports.run import write_run_report
+    from ..review.reading import read_results
 
     read_results(folder)  # before anything large is read
     found, missing = None, "they were left out by --no-recordings"
@@ -124,7 +124,7 @@ def _write_run_report(
 
 
 def _recordings(folder: Path, data_root: str | None, cache: bool) -> Recordings:
-    from ..evaluation.review import match_recordings
+    from ..review.reading import match_recordings
     from .configuration import stored_experiment
 
     experiment = stored_experiment(folder)

@@ -22,10 +22,10 @@ from .console import Console, Table
 
 if TYPE_CHECKING:
     from ..core import Inputs
-    from ..evaluation.execution import JobState, Monitor
-    from ..evaluation.job import Work
-    from ..evaluation.results import Results
-    from ..evaluation.run import Plan
+    from ..runs.execution import JobState, Monitor
+    from ..runs.job import Work
+    from ..runs.results import Results
+    from ..runs.run import Plan
 
 __all__ = [
     "Progress",
@@ -139,7 +139,7 @@ class Reading:
 
 def show_plan(planned: Plan, folder: Path) -> None:
     """Print the folds and their sizes."""
-    from ..evaluation.run import missing_share, subjects_without_fold
+    from ..runs.run import missing_share, subjects_without_fold
 
     console = Console()
     windows = planned.data.inputs.windows
@@ -182,7 +182,7 @@ def show_plan(planned: Plan, folder: Path) -> None:
 
 def show_memory(console: Console, inputs: Inputs, jobs: Sequence[Work[Any]]) -> None:
     """Print what one job takes at most, beside the recordings."""
-    from ..evaluation.memory import available_memory, megabytes, memory_needed
+    from ..runs.memory import available_memory, megabytes, memory_needed
 
     size = sum(array.nbytes for array in inputs.signals.values())
     free = available_memory()

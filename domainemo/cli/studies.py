@@ -15,7 +15,7 @@ from .screens import Progress as Training
 from .screens import bars, show_memory, show_summary
 
 if TYPE_CHECKING:
-    from ..evaluation.execution import Monitor
+    from ..runs.execution import Monitor
     from ..studies.findings import Choice, Findings
     from ..studies.plan import StudyPlan
     from ..studies.search import Progress

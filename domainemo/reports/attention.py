@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..backbones.graphs import electrode_positions
 from ..backbones.regions import ELECTRODES
-from ..evaluation.experiment import method_name
-from ..evaluation.interpretation import Interpretation
+from ..review.interpretation import Interpretation
+from ..runs.experiment import method_name
 from ..words import count
 from .style import DIVERGING, SEQUENTIAL, WIDTH
 

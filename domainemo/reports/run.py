@@ -12,26 +12,19 @@ from typing import Any
 import pandas as pd
 
 from ..backbones.explanation import Explainable
-from ..evaluation.controls import CONTROLS
-from ..evaluation.experiment import ORACLE
-from ..evaluation.folder import ENVIRONMENT, read_json, rerun
-from ..evaluation.interpretation import interpret
-from ..evaluation.linear import LINEAR
-from ..evaluation.metrics import METRICS
-from ..evaluation.predict import load_trained
-from ..evaluation.results import Results
-from ..evaluation.review import (
-    Network,
-    Recordings,
-    baseline,
-    embed,
-    histories,
-    loss_terms,
-    networks,
-    read_results,
-    screening,
-    typical_fold,
-)
+from ..review.embedding import embed
+from ..review.histories import histories, loss_terms
+from ..review.interpretation import interpret
+from ..review.predict import load_trained
+from ..review.reading import Network, Recordings, baseline, networks, read_results
+from ..review.screening import screening
+from ..review.tables import typical_fold
+from ..runs.controls import CONTROLS
+from ..runs.experiment import ORACLE
+from ..runs.folder import ENVIRONMENT, read_json, rerun
+from ..runs.linear import LINEAR
+from ..runs.metrics import METRICS
+from ..runs.results import Results
 from ..words import count
 from . import attention
 from . import run_figures as figures
@@ -87,7 +80,7 @@ def write_run_report(
     output : Path, optional
         The page; by default ``report.html`` in `folder`.
     recordings : Recordings, optional
-        From :func:`~domainemo.evaluation.review.match_recordings`. Without them the
+        From :func:`~domainemo.review.reading.match_recordings`. Without them the
         report lacks embeddings and attention, and says so.
     missing : str
         Why there are none, as the end of a sentence.

@@ -11,16 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import FUSION
-from ..evaluation.metrics import calibration_error
-from ..evaluation.results import Results
-from ..evaluation.review import (
-    baseline,
-    calibration,
-    class_names,
-    confusion,
-    loss_terms,
-    subject_intervals,
-)
+from ..review.histories import loss_terms
+from ..review.reading import baseline, class_names
+from ..review.tables import calibration, confusion, subject_intervals
+from ..runs.metrics import calibration_error
+from ..runs.results import Results
 from ..words import in_order
 from .style import COLOURS, HATCHES, LINES, MARKERS, SEQUENTIAL, WIDTH
 
@@ -286,7 +281,7 @@ def draw_losses(results: Results, history: pd.DataFrame) -> Figure:
     ----------
     results : Results
     history : DataFrame
-        From :func:`~domainemo.evaluation.review.histories`.
+        From :func:`~domainemo.review.histories.histories`.
     """
     from matplotlib.figure import Figure
 
@@ -370,7 +365,7 @@ def draw_screening(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        From :func:`~domainemo.evaluation.review.screening`, of one method.
+        From :func:`~domainemo.review.screening.screening`, of one method.
     """
     from matplotlib.figure import Figure
 
@@ -472,7 +467,7 @@ def draw_embeddings(panels: Mapping[str, pd.DataFrame], domain: str) -> Figure:
     Parameters
     ----------
     panels : mapping of str to DataFrame
-        Heading and table, from :func:`~domainemo.evaluation.review.embed`.
+        Heading and table, from :func:`~domainemo.review.embedding.embed`.
     domain : str
         What the protocol's domains are: ``"subject"`` or ``"session"``.
     """

@@ -6,11 +6,11 @@ import math
 
 import pandas as pd
 
-from ..evaluation.controls import CONTROLS
-from ..evaluation.linear import LINEAR
-from ..evaluation.results import Results
-from ..evaluation.review import baseline, class_names
-from ..evaluation.statistics import Comparison
+from ..review.reading import baseline, class_names
+from ..runs.controls import CONTROLS
+from ..runs.linear import LINEAR
+from ..runs.results import Results
+from ..runs.statistics import Comparison
 from ..words import count
 
 __all__ = [

@@ -13,10 +13,10 @@ from typing import Any
 import optuna
 import pandas as pd
 
-from ..evaluation.folder import read_json
-from ..evaluation.results import Results
-from ..evaluation.statistics import compare
 from ..files import is_expected
+from ..runs.folder import read_json
+from ..runs.results import Results
+from ..runs.statistics import compare
 from ..studies.findings import (
     DEFAULTS,
     SOURCE_ONLY_CANDIDATE,

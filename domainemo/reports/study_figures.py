@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..evaluation.results import Results
+from ..runs.results import Results
 from ..studies.findings import SOURCE_ONLY_CANDIDATE, Findings
 from .study_numbers import (
     FEW,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation.experiment import SOURCE_ONLY
-from ..evaluation.results import Results
-from ..evaluation.statistics import Comparison, compare
+from ..runs.experiment import SOURCE_ONLY
+from ..runs.results import Results
+from ..runs.statistics import Comparison, compare
 from ..studies.findings import (
     DEFAULTS,
     SOURCE_ONLY_CANDIDATE,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..adapters.branches import shares
 from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
+from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
 from .divergence import Divergence
@@ -26,7 +27,6 @@ from .judge import Judge
 from .model import Model
 from .screened import find_screen, screen_target
 from .settings import Training
-from .validators import balanced_accuracy
 
 __all__ = ["Fitted", "derive_seed", "fit", "predict", "reproducible"]
 

@@ -307,11 +307,11 @@ def pretrain(
     recordings : EmotionData or Inputs
         Labels, where there are any, are left aside.
     output : path
-        The folder, to be named to :func:`~domainemo.evaluation.run.run` as
+        The folder, to be named to :func:`~domainemo.runs.run.run` as
         ``init_from``. Where it holds part of this very pre-training, the rest is run.
     protocol, backbone, normalisation, sampling, modalities, exclude, seeds, device, \
 executor, on_progress
-        As for :func:`~domainemo.evaluation.run.run`.
+        As for :func:`~domainemo.runs.run.run`.
     pairs : {"synchronous", "random"}
         ``"random"`` is the control.
     training : Training, optional

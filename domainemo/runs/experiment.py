@@ -233,7 +233,7 @@ def experiment(
 ) -> Experiment:
     """Make an experiment of names, classes or objects.
 
-    The parameters are those of :func:`~domainemo.evaluation.run.run`.
+    The parameters are those of :func:`~domainemo.runs.run.run`.
 
     Raises
     ------
@@ -290,7 +290,7 @@ def setup_choices(
     ----------
     protocol, backbone, normalisation, sampling, modalities, exclude, seeds, training, \
 device
-        As for :func:`~domainemo.evaluation.run.run`.
+        As for :func:`~domainemo.runs.run.run`.
     options : mapping of str to mapping
         Options by part.
     settings : sequence of str

@@ -26,14 +26,14 @@ from ..data.normalisation import (
 )
 from ..data.units import warn_of_distance
 from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..runs.checks import canonical, check_signals
+from ..runs.experiment import Experiment
+from ..runs.folder import check_job, read_json
+from ..runs.initialisation import load_weights
+from ..runs.job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 from ..training.batches import Samples, sample
 from ..training.fit import predict, reproducible
 from ..training.model import Model
-from .checks import canonical, check_signals
-from .experiment import Experiment
-from .folder import check_job, read_json
-from .initialisation import load_weights
-from .job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 
 __all__ = [
     "Trained",

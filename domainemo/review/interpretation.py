@@ -20,13 +20,13 @@ from ..core import Fold, Inputs
 from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
+from ..runs.checks import select_modalities
+from ..runs.experiment import Experiment, method_name
+from ..runs.job import load_record
+from ..runs.run import prepare
 from ..training.batches import Samples, sample
 from ..training.fit import predict, reproducible
-from .checks import select_modalities
-from .experiment import Experiment, method_name
-from .job import load_record
 from .predict import Trained, find_all_trained, load_trained
-from .run import prepare
 
 __all__ = ["Interpretation", "find_folds", "interpret"]
 

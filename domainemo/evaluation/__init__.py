@@ -1,1 +1,0 @@
-"""Evaluation: run folds, join labels to final predictions, score, compare."""

@@ -1,0 +1,173 @@
+"""A finished run, read from its folder: its tables, networks and recordings.
+
+Target labels meet predictions here once more, after everything is chosen and final;
+what rests on them is known after the fact and chooses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import files
+from ..core import EmotionData, Fold
+from ..data.given import expect_labelled
+from ..errors import ConfigurationError, DataError, RunError
+from ..runs.checks import select_modalities
+from ..runs.experiment import SOURCE_ONLY, Experiment
+from ..runs.folder import (
+    ENVIRONMENT,
+    check_job,
+    fingerprint,
+    job_folder,
+    read_json,
+    read_stored_config,
+    read_tables,
+)
+from ..runs.job import FACTS, RECORDED
+from ..runs.results import Results
+from ..runs.run import prepare
+
+__all__ = [
+    "Network",
+    "Recordings",
+    "baseline",
+    "class_names",
+    "match_recordings",
+    "networks",
+    "read_results",
+]
+
+
+def read_results(folder: Path) -> Results:
+    """Read the tables of a finished run.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder is no run's, or the run is not finished.
+    RunError
+        If one of its trainings diverged.
+    """
+    description = read_stored_config(folder)
+    path = folder / "results.parquet"
+    if not files.is_expected(path):
+        raise ConfigurationError(
+            f"{folder}: found no results.parquet, so this run is not finished; run the "
+            f"same `domainemo adapt` again, which resumes it."
+        )
+    table, predictions = read_tables(folder)
+    _check_finite(folder, predictions)
+    return Results(table, predictions, description, str(table["method"].iloc[0]))
+
+
+def _check_finite(folder: Path, predictions: pd.DataFrame) -> None:
+    """Refuse a run of an earlier version whose training diverged in silence."""
+    columns = [name for name in predictions if str(name).startswith("p_")]
+    bad = predictions[~np.isfinite(predictions[columns]).all(axis=1)]
+    if len(bad):
+        first = bad.iloc[0]
+        raise RunError(
+            f"{folder / 'predictions.parquet'}: the predictions of {first['method']} "
+            f"in {first['fold']} are not all finite, so that its training diverged and "
+            f"its figures mean nothing. Run it again, into a new folder."
+        )
+
+
+def class_names(results: Results) -> list[str]:
+    """Return the names of the classes, in order."""
+    columns = map(str, results.predictions.columns)
+    return [name.removeprefix("p_") for name in columns if name.startswith("p_")]
+
+
+def baseline(results: Results) -> str | None:
+    """Return the name of source only, or None where it was not run beside the rest."""
+    found = [name for name in results.methods if name.startswith(SOURCE_ONLY)]
+    return found[0] if found and found[0] != results.method else None
+
+
+@dataclass(frozen=True)
+class Network:
+    """One trained network of a run.
+
+    Attributes
+    ----------
+    method, fold : str
+        As in the run's tables.
+    seed : int
+    folder : Path
+        What its training left.
+    """
+
+    method: str
+    fold: str
+    seed: int
+    folder: Path
+
+
+def networks(folder: Path, results: Results) -> list[Network]:
+    """Return every trained network of a run: the adapter's, and source only.
+
+    Raises
+    ------
+    DataError
+        If one is missing, damaged, or was put where another belongs.
+    """
+    methods = {results.method: str(results.description["adapter"])}
+    other = baseline(results)
+    if other is not None:
+        methods[other] = "none"
+    found = [
+        Network(method, fold, seed, job_folder(folder, fold, seed, adapter))
+        for method, adapter in methods.items()
+        for fold in dict.fromkeys(results.table["fold"])
+        for seed in results.description["seeds"]
+    ]
+    for each in found:
+        check_job(folder, each.folder, read_json(each.folder / FACTS, **RECORDED))
+    return found
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The recordings of a run as it saw them, with their labels.
+
+    Attributes
+    ----------
+    data : EmotionData
+        In canonical order, with the run's modalities and subjects only.
+    folds : mapping of str to Fold
+    experiment : Experiment
+    """
+
+    data: EmotionData
+    folds: Mapping[str, Fold]
+    experiment: Experiment
+
+
+def match_recordings(
+    folder: Path, data: EmotionData, experiment: Experiment
+) -> Recordings:
+    """Put recordings as the run saw them.
+
+    Raises
+    ------
+    DataError
+        If they are not those of the run, to the last value and label.
+    """
+    data = expect_labelled(data, "the recordings")
+    rows, folds = prepare(data.inputs, experiment)
+    chosen = experiment.modalities, experiment.exclude
+    inputs = select_modalities(data.inputs, *chosen)
+    data = replace(data, inputs=inputs).take(rows)
+    environment = read_json(folder / ENVIRONMENT, recordings=str)
+    if environment["recordings"] != fingerprint(data):
+        raise DataError(
+            f"{folder}: {data.inputs.name} are not, to the last value and label, the "
+            f"recordings of this run. Name the folder of those with --data-root."
+        )
+    return Recordings(data, {fold.name: fold for fold in folds}, experiment)

@@ -1,0 +1,122 @@
+"""What the predictions of a finished run add up to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..runs.results import Results
+from .reading import baseline, class_names
+
+__all__ = ["calibration", "confusion", "subject_intervals", "typical_fold"]
+
+Array = NDArray[np.float64]
+
+_RESAMPLES = 2_000
+_FEWEST_TRIALS = 5
+_BINS = 10  # as in metrics.calibration_error
+
+
+def confusion(rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Count test samples: a row per true class, a column per predicted one.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :attr:`Results.predictions`.
+    classes : list of str
+    """
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (rows["label"].to_numpy(), rows["predicted"].to_numpy()), 1)
+    return pd.DataFrame(
+        counts,
+        index=pd.Index(classes, name="true"),
+        columns=pd.Index(classes, name="predicted"),
+    )
+
+
+def calibration(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return how often predictions of each confidence are right.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :attr:`Results.predictions`.
+
+    Returns
+    -------
+    DataFrame
+        A row per bin of confidence, above ``low`` and up to ``high``: ``samples``,
+        their mean ``confidence`` and their ``accuracy``; NaN in an empty bin.
+    """
+    probabilities = rows.filter(regex="^p_").to_numpy()
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == rows["label"].to_numpy()
+    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    samples = np.bincount(bins, minlength=_BINS)
+    sums = (np.bincount(bins, each, _BINS) for each in (confidence, right))
+    with np.errstate(invalid="ignore"):
+        means = [each / samples for each in sums]
+    low = np.arange(_BINS) / _BINS
+    return pd.DataFrame(
+        {
+            "low": low,
+            "high": low + 1 / _BINS,
+            "samples": samples,
+            "confidence": means[0],
+            "accuracy": means[1],
+        }
+    )
+
+
+def subject_intervals(results: Results) -> pd.DataFrame:
+    """Return how far each subject's balanced accuracy depends on the trials there were.
+
+    Trials are resampled, since the samples of one are not independent: within each
+    fold, all seeds of a trial together.
+
+    Returns
+    -------
+    DataFrame
+        A row per ``method`` and ``subject``: ``low`` and ``high`` of the 95 %
+        percentile bootstrap interval; NaN with fewer than five trials in a fold.
+    """
+    classes = len(class_names(results))
+    keys = ["method", "subject"]
+    rows = []
+    for (method, subject), theirs in results.predictions.groupby(keys, sort=False):
+        generator = np.random.default_rng(0)  # folds are drawn one after the other
+        draws = [
+            _resampled(part, classes, generator) for _, part in theirs.groupby("fold")
+        ]
+        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        rows.append({"method": method, "subject": subject, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def _resampled(
+    rows: pd.DataFrame, classes: int, generator: np.random.Generator
+) -> Array:
+    """Return the balanced accuracy of resampled trials; shape (resamples,)."""
+    trials = rows.groupby(["session", "trial"]).ngroup().to_numpy()
+    count = int(trials.max()) + 1
+    if count < _FEWEST_TRIALS:
+        return np.full(_RESAMPLES, np.nan)
+    counts = np.zeros((count, classes, classes))
+    labels, predicted = rows["label"].to_numpy(), rows["predicted"].to_numpy()
+    np.add.at(counts, (trials, labels, predicted), 1)
+    often = generator.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
+    drawn = np.tensordot(often.astype(float), counts, 1)
+    present = drawn.sum(2)
+    recall = np.einsum("bcc->bc", drawn) / np.where(present > 0, present, 1)
+    return np.asarray(recall.sum(1) / (present > 0).sum(1))
+
+
+def typical_fold(results: Results) -> str:
+    """Return the fold of the median gain over source only; else of median accuracy."""
+    values = results.per_fold()
+    other = baseline(results)
+    gain = values[results.method] - (0 if other is None else values[other])
+    ranked = gain.sort_values(kind="stable")
+    return str(ranked.index[(len(ranked) - 1) // 2])

@@ -1,0 +1,28 @@
+"""Accuracy on source domains that were held out of training."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from ..core import Source, Target, Validator
+from ..registry import register
+from .shared import is_finite, source_accuracy
+
+__all__ = ["SourceAccuracy"]
+
+
+@register(name="source")
+class SourceAccuracy(Validator):
+    """Balanced accuracy on source subjects held out of training.
+
+    It tells how well the model carries over to a new subject, not how well it has
+    adapted to this one.
+    """
+
+    held_out: ClassVar[bool] = True
+    sees_target: ClassVar[bool] = False
+
+    def __call__(self, source: Source | None, target: Target) -> float:
+        """Return the balanced accuracy, from 0 to 1."""
+        return source_accuracy(source) if is_finite(source, target) else -math.inf
