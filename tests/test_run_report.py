@@ -213,7 +213,7 @@ def test_screening_agrees_with_a_slow_loop(folder):
     table = screening(results, trained)
     assert set(table["method"]) == {"uf-ama"} and len(table) == 3 * 2
     labels = pd.read_csv(folder / "predictions.csv")
-    for network in networks[:3]:
+    for network in trained[:3]:
         with np.load(network.folder / "screening.npz") as file:
             arrays = dict(file)
         rows = labels[(labels["method"] == "uf-ama") & (labels["fold"] == network.fold)]
