@@ -157,6 +157,23 @@ def test_pyproject_lists_the_packages_there_are():
             assert name.rpartition(".")[0] in found, f"{name} is in no listed package"
 
 
+def test_pyproject_lists_the_files_that_are_no_code():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    listed = {
+        path.relative_to(PACKAGE)
+        for package, patterns in project["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in REPOSITORY.joinpath(*package.split(".")).glob(pattern)
+    }
+    there = {
+        path.relative_to(PACKAGE)
+        for folder in (PACKAGE, *(PACKAGE / name for name in LINKED))
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert listed == there
+
+
 def test_pyproject_and_links_name_the_same_folders():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     folders = project["tool"]["setuptools"]["package-dir"]

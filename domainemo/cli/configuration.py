@@ -10,10 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import ConfigurationError, did_you_mean
+from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..registry import find, load_plugin
 from ..values import check_seeds, check_value, fits
+from .named import read_configuration
 from .names import check_dataset, check_names, check_options, with_part
 from .plugins import again_with, only_given
 
@@ -34,7 +35,6 @@ __all__ = [
     "parse_options",
     "read_value",
     "stored_experiment",
-    "studies",
 ]
 
 DEFAULTS: Mapping[str, Any] = {
@@ -169,7 +169,7 @@ def configure(
     ConfigurationError
         For anything unknown or ill-typed.
     """
-    stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
+    stored = read_stored(file, _PRETRAIN_ONLY, chosen) if file else {}
     return _configure(chosen, sets, file, stored, DEFAULTS, _experiment)
 
 
@@ -177,7 +177,7 @@ def configure_pretraining(
     chosen: Mapping[str, Any], sets: Sequence[str], file: str | None
 ) -> Configuration[Pretraining]:
     """Do the same for a pre-training; see :func:`configure`."""
-    stored = read_stored(file, _ADAPT_ONLY) if file else {}
+    stored = read_stored(file, _ADAPT_ONLY, chosen) if file else {}
     return _configure(chosen, sets, file, stored, PRETRAINING_DEFAULTS, _pretraining)
 
 
@@ -201,7 +201,7 @@ def configure_study(
     """
     from ..studies.settings import VALIDATOR, StudySettings, is_kind
 
-    stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
+    stored = read_stored(file, _PRETRAIN_ONLY, chosen) if file else {}
     study = dict(stored.get("study", {}))
     space = _ranges(stored.get("space", {}))
     defaults = {**DEFAULTS, "validator": VALIDATOR}
@@ -346,7 +346,9 @@ def stored_experiment(run: Path) -> Experiment:
         )
 
 
-def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
+def read_stored(
+    file: str, others: Collection[str] = (), chosen: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read a configuration file and check the type of everything in it.
 
     Parameters
@@ -354,10 +356,10 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
     file : str
     others : collection of str
         Keys that belong to another command.
+    chosen : mapping, optional
+        What the command line says; a named study adds what its data set needs.
     """
-    from ..runs.folder import read_config
-
-    stored = read_config(_study(file))
+    stored = read_configuration(file, chosen or {})
     for key, value in stored.items():
         if key in others:
             command = "pretrain" if key in _PRETRAIN_ONLY else "adapt"
@@ -499,30 +501,3 @@ def read_value(text: str) -> Any:
         return parse_toml(f"value = {text}")["value"]
     except ValueError:
         return text
-
-
-def _study(name: str) -> Path:
-    """Return the path of a configuration file, or of a shipped study by that name."""
-    path, shipped = Path(name), studies()
-    if path.is_dir():
-        return path / "config.toml"
-    if not path.exists() and name not in shipped:
-        raise ConfigurationError(
-            f"{name}: there is no such configuration file."
-            f"{did_you_mean(name, shipped)} Give the path of a TOML file, or a name "
-            f"that `domainemo list studies` shows."
-        )
-    return path if path.exists() else shipped[name]
-
-
-def studies() -> dict[str, Path]:
-    """Return the shipped configurations by name."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("domainemo.studies")
-    folders = spec.submodule_search_locations if spec else None
-    return {
-        path.stem: path
-        for folder in folders or ()
-        for path in sorted(Path(folder).glob("*.toml"))
-    }
