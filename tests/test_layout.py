@@ -140,6 +140,97 @@ def test_third_parties_are_imported_by_their_full_name_only():
         assert not tops & set(LINKED), path
 
 
+# ------------------------------------------------------------- one place for a thing
+
+RENAMING = {"os.replace", "os.rename", "os.renames", "os.fsync", "shutil.move"}
+RENAMING |= {"tempfile.NamedTemporaryFile", "tempfile.mkstemp", "tempfile.mktemp"}
+RENAMING |= {".replace", ".rename"}
+LOCKING = {"fcntl", "msvcrt", "filelock"}
+OPTIMISING = ("torch.optim", "torch.nn.utils.clip_grad")
+
+
+def used(path):
+    """Yield the full dotted names that a file uses, and ``.NAME`` of paths' methods."""
+    tree, known = ast.parse(path.read_text(encoding="utf-8")), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                known[alias.asname or alias.name.partition(".")[0]] = alias.name
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    yield from known.values()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            top, _, rest = ast.unparse(node).partition(".")
+            yield f"{known.get(top, top)}.{rest}"
+        match node:
+            # A text's method takes two, a table's takes names or a dictionary.
+            case ast.Call(func=ast.Attribute(attr=name), args=[argument]):
+                if not isinstance(argument, ast.Dict):
+                    yield f".{name}"
+
+
+def writes_or_locks(name):
+    return name in RENAMING or name.partition(".")[0] in LOCKING
+
+
+def optimises(name):
+    return name.startswith(OPTIMISING)
+
+
+@pytest.mark.parametrize(
+    ("does", "place"),
+    [(writes_or_locks, "domainemo.files."), (optimises, "domainemo.training.loop")],
+)
+def test_there_is_one_place_for_it(does, place):
+    """Files renamed to their place, flushed and locked; gradients that become steps."""
+    places = {name for name, path in FILES.items() if any(map(does, used(path)))}
+    assert places and all(name.startswith(place) for name in places), places
+
+
+@pytest.mark.parametrize(
+    ("does", "forms", "others"),
+    [
+        (
+            writes_or_locks,
+            (
+                "import os\nos.replace(a, b)",
+                "from os import rename",
+                "path.with_name(name).replace(other)",
+                "path.rename(other)",
+                "import tempfile as t\nt.mkstemp()",
+                "def f():\n    from filelock import FileLock",
+                "import fcntl",
+            ),
+            (
+                "text.replace('a', 'b')",
+                "table.rename(columns=names)",
+                "table.replace({'a': 'b'})",
+                "import tempfile\ntempfile.TemporaryDirectory()",
+                "import os\nos.getpid()",
+            ),
+        ),
+        (
+            optimises,
+            (
+                "import torch\ntorch.optim.AdamW(weights)",
+                "from torch import optim",
+                "from torch.optim.lr_scheduler import StepLR",
+                "import torch.optim as o",
+                "from torch import nn\nnn.utils.clip_grad_norm_(weights, 1)",
+            ),
+            ("import torch\ntorch.nn.Linear(1, 1)", "import optuna"),
+        ),
+    ],
+)
+def test_the_scan_sees_it_in_every_form(tmp_path, does, forms, others):
+    path = tmp_path / "file.py"
+    for lines in forms + others:
+        path.write_text(lines)
+        assert any(map(does, used(path))) == (lines in forms), lines
+
+
 # ------------------------------------------------------------------------- packaging
 
 

@@ -26,11 +26,13 @@ from domainemo.runs.experiment import experiment
 from domainemo.runs.linear import linear_probabilities
 from domainemo.testing import FirstFold
 from domainemo.training import fit as fitting
+from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.dropout import drop_modalities, without_one
-from domainemo.training.fit import fit, predict, reproducible
+from domainemo.training.fit import fit, predict
 from domainemo.training.model import Model
+from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
@@ -246,7 +248,7 @@ def test_training_repeats_by_its_seed(data):
 
 
 def test_a_killed_training_ends_with_the_same_bits(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
         train(data, 0.5, checkpoint=path, kill_after=2)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..core import FUSION
 from ..data.normalisation import normalise
 from ..training.batches import Samples, majority_label, sample
-from ..training.fit import derive_seed, reproducible
 from ..training.model import Model
+from ..training.seeds import derive_seed, reproducible
 from .predict import load_trained
 from .reading import Network, Recordings
 

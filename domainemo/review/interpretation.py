@@ -25,7 +25,8 @@ from ..runs.experiment import Experiment, method_name
 from ..runs.job import load_record
 from ..runs.run import prepare
 from ..training.batches import Samples, sample
-from ..training.fit import predict, reproducible
+from ..training.fit import predict
+from ..training.seeds import reproducible
 from .predict import Trained, find_all_trained, load_trained
 
 __all__ = ["Interpretation", "find_folds", "interpret"]

@@ -32,8 +32,9 @@ from ..runs.folder import check_job, read_json
 from ..runs.initialisation import load_weights
 from ..runs.job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 from ..training.batches import Samples, sample
-from ..training.fit import predict, reproducible
+from ..training.fit import predict
 from ..training.model import Model
+from ..training.seeds import reproducible
 
 __all__ = [
     "Trained",

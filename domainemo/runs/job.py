@@ -29,8 +29,10 @@ from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
+from ..training.fit import Fitted, fit, predict
+from ..training.loop import Report
 from ..training.model import Model
+from ..training.seeds import derive_seed, reproducible
 from .experiment import Experiment, Setup, method_name
 from .folder import (
     check_no_link,

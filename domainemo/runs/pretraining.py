@@ -23,9 +23,10 @@ from ..data.telling import stimulus_is_label
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..parts import Part
 from ..training.batches import sample
-from ..training.fit import Report, derive_seed, reproducible
+from ..training.loop import Report
 from ..training.pairs import PAIRINGS, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
+from ..training.seeds import derive_seed, reproducible
 from ..training.settings import Training
 from ..training.synchrony import SynchronyContrast
 from ..words import count

@@ -21,7 +21,7 @@ from ..data.labels import check_trials
 from ..data.normalisation import check_enough, check_visible, describe
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
-from ..training.fit import reproducible
+from ..training.seeds import reproducible
 from ..training.model import Model
 from ..training.settings import Training
 from ..values import check_value
