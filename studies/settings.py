@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from ..choices import AdapterChoices, Choice
 from ..errors import ConfigurationError
 from ..parts import unknown_option
 from ..values import LARGEST_SEED, check_fields, check_seeds
@@ -20,6 +21,7 @@ __all__ = [
     "Sampler",
     "Select",
     "StudySettings",
+    "TuningChoices",
 ]
 
 Sampler = Literal["tpe", "cma-es", "random", "gaussian-process"]
@@ -151,3 +153,80 @@ class StudySettings:
         if isinstance(chosen.get("development"), tuple):
             chosen["development"] = tuple(map(str, chosen["development"]))
         return cls(**chosen)
+
+
+class TuningChoices(AdapterChoices, total=False):
+    """What a study chooses: what a run does, and its own settings."""
+
+    validator: Annotated[
+        Any,
+        Choice(
+            "What compares candidates, without target labels.",
+            VALIDATOR,
+            python="Its score, averaged over folds, is what is searched for; it also "
+            "chooses the epoch.",
+            before="normalisation",
+        ),
+    ]
+    candidates: Annotated[
+        int,
+        Choice("Configurations to try, the study's total.", StudySettings.candidates),
+    ]
+    search: Annotated[
+        Sequence[str],
+        Choice("Whose spaces: adapter, backbone, training.", StudySettings.search),
+    ]
+    space: Annotated[
+        Mapping[str, Any] | None,
+        Choice(
+            "A range: NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=a,b,c, or NAME=off; may "
+            "be repeated.",
+            python="Ranges in place of those that the parts declare, or beside them: "
+            '{"adapter.marginal": {"low": 0.1, "high": 1.0, "log": True}}, '
+            '{"adapter.rule": {"choices": ["pooled", "absolute"]}}, or False to leave '
+            "an option as it is.",
+            repeated=True,
+        ),
+    ]
+    sampler: Annotated[
+        Sampler,
+        Choice("tpe, cma-es, random or gaussian-process.", StudySettings.sampler),
+    ]
+    pruner: Annotated[
+        Pruner, Choice("median, hyperband, wilcoxon or none.", StudySettings.pruner)
+    ]
+    objectives: Annotated[
+        Sequence[str],
+        Choice(
+            "validator, then source_accuracy, seconds or parameters.",
+            StudySettings.objectives,
+        ),
+    ]
+    select: Annotated[
+        Select,
+        Choice(
+            "global-source: one choice; per-fold: one for each.", StudySettings.select
+        ),
+    ]
+    development: Annotated[
+        int | Sequence[str],
+        Choice(
+            "How many subjects choose, or which, such as 1,5,9.",
+            StudySettings.development,
+        ),
+    ]
+    seed: Annotated[
+        int,
+        Choice(
+            "Seed of the sampler, and of who chooses.",
+            StudySettings.seed,
+            option="study-seed",
+        ),
+    ]
+    final_seeds: Annotated[
+        Sequence[int],
+        Choice(
+            "Seeds of the final runs; else three fresh ones.",
+            StudySettings.final_seeds,
+        ),
+    ]
