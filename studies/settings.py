@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from ..choices import AdapterChoices, Choice
 from ..errors import ConfigurationError
 from ..parts import unknown_option
-from ..values import LARGEST_SEED, check_fields, check_seeds
+from ..values import LARGEST_SEED, Bounds, check_fields, check_seeds
 
 __all__ = [
     "JOURNAL",
@@ -33,6 +33,8 @@ VALIDATOR = "source-and-information"
 """What compares configurations where nothing else is said."""
 
 SQLITE, JOURNAL = "sqlite", "journal"
+
+_SEEDS = Bounds(0, LARGEST_SEED, words=f"a whole number from 0 to {LARGEST_SEED}")
 
 
 def is_kind(given: object) -> bool:
@@ -69,30 +71,20 @@ class StudySettings:
         Seeds of the final runs; empty takes three that the study did not use.
     """
 
-    candidates: int = 40
+    candidates: Annotated[int, Bounds(1)] = 40
     search: tuple[str, ...] = ("adapter",)
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
     objectives: tuple[str, ...] = ("validator",)
     select: Select = "global-source"
-    development: int | tuple[str, ...] = 0
-    seed: int = 0
+    development: Annotated[int, Bounds(0)] | tuple[str, ...] = 0
+    seed: Annotated[int, _SEEDS] = 0
     final_seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "study")
         check_seeds("study.final_seeds", self.final_seeds)
-        fits = 0 <= self.seed <= LARGEST_SEED
-        self._require("seed", fits, f"a whole number from 0 to {LARGEST_SEED}")
-        self._require("candidates", self.candidates >= 1, "at least 1")
         self._require("search", bool(self.search), "at least one part")
-        for name, kind in (
-            ("sampler", Sampler),
-            ("pruner", Pruner),
-            ("select", Select),
-        ):
-            known = get_args(kind)
-            self._require(name, getattr(self, name) in known, " or ".join(known))
         known = get_args(Objective)
         self._require(
             "objectives",
@@ -106,8 +98,6 @@ class StudySettings:
                 f"study.sampler is 'cma-es', which follows one objective; found "
                 f"{', '.join(self.objectives)}. Use tpe, random or gaussian-process."
             )
-        if isinstance(self.development, int):
-            self._require("development", self.development >= 0, "at least 0")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

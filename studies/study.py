@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from ..choices import RunChoices, choices_of, choosing
 from ..core import EmotionData
-from ..errors import ConfigurationError, RunError
+from ..errors import RunError
 from ..files import discard_damaged, is_expected, write_recorded
 from ..processes import process_pool
 from ..runs.execution import Monitor
@@ -26,7 +26,7 @@ from ..runs.folder import (
     read_json,
     rerun,
 )
-from ..values import check_value
+from ..values import Bounds, check_fields
 from ..words import count
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 __all__ = ["Effort", "run_study", "tune"]
 
 
+_SOME = Bounds(above=0, words="more than 0")
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much is done, and where: nothing that a result depends on.
@@ -81,21 +84,15 @@ class Effort:
     """
 
     storage: str | None = None
-    workers: int = 1
-    minutes: float | None = None
+    workers: Annotated[int, _SOME] = 1
+    minutes: Annotated[float | None, _SOME] = None
     final: bool = True
     plugins: Sequence[str] = ()
     on_search: Callable[[Progress], None] | None = None
     on_train: Callable[[Monitor], None] | None = None
 
     def __post_init__(self) -> None:
-        check_value("workers", self.workers, int, 1)
-        check_value("minutes", self.minutes, float | None)
-        check_value("storage", self.storage, str | None)
-        for name in ("workers", "minutes"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigurationError(f"{name} is {value}; expected more than 0.")
+        check_fields(self)
 
 
 @choosing

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "core": {"errors"},
     "values": {"errors"},
     "words": set(),
-    "registry": {"errors", "core"},
+    "registry": {"errors", "core", "values"},
     "files": {"errors"},
     "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
