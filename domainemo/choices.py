@@ -285,7 +285,7 @@ def complete(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in choices:
             raise TypeError(
-                f"got an unexpected keyword argument {name!r}."
+                f"Unexpected keyword argument {name!r}."
                 f"{did_you_mean(name, choices)} Expected some of {', '.join(choices)}."
             )
     return {name: choice.default for name, choice in choices.items()} | dict(given)

@@ -369,7 +369,8 @@ def _pretraining(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Pretr
 
 
 def _chosen(merged: Mapping[str, Any], choices: Mapping[str, Choice]) -> dict[str, Any]:
-    return {name: merged[name] for name in choices if name in merged}
+    plain = [name for name, choice in choices.items() if choice.plain]
+    return {name: merged[name] for name in plain if name in merged}
 
 
 def dataset_place(name: str, root: str | None) -> tuple[str, str | None]:
