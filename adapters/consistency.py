@@ -11,10 +11,8 @@ from domainemo.core import FUSION, Adapter, Screen, Source, Target
 from domainemo.registry import register
 
 from .branches import (
-    SCHEDULES,
     Schedule,
     cross_entropy,
-    one_of,
     schedule_factor,
     shares,
 )
@@ -52,8 +50,6 @@ class Consistency(Adapter):
         screen: Screen | None = None,
     ) -> None:
         super().__init__()
-        one_of("consistency", "schedule", schedule, SCHEDULES)
-        one_of("consistency", "confidence", confidence, ("constant", "released"))
         self.weight, self.schedule, self.confidence = weight, schedule, confidence
         self.screen = screen or Screening()
         self.needs_teacher = self.screen.needs_teacher

@@ -9,7 +9,7 @@ from torch import Tensor
 from domainemo.core import FUSION, Adapter, Screen, Source, Target
 from domainemo.registry import register
 
-from .branches import SCHEDULES, Schedule, cross_entropy, one_of, schedule_factor
+from .branches import Schedule, cross_entropy, schedule_factor
 from .screening import Screening, pseudo_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ class Distillation(Adapter):
         screen: Screen | None = None,
     ) -> None:
         super().__init__()
-        one_of("distillation", "schedule", schedule, SCHEDULES)
         self.weight, self.minimum, self.schedule = weight, minimum, schedule
         self.screen = screen or Screening()
         self.needs_teacher = self.screen.needs_teacher

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from domainemo.core import FUSION, Outputs, Pseudo, Screen, Target
-from domainemo.errors import ConfigurationError
-
-from .branches import one_of
+from domainemo.values import Bounds, checks_options
 
 __all__ = ["Judge", "Rule", "Screening", "confident", "pseudo_of"]
 
 Rule = Literal["pooled", "calibrated", "absolute"]
-_RULES: tuple[Rule, ...] = ("pooled", "calibrated", "absolute")
 Judge = Literal["untaught", "current", "released"]
-_JUDGES: tuple[Judge, ...] = ("untaught", "current", "released")
+Share = Annotated[float, Bounds(0, 1, words="a number from 0 to 1")]
 
 
 class Screening(Screen):
@@ -65,23 +62,15 @@ class Screening(Screen):
         self,
         *,
         rule: Rule = "pooled",
-        share: float = 0.5,
-        threshold: float = 0.9,
+        share: Share = 0.5,
+        threshold: Share = 0.9,
         teaching_floor: float = 0.0,
         judge: Judge = "untaught",
-        judged_from: float = 0.6,
+        judged_from: Share = 0.6,
         teachers: int = 2,
         own_opinion: float = 1.0,
     ) -> None:
         super().__init__()
-        one_of("screening", "rule", rule, _RULES)
-        one_of("screening", "judge", judge, _JUDGES)
-        shares = {"share": share, "threshold": threshold, "judged_from": judged_from}
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise ConfigurationError(
-                    f"screening: {name} is {value}; expected a number from 0 to 1."
-                )
         self.rule, self.share, self.threshold = rule, share, threshold
         self.teaching_floor, self.judge = teaching_floor, judge
         self.judged_from = judged_from if judge == "untaught" else None
@@ -131,6 +120,9 @@ class Screening(Screen):
         probabilities = logits.detach().softmax(-1)
         own = torch.take_along_dim(probabilities, chosen.unsqueeze(-1), dim=-1)
         return own.squeeze(-1) * logits.shape[-1] >= self.own_opinion
+
+
+checks_options(Screening, "screening")
 
 
 def confident(

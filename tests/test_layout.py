@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "core": {"errors"},
     "values": {"errors"},
     "words": set(),
-    "registry": {"errors", "core"},
+    "registry": {"errors", "core", "values"},
     "files": {"errors"},
     "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
@@ -37,9 +37,10 @@ MAY_IMPORT = {
     "parts": FOUNDATION | {"adapters"},
     "validators": FOUNDATION,
     "training": FOUNDATION | MODELS | {"validators"},
+    "choices": FOUNDATION | {"training"},
     "runs": FOUNDATION
     | MODELS
-    | {"parts", "training", "validators", "protocols", "processes"},
+    | {"choices", "parts", "training", "validators", "protocols", "processes"},
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.

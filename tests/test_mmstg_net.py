@@ -129,7 +129,7 @@ def test_unfit_options_are_explained():
         ({"kernels": ()}, "odd numbers"),
         ({"width": 0}, "width of at least 1"),
         ({"block_widths": ()}, "block_widths of at least 1"),
-        ({"readout": "lobes"}, "regions, electrodes"),
+        ({"readout": "lobes"}, "'regions', 'electrodes'"),
         ({"order": 0}, "order=0"),
         ({"dropout": 1.0}, "dropout of 1"),
     ):

@@ -10,6 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ..choices import (
+    Choice,
+    PlaceChoices,
+    PretrainingChoices,
+    RunChoices,
+    choices_of,
+)
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..registry import find, load_plugin
@@ -37,61 +44,30 @@ __all__ = [
     "stored_experiment",
 ]
 
-DEFAULTS: Mapping[str, Any] = {
-    "dataset": "simulated",
-    "protocol": "cross-subject",
-    "backbone": "r2gfanet",
-    "adapter": "uf-ama",
-    "validator": "last",
-    "normalisation": "session",
-    "seeds": [0],
-    "device": "auto",
-    "baselines": True,
-}
+_PLACES, _RUN = choices_of(PlaceChoices), choices_of(RunChoices)
+_PRETRAINING = choices_of(PretrainingChoices)
+_CHOICES = {k: v for k, v in (_PLACES | _RUN | _PRETRAINING).items() if v.plain}
+
+
+def _defaults(choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return what is chosen where nothing is said."""
+    known = {**_PLACES, **choices}.items()
+    return {name: each.default for name, each in known if each.plain}
+
+
+DEFAULTS: Mapping[str, Any] = _defaults(_RUN)
 """What `adapt` runs where nothing else is said."""
 
-PRETRAINING_DEFAULTS: Mapping[str, Any] = {
-    **{
-        key: DEFAULTS[key]
-        for key in ("dataset", "protocol", "backbone", "normalisation", "seeds")
-    },
-    "pairs": "synchronous",
-    "device": "auto",
-}
+PRETRAINING_DEFAULTS: Mapping[str, Any] = _defaults(_PRETRAINING)
 """What `pretrain` runs where nothing else is said."""
 
-_ADAPT_ONLY = {
-    "study",
-    "space",
-    "adapter",
-    "validator",
-    "baselines",
-    "init_from",
-    "initialisation",
-    "folds",
-}
-_PRETRAIN_ONLY = {"pairs"}
 _STUDY_ONLY = ("study", "space")
+_ADAPT_ONLY = {*(_RUN.keys() - _PRETRAINING.keys()), *_STUDY_ONLY, "initialisation"}
+_PRETRAIN_ONLY = _PRETRAINING.keys() - _RUN.keys()
 
 _TYPES: Mapping[str, tuple[Any, str]] = {
-    "dataset": (str, "a name"),
-    "data_root": (str, "a path"),
-    "protocol": (str, "a name"),
-    "backbone": (str, "a name"),
-    "adapter": (str, "a name"),
-    "validator": (str, "a name"),
-    "normalisation": (str, "a name"),
-    "sampling": (str, "a name"),
-    "device": (str, "a name"),
-    "modalities": (list[str], "a list of names"),
-    "exclude": (list[str], "a list of subjects and channels"),
-    "plugins": (list[str], "a list of paths"),
-    "seeds": (list[int], "a list of whole numbers"),
-    "baselines": (bool, "true or false"),
-    "folds": (list[str], "a list of names"),
-    "init_from": (str, "a path"),
+    **{name: (choice.stored, choice.expected) for name, choice in _CHOICES.items()},
     "initialisation": (str, "words"),
-    "pairs": (str, "a name"),
     "options": (dict, "a table"),
     "study": (dict, "a table"),
     "space": (dict, "a table"),
@@ -385,35 +361,18 @@ def read_stored(
 def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experiment:
     from ..runs.experiment import experiment
 
-    return experiment(
-        **_setup(merged),
-        adapter=merged["adapter"],
-        validator=merged["validator"],
-        baselines=merged["baselines"],
-        init_from=merged.get("init_from"),
-        folds=merged.get("folds", ()),
-        options=options,
-    )
+    return experiment(**_chosen(merged, _RUN), options=options)
 
 
 def _pretraining(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Pretraining:
     from ..runs.pretraining import pretraining
 
-    return pretraining(**_setup(merged), pairs=merged["pairs"], options=options)
+    return pretraining(**_chosen(merged, _PRETRAINING), options=options)
 
 
-def _setup(merged: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what every command chooses."""
-    return {
-        "protocol": merged["protocol"],
-        "backbone": merged["backbone"],
-        "normalisation": merged["normalisation"],
-        "sampling": merged.get("sampling"),
-        "modalities": merged.get("modalities"),
-        "exclude": merged.get("exclude", ()),
-        "seeds": merged["seeds"],
-        "device": merged["device"],
-    }
+def _chosen(merged: Mapping[str, Any], choices: Mapping[str, Choice]) -> dict[str, Any]:
+    plain = [name for name, choice in choices.items() if choice.plain]
+    return {name: merged[name] for name in plain if name in merged}
 
 
 def dataset_place(name: str, root: str | None) -> tuple[str, str | None]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self, Unpack
 
 from .. import __version__
+from ..choices import RunChoices, SetupChoices, choices_of, choosing, complete
 from ..core import Backbone, Modality, Sampling
 from ..data.normalisation import describe
 from ..data.sampling import SAMPLINGS
@@ -41,9 +41,11 @@ def method_name(adapter: str) -> str:
     return SOURCE_ONLY if adapter == "none" else adapter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every kind of training chooses, whatever it then does.
+    """What every kind of training chooses, in the form in which it is used.
+
+    What is chosen is listed in `domainemo.choices`.
 
     Attributes
     ----------
@@ -59,6 +61,8 @@ class Setup:
     training : Training
     seeds : tuple of int
     device : str
+    more : mapping of str to value
+        The choices that have no field of their own, by name.
     """
 
     protocol: Part
@@ -71,6 +75,10 @@ class Setup:
     training: Training
     seeds: tuple[int, ...]
     device: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    choices: ClassVar[type] = SetupChoices
+    """What is chosen, as it is given."""
 
     parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone")
     """The fields that are parts, which a configuration names with their options."""
@@ -140,25 +148,32 @@ class Setup:
         for key, value in asdict(self.training).items():
             if key in self.settings:
                 options[f"training.{key}"] = value
-        choices = {
-            "domainemo": __version__,
-            **self.names(),
-            "normalisation": self.normalisation,
-            "sampling": self.sampling,
-            "modalities": list(self.modalities) if self.modalities else None,
-            "exclude": list(self.exclude) or None,
-            "seeds": list(self.seeds),
-            "device": self.device,
-            "options": {k: v for k, v in sorted(options.items()) if v is not None},
-        }
-        return {key: value for key, value in choices.items() if value is not None}
+        told = self.names()
+        for name in choices_of(self.choices):
+            told.setdefault(name, self._told(name))
+        told["options"] = {k: v for k, v in sorted(options.items()) if v is not None}
+        told = {key: value for key, value in told.items() if value is not None}
+        return {"domainemo": __version__, **told}
 
     def names(self) -> dict[str, Any]:
-        """Return the choices that have no options, or the names of those that have."""
-        return {"protocol": self.protocol.name, "backbone": self.backbone.name}
+        """Return the parts' names, and the choices that only this kind of run has."""
+        shared = choices_of(SetupChoices).keys() - set(self.parts)
+        own = [name for name in choices_of(self.choices) if name not in shared]
+        return {name: self._told(name) for name in own}
+
+    def _told(self, name: str) -> Any:
+        """Return a choice as a configuration file has it; None where it has none."""
+        if not choices_of(self.choices)[name].plain:
+            return None
+        value = self.more[name] if name in self.more else getattr(self, name)
+        if isinstance(value, Part):
+            return value.name
+        if isinstance(value, Initialisation):
+            return value.folder
+        return (list(value) or None) if isinstance(value, tuple | list) else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment(Setup):
     """Every choice of a run but the recordings.
 
@@ -181,6 +196,7 @@ class Experiment(Setup):
     init_from: Initialisation | None = None
     folds: tuple[str, ...] = ()
 
+    choices: ClassVar[type] = RunChoices
     parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "adapter", "validator")
 
     @property
@@ -200,69 +216,45 @@ class Experiment(Setup):
         return [self.adapter, part("adapter", "none"), None]
 
     def names(self) -> dict[str, Any]:
-        """Return the choices that have no options, or the names of those that have."""
-        start = self.init_from
-        return {
-            **super().names(),
-            "adapter": self.adapter.name,
-            "validator": self.validator.name if self.validator else ORACLE,
-            "baselines": self.baselines,
-            "init_from": start.folder if start else None,
-            "initialisation": start.words if start else None,
-            "folds": list(self.folds) or None,
-        }
+        """Return the parts' names, and the choices that only this kind of run has."""
+        told = {}
+        for name, value in super().names().items():
+            told[name] = value
+            if name == "init_from":
+                start = self.init_from
+                told["initialisation"] = start.words if start else None
+        return told | ({"validator": ORACLE} if self.validator is None else {})
 
 
-def experiment(
-    *,
-    protocol: Any = "cross-subject",
-    backbone: Any = "r2gfanet",
-    adapter: Any = "uf-ama",
-    validator: Any = "last",
-    normalisation: str = "session",
-    sampling: str | None = None,
-    modalities: Sequence[str] | str | None = None,
-    exclude: Sequence[str | int] = (),
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    baselines: bool = True,
-    device: str = "auto",
-    options: Mapping[str, Any] | None = None,
-    init_from: str | Path | None = None,
-    folds: Sequence[str] = (),
-) -> Experiment:
+@choosing
+def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     """Make an experiment of names, classes or objects.
 
-    The parameters are those of :func:`~domainemo.runs.run.run`.
+    Parameters
+    ----------
+    **choices
+        See `domainemo.choices.RunChoices`.
 
     Raises
     ------
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
-    given = grouped(options or {}, _GROUPS)
+    given = complete(RunChoices, choices)
+    options = grouped(given["options"], _GROUPS)
+    folds, start = given["folds"], given["init_from"]
+    oracle = given["validator"] == ORACLE
     made = Experiment(
-        **setup_choices(
-            protocol=protocol,
-            backbone=backbone,
-            normalisation=normalisation,
-            sampling=sampling,
-            modalities=modalities,
-            exclude=exclude,
-            seeds=seeds,
-            training=training,
-            device=device,
-            options=given,
-        ),
-        adapter=part("adapter", adapter, given["adapter"]),
+        **setup_choices(given, options, Experiment),
+        adapter=part("adapter", given["adapter"], options["adapter"]),
         validator=None
-        if validator == ORACLE
-        else part("validator", validator, given["validator"]),
-        baselines=baselines,
-        init_from=None if init_from is None else read_initialisation(init_from),
+        if oracle
+        else part("validator", given["validator"], options["validator"]),
+        baselines=given["baselines"],
+        init_from=None if start is None else read_initialisation(start),
         folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
     )
-    check_value("baselines", baselines, bool)
+    check_value("baselines", made.baselines, bool)
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
@@ -271,44 +263,36 @@ def experiment(
 
 
 def setup_choices(
-    *,
-    protocol: Any,
-    backbone: Any,
-    normalisation: str,
-    sampling: str | None,
-    modalities: Sequence[str] | str | None,
-    exclude: Sequence[str | int],
-    seeds: Sequence[int],
-    training: Training | None,
-    device: str,
+    given: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
-    settings: Sequence[str] = Setup.settings,
+    made: type[Setup],
 ) -> dict[str, Any]:
-    """Return the checked fields of a :class:`Setup`.
+    """Return the checked fields that every :class:`Setup` has.
 
     Parameters
     ----------
-    protocol, backbone, normalisation, sampling, modalities, exclude, seeds, training, \
-device
-        As for :func:`~domainemo.runs.run.run`.
+    given : mapping of str to value
+        Every choice.
     options : mapping of str to mapping
         Options by part.
-    settings : sequence of str
-        The settings of the training that may be set.
+    made : type
+        What they are the fields of.
 
     Raises
     ------
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
+    modalities = given["modalities"]
     modalities = None if modalities is None else _names("modalities", modalities)
     if modalities is not None and not modalities:
         raise ConfigurationError(
             "modalities is an empty list; expected at least one name, or None for all."
         )
-    training = Training() if training is None else training
+    training = Training() if given["training"] is None else given["training"]
     check_value("training", training, Training)
-    exclude = _names("exclude", exclude)
+    exclude = _names("exclude", given["exclude"])
+    normalisation, sampling = given["normalisation"], given["sampling"]
     check_value("normalisation", normalisation, str)
     check_value("sampling", sampling, str | None)
     describe(normalisation)
@@ -322,23 +306,39 @@ device
             f"There is no sampling called {sampling!r}; expected one of "
             f"{', '.join(SAMPLINGS)}."
         )
-    seeds = check_seeds("seeds", seeds)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigurationError(
-            f"The seeds are {list(seeds)}; expected at least one, all different."
-        )
     return {
-        "protocol": part("protocol", protocol, options["protocol"]),
-        "backbone": part("backbone", backbone, options["backbone"]),
+        "seeds": _seeds(given["seeds"]),
+        "protocol": part("protocol", given["protocol"], options["protocol"]),
+        "backbone": part("backbone", given["backbone"], options["backbone"]),
         "normalisation": normalisation,
         "sampling": sampling,
         "sampling_options": _sampling_options(sampling, options["sampling"]),
         "modalities": None if modalities is None else tuple(modalities),
         "exclude": tuple(exclude),
-        "training": _training(training, options["training"], settings),
-        "seeds": tuple(seeds),
-        "device": resolve_device(device),
+        "training": _training(training, options["training"], made.settings),
+        "device": resolve_device(given["device"]),
+        "more": _more(given, made),
     }
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    seeds = check_seeds("seeds", given)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigurationError(
+            f"The seeds are {list(seeds)}; expected at least one, all different."
+        )
+    return tuple(seeds)
+
+
+def _more(given: Mapping[str, Any], made: type[Setup]) -> dict[str, Any]:
+    """Return the choices that need no form of their own; they fit their annotation."""
+    known = {each.name for each in fields(made)} | {"options"}
+    more = {}
+    for name, choice in choices_of(made.choices).items():
+        if name not in known:
+            check_value(name, given[name], choice.annotation)
+            more[name] = given[name]
+    return more
 
 
 def _names(option: str, given: Any) -> list[str]:
@@ -379,9 +379,10 @@ _GROUPS = ("protocol", "backbone", "adapter", "validator", "sampling", "training
 
 
 def grouped(
-    options: Mapping[str, Any], groups: Sequence[str]
+    options: Mapping[str, Any] | None, groups: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the options ``GROUP.NAME`` by group; raise for any other group."""
+    options = options or {}
     if not isinstance(options, Mapping) or not all(map(_is_text, options)):
         raise ConfigurationError(
             f"options is {options!r}; expected names and values such as "

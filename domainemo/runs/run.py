@@ -8,13 +8,14 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..choices import RunChoices, choosing
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
@@ -23,7 +24,6 @@ from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
 from ..training.seeds import reproducible
 from ..training.model import Model
-from ..training.settings import Training
 from ..values import check_value
 from ..words import in_order
 from .checks import (
@@ -113,56 +113,22 @@ class Plan:
         )
 
 
+@choosing
 def run(
     data: EmotionData,
     *,
-    protocol: Any = "cross-subject",
-    backbone: Any = "r2gfanet",
-    adapter: Any = "uf-ama",
-    validator: Any = "last",
-    normalisation: str = "session",
-    sampling: str | None = None,
-    modalities: Sequence[str] | str | None = None,
-    exclude: Sequence[str | int] = (),
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    baselines: bool = True,
-    device: str = "auto",
-    options: Mapping[str, Any] | None = None,
-    init_from: str | Path | None = None,
-    folds: Sequence[str] = (),
     output: str | Path | None = None,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
+    **choices: Unpack[RunChoices],
 ) -> Results:
     """Train and test an adapter on every fold of a protocol.
 
     Parameters
     ----------
     data : EmotionData
-    protocol, adapter, validator : str, class or object
-        Registered names, classes, or objects made in Python.
-    backbone : str or class
-    normalisation : {"session", "subject", "source", "none"}
-    sampling : {"windows", "sequences", "trials"}, optional
-        The backbone's own by default.
-    modalities : sequence of str, optional
-        All by default.
-    exclude : sequence of str or int
-        Subjects to leave out altogether, and channels, each as
-        ``"MODALITY/CHANNEL"``.
-    seeds : sequence of int
-    training : Training, optional
-    baselines : bool
-        Run source only and the controls on the same folds.
-    device : str
-    options : mapping of str to value
-        Options of any part, such as ``{"backbone.width": 32}``.
-    init_from : path, optional
-        The folder of a pre-training of the very same folds, from which all networks
-        of the run start, source only among them.
-    folds : sequence of str
-        The names of the folds to run; all by default.
+    **choices
+        See `domainemo.choices.RunChoices`.
     output : path, optional
         The run's folder. Where it holds part of this very run, the rest is run.
     executor : concurrent.futures.Executor, optional
@@ -181,23 +147,7 @@ def run(
     RunError
         If a fold fails; the finished ones are kept in `output`.
     """
-    chosen = experiment(
-        protocol=protocol,
-        backbone=backbone,
-        adapter=adapter,
-        validator=validator,
-        normalisation=normalisation,
-        sampling=sampling,
-        modalities=modalities,
-        exclude=exclude,
-        seeds=seeds,
-        training=training,
-        baselines=baselines,
-        device=device,
-        options=options,
-        init_from=init_from,
-        folds=folds,
-    )
+    chosen = experiment(**choices)
     if not (output is None or isinstance(output, str | Path)):
         raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
     check_value("executor", executor, Executor | None)
