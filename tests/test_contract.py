@@ -541,22 +541,22 @@ def test_broken_protocol(part):
 
 
 class WantsTruth(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float((target.outputs.logits[FUSION].argmax(-1) == target.labels).sum())
 
 
 class Random(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float(torch.rand(()))
 
 
 class NotFloat(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return target.outputs.logits[FUSION].max()
 
 
 class MayBeNaN(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float(target.outputs.logits[FUSION].std())
 
 

@@ -24,7 +24,7 @@ from .checkpoint import Checkpoint
 from .divergence import Divergence
 from .dropout import Batch, drop_modalities
 from .judge import Judge
-from .model import Model
+from .model import Model, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
 
@@ -87,12 +87,13 @@ def fit(
     Parameters
     ----------
     model, adapter
-        Trained together; both on one device.
+        Trained together; both on one device, the adapter prepared for the model.
     source : LabelledSamples
     target : Samples
         Unlabelled.
     validator : Validator
-        The epoch of its highest score is kept, the later one where two are equal.
+        The epoch of its highest score is kept, the later one where two are equal. What
+        it is handed, and every score, is of the adapter's prediction.
     held_out : LabelledSamples or None
         Source domains kept from training, where the validator asks for them.
     training : Training
@@ -121,16 +122,18 @@ def fit(
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         losses = state.train_epoch(epoch, source, target)
         seen, order = _seen(model, target, (epoch + 1) / training.epochs)
-        held = None if held_out is None else _held(model, held_out)
-        for each in (seen, held):
+        shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+        trained = _shown(model, adapter, source) if validator.needs_training else None
+        held = None if held_out is None else _shown(model, adapter, held_out)
+        for each in (shown, trained, held):
             if each is not None:
                 logits = each.outputs.logits[FUSION]
                 state.divergence.check_outputs(epoch + 1, logits)
-        scores = _score(validator, held, seen)
+        scores = _score(validator, trained, held, shown)
         state.fitted.history.append({"epoch": epoch + 1, **losses, **scores})
         state.keep_if_best(epoch + 1, scores["score"])
         if traced is not None:
-            state.fitted.trace.append(predict(model, traced))
+            state.fitted.trace.append(predict(model, adapter, traced))
         if screen is not None:
             size = min(training.batch_size, len(source))
             judged = _judged(state.judge, target, seen)
@@ -148,20 +151,21 @@ def fit(
             f"of {training.epochs} epochs, so that none can be chosen. Correct the "
             f"validator, or choose another one."
         )
-    model.load_state_dict(state.best)
-    model.eval()
+    load_state(model, adapter, state.best)
+    state.parts.eval()
     return state.fitted
 
 
-def predict(model: Model, samples: Samples) -> NDArray[np.float32]:
-    """Return the fusion's class probabilities; shape (samples, classes).
+def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
+    """Return the class probabilities that are predicted; shape (samples, classes).
 
     Raises
     ------
     RunError
         If one of them is not finite: argmax would make a class of it.
     """
-    probabilities = _evaluate(model, samples).logits[FUSION].softmax(-1)
+    outputs = predicted(adapter, _evaluate(model, samples))
+    probabilities = outputs.logits[FUSION].softmax(-1)
     wrong = int((~probabilities.isfinite()).any(-1).sum())
     if wrong:
         raise RunError(
@@ -323,7 +327,7 @@ class _State:
             self.fitted.score, self.fitted.epoch = score, epoch
             self.best = {
                 name: value.detach().clone()
-                for name, value in self.model.state_dict().items()
+                for name, value in state_of(self.model, self.adapter).items()
             }
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -408,10 +412,10 @@ def _seen(
     return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
 
 
-def _held(model: Model, held_out: LabelledSamples) -> Source:
-    """Return what the source domains show that were kept from training."""
-    outputs = _evaluate(model, held_out.samples)
-    return Source(outputs, held_out.labels, held_out.domains)
+def _shown(model: Model, adapter: Adapter, source: LabelledSamples) -> Source:
+    """Return what all of a source shows, without dropout, and what is predicted."""
+    outputs = predicted(adapter, _evaluate(model, source.samples))
+    return Source(outputs, source.labels, source.domains)
 
 
 def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
@@ -422,13 +426,16 @@ def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
 
 
 def _score(
-    validator: Validator, source: Source | None, target: Target
+    validator: Validator,
+    trained: Source | None,
+    held_out: Source | None,
+    target: Target,
 ) -> dict[str, float]:
     """Return the validator's score, and the accuracy on held-out source domains."""
     accuracy = {}
-    if source is not None:
-        correct = balanced_accuracy(source.outputs.logits[FUSION], source.labels)
+    if held_out is not None:
+        correct = balanced_accuracy(held_out.outputs.logits[FUSION], held_out.labels)
         accuracy = {"held_out": float(correct)}
-    score = validator(source, target)
+    score = validator(trained, held_out, target)
     # What is no number, or infinite, chooses nothing.
     return {"score": score if math.isfinite(score) else -math.inf, **accuracy}
