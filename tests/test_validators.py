@@ -165,7 +165,7 @@ def test_a_model_that_is_not_finite_is_never_selected(name, value):
 )
 def test_undefined_cases_are_finite(name, logits):
     labels = torch.zeros(len(logits), dtype=torch.int64)
-    score = VALIDATORS[name]()(make_source(logits, labels), make_target(logits))
+    score = VALIDATORS[name]()(None, make_source(logits, labels), make_target(logits))
     assert type(score) is float
     assert math.isfinite(score)
 
