@@ -746,7 +746,7 @@ class Source:
     labels : Tensor of int, shape (batch,)
     domains : Tensor of int, shape (batch,)
         Which source subject, or session, each sample comes from: those that train
-        count from 0, the fold's calibration last; those held out have other numbers.
+        count from 0, the fold's calibration last; domains that are held out follow.
     """
 
     outputs: Outputs

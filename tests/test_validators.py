@@ -6,6 +6,7 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,9 +15,11 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import balanced_accuracy_score
 from torch.nn.functional import one_hot
 
+import domainemo as de
 from domainemo import registry
-from domainemo.core import FUSION, Outputs, Source, Target
+from domainemo.core import FUSION, Outputs, Source, Target, Validator
 from domainemo.errors import ConfigurationError
+from domainemo.testing import FirstFold
 from domainemo.training.pytorch_adapt import load
 from domainemo.validators.information_maximisation import InformationMaximisation
 from domainemo.validators.last import LastEpoch
@@ -181,6 +184,58 @@ def test_a_missing_held_out_source_is_explained(cls):
 def test_the_others_train_on_every_source_subject(cls):
     assert not cls.held_out
     assert math.isfinite(cls()(None, None, make_target(random_logits(0))))
+
+
+class Compares(Validator):
+    """How like the source the target is, in the fusion's embedding."""
+
+    needs_training, held_out = True, True
+
+    def __call__(self, training, held_out, target):
+        assert not any(
+            o.outputs.logits[FUSION].requires_grad for o in (training, target)
+        )
+        means = [
+            each.outputs.embeddings[FUSION].mean(0)
+            for each in (training, held_out, target)
+        ]
+        assert len(training.labels) == len(training.outputs.logits[FUSION])
+        assert not set(training.domains.tolist()) & set(held_out.domains.tolist())
+        return target.progress - float((means[0] - means[2]).abs().tanh().mean()) * 1e-6
+
+
+class ComparesNot(Compares):
+    """The same without a look at the source that trains."""
+
+    needs_training = False
+
+    def __call__(self, training, held_out, target):
+        assert training is None
+        return target.progress
+
+
+def test_the_source_that_trains_is_shown_where_it_is_asked_for(tmp_path):
+    """Beside what is held out, and without a trace in what is trained."""
+    data = de.Simulated(subjects=4, sessions=1, trials=3, windows=(3, 5)).load()
+    weights, scores = [], []
+    for validator in (Compares(), ComparesNot()):
+        output = tmp_path / type(validator).__name__
+        de.run(
+            data,
+            protocol=FirstFold(registry.find("protocol", "cross-subject")()),
+            adapter="marginal",
+            validator=validator,
+            options={"backbone.width": 8, "backbone.heads": 2},
+            training=de.Training(epochs=2, batch_size=8),
+            baselines=False,
+            device="cpu",
+            output=output,
+        )
+        (path,) = output.rglob("model.safetensors")
+        weights.append(path.read_bytes())
+        scores.append(pd.read_csv(path.with_name("history.csv"))["score"])
+    assert weights[0] == weights[1]
+    assert (scores[0] < scores[1]).all()
 
 
 @pytest.mark.parametrize(("name", "cls"), VALIDATORS.items())
