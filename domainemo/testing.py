@@ -62,6 +62,7 @@ _BRANCHES = (("eeg", "eye", FUSION), ("eeg", FUSION))
 _WIDTHS = {"eeg": 6, "eye": 5, FUSION: 8}
 _SAMPLES = 12
 _CLASSES = 3
+_DOMAINS = 2
 _ELECTRODES = ("Fp1", "AF3", "F7", "Fz", "T7", "C3", "Cz", "P4", "O1", "Oz", "O2")
 _RESERVED = ("classification", "total", "epoch", "score")
 
@@ -292,7 +293,7 @@ def _draw(
     generator = torch.Generator().manual_seed(seed)
     tensors = {
         "source/labels": torch.arange(samples) % _CLASSES,
-        "source/domains": torch.arange(samples) // 2 % 2,
+        "source/domains": torch.arange(samples) // 2 % _DOMAINS,
     }
     for branch in branches:
         for role in ("source", "target"):
@@ -309,12 +310,21 @@ def _draw(
 def _widths(check: Check) -> Mapping[str, int]:
     """Return unequal widths of the branches, or equal ones if the adapter asks so."""
     try:
-        _losses(check.build(), _draw(_BRANCHES[0]))
+        _losses(_prepared(check, _WIDTHS), _draw(_BRANCHES[0]))
     except ConfigurationError:
         return dict.fromkeys(_WIDTHS, 6)
     except Exception:  # the check itself will tell
         pass
     return _WIDTHS
+
+
+def _prepared(check: Check, widths: Mapping[str, int], seed: int = 0) -> Adapter:
+    """Return a new adapter that is prepared as for a training, by `seed`."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        adapter: Adapter = check.part(**check.options)
+        adapter.prepare(widths, _CLASSES, _DOMAINS)
+        return adapter
 
 
 def _outputs(tensors: Tensors, role: str, *, detach: bool = False) -> Outputs:
@@ -475,7 +485,7 @@ def _adapter_losses(check: Check) -> None:
     """Require a dict of named finite scalars, whatever branches there are."""
     widths = _widths(check)
     for branches in _BRANCHES:
-        losses = _losses(check.build(), _draw(branches, widths=widths))
+        losses = _losses(_prepared(check, widths), _draw(branches, widths=widths))
         where = f"with the branches {', '.join(branches)}"
         _require(isinstance(losses, dict), f"a {type(losses).__name__} {where}")
         for name, loss in losses.items():
@@ -507,7 +517,9 @@ def _adapter_gradients(check: Check) -> None:
     widths = _widths(check)
     for branches in _BRANCHES:
         _require_finite(
-            check.build(), _draw(branches, widths=widths), f"with {', '.join(branches)}"
+            _prepared(check, widths),
+            _draw(branches, widths=widths),
+            f"with {', '.join(branches)}",
         )
 
 
@@ -518,7 +530,7 @@ def _adapter_leaves_inputs(check: Check) -> None:
         _, handed = _leaves(_draw(branches, widths=widths))
         before = {path: values.detach().clone() for path, values in handed.items()}
         versions = {path: values._version for path, values in handed.items()}
-        _losses(check.build(), handed)
+        _losses(_prepared(check, widths), handed)
         for path, values in handed.items():
             _require(
                 values._version == versions[path]
@@ -533,7 +545,7 @@ def _adapter_hostile(check: Check) -> None:
     for branches in _BRANCHES:
         for where, change in _hostile(branches).items():
             _require_finite(
-                check.build(), change(_draw(branches, widths=widths)), where
+                _prepared(check, widths), change(_draw(branches, widths=widths)), where
             )
 
 
@@ -542,7 +554,7 @@ def _adapter_deterministic(check: Check) -> None:
     widths = _widths(check)
     for branches in _BRANCHES:
         found = []
-        adapter = check.build()
+        adapter = _prepared(check, widths)
         for twin in (adapter, copy.deepcopy(adapter)):
             torch.manual_seed(1)
             found.append(_losses(twin, _draw(branches, widths=widths)))
@@ -558,7 +570,7 @@ def _adapter_vectorises(check: Check) -> None:
             batches[1]
         )
         stacked = {path: torch.stack([b[path] for b in batches]) for path in batches[0]}
-        adapter = check.build().eval()
+        adapter = _prepared(check, widths).eval()
         if not _losses(adapter, batches[0]):
             continue
         found = torch.func.vmap(partial(_losses, adapter))(stacked)
@@ -585,7 +597,9 @@ def _adapter_sees_no_labels(check: Check) -> None:
     widths = _widths(check)
     for branches in _BRANCHES:
         try:
-            _losses(check.build(), _draw(branches, widths=widths), target=Watched)
+            _losses(
+                _prepared(check, widths), _draw(branches, widths=widths), target=Watched
+            )
         finally:
             _require(not asked, f"target.{', target.'.join(asked)} asked for")
 
@@ -594,7 +608,10 @@ def _adapter_state(check: Check) -> None:
     """Require the same losses from a state_dict loaded into another object."""
     widths = _widths(check)
     for branches in _BRANCHES:
-        first, second = check.build(seed=0), check.build(seed=1)
+        first, second = (
+            _prepared(check, widths, seed=0),
+            _prepared(check, widths, seed=1),
+        )
         for adapter in (first, second):
             _losses(adapter, _draw(branches, widths=widths, seed=2))
         second.load_state_dict(first.state_dict())
@@ -603,10 +620,47 @@ def _adapter_state(check: Check) -> None:
         _require_equal(*found, tolerance=0.0, where="from the loaded state")
 
 
+def _adapter_predicts(check: Check) -> None:
+    """Require finite logits of each sample by itself, and nothing changed by it."""
+    widths = _widths(check)
+    for branches in _BRANCHES:
+        adapter = _prepared(check, widths)
+        batch = _draw(branches, widths=widths)
+        _losses(adapter, batch)
+        adapter.eval()
+        before = copy.deepcopy(adapter.state_dict())
+        outputs = _outputs(batch, "target")
+        with torch.no_grad():
+            together = adapter.predict(outputs)
+            alone = [
+                adapter.predict(_outputs(_rows(batch, slice(k, k + 1)), "target"))
+                for k in range(_SAMPLES)
+            ]
+        expected, found = (_SAMPLES, _CLASSES), tuple(together.shape)
+        _require(found == expected, f"logits of shape {found}, not {expected}")
+        _require(bool(together.isfinite().all()), "logits that are not finite")
+        one_by_one = {"the prediction": torch.cat(alone)}
+        whole = {"the prediction": together}
+        _require_equal(whole, one_by_one, tolerance=1e-4, where="one by one")
+        shaped = not torch.equal(together, outputs.logits[FUSION])
+        _require(
+            adapter.shapes_prediction or not shaped,
+            "a prediction that is not the fusion's, and shapes_prediction False",
+        )
+        after = adapter.state_dict()
+        _require_equal(before, after, tolerance=0.0, where="after a prediction")
+
+
+def _rows(tensors: Tensors, rows: slice) -> Tensors:
+    return {path: values[rows] for path, values in tensors.items()}
+
+
 def _adapter_space(check: Check) -> None:
     """Require a search space of options that the constructor accepts."""
+    widths = _widths(check)
     for options in _drawn_options(check):
-        _losses(check.part(**options), _draw(_BRANCHES[0], widths=_widths(check)))
+        drawn = _prepared(replace(check, options=options), widths)
+        _losses(drawn, _draw(_BRANCHES[0], widths=widths))
 
 
 def _drawn_options(check: Check) -> Iterator[dict[str, Any]]:
@@ -667,6 +721,7 @@ _ADAPTER: Mapping[str, Callable[[Check], None]] = {
     "vectorises": _adapter_vectorises,
     "sees_no_labels": _adapter_sees_no_labels,
     "state": _adapter_state,
+    "predicts": _adapter_predicts,
     "space": _adapter_space,
     "trains": _adapter_trains,
     "firewall": _adapter_firewall,
@@ -1100,6 +1155,20 @@ def _protocol_disjoint(check: Check) -> None:
             )
 
 
+def _protocol_calibration(check: Check) -> None:
+    """Require no trial of calibration in another part of the fold."""
+    windows = _windows()
+    for fold in check.build().split(windows):
+        given = _trials(windows, fold.calibration)
+        for role in ("source", "target", "test"):
+            shared = given & _trials(windows, fold.parts[role])
+            _require(
+                not shared,
+                f"{count(len(shared), 'trial')} of calibration in the {role} of "
+                f"{fold.name!r}",
+            )
+
+
 def _protocol_access(check: Check) -> None:
     """Require a test part that is the target, or disjoint from it."""
     for fold in check.build().split(_windows()):
@@ -1139,7 +1208,7 @@ def _membership(protocol: Protocol, windows: pd.DataFrame) -> dict[str, Any]:
         return set(windows.iloc[rows].itertuples(index=False, name=None))
 
     return {
-        fold.name: (keys(fold.source), keys(fold.target), keys(fold.test))
+        fold.name: {part: keys(rows) for part, rows in fold.parts.items()}
         for fold in protocol.split(windows)
     }
 
@@ -1157,6 +1226,7 @@ _PROTOCOL: Mapping[str, Callable[[Check], None]] = {
     "options": _protocol_options,
     "folds": _protocol_folds,
     "disjoint": _protocol_disjoint,
+    "calibration": _protocol_calibration,
     "access": _protocol_access,
     "provenance_only": _protocol_provenance,
     "row_order": _protocol_order,
@@ -1168,8 +1238,10 @@ _PROTOCOL: Mapping[str, Callable[[Check], None]] = {
 
 
 def _score(validator: Validator, tensors: Tensors, progress: float = 0.5) -> float:
-    source = _source(tensors) if validator.held_out else None
-    return validator(source, Target(_outputs(tensors, "target"), progress))
+    source = _source(tensors)
+    training = source if validator.needs_training else None
+    held_out = source if validator.held_out else None
+    return validator(training, held_out, Target(_outputs(tensors, "target"), progress))
 
 
 def _validator_options(check: Check) -> None:

@@ -293,7 +293,38 @@ class PeeksAtTheCaller(Adapter):
         return {"gap": (1 + labels_of_the_caller()) * square_gap(source, target)}
 
 
+class PredictsByTheBatch(Marginal):
+    def predict(self, outputs):
+        logits = outputs.logits[FUSION]
+        return logits - logits.mean(0)
+
+
+class PredictsWindows(Marginal):
+    def predict(self, outputs):
+        return outputs.logits[FUSION].mean(-1)
+
+
+class LearnsFromPredicting(Marginal):
+    def prepare(self, dims, classes, domains):
+        self.register_buffer("seen", torch.zeros(classes))
+
+    def predict(self, outputs):
+        self.seen += outputs.logits[FUSION].mean(0)
+        return outputs.logits[FUSION]
+
+
+class HidesThatItPredicts(Marginal):
+    shapes_prediction = False
+
+    def predict(self, outputs):
+        return -outputs.logits[FUSION]
+
+
 BROKEN_ADAPTERS = {
+    PredictsByTheBatch: ("predicts", "'the prediction' off by .* one by one"),
+    PredictsWindows: ("predicts", r"logits of shape \(12,\), not \(12, 3\)"),
+    LearnsFromPredicting: ("predicts", "'seen' off by .* after a prediction"),
+    HidesThatItPredicts: ("predicts", "not the fusion's, and shapes_prediction False"),
     Positional: ("options", "'weight'.*not keyword-only"),
     WithoutDefault: ("options", "'weight' without a default"),
     UsesItem: ("vectorises", "RuntimeError: .*vmap"),
@@ -541,26 +572,32 @@ def test_broken_protocol(part):
 
 
 class WantsTruth(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float((target.outputs.logits[FUSION].argmax(-1) == target.labels).sum())
 
 
 class Random(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float(torch.rand(()))
 
 
 class NotFloat(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return target.outputs.logits[FUSION].max()
 
 
 class MayBeNaN(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float(target.outputs.logits[FUSION].std())
 
 
+class AsksUndeclared(Validator):
+    def __call__(self, training, held_out, target):
+        return float(training.labels.float().mean())
+
+
 BROKEN_VALIDATORS = {
+    AsksUndeclared: ("scores", "AttributeError: 'NoneType' .* 'labels'"),
     WantsTruth: ("scores", "AttributeError: .*'labels'"),
     NotFloat: ("scores", "a score of type Tensor"),
     MayBeNaN: ("degenerate", "nan with logits that are NaN"),

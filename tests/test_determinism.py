@@ -223,9 +223,10 @@ def train(
         torch.manual_seed(0)
         modalities = data.inputs.modalities
         model = Model(R2GFANet(modalities, width=8, heads=2), modalities, 3)
+        chosen = adapter or find("adapter", "uf-ama")()
         fitted = fit(
             model,
-            adapter or find("adapter", "uf-ama")(),
+            chosen,
             source,
             target,
             validator=find("validator", validator)(),
@@ -236,7 +237,7 @@ def train(
             checkpoint=checkpoint and Checkpoint(checkpoint),
             report=report,
         )
-        return model, fitted, epochs, predict(model, target)
+        return model, fitted, epochs, predict(model, chosen, target)
 
 
 @pytest.mark.parametrize("validator", ["last", "source", "source-and-information"])

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import domainemo as de
+from domainemo.adapters.none import SourceOnly
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.cli import main
 from domainemo.core import FUSION
@@ -212,10 +213,11 @@ def train(data, dropout, *, modalities=("eeg", "eye"), seed=5, **others):
     with reproducible(1):
         torch.manual_seed(0)
         model = Model(UFAMA(described, width=8), described, len(data.classes))
+        adapter = find("adapter", choices["adapter"])()
         start = {name: value.clone() for name, value in model.state_dict().items()}
         fitted = fit(
             model,
-            find("adapter", choices["adapter"])(),
+            adapter,
             source,
             target,
             validator=find("validator", "last")(),
@@ -230,7 +232,7 @@ def train(data, dropout, *, modalities=("eeg", "eye"), seed=5, **others):
             checkpoint=choices["checkpoint"] and Checkpoint(choices["checkpoint"]),
             report=report,
         )
-        return model, fitted, predict(model, target), start
+        return model, fitted, predict(model, adapter, target), start
 
 
 def assert_same(first, second, *, same=True):
@@ -421,7 +423,7 @@ def trained(data):
     chosen = experiment(backbone="uf-ama", options={"backbone.width": 8}, device="cpu")
     modalities = dict(data.inputs.modalities)
     model = Model(UFAMA(modalities, width=8), modalities, 3).eval()
-    return Trained(model, chosen, modalities, data.classes, {})
+    return Trained(model, SourceOnly(), chosen, modalities, data.classes, {})
 
 
 def only(inputs, *names):

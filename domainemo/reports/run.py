@@ -51,6 +51,7 @@ _HOW = {
     "protocol": "protocol",
     "access": "access to the target",
     "target_seen": "seen of the target",
+    "calibration": "labels given of the target",
     "normalisation": "normalisation",
     "backbone": "backbone",
     "initialisation": "initialisation",

@@ -43,16 +43,15 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
     """
     trained = load_trained(network.folder, recordings.experiment)
     fold, data = recordings.folds[network.fold], recordings.data
-    used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
-    source, target, test = (
-        np.searchsorted(used, rows) for rows in (fold.source, fold.target, fold.test)
-    )
+    used = fold.used
+    fold = fold.renumbered(used)
+    source, target = fold.source, fold.seen
     method = recordings.experiment.normalisation
     inputs, _ = normalise(data.inputs.take(used), method, source=source, target=target)
     sampling = trained.model.backbone.sampling
     domain = recordings.experiment.protocol.build().domain
     tables, places = [], []
-    for role, rows in (("source", source), ("target", test)):
+    for role, rows in (("source", source), ("target", fold.test)):
         samples, members = sample(inputs, rows, sampling, torch.device("cpu"))
         drawn = _drawn(len(members), role)
         members = np.where(members >= 0, used[members], -1)[drawn]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 
 from .. import files
-from ..core import Inputs, Modality, canonical_name
+from ..core import Adapter, Inputs, Modality, canonical_name
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.normalisation import (
@@ -25,7 +26,7 @@ from ..data.normalisation import (
     scales_of,
 )
 from ..data.units import warn_of_distance
-from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from ..runs.checks import canonical, check_signals
 from ..runs.experiment import Experiment
 from ..runs.folder import check_job, read_json
@@ -33,7 +34,7 @@ from ..runs.initialisation import load_weights
 from ..runs.job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 from ..training.batches import Samples, sample
 from ..training.fit import predict
-from ..training.model import Model
+from ..training.model import Model, load_state
 from ..training.seeds import reproducible
 
 __all__ = [
@@ -52,6 +53,8 @@ class Trained:
     Attributes
     ----------
     model : Model
+    adapter : Adapter
+        What shapes the model's prediction, or leaves it as it is.
     experiment : Experiment
     modalities : dict of str to Modality
     classes : tuple of str
@@ -62,6 +65,7 @@ class Trained:
     """
 
     model: Model
+    adapter: Adapter
     experiment: Experiment
     modalities: dict[str, Modality]
     classes: tuple[str, ...]
@@ -167,19 +171,52 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
     Raises
     ------
     DataError
-        If a file is missing or damaged.
+        If a file is missing or damaged, or lacks an adapter that predicts.
     """
-    modalities, classes, *scales = files.read(folder / MODEL, _parse_model)
+    modalities, classes, domains, *scales = files.read(folder / MODEL, _parse_model)
     backbone = experiment.build_backbone(modalities)
     model = Model(backbone, modalities, len(classes))
-    load_weights(model, folder / MODEL_WEIGHTS)
-    return Trained(model.eval(), experiment, modalities, classes, *scales)
+    name = read_json(folder / FACTS, **RECORDED)["adapter"]
+    adapter = _adapter(folder, name, experiment)
+    if domains is not None:
+        adapter.prepare(model.dims, model.classes, domains)
+        load_weights(
+            functools.partial(load_state, model, adapter), folder / MODEL_WEIGHTS
+        )
+    elif adapter.shapes_prediction:
+        raise data_error(
+            folder / MODEL,
+            "a network alone, of an earlier version",
+            f"the adapter {name!r} beside it, which predicts in its own way",
+            "Run `adapt` again into another folder.",
+        )
+    else:
+        load_weights(model.load_state_dict, folder / MODEL_WEIGHTS)
+    return Trained(
+        model.eval(), adapter.eval(), experiment, modalities, classes, *scales
+    )
+
+
+def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
+    """Return a new adapter of the kind that a fold was trained with."""
+    parts = {each.name: each for each in experiment.trained if each is not None}
+    if name not in parts:
+        found, expected = f"the adapter {name!r}", f"one of the run's, {list(parts)}"
+        raise data_error(folder / FACTS, found, expected, files.REMEDY)
+    adapter: Adapter = parts[name].build()
+    return adapter
 
 
 def _parse_model(
     content: bytes,
-) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale], dict[str, Scale]]:
-    """Return the modalities, the classes and both scales of ``model.json``."""
+) -> tuple[
+    dict[str, Modality],
+    tuple[str, ...],
+    int | None,
+    dict[str, Scale],
+    dict[str, Scale],
+]:
+    """Return modalities, classes, domains and both scales of ``model.json``."""
     described = parse_json(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
@@ -193,7 +230,9 @@ def _parse_model(
         # Folders of earlier versions lack the scale of what was recorded.
         for held in (described["scales"], described.get("raw_scales", {}))
     )
-    return modalities, tuple(described["classes"]), scales, raw_scales
+    # Without an adapter that is kept, the number of domains matters to nobody.
+    domains = described.get("domains")
+    return modalities, tuple(described["classes"]), domains, scales, raw_scales
 
 
 def predict_recording(
@@ -243,7 +282,7 @@ def predict_recording(
         sampling = trained.model.backbone.sampling
         samples, members = sample(normalised, everything, sampling, torch.device("cpu"))
         _note_empty(inputs.name, samples)
-        probabilities = predict(trained.model, samples)
+        probabilities = predict(trained.model, trained.adapter, samples)
     table = inputs.windows.iloc[members[:, 0]].reset_index(drop=True)
     columns: dict[str, Any] = {
         "windows": (members >= 0).sum(1),

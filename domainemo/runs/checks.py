@@ -266,11 +266,9 @@ def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
 
 def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
     size = len(trials)
-    for role, rows in (
-        ("source", fold.source),
-        ("target", fold.target),
-        ("test", fold.test),
-    ):
+    for role, rows in fold.parts.items():
+        if role == "calibration" and not len(rows):
+            continue
         inside = len(rows) > 0 and rows.min() >= 0 and rows.max() < size
         if not inside or len(np.unique(rows)) < len(rows):
             raise ConfigurationError(
@@ -287,6 +285,11 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
         "target and test overlap without being the same": not same
         and np.isin(fold.target, fold.test).any(),
     }
+    for role, rows in fold.parts.items():
+        if role != "calibration":
+            # With one label a trial, a window's would tell the whole trial's.
+            shared = np.isin(trials[fold.calibration], trials[rows]).any()
+            leaks[f"calibration and {role} share a trial"] = shared
     for leak, found in leaks.items():
         if found:
             raise ConfigurationError(
@@ -359,7 +362,7 @@ def _copies(
     for copies in (each for each in met.values() if len(each) > 1):
         firsts = np.array([rows[0] for rows in copies])
         for fold in folds:
-            seen = np.isin(firsts, fold.source)
+            seen = np.isin(firsts, np.append(fold.source, fold.calibration))
             other = np.isin(firsts, np.concatenate([fold.target, fold.test]))
             if seen.any() and other.any():
                 agree = inputs.windows.iloc[firsts[seen | other]].itertuples()

@@ -40,7 +40,7 @@ def linear_probabilities(
     normalisation : str
     fold : Fold
     labelled : ndarray of int
-        The windows of the source whose labels are known.
+        The windows whose labels are known, of the source and of calibration.
     labels : ndarray of int, shape (len(labelled),)
     members : ndarray of int, shape (samples, time)
         Windows of each sample to predict, none of the source's; -1 where padded.
@@ -78,7 +78,7 @@ def _features(inputs: Inputs, normalisation: str, fold: Fold) -> NDArray[np.floa
         name: part.reshape(array.shape)  # a view
         for (name, array), part in zip(inputs.signals.items(), parts, strict=True)
     }
-    normalise(inputs, normalisation, source=fold.source, target=fold.target, out=out)
+    normalise(inputs, normalisation, source=fold.source, target=fold.seen, out=out)
     return features
 
 

@@ -48,8 +48,7 @@ def memory_needed(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int = 1) -
     window = 4 * sum(array[0].size for array in inputs.signals.values())
     each = [0]
     for job in jobs:
-        fold = job.fold
-        used = len(np.unique(np.concatenate([fold.source, fold.target, fold.test])))
+        used = len(job.fold.used)
         linear = isinstance(job, Job) and job.adapter is None
         # Some of the windows are copied once more; all of them stay where they are.
         copies = (2 if linear else 1) + (used < len(inputs))

@@ -159,7 +159,7 @@ class PretrainingJob(Work[Pretraining]):
             checkpoint=self.checkpoint(inputs, chosen, folder),
             report=report,
         )
-        write_file(folder / WEIGHTS, weights_of(backbone))
+        write_file(folder / WEIGHTS, weights_of(backbone.state_dict()))
         write_file(folder / HISTORY, pd.DataFrame(history).to_csv(index=False))
         facts = {
             "fold": self.fold.name,

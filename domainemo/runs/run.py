@@ -25,7 +25,7 @@ from ..parts import Part, describe_object
 from ..training.seeds import reproducible
 from ..training.model import Model
 from ..values import check_value
-from ..words import in_order
+from ..words import count, in_order
 from .checks import (
     canonical,
     check_classes,
@@ -92,12 +92,13 @@ class Plan:
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
-        """Return the windows of a fold's source whose labels may be used."""
+        """Return the windows whose labels may be used, calibration after the source."""
         share = self.experiment.training.label_share
-        return labelled_rows(self.data, fold, share, seed)
+        source = labelled_rows(self.data, fold, share, seed)
+        return np.append(source, fold.calibration)
 
     def job(self, folder: Path, fold: Fold, seed: int, adapter: Part | None) -> Job:
-        """Return one training job; no target label is in it."""
+        """Return one training job; of target labels, it has calibration's alone."""
         labelled, start = self.labelled(fold, seed), self.experiment.init_from
         method = adapter.name if adapter else LINEAR
         starts = start is not None and adapter is not None
@@ -220,8 +221,8 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     folds = list(chosen.protocol.build().split(inputs.windows))
     check_folds(inputs, folds)
     for fold in folds:
-        used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
-        visible = np.isin(used, np.concatenate([fold.source, fold.target]))
+        used = fold.used
+        visible = np.isin(used, np.append(fold.source, fold.seen))
         windows = inputs.windows.iloc[used]
         check_visible(inputs.name, windows, chosen.normalisation, visible)
     check_enough(
@@ -237,7 +238,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
 def _visible(inputs: Inputs, fold: Fold) -> NDArray[np.bool_]:
     """Return which windows a fold's training may see."""
     visible = np.zeros(len(inputs), dtype=bool)
-    visible[fold.source] = visible[fold.target] = True
+    visible[fold.source] = visible[fold.seen] = True
     return visible
 
 
@@ -404,13 +405,14 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     target_seen = "target not seen"
     if seen:
         target_seen = f"target's windows seen in {' and '.join(seen)}, unlabelled"
+    target_seen += _calibrated(fold)
     if network and chosen.validator is None:
         target_seen += "; ORACLE: the epoch was chosen by the target's labels"
     return {
         "method": _method_name(job, chosen),
         "fold": fold.name,
         "seed": job.seed,
-        **_how_common(planned),
+        **_how_common(planned, fold),
         "initialisation": _start(chosen) if network else "",
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
@@ -428,13 +430,27 @@ def _how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
         "method": name,
         "fold": fold.name,
         "seed": planned.experiment.seeds[0],
-        **_how_common(planned),
+        **_how_common(planned, fold),
         "access": "inductive",
-        "target_seen": "target not seen",
+        "target_seen": "target not seen" + _calibrated(fold),
     }
 
 
-def _how_common(planned: Plan) -> dict[str, Any]:
+def _calibrated(fold: Fold) -> str:
+    return "; some of its labels given for calibration" if len(fold.calibration) else ""
+
+
+def _calibration(planned: Plan, fold: Fold) -> dict[str, str]:
+    """Return how many target labels a fold gives, where any of the run's gives some."""
+    if not any(len(each.calibration) for each in planned.folds):
+        return {}
+    windows = planned.data.inputs.windows.iloc[fold.calibration]
+    trials = windows[["subject", "session", "trial"]].drop_duplicates()
+    words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
+    return {"calibration": words}
+
+
+def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
     chosen = planned.experiment
     sampling = describe_object(planned.sampling)
     options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
@@ -450,6 +466,7 @@ def _how_common(planned: Plan) -> dict[str, Any]:
         "version": __version__,
         "protocol": f"{chosen.protocol.name} ({detail})",
         "label_share": chosen.training.label_share,
+        **_calibration(planned, fold),
         "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",
     }
 

@@ -22,7 +22,7 @@ from .checkpoint import Checkpoint
 from .dropout import Batch, drop_modalities
 from .judge import Judge
 from .loop import Report, Step, Task, train
-from .model import Model
+from .model import Model, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
 
@@ -81,12 +81,13 @@ def fit(
     Parameters
     ----------
     model, adapter
-        Trained together; both on one device.
+        Trained together; both on one device, the adapter prepared for the model.
     source : LabelledSamples
     target : Samples
         Unlabelled.
     validator : Validator
-        The epoch of its highest score is kept, the later one where two are equal.
+        The epoch of its highest score is kept, the later one where two are equal. What
+        it is handed, and every score, is of the adapter's prediction.
     held_out : LabelledSamples or None
         Source domains kept from training, where the validator asks for them.
     training : Training
@@ -121,20 +122,21 @@ def fit(
             f"of {training.epochs} epochs, so that none can be chosen. Correct the "
             f"validator, or choose another one."
         )
-    model.load_state_dict(task.best)
-    model.eval()
+    load_state(model, adapter, task.best)
+    task.parts.eval()
     return replace(task.fitted, history=history)
 
 
-def predict(model: Model, samples: Samples) -> NDArray[np.float32]:
-    """Return the fusion's class probabilities; shape (samples, classes).
+def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
+    """Return the class probabilities that are predicted; shape (samples, classes).
 
     Raises
     ------
     RunError
         If one of them is not finite: argmax would make a class of it.
     """
-    probabilities = _evaluate(model, samples).logits[FUSION].softmax(-1)
+    outputs = predicted(adapter, _evaluate(model, samples))
+    probabilities = outputs.logits[FUSION].softmax(-1)
     wrong = int((~probabilities.isfinite()).any(-1).sum())
     if wrong:
         raise RunError(
@@ -188,16 +190,22 @@ class _Fitting(Task):
 
     def after_epoch(self, epoch: int) -> dict[str, float]:
         """Score the epoch, and keep its weights unless an earlier one was better."""
-        seen, order = _seen(self.model, self.target, epoch / self.training.epochs)
-        held = None if self.held_out is None else _held(self.model, self.held_out)
-        for each in (seen, held):
+        model, adapter = self.model, self.adapter
+        seen, order = _seen(model, self.target, epoch / self.training.epochs)
+        shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+        wanted = self.source if self.validator.needs_training else None
+        trained, held = (
+            None if each is None else _shown(model, adapter, each)
+            for each in (wanted, self.held_out)
+        )
+        for each in (shown, trained, held):
             if each is not None:
                 logits = each.outputs.logits[FUSION]
                 self.divergence.check_outputs(epoch, logits)
-        scores = _score(self.validator, held, seen)
+        scores = _score(self.validator, trained, held, shown)
         self._keep_if_best(epoch, scores["score"])
         if self.traced is not None:
-            self.fitted.trace.append(predict(self.model, self.traced))
+            self.fitted.trace.append(predict(model, adapter, self.traced))
         if self.screen is not None:
             size = min(self.training.batch_size, len(self.source))
             judged = _judged(self.judge, self.target, seen)
@@ -274,7 +282,7 @@ class _Fitting(Task):
             self.fitted.score, self.fitted.epoch = score, epoch
             self.best = {
                 name: value.detach().clone()
-                for name, value in self.model.state_dict().items()
+                for name, value in state_of(self.model, self.adapter).items()
             }
 
     def state(self) -> dict[str, Any]:
@@ -351,10 +359,10 @@ def _seen(
     return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
 
 
-def _held(model: Model, held_out: LabelledSamples) -> Source:
-    """Return what the source domains show that were kept from training."""
-    outputs = _evaluate(model, held_out.samples)
-    return Source(outputs, held_out.labels, held_out.domains)
+def _shown(model: Model, adapter: Adapter, source: LabelledSamples) -> Source:
+    """Return what all of a source shows, without dropout, and what is predicted."""
+    outputs = predicted(adapter, _evaluate(model, source.samples))
+    return Source(outputs, source.labels, source.domains)
 
 
 def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
@@ -365,13 +373,16 @@ def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
 
 
 def _score(
-    validator: Validator, source: Source | None, target: Target
+    validator: Validator,
+    trained: Source | None,
+    held_out: Source | None,
+    target: Target,
 ) -> dict[str, float]:
     """Return the validator's score, and the accuracy on held-out source domains."""
     accuracy = {}
-    if source is not None:
-        correct = balanced_accuracy(source.outputs.logits[FUSION], source.labels)
+    if held_out is not None:
+        correct = balanced_accuracy(held_out.outputs.logits[FUSION], held_out.labels)
         accuracy = {"held_out": float(correct)}
-    score = validator(source, target)
+    score = validator(trained, held_out, target)
     # What is no number, or infinite, chooses nothing.
     return {"score": score if math.isfinite(score) else -math.inf, **accuracy}
