@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Fold,
         Inputs,
         Modality,
+        Normalisation,
         Outputs,
         Protocol,
         Pseudo,
@@ -56,8 +57,8 @@ __version__ = "0.1.0"
 _HOME = {
     "backbones.wrapper": "Wrapped",
     "core": (
-        "Adapter Backbone Dataset EmotionData Fold Inputs Modality Outputs Protocol "
-        "Pseudo Sampling Screen Source Target Validator"
+        "Adapter Backbone Dataset EmotionData Fold Inputs Modality Normalisation "
+        "Outputs Protocol Pseudo Sampling Screen Source Target Validator"
     ),
     "data.epochs": "from_epochs",
     "data.joining": "join",
@@ -89,6 +90,7 @@ __all__ = [
     "Fold",
     "Inputs",
     "Modality",
+    "Normalisation",
     "Outputs",
     "Protocol",
     "Pseudo",

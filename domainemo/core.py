@@ -15,7 +15,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,7 @@ __all__ = [
     "Fold",
     "Inputs",
     "Modality",
+    "Normalisation",
     "Outputs",
     "Protocol",
     "Pseudo",
@@ -629,6 +630,46 @@ class Sampling(ABC):
         """Return window numbers of shape (samples, time), -1 where padded.
 
         A sample never crosses a trial.
+        """
+
+
+class Normalisation(ABC):
+    """How the values of a sensor are scaled. It never sees a label.
+
+    The library hands it the windows that may be seen, and then all windows, a few at a
+    time: what is held out cannot be learned from. A single value that is still missing
+    afterwards becomes the mean of the source's.
+    """
+
+    by: Literal["session", "subject", "source", "nothing"]
+    """Whose windows it learns from to scale a window: those of the same session, or of
+    the same subject, that may be seen; the source's alone; or nobody's."""
+
+    words: str
+    """How results name it, such as ``"z-scored by the source alone"``."""
+
+    @abstractmethod
+    def fit(self, seen: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        """Return what is learned from windows of one modality, as arrays by name.
+
+        Parameters
+        ----------
+        seen : ndarray of float, shape (windows, channels, features)
+            NaN where the sensor lost a window, or a value; some values may be missing
+            in all windows.
+        """
+
+    @abstractmethod
+    def apply(
+        self, values: NDArray[np.float32], learned: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[Any]:
+        """Return windows scaled, each by itself; what is missing stays NaN.
+
+        Parameters
+        ----------
+        values : ndarray of float, shape (windows, channels, features)
+        learned : mapping of str to ndarray
+            What `fit` returned; empty where nothing is learned.
         """
 
 

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data"},
+    "normalisations": FOUNDATION | {"data"},
     "adapters": FOUNDATION,
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},

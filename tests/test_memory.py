@@ -50,7 +50,7 @@ def test_scales_have_the_bits_of_all_windows_at_once(array, together):
     rows = np.random.default_rng(0).permutation(len(array))[: len(array) - 3]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(normalisation, "_TOGETHER", together)
-        scale = normalisation._scale(array, rows)
+        scale = normalisation.scale_of(array, rows)
     mean, deviation = at_once(array[rows])
     np.testing.assert_array_equal(scale.mean, mean)
     np.testing.assert_array_equal(scale.deviation, deviation)

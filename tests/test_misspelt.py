@@ -10,7 +10,6 @@ import pytest
 
 from domainemo import ConfigurationError, DataError, Simulated, run
 from domainemo.cli import names
-from domainemo.data.normalisation import NORMALISATIONS
 from domainemo.data.sampling import SAMPLINGS
 from domainemo.errors import did_you_mean
 from domainemo.registry import KINDS, entries, find, parameters
@@ -147,7 +146,6 @@ def test_most_options_are_told_by_the_text():
 
 def test_names_beside_the_parts_are_those_of_their_dictionaries():
     for kind, known in (
-        ("normalisation", NORMALISATIONS),
         ("sampling", SAMPLINGS),
         ("pairs", PAIRINGS),
     ):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import ConfigurationError, did_you_mean
 from ..parts import Part, part, unknown_option
-from ..registry import find, load_plugin
+from ..registry import KINDS, find, load_plugin
 from ..values import check_seeds, check_value, fits
 from .names import check_dataset, check_names, check_options, with_part
 from .plugins import again_with, only_given
@@ -484,7 +484,7 @@ def _forget_stale(
 ) -> None:
     """Drop a file's options for a part that the command line has replaced."""
     kinds = {"dataset": "data"}
-    for key in ("dataset", "protocol", "backbone", "adapter", "validator", "sampling"):
+    for key in KINDS:
         if key in stored and stored[key] != merged[key]:
             prefix = f"{kinds.get(key, key)}."
             for name in [name for name in options if name.startswith(prefix)]:

@@ -26,9 +26,8 @@ __all__ = [
 ORACLE = "oracle"
 """What stands for a validator, and is none."""
 
-_KINDS = ("protocol", "backbone", "adapter", "validator")
+_KINDS = ("protocol", "backbone", "normalisation", "adapter", "validator")
 _DICTIONARIES: Mapping[str, tuple[str, str]] = {
-    "normalisation": ("domainemo.data.normalisation", "NORMALISATIONS"),
     "sampling": ("domainemo.data.sampling", "SAMPLINGS"),
     "pairs": ("domainemo.training.pairs", "PAIRINGS"),
 }
@@ -41,7 +40,7 @@ def check_names(names: Mapping[str, Any]) -> None:
     Parameters
     ----------
     names : mapping
-        What is chosen: the names of parts, of a normalisation and the like.
+        What is chosen: the names of parts and the like.
     """
     for kind in _KINDS:
         for part in str(names.get(kind) or "").split("+"):
@@ -207,8 +206,7 @@ def _classes(module: str) -> dict[str, tuple[str, ...] | None]:
     found: dict[str, tuple[str, ...] | None] = {}
     for node in _tree(module).body:
         if isinstance(node, ast.ClassDef):
-            parents = [found.get(b.id) for b in node.bases if isinstance(b, ast.Name)]
-            found[node.name] = options_in_text(node) or next(iter(parents), None)
+            found[node.name] = options_in_text(node, found)
     return found
 
 

@@ -47,7 +47,7 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
     source, target, test = (
         np.searchsorted(used, rows) for rows in (fold.source, fold.target, fold.test)
     )
-    method = recordings.experiment.normalisation
+    method = recordings.experiment.build_normalisation()
     inputs, _ = normalise(data.inputs.take(used), method, source=source, target=target)
     sampling = trained.model.backbone.sampling
     domain = recordings.experiment.protocol.build().domain

@@ -202,7 +202,7 @@ def _test_samples(
     source, target, test = (
         np.searchsorted(used, rows) for rows in (fold.source, fold.target, fold.test)
     )
-    method = trained.experiment.normalisation
+    method = trained.experiment.build_normalisation()
     normalised, _ = normalise(inputs.take(used), method, source=source, target=target)
     part = normalised.take(test)
     sampling = trained.model.backbone.sampling

@@ -18,9 +18,9 @@ from ..core import Inputs, Modality, canonical_name
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.normalisation import (
+    Learned,
     Scale,
     check_enough,
-    describe,
     normalise,
     scales_of,
 )
@@ -58,6 +58,8 @@ class Trained:
         The source's scale as the network saw it, after normalisation per group.
     raw_scales : dict of str to Scale
         The source's scale as it was recorded; empty in folders of earlier versions.
+    learned : dict of str to mapping
+        What the normalisation learned from the source as it was recorded, likewise.
     """
 
     model: Model
@@ -66,6 +68,7 @@ class Trained:
     classes: tuple[str, ...]
     scales: dict[str, Scale]
     raw_scales: dict[str, Scale] = field(default_factory=dict)
+    learned: dict[str, Learned] = field(default_factory=dict)
 
 
 def find_trained(run: Path, **wanted: str | int | None) -> Path:
@@ -168,31 +171,40 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
     DataError
         If a file is missing or damaged.
     """
-    modalities, classes, *scales = files.read(folder / MODEL, _parse_model)
+    known = files.read(folder / MODEL, _parse_model)
+    modalities = known["modalities"]
     backbone = experiment.build_backbone(modalities)
-    model = Model(backbone, modalities, len(classes))
+    model = Model(backbone, modalities, len(known["classes"]))
     load_weights(model, folder / MODEL_WEIGHTS)
-    return Trained(model.eval(), experiment, modalities, classes, *scales)
+    return Trained(model.eval(), experiment, **known)
 
 
-def _parse_model(
-    content: bytes,
-) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale], dict[str, Scale]]:
-    """Return the modalities, the classes and both scales of ``model.json``."""
+def _parse_model(content: bytes) -> dict[str, Any]:
+    """Return what ``model.json`` says of a trained fold, as its attributes."""
     described = parse_json(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
         for name, m in described["modalities"].items()
     }
-    scales, raw_scales = (
-        {
-            name: Scale(*(np.asarray(s[k], np.float32) for k in ("mean", "deviation")))
-            for name, s in held.items()
+
+    def arrays(key: str) -> dict[str, Learned]:
+        return {
+            name: {k: np.asarray(value, np.float32) for k, value in held.items()}
+            for name, held in described.get(key, {}).items()
         }
-        # Folders of earlier versions lack the scale of what was recorded.
-        for held in (described["scales"], described.get("raw_scales", {}))
-    )
-    return modalities, tuple(described["classes"]), scales, raw_scales
+
+    def scales(key: str) -> dict[str, Scale]:
+        return {name: Scale(**held) for name, held in arrays(key).items()}
+
+    return {
+        "modalities": modalities,
+        "classes": tuple(described["classes"]),
+        "scales": scales("scales"),
+        # Folders of earlier versions lack the scale of what was recorded, or hold
+        # nothing else that was learned: all of theirs are z-scores.
+        "raw_scales": scales("raw_scales"),
+        "learned": arrays("learned" if "learned" in described else "raw_scales"),
+    }
 
 
 def predict_recording(
@@ -265,26 +277,26 @@ def _normalised(
 
     Single missing values become the source's mean, as in training.
     """
-    method = trained.experiment.normalisation
-    grouped = method in ("session", "subject")
+    method = trained.experiment.build_normalisation()
+    grouped = method.by in ("session", "subject")
     if normalise_by is None:
         normalise_by = "own" if grouped else "source"
-    elif method == "none":
+    elif method.by == "nothing":
         raise ConfigurationError(
-            f"The model was trained on values that were {describe(method)}; expected "
+            f"The model was trained on values that were {method.words}; expected "
             f"the recording as it is. Leave out --normalise-by."
         )
     everything = np.arange(len(inputs))
-    stored = trained.scales if grouped else None
+    by, stored = method.by, trained.scales
     if isinstance(normalise_by, Inputs):
-        return _by_baseline(trained, inputs, normalise_by, stored)
+        return _by_baseline(trained, inputs, normalise_by)
     if normalise_by == "own":
-        method = method if grouped else "session"
+        by, stored = (by, stored) if grouped else ("session", {})
         visible = [np.ones(len(inputs), dtype=bool)]
-        check_enough(inputs, method, visible, remedy=_GIVE_OTHER)
+        check_enough(inputs, by, visible, remedy=_GIVE_OTHER)
     elif normalise_by == "source":
-        method = "source" if grouped else method
-        stored = trained.raw_scales if grouped else trained.scales
+        if grouped:
+            by, stored = "source", trained.raw_scales
         if not stored:
             raise ConfigurationError(
                 "The model's folder does not hold the source's mean and deviation, "
@@ -298,7 +310,13 @@ def _normalised(
             f"'source' or a baseline recording."
         )
     return normalise(
-        inputs, method, source=everything, target=everything, stored=stored
+        inputs,
+        method,
+        source=everything,
+        target=everything,
+        by=by,
+        stored=stored,
+        learned=trained.learned or {name: vars(s) for name, s in stored.items()},
     )[0]
 
 
@@ -306,7 +324,6 @@ def _by_baseline(
     trained: Trained,
     inputs: Inputs,
     baseline: Inputs,
-    stored: Mapping[str, Scale] | None,
 ) -> Inputs:
     """Return the recording scaled per subject by the windows of the baseline alone."""
     baseline = _aligned(trained, baseline)
@@ -338,8 +355,15 @@ def _by_baseline(
         [visible],
         remedy="Give a longer baseline recording.",
     )
+    method = trained.experiment.build_normalisation()
+    grouped = method.by in ("session", "subject")
     normalised, _ = normalise(
-        both, "subject", source=there, target=there, stored=stored
+        both,
+        method,
+        source=there,
+        target=there,
+        by="subject",
+        stored=trained.scales if grouped else None,
     )
     return replace(normalised.take(own), windows=inputs.windows)
 

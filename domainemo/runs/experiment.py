@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from .. import __version__
-from ..core import Backbone, Modality, Sampling
-from ..data.normalisation import describe
+from ..core import Backbone, Modality, Normalisation, Sampling
 from ..data.sampling import SAMPLINGS
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
@@ -47,8 +46,7 @@ class Setup:
 
     Attributes
     ----------
-    protocol, backbone : Part
-    normalisation : str
+    protocol, backbone, normalisation : Part
     sampling : str or None
         None leaves the backbone its own.
     sampling_options : mapping
@@ -63,7 +61,7 @@ class Setup:
 
     protocol: Part
     backbone: Part
-    normalisation: str
+    normalisation: Part
     sampling: str | None
     sampling_options: Mapping[str, Any]
     modalities: tuple[str, ...] | None
@@ -72,7 +70,7 @@ class Setup:
     seeds: tuple[int, ...]
     device: str
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone")
+    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "normalisation")
     """The fields that are parts, which a configuration names with their options."""
 
     settings: ClassVar[tuple[str, ...]] = Training.names()
@@ -97,6 +95,11 @@ class Setup:
         if sampling is not None:
             backbone.sampling = sampling
         return backbone
+
+    def build_normalisation(self) -> Normalisation:
+        """Return a new normalisation."""
+        made: Normalisation = self.normalisation.build()
+        return made
 
     def build_sampling(self) -> Sampling | None:
         """Return the sampling that was asked for, if any."""
@@ -143,7 +146,7 @@ class Setup:
         choices = {
             "domainemo": __version__,
             **self.names(),
-            "normalisation": self.normalisation,
+            "normalisation": self.normalisation.name,
             "sampling": self.sampling,
             "modalities": list(self.modalities) if self.modalities else None,
             "exclude": list(self.exclude) or None,
@@ -181,7 +184,7 @@ class Experiment(Setup):
     init_from: Initialisation | None = None
     folds: tuple[str, ...] = ()
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "adapter", "validator")
+    parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "adapter", "validator")
 
     @property
     def selection(self) -> str:
@@ -219,7 +222,7 @@ def experiment(
     backbone: Any = "r2gfanet",
     adapter: Any = "uf-ama",
     validator: Any = "last",
-    normalisation: str = "session",
+    normalisation: Any = "session",
     sampling: str | None = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
@@ -266,6 +269,7 @@ def experiment(
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
+    made.build_normalisation()
     made.build_sampling()
     return made
 
@@ -274,7 +278,7 @@ def setup_choices(
     *,
     protocol: Any,
     backbone: Any,
-    normalisation: str,
+    normalisation: Any,
     sampling: str | None,
     modalities: Sequence[str] | str | None,
     exclude: Sequence[str | int],
@@ -309,9 +313,7 @@ device
     training = Training() if training is None else training
     check_value("training", training, Training)
     exclude = _names("exclude", exclude)
-    check_value("normalisation", normalisation, str)
     check_value("sampling", sampling, str | None)
-    describe(normalisation)
     if "sampling" in options["backbone"]:
         raise ConfigurationError(
             "backbone.sampling cannot be set; name the sampling with --sampling and "
@@ -330,7 +332,9 @@ device
     return {
         "protocol": part("protocol", protocol, options["protocol"]),
         "backbone": part("backbone", backbone, options["backbone"]),
-        "normalisation": normalisation,
+        "normalisation": part(
+            "normalisation", normalisation, options["normalisation"]
+        ),
         "sampling": sampling,
         "sampling_options": _sampling_options(sampling, options["sampling"]),
         "modalities": None if modalities is None else tuple(modalities),
@@ -375,7 +379,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-_GROUPS = ("protocol", "backbone", "adapter", "validator", "sampling", "training")
+_GROUPS = (*Experiment.parts, "sampling", "training")
 
 
 def grouped(

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from .. import files
 from ..core import Backbone, Fold, Inputs, Modality, Rows
-from ..data.normalisation import Scale, normalise, scales_of
+from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
@@ -349,8 +349,9 @@ def _train(
     began = time.monotonic()
     device = torch.device(experiment.device)
     fold = job.fold
+    method = experiment.build_normalisation()
     normalised, scales = normalise(
-        inputs, experiment.normalisation, source=fold.source, target=fold.target
+        inputs, method, source=fold.source, target=fold.target
     )
     torch.manual_seed(derive_seed(job.seed, fold.name))
     backbone = experiment.build_backbone(inputs.modalities)
@@ -402,7 +403,10 @@ def _train(
     _write_screening(folder, _among_all(seen, used), fitted)
     if job.keeps_model:
         raw = scales_of(inputs, fold.source)
-        _write_model(folder, model, inputs.modalities, job.classes, scales, raw)
+        learned = learned_of(inputs, method, fold.source)
+        _write_model(
+            folder, model, inputs.modalities, job.classes, scales, raw, learned
+        )
 
 
 def _train_linear(
@@ -415,7 +419,7 @@ def _train_linear(
     members = _among_all(sampling.rows(windows), fold.test)
     probabilities = linear_probabilities(
         inputs,
-        experiment.normalisation,
+        experiment.build_normalisation(),
         fold,
         job.labelled,
         job.source_labels,
@@ -541,16 +545,22 @@ def _write_model(
     classes: tuple[str, ...],
     scales: Mapping[str, Scale],
     raw_scales: Mapping[str, Scale],
+    learned: Mapping[str, Learned],
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
     described = {
         "classes": list(classes),
         "modalities": {name: asdict(m) for name, m in modalities.items()},
     }
-    for key, kept in (("scales", scales), ("raw_scales", raw_scales)):
+    arrays: dict[str, Mapping[str, Learned]] = {
+        "scales": {name: vars(scale) for name, scale in scales.items()},
+        "raw_scales": {name: vars(scale) for name, scale in raw_scales.items()},
+        "learned": learned,
+    }
+    for key, kept in arrays.items():
         described[key] = {
-            name: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()}
-            for name, s in kept.items()
+            name: {k: array.tolist() for k, array in each.items()}
+            for name, each in kept.items()
         }
     write_file(folder / MODEL, json.dumps(described, indent=1))
     write_file(folder / MODEL_WEIGHTS, weights_of(model))

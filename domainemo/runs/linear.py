@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import Fold, Inputs, Rows
+from ..core import Fold, Inputs, Normalisation, Rows
 from ..data.normalisation import normalise
 
 __all__ = ["LINEAR", "linear_probabilities"]
@@ -23,7 +23,7 @@ _COLUMNS = 8  # features that are standardised at once
 
 def linear_probabilities(
     inputs: Inputs,
-    normalisation: str,
+    normalisation: str | Normalisation,
     fold: Fold,
     labelled: Rows,
     labels: NDArray[np.int64],
@@ -37,7 +37,7 @@ def linear_probabilities(
     inputs : Inputs
         All windows. They are normalised as for the network, and then standardised by
         the source; what is missing counts as the source's mean.
-    normalisation : str
+    normalisation : str or Normalisation
     fold : Fold
     labelled : ndarray of int
         The windows of the source whose labels are known.
@@ -68,7 +68,7 @@ def linear_probabilities(
     return np.asarray(averaged, dtype=np.float32)
 
 
-def _features(inputs: Inputs, normalisation: str, fold: Fold) -> NDArray[np.float64]:
+def _features(inputs: Inputs, normalisation: str | Normalisation, fold: Fold) -> NDArray[np.float64]:
     """Return all modalities side by side, in the one array that the solver works on."""
     widths = [array[0].size for array in inputs.signals.values()]
     features = np.empty((len(inputs), sum(widths)))

@@ -18,7 +18,7 @@ import torch
 from .. import __version__, files
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_inputs
-from ..data.normalisation import describe, normalise
+from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..parts import Part
@@ -55,7 +55,7 @@ __all__ = [
     "run_pretraining",
 ]
 
-_GROUPS = ("protocol", "backbone", "pairs", "contrast", "sampling", "training")
+_GROUPS = ("protocol", "backbone", "normalisation", "pairs", "contrast", "sampling", "training")
 _NOTHING: Rows = np.empty(0, dtype=np.int64)
 
 
@@ -74,7 +74,7 @@ class Pretraining(Setup):
     pairs: Part
     contrast: Part
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "pairs", "contrast")
+    parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "pairs", "contrast")
     settings: ClassVar[tuple[str, ...]] = USED_SETTINGS
 
     def names(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def pretraining(
     protocol: Any = "cross-subject",
     backbone: Any = "r2gfanet",
     pairs: str = "synchronous",
-    normalisation: str = "session",
+    normalisation: Any = "session",
     sampling: str | None = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
@@ -137,6 +137,7 @@ def pretraining(
     )
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
+    made.build_normalisation()
     made.build_sampling()
     return made
 
@@ -162,7 +163,7 @@ class PretrainingJob(Work[Pretraining]):
         began = time.monotonic()
         device, source = torch.device(chosen.device), self.fold.source
         normalised, _ = normalise(
-            inputs, chosen.normalisation, source=source, target=_NOTHING
+            inputs, chosen.build_normalisation(), source=source, target=_NOTHING
         )
         seed = derive_seed(self.seed, self.fold.name, PRETRAINED)
         torch.manual_seed(seed)
@@ -285,7 +286,7 @@ def pretrain(
     protocol: Any = "cross-subject",
     backbone: Any = "r2gfanet",
     pairs: str = "synchronous",
-    normalisation: str = "session",
+    normalisation: Any = "session",
     sampling: str | None = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
@@ -410,7 +411,7 @@ def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
         f"{members}; {chosen.protocol.name}, "
         f"{count(len(planned.folds), 'fold')}, each on its "
         f"source alone, without labels ({table['moments'].min()} to "
-        f"{table['moments'].max()} moments); {describe(chosen.normalisation)}; "
+        f"{table['moments'].max()} moments); {chosen.build_normalisation().words}; "
         f"last of {count(chosen.training.epochs, 'epoch')}; seed {seeds}; domainemo "
         f"{__version__}."
     )

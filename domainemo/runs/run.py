@@ -18,7 +18,7 @@ from .. import __version__
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
-from ..data.normalisation import check_enough, check_visible, describe
+from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
 from ..training.fit import reproducible
@@ -120,7 +120,7 @@ def run(
     backbone: Any = "r2gfanet",
     adapter: Any = "uf-ama",
     validator: Any = "last",
-    normalisation: str = "session",
+    normalisation: Any = "session",
     sampling: str | None = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
@@ -140,10 +140,9 @@ def run(
     Parameters
     ----------
     data : EmotionData
-    protocol, adapter, validator : str, class or object
+    protocol, adapter, validator, normalisation : str, class or object
         Registered names, classes, or objects made in Python.
     backbone : str or class
-    normalisation : {"session", "subject", "source", "none"}
     sampling : {"windows", "sequences", "trials"}, optional
         The backbone's own by default.
     modalities : sequence of str, optional
@@ -269,14 +268,15 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     check_signals(inputs)
     folds = list(chosen.protocol.build().split(inputs.windows))
     check_folds(inputs, folds)
+    learns_by = chosen.build_normalisation().by
     for fold in folds:
         used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
         visible = np.isin(used, np.concatenate([fold.source, fold.target]))
         windows = inputs.windows.iloc[used]
-        check_visible(inputs.name, windows, chosen.normalisation, visible)
+        check_visible(inputs.name, windows, learns_by, visible)
     check_enough(
         inputs,
-        chosen.normalisation,
+        learns_by,
         (_visible(inputs, fold) for fold in folds),
         remedy="Leave them out (--exclude), or choose another normalisation "
         "(--normalisation subject or source).",
@@ -443,11 +443,11 @@ def _method_name(job: Job, chosen: Experiment) -> str:
 
 def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     chosen, fold = planned.experiment, job.fold
-    seen = []
+    seen, normalisation = [], chosen.build_normalisation()
     network = job.adapter is not None
     if job.adapter is not None and job.adapter.build().needs_target:
         seen.append("training")
-    if chosen.normalisation in ("session", "subject"):
+    if normalisation.by in ("session", "subject"):
         seen.append("normalisation")
     if network and chosen.validator and chosen.validator.build().sees_target:
         seen.append("selection")
@@ -464,7 +464,7 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         "initialisation": _start(chosen) if network else "",
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
-        "normalisation": describe(chosen.normalisation),
+        "normalisation": normalisation.words,
         "backbone": chosen.backbone.name if network else "",
         "selection": chosen.selection if network else "",
         "epoch": record.facts.get("epoch"),
