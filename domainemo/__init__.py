@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .core import (
         Adapter,
         Backbone,
+        Control,
         Dataset,
         EmotionData,
         Fold,
@@ -57,8 +58,8 @@ __version__ = "0.1.0"
 _HOME = {
     "backbones.wrapper": "Wrapped",
     "core": (
-        "Adapter Backbone Dataset EmotionData Fold Inputs Modality Normalisation "
-        "Outputs Protocol Pseudo Sampling Screen Source Target Validator"
+        "Adapter Backbone Control Dataset EmotionData Fold Inputs Modality "
+        "Normalisation Outputs Protocol Pseudo Sampling Screen Source Target Validator"
     ),
     "data.epochs": "from_epochs",
     "data.joining": "join",
@@ -82,6 +83,7 @@ __all__ = [
     "Adapter",
     "Backbone",
     "ConfigurationError",
+    "Control",
     "DataError",
     "Dataset",
     "DomainemoError",

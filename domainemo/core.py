@@ -32,6 +32,7 @@ __all__ = [
     "PROVENANCE",
     "Adapter",
     "Backbone",
+    "Control",
     "Dataset",
     "EmotionData",
     "Fold",
@@ -948,4 +949,46 @@ class Validator(ABC):
             The held-out source domains, where `held_out` is set.
         target : Target
             Everything the target shows, unlabelled.
+        """
+
+
+class Control(ABC):
+    """Predicts from next to nothing: a result that does not beat it is hollow.
+
+    It stands beside every result, on the same folds and scored alike.
+    """
+
+    words: str
+    """What it does, as reports say it."""
+
+    sees_signals: bool = False
+    """Whether it is shown the windows' values, not their provenance alone."""
+
+    @abstractmethod
+    def predict(
+        self,
+        windows: pd.DataFrame,
+        source: Rows,
+        labels: NDArray[np.int64],
+        test: Rows,
+        values: NDArray[np.float64],
+    ) -> NDArray[Any]:
+        """Predict test windows, each by itself.
+
+        Parameters
+        ----------
+        windows : DataFrame
+            Provenance of all windows.
+        source, test : ndarray of int
+            Windows to learn from, and those to predict.
+        labels : ndarray of int, shape (len(source),)
+            Class numbers of the source windows.
+        values : ndarray of float, shape (windows, values)
+            All windows, normalised, the modalities side by side; NaN where a sensor was
+            lost. It may be overwritten. Without a column unless `sees_signals`.
+
+        Returns
+        -------
+        ndarray of int, shape (len(test),), or of float, shape (len(test), classes)
+            Class numbers, or probabilities of as many classes as are known.
         """

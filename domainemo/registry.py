@@ -44,6 +44,7 @@ KINDS: Mapping[str, str] = {
     "backbone": "domainemo.backbones",
     "adapter": "domainemo.adapters",
     "validator": "domainemo.validators",
+    "control": "domainemo.controls",
 }
 """Each kind of part, and the package whose files define it."""
 

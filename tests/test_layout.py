@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data"},
     "normalisations": FOUNDATION | {"data"},
+    "controls": FOUNDATION,
     "adapters": FOUNDATION,
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},

@@ -53,6 +53,10 @@ def adapt(
     baselines: Annotated[
         bool | None, typer.Option(help="Run source only and the controls as well.")
     ] = None,
+    controls: Annotated[
+        use.Text,
+        typer.Option(help="The controls to run, such as majority-class; else three."),
+    ] = None,
     dry_run: use.DryRun = False,
 ) -> None:
     """Train and test an adapter on every fold of a protocol, beside its baselines.
@@ -79,6 +83,7 @@ def adapt(
         "baselines": baselines,
         "init_from": str(init_from) if init_from else None,
         "folds": fold or None,
+        "controls": use.names(controls, "--controls"),
     }
     sets = use.with_shortcuts(set_, epochs, batch_size)
     with interruptible():

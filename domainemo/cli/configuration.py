@@ -69,6 +69,7 @@ _ADAPT_ONLY = {
     "init_from",
     "initialisation",
     "folds",
+    "controls",
 }
 _PRETRAIN_ONLY = {"pairs"}
 _STUDY_ONLY = ("study", "space")
@@ -89,6 +90,7 @@ _TYPES: Mapping[str, tuple[Any, str]] = {
     "seeds": (list[int], "a list of whole numbers"),
     "baselines": (bool, "true or false"),
     "folds": (list[str], "a list of names"),
+    "controls": (list[str], "a list of names"),
     "init_from": (str, "a path"),
     "initialisation": (str, "words"),
     "pairs": (str, "a name"),
@@ -381,6 +383,7 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experiment:
+    from ..runs.controls import CONTROLS
     from ..runs.experiment import experiment
 
     return experiment(
@@ -390,6 +393,7 @@ def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experi
         baselines=merged["baselines"],
         init_from=merged.get("init_from"),
         folds=merged.get("folds", ()),
+        controls=merged.get("controls", CONTROLS),
         options=options,
     )
 

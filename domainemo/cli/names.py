@@ -46,6 +46,8 @@ def check_names(names: Mapping[str, Any]) -> None:
         for part in str(names.get(kind) or "").split("+"):
             if part and not (kind == "validator" and part == ORACLE):
                 _entry_options(kind, part)
+    for name in names.get("controls") or ():
+        _entry_options("control", name)
     for kind in _DICTIONARIES:
         name, known = names.get(kind), _keys(kind)
         if isinstance(name, str) and name not in known:

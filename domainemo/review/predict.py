@@ -190,20 +190,22 @@ def _parse_model(content: bytes) -> dict[str, Any]:
     def arrays(key: str) -> dict[str, Learned]:
         return {
             name: {k: np.asarray(value, np.float32) for k, value in held.items()}
-            for name, held in described.get(key, {}).items()
+            for name, held in described[key].items()
         }
 
     def scales(key: str) -> dict[str, Scale]:
         return {name: Scale(**held) for name, held in arrays(key).items()}
 
+    # Folders of earlier versions lack the scale of what was recorded, or hold nothing
+    # else that was learned: all of theirs are z-scores.
+    described.setdefault("raw_scales", {})
+    described.setdefault("learned", described["raw_scales"])
     return {
         "modalities": modalities,
         "classes": tuple(described["classes"]),
         "scales": scales("scales"),
-        # Folders of earlier versions lack the scale of what was recorded, or hold
-        # nothing else that was learned: all of theirs are z-scores.
         "raw_scales": scales("raw_scales"),
-        "learned": arrays("learned" if "learned" in described else "raw_scales"),
+        "learned": arrays("learned"),
     }
 
 

@@ -15,6 +15,7 @@ from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..training.settings import Training
 from ..values import check_seeds, check_value
+from .controls import CONTROLS, control_name, is_trained
 from .initialisation import Initialisation, read_initialisation
 
 __all__ = [
@@ -79,14 +80,18 @@ class Setup:
     @property
     def plugins(self) -> tuple[str, ...]:
         """The files outside this package that the parts come from."""
-        parts = (getattr(self, name) for name in self.parts)
-        return tuple(sorted({path for part in parts if part for path in part.plugins}))
+        return tuple(sorted({path for part in self.used for path in part.plugins}))
 
     @property
     def outside(self) -> bool:
         """Whether a part comes from outside this package."""
-        parts = (getattr(self, name) for name in self.parts)
-        return any(part.outside for part in parts if part)
+        return any(part.outside for part in self.used)
+
+    @property
+    def used(self) -> list[Part]:
+        """All parts that are chosen."""
+        parts = [getattr(self, name) for name in self.parts]
+        return [part for part in parts if part is not None]
 
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""
@@ -176,6 +181,8 @@ class Experiment(Setup):
         The pre-training that every network starts from; None starts at random.
     folds : tuple of str
         The names of the folds that are run; empty for all.
+    controls : tuple of Part
+        What is predicted from next to nothing beside the adapter.
     """
 
     adapter: Part
@@ -183,6 +190,7 @@ class Experiment(Setup):
     baselines: bool
     init_from: Initialisation | None = None
     folds: tuple[str, ...] = ()
+    controls: tuple[Part, ...] = ()
 
     parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "adapter", "validator")
 
@@ -194,13 +202,17 @@ class Experiment(Setup):
         return self.validator.name
 
     @property
-    def trained(self) -> list[Part | None]:
-        """What is trained: the adapter, source only, and None for the linear model."""
-        if not self.baselines:
-            return [self.adapter]
-        if self.adapter.name == "none":
-            return [self.adapter, None]
-        return [self.adapter, part("adapter", "none"), None]
+    def used(self) -> list[Part]:
+        """All parts that are chosen."""
+        return [*super().used, *self.controls]
+
+    @property
+    def trained(self) -> list[Part]:
+        """What runs as jobs: the adapter, source only, and some controls."""
+        found = [self.adapter]
+        if self.baselines and self.adapter.name != "none":
+            found.append(part("adapter", "none"))
+        return found + [each for each in self.controls if is_trained(each)]
 
     def names(self) -> dict[str, Any]:
         """Return the choices that have no options, or the names of those that have."""
@@ -210,6 +222,7 @@ class Experiment(Setup):
             "adapter": self.adapter.name,
             "validator": self.validator.name if self.validator else ORACLE,
             "baselines": self.baselines,
+            "controls": _unusual(self.controls),
             "init_from": start.folder if start else None,
             "initialisation": start.words if start else None,
             "folds": list(self.folds) or None,
@@ -233,6 +246,7 @@ def experiment(
     options: Mapping[str, Any] | None = None,
     init_from: str | Path | None = None,
     folds: Sequence[str] = (),
+    controls: Sequence[Any] | str = CONTROLS,
 ) -> Experiment:
     """Make an experiment of names, classes or objects.
 
@@ -243,6 +257,7 @@ def experiment(
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
+    check_value("baselines", baselines, bool)
     given = grouped(options or {}, _GROUPS)
     made = Experiment(
         **setup_choices(
@@ -264,14 +279,40 @@ def experiment(
         baselines=baselines,
         init_from=None if init_from is None else read_initialisation(init_from),
         folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
+        controls=_controls(controls, baselines),
     )
-    check_value("baselines", baselines, bool)
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
     made.build_normalisation()
     made.build_sampling()
     return made
+
+
+def _controls(given: Sequence[Any] | str, baselines: bool) -> tuple[Part, ...]:
+    """Return the controls to run; none without baselines."""
+    names = given.split(",") if isinstance(given, str) else given
+    chosen = [
+        part("control", each.strip() if isinstance(each, str) else each)
+        for each in names
+    ]
+    if not baselines and tuple(names) != CONTROLS:
+        raise ConfigurationError(
+            "controls were named, but the baselines, of which they are, are left out. "
+            "Leave out one of both (--controls, --no-baselines)."
+        )
+    called = [control_name(each) for each in chosen]
+    if len(set(called)) < len(called):
+        raise ConfigurationError(
+            f"The controls are {', '.join(called)}; expected each of them once."
+        )
+    return tuple(chosen) if baselines else ()
+
+
+def _unusual(controls: Sequence[Part]) -> list[str] | None:
+    """Return the controls' names where they are not those of every run."""
+    names = [each.name for each in controls]
+    return names if controls and tuple(names) != CONTROLS else None
 
 
 def setup_choices(

@@ -31,6 +31,7 @@ from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
 from ..training.model import Model
+from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
 from .folder import (
     check_no_link,
@@ -41,7 +42,6 @@ from .folder import (
     read_json,
 )
 from .initialisation import load_weights, weights_of
-from .linear import LINEAR, linear_probabilities
 
 __all__ = [
     "Job",
@@ -163,11 +163,12 @@ class Job(Work[Experiment]):
     source_labels : ndarray of int, shape (len(labelled),)
     classes : tuple of str
     adapter : Part or None
-        None trains a logistic regression in place of the network.
+        None runs a control in place of the network.
     start : str or None
         The file of the pre-trained weights that the backbone starts from.
     keeps_model : bool
         Whether the trained network is kept beside what it predicts.
+    control : Part or None
     """
 
     labelled: Rows
@@ -176,6 +177,7 @@ class Job(Work[Experiment]):
     adapter: Part | None
     start: str | None = None
     keeps_model: bool = True
+    control: Part | None = None
 
     def train(
         self,
@@ -185,11 +187,11 @@ class Job(Work[Experiment]):
         used: Rows,
         report: Report,
     ) -> None:
-        """Train the network, or the linear model, and predict."""
-        if self.adapter is None:
-            _train_linear(inputs, chosen, self, folder, used)
-        else:
+        """Train the network, or run the control, and predict."""
+        if self.adapter is not None:
             _train(inputs, chosen, self, self.adapter, folder, used, report)
+        elif self.control is not None:
+            _run_control(inputs, chosen, self, self.control, folder, used)
 
     def renumbered(self, used: Rows) -> Self:
         """Return the same job, for the windows `used` only."""
@@ -203,9 +205,10 @@ class Job(Work[Experiment]):
     @property
     def method(self) -> str:
         """What is trained, as named in every table."""
-        if self.adapter is None:
-            return LINEAR
-        return method_name(self.adapter.name)
+        if self.adapter is not None:
+            return method_name(self.adapter.name)
+        assert self.control is not None
+        return control_name(self.control)
 
 
 @dataclass(frozen=True)
@@ -409,15 +412,21 @@ def _train(
         )
 
 
-def _train_linear(
-    inputs: Inputs, experiment: Experiment, job: Job, folder: Path, used: Rows
+def _run_control(
+    inputs: Inputs,
+    experiment: Experiment,
+    job: Job,
+    control: Part,
+    folder: Path,
+    used: Rows,
 ) -> None:
     began = time.monotonic()
     fold = job.fold
     sampling = experiment.build_backbone(inputs.modalities).sampling
     windows = inputs.windows.iloc[fold.test].reset_index(drop=True)
     members = _among_all(sampling.rows(windows), fold.test)
-    probabilities = linear_probabilities(
+    probabilities = control_probabilities(
+        control.build(),
         inputs,
         experiment.build_normalisation(),
         fold,
@@ -428,7 +437,7 @@ def _train_linear(
     )
     facts = {
         "fold": fold.name,
-        "adapter": LINEAR,
+        "adapter": job.method,
         "seed": job.seed,
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),

@@ -36,7 +36,7 @@ from .checks import (
     select_modalities,
     unfit_folds,
 )
-from .controls import CONTROLS
+from .controls import CONTROLS, control_name, control_probabilities, is_trained
 from .execution import Monitor, execute
 from .experiment import Experiment, Setup, experiment
 from .folder import (
@@ -51,9 +51,8 @@ from .folder import (
 from .initialisation import check_initialisation
 from .job import Job, Record, load_record
 from .labels import labelled_rows
-from .linear import LINEAR
 from .results import Results
-from .scorer import control_record, oracle_epoch, prediction_rows, score_rows
+from .scorer import oracle_epoch, prediction_rows, score_rows
 
 __all__ = ["Plan", "plan", "prepare", "run", "run_plan"]
 
@@ -83,12 +82,12 @@ class Plan:
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
         return [
-            self.job(folder, fold, seed, adapter)
+            self.job(folder, fold, seed, each)
             for seed in self.experiment.seeds
             for fold in self.folds
-            for adapter in self.experiment.trained
-            # The linear model has no random start: one seed says it all.
-            if adapter is not None or seed == self.experiment.seeds[0]
+            for each in self.experiment.trained
+            # A control has no random start: one seed says it all.
+            if each.kind == "adapter" or seed == self.experiment.seeds[0]
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
@@ -96,20 +95,21 @@ class Plan:
         share = self.experiment.training.label_share
         return labelled_rows(self.data, fold, share, seed)
 
-    def job(self, folder: Path, fold: Fold, seed: int, adapter: Part | None) -> Job:
-        """Return one training job; no target label is in it."""
+    def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
+        """Return the job of an adapter or a control; no target label is in it."""
         labelled, start = self.labelled(fold, seed), self.experiment.init_from
-        method = adapter.name if adapter else LINEAR
-        starts = start is not None and adapter is not None
+        network = chosen.kind == "adapter"
+        method = chosen.name if network else control_name(chosen)
         return Job(
             fold=fold,
             labelled=labelled,
             source_labels=self.data.labels[labelled],
             classes=self.data.classes,
-            adapter=adapter,
+            adapter=chosen if network else None,
+            control=None if network else chosen,
             seed=seed,
             folder=str(job_folder(folder, fold.name, seed, method)),
-            start=str(start.weights(fold.name, seed)) if start and starts else None,
+            start=str(start.weights(fold.name, seed)) if start and network else None,
         )
 
 
@@ -131,6 +131,7 @@ def run(
     options: Mapping[str, Any] | None = None,
     init_from: str | Path | None = None,
     folds: Sequence[str] = (),
+    controls: Sequence[Any] | str = CONTROLS,
     output: str | Path | None = None,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
@@ -162,6 +163,8 @@ def run(
         of the run start, source only among them.
     folds : sequence of str
         The names of the folds to run; all by default.
+    controls : sequence of str, class or object
+        The controls to run, where baselines are.
     output : path, optional
         The run's folder. Where it holds part of this very run, the rest is run.
     executor : concurrent.futures.Executor, optional
@@ -196,6 +199,7 @@ def run(
         options=options,
         init_from=init_from,
         folds=folds,
+        controls=controls,
     )
     if not (output is None or isinstance(output, str | Path)):
         raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
@@ -395,17 +399,11 @@ def _collect(
         members[job.fold.name], level = record.members, record.facts["level"]
         how = _how_trained(planned, job, record)
         _add(planned, how, record, level, scores, predictions)
-    if chosen.baselines:
-        for fold in planned.folds:
-            for name, control in CONTROLS.items():
-                labelled = planned.labelled(fold, chosen.seeds[0])
-                labels = planned.data.labels[labelled]
-                windows = planned.data.inputs.windows
-                predicted = control(windows, labelled, labels, fold.test)
-                record = control_record(
-                    planned.data, fold, members[fold.name], predicted
-                )
-                how = _how_control(planned, fold, name)
+    for fold in planned.folds:
+        for control in chosen.controls:
+            if not is_trained(control):
+                record = _control_record(planned, fold, control, members[fold.name])
+                how = _how_control(planned, fold, control_name(control))
                 _add(planned, how, record, level, scores, predictions)
     return Results(
         table=pd.DataFrame(scores).astype({"epoch": "Int64", "parameters": "Int64"}),
@@ -413,6 +411,25 @@ def _collect(
         description=description,
         method=_method_name(jobs[0], chosen),
     )
+
+
+def _control_record(
+    planned: Plan, fold: Fold, control: Part, members: Rows
+) -> Record:
+    """Return what a control says of samples whose provenance alone it is shown."""
+    chosen, labelled = planned.experiment, planned.labelled(fold, planned.experiment.seeds[0])
+    probabilities = control_probabilities(
+        control.build(),
+        planned.data.inputs,
+        chosen.build_normalisation(),
+        fold,
+        labelled,
+        planned.data.labels[labelled],
+        members,
+        len(planned.data.classes),
+    )
+    nothing = np.empty((0, *probabilities.shape), dtype=np.float32)
+    return Record(members, probabilities, nothing, {})
 
 
 def _add(
@@ -447,7 +464,8 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     network = job.adapter is not None
     if job.adapter is not None and job.adapter.build().needs_target:
         seen.append("training")
-    if normalisation.by in ("session", "subject"):
+    blind = job.control is not None and not job.control.build().sees_signals
+    if normalisation.by in ("session", "subject") and not blind:
         seen.append("normalisation")
     if network and chosen.validator and chosen.validator.build().sees_target:
         seen.append("selection")
@@ -464,7 +482,7 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         "initialisation": _start(chosen) if network else "",
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
-        "normalisation": normalisation.words,
+        "normalisation": "" if blind else normalisation.words,
         "backbone": chosen.backbone.name if network else "",
         "selection": chosen.selection if network else "",
         "epoch": record.facts.get("epoch"),
