@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .data.epochs import from_epochs
     from .data.joining import join
     from .data.loading import load
-    from .data.sampling import Sequences, Trials, Windows
     from .data.simulator import Simulated
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
@@ -48,6 +47,9 @@ if TYPE_CHECKING:
     from .runs.pretraining import pretrain
     from .runs.results import Results
     from .runs.run import run
+    from .samplings.sequences import Sequences
+    from .samplings.trials import Trials
+    from .samplings.windows import Windows
     from .studies.findings import Findings
     from .studies.settings import StudySettings
     from .studies.study import tune
@@ -64,7 +66,6 @@ _HOME = {
     "data.epochs": "from_epochs",
     "data.joining": "join",
     "data.loading": "load",
-    "data.sampling": "Sequences Trials Windows",
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
@@ -72,6 +73,9 @@ _HOME = {
     "runs.results": "Results",
     "runs.run": "run",
     "registry": "register",
+    "samplings.sequences": "Sequences",
+    "samplings.trials": "Trials",
+    "samplings.windows": "Windows",
     "studies.findings": "Findings",
     "studies.settings": "StudySettings",
     "studies.study": "tune",

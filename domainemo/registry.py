@@ -39,6 +39,7 @@ __all__ = [
 
 KINDS: Mapping[str, str] = {
     "dataset": "domainemo.data",
+    "sampling": "domainemo.samplings",
     "normalisation": "domainemo.normalisations",
     "protocol": "domainemo.protocols",
     "backbone": "domainemo.backbones",

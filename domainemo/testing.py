@@ -36,9 +36,11 @@ from .core import (
     PROVENANCE,
     Adapter,
     Backbone,
+    Control,
     EmotionData,
     Fold,
     Modality,
+    Normalisation,
     Outputs,
     Protocol,
     Sampling,
@@ -1224,7 +1226,14 @@ _VALIDATOR: Mapping[str, Callable[[Check], None]] = {
 
 
 def _suite(part: type) -> Mapping[str, Callable[[Check], None]]:
+    from .checks_control import CONTROL
+    from .checks_normalisation import NORMALISATION
+    from .checks_sampling import SAMPLING
+
     suites: dict[type, Mapping[str, Callable[[Check], None]]] = {
+        Sampling: SAMPLING,
+        Normalisation: NORMALISATION,
+        Control: CONTROL,
         Adapter: _ADAPTER,
         Backbone: _BACKBONE,
         Protocol: _PROTOCOL,

@@ -21,7 +21,7 @@ LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
 FOUNDATION = {"errors", "core", "registry", "files", "values", "words"}
-MODELS = {"data", "backbones", "adapters"}
+MODELS = {"data", "samplings", "backbones", "adapters"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
@@ -31,9 +31,10 @@ MAY_IMPORT = {
     "files": {"errors"},
     "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
-    "backbones": FOUNDATION | {"data"},
+    "backbones": FOUNDATION | {"data", "samplings"},
     "normalisations": FOUNDATION | {"data"},
     "controls": FOUNDATION,
+    "samplings": FOUNDATION,
     "adapters": FOUNDATION,
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
@@ -45,7 +46,8 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
-LAST = {"studies", "reports", "testing", "cli"}
+CHECKS = {f"checks_{kind}" for kind in ("normalisation", "control", "sampling")}
+LAST = {"studies", "reports", "testing", "cli"} | CHECKS
 
 
 def python_files():

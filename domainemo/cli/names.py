@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, did_you_mean
 from ..parts import unknown_option
-from ..registry import entries, find, options_in_text, parameters
+from ..registry import KINDS, entries, find, options_in_text, parameters
 from ..training.settings import Training
 
 __all__ = [
@@ -26,9 +26,8 @@ __all__ = [
 ORACLE = "oracle"
 """What stands for a validator, and is none."""
 
-_KINDS = ("protocol", "backbone", "normalisation", "adapter", "validator")
+_KINDS = tuple(kind for kind in KINDS if kind not in ("dataset", "screen", "control"))
 _DICTIONARIES: Mapping[str, tuple[str, str]] = {
-    "sampling": ("domainemo.data.sampling", "SAMPLINGS"),
     "pairs": ("domainemo.training.pairs", "PAIRINGS"),
 }
 """Names that are keys of a dictionary, by the module that it stands in."""
@@ -157,8 +156,6 @@ def _owners(names: Mapping[str, Any]) -> dict[str, list[str]]:
         name = str(names.get(kind) or ORACLE)
         if name != ORACLE:
             owners["data" if kind == "dataset" else kind] = options_of(kind, name)
-    if isinstance(names.get("sampling"), str):
-        owners["sampling"] = _dictionary_options("sampling", names["sampling"])
     return owners
 
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 
 from .. import __version__
 from ..core import Backbone, Modality, Normalisation, Sampling
-from ..data.sampling import SAMPLINGS
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..training.settings import Training
@@ -48,9 +47,8 @@ class Setup:
     Attributes
     ----------
     protocol, backbone, normalisation : Part
-    sampling : str or None
+    sampling : Part or None
         None leaves the backbone its own.
-    sampling_options : mapping
     modalities : tuple of str or None
         None uses all.
     exclude : tuple of str
@@ -63,15 +61,19 @@ class Setup:
     protocol: Part
     backbone: Part
     normalisation: Part
-    sampling: str | None
-    sampling_options: Mapping[str, Any]
+    sampling: Part | None
     modalities: tuple[str, ...] | None
     exclude: tuple[str, ...]
     training: Training
     seeds: tuple[int, ...]
     device: str
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "normalisation")
+    parts: ClassVar[tuple[str, ...]] = (
+        "protocol",
+        "backbone",
+        "normalisation",
+        "sampling",
+    )
     """The fields that are parts, which a configuration names with their options."""
 
     settings: ClassVar[tuple[str, ...]] = Training.names()
@@ -108,9 +110,8 @@ class Setup:
 
     def build_sampling(self) -> Sampling | None:
         """Return the sampling that was asked for, if any."""
-        if self.sampling is None:
-            return None
-        return SAMPLINGS[self.sampling](**self.sampling_options)
+        made: Sampling | None = self.sampling.build() if self.sampling else None
+        return made
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return the same choices with some options changed.
@@ -143,8 +144,6 @@ class Setup:
             chosen: Part | None = getattr(self, name)
             described = chosen.describe() if chosen else {}
             options |= {f"{name}.{key}": value for key, value in described.items()}
-        for key, value in self.sampling_options.items():
-            options[f"sampling.{key}"] = value
         for key, value in asdict(self.training).items():
             if key in self.settings:
                 options[f"training.{key}"] = value
@@ -152,7 +151,7 @@ class Setup:
             "domainemo": __version__,
             **self.names(),
             "normalisation": self.normalisation.name,
-            "sampling": self.sampling,
+            "sampling": self.sampling.name if self.sampling else None,
             "modalities": list(self.modalities) if self.modalities else None,
             "exclude": list(self.exclude) or None,
             "seeds": list(self.seeds),
@@ -236,7 +235,7 @@ def experiment(
     adapter: Any = "uf-ama",
     validator: Any = "last",
     normalisation: Any = "session",
-    sampling: str | None = None,
+    sampling: Any = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
     seeds: Sequence[int] = (0,),
@@ -320,7 +319,7 @@ def setup_choices(
     protocol: Any,
     backbone: Any,
     normalisation: Any,
-    sampling: str | None,
+    sampling: Any,
     modalities: Sequence[str] | str | None,
     exclude: Sequence[str | int],
     seeds: Sequence[int],
@@ -354,16 +353,15 @@ device
     training = Training() if training is None else training
     check_value("training", training, Training)
     exclude = _names("exclude", exclude)
-    check_value("sampling", sampling, str | None)
     if "sampling" in options["backbone"]:
         raise ConfigurationError(
             "backbone.sampling cannot be set; name the sampling with --sampling and "
             "its options with --set sampling.NAME=VALUE."
         )
-    if sampling is not None and sampling not in SAMPLINGS:
+    if sampling is None and options["sampling"]:
         raise ConfigurationError(
-            f"There is no sampling called {sampling!r}; expected one of "
-            f"{', '.join(SAMPLINGS)}."
+            f"sampling.{next(iter(options['sampling']))} was given without a sampling; "
+            f"name one with --sampling."
         )
     seeds = check_seeds("seeds", seeds)
     if not seeds or len(set(seeds)) < len(seeds):
@@ -376,8 +374,9 @@ device
         "normalisation": part(
             "normalisation", normalisation, options["normalisation"]
         ),
-        "sampling": sampling,
-        "sampling_options": _sampling_options(sampling, options["sampling"]),
+        "sampling": None
+        if sampling is None
+        else part("sampling", sampling, options["sampling"]),
         "modalities": None if modalities is None else tuple(modalities),
         "exclude": tuple(exclude),
         "training": _training(training, options["training"], settings),
@@ -420,7 +419,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-_GROUPS = (*Experiment.parts, "sampling", "training")
+_GROUPS = (*Experiment.parts, "training")
 
 
 def grouped(
@@ -454,17 +453,3 @@ def _training(
         if name not in settings:
             raise ConfigurationError(unknown_option("training", name, list(settings)))
     return replace(base, **options)
-
-
-def _sampling_options(
-    sampling: str | None, options: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    if sampling is None:
-        if options:
-            raise ConfigurationError(
-                f"sampling.{next(iter(options))} was given without a sampling; name "
-                f"one of {', '.join(SAMPLINGS)} with --sampling."
-            )
-        return {}
-    chosen = Part("sampling", sampling, options, cls=SAMPLINGS[sampling]).describe()
-    return {name: value for name, value in chosen.items() if value is not None}

@@ -55,7 +55,7 @@ __all__ = [
     "run_pretraining",
 ]
 
-_GROUPS = ("protocol", "backbone", "normalisation", "pairs", "contrast", "sampling", "training")
+_GROUPS = (*Setup.parts, "pairs", "contrast", "training")
 _NOTHING: Rows = np.empty(0, dtype=np.int64)
 
 
@@ -93,7 +93,7 @@ def pretraining(
     backbone: Any = "r2gfanet",
     pairs: str = "synchronous",
     normalisation: Any = "session",
-    sampling: str | None = None,
+    sampling: Any = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
     seeds: Sequence[int] = (0,),
@@ -287,7 +287,7 @@ def pretrain(
     backbone: Any = "r2gfanet",
     pairs: str = "synchronous",
     normalisation: Any = "session",
-    sampling: str | None = None,
+    sampling: Any = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
     seeds: Sequence[int] = (0,),

@@ -121,7 +121,7 @@ def run(
     adapter: Any = "uf-ama",
     validator: Any = "last",
     normalisation: Any = "session",
-    sampling: str | None = None,
+    sampling: Any = None,
     modalities: Sequence[str] | str | None = None,
     exclude: Sequence[str | int] = (),
     seeds: Sequence[int] = (0,),
@@ -144,7 +144,7 @@ def run(
     protocol, adapter, validator, normalisation : str, class or object
         Registered names, classes, or objects made in Python.
     backbone : str or class
-    sampling : {"windows", "sequences", "trials"}, optional
+    sampling : str, class or object, optional
         The backbone's own by default.
     modalities : sequence of str, optional
         All by default.
@@ -518,8 +518,14 @@ def _how_common(planned: Plan) -> dict[str, Any]:
         "version": __version__,
         "protocol": f"{chosen.protocol.name} ({detail})",
         "label_share": chosen.training.label_share,
-        "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",
+        "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
+
+
+def _called(sampling: Sampling) -> str:
+    """Return a sampling's name; an object's of a class without one, its class's."""
+    cls = type(sampling)
+    return str(vars(cls).get("registered_name", cls.__qualname__.lower()))
 
 
 def _start(chosen: Experiment) -> str:
