@@ -44,6 +44,7 @@ KINDS: Mapping[str, str] = {
     "protocol": "domainemo.protocols",
     "backbone": "domainemo.backbones",
     "adapter": "domainemo.adapters",
+    "screen": "domainemo.screens",
     "validator": "domainemo.validators",
     "control": "domainemo.controls",
 }

@@ -44,6 +44,7 @@ from .core import (
     Outputs,
     Protocol,
     Sampling,
+    Screen,
     Source,
     Target,
     Validator,
@@ -1229,11 +1230,13 @@ def _suite(part: type) -> Mapping[str, Callable[[Check], None]]:
     from .checks_control import CONTROL
     from .checks_normalisation import NORMALISATION
     from .checks_sampling import SAMPLING
+    from .checks_screen import SCREEN
 
     suites: dict[type, Mapping[str, Callable[[Check], None]]] = {
         Sampling: SAMPLING,
         Normalisation: NORMALISATION,
         Control: CONTROL,
+        Screen: SCREEN,
         Adapter: _ADAPTER,
         Backbone: _BACKBONE,
         Protocol: _PROTOCOL,

@@ -18,7 +18,6 @@ from domainemo.adapters.consistency import Consistency
 from domainemo.adapters.distillation import Distillation
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import PairwiseSimilarity
-from domainemo.adapters.screening import Screening
 from domainemo.adapters.uf_ama import UFAMA
 from domainemo.backbones.r2gfanet import R2GFANet
 from domainemo.core import FUSION, Adapter, Backbone, Dataset, Fold, Protocol, Validator
@@ -28,6 +27,7 @@ from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find, load_plugin, register
 from domainemo.samplings.windows import Windows
+from domainemo.screens.confidence import Screening
 from domainemo.testing import Check, check, checks
 
 torch.set_num_threads(1)
@@ -38,6 +38,7 @@ KINDS = (
     "protocol",
     "backbone",
     "adapter",
+    "screen",
     "validator",
     "control",
 )

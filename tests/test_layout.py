@@ -21,7 +21,7 @@ LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
 FOUNDATION = {"errors", "core", "registry", "files", "values", "words"}
-MODELS = {"data", "samplings", "backbones", "adapters"}
+MODELS = {"data", "samplings", "backbones", "adapters", "screens"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "normalisations": FOUNDATION | {"data"},
     "controls": FOUNDATION,
     "samplings": FOUNDATION,
-    "adapters": FOUNDATION,
+    "screens": FOUNDATION | {"adapters"},
+    "adapters": FOUNDATION | {"screens"},
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
     "validators": FOUNDATION,
@@ -46,7 +47,9 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
-CHECKS = {f"checks_{kind}" for kind in ("normalisation", "control", "sampling")}
+CHECKS = {
+    f"checks_{kind}" for kind in ("normalisation", "control", "sampling", "screen")
+}
 LAST = {"studies", "reports", "testing", "cli"} | CHECKS
 
 
