@@ -34,6 +34,7 @@ MISSPELT = {
     "adapt --normalisation sesion": "'session'",
     "adapt --normalisation Session": "'session'",
     "adapt --sampling sequence": "'sequences'",
+    "adapt --controls majorty-class": "'majority-class'",
     "adapt --dataset SEED-IV": "'seed-iv'",
     "adapt --dataset seed_vii": "'seed-vii'",
     "adapt --dataset my-studdy": "'my-study'",

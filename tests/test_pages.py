@@ -23,6 +23,8 @@ NAMES = {
     "normalisation": "robust",
     "control": "same-clip",
     "screen": "agreement",
+    "protocol": "halves",
+    "validator": "margin",
 }
 TINY = [
     "--set=data.subjects=3",
@@ -51,6 +53,9 @@ def commands(kind):
 @pytest.fixture
 def own_registry(monkeypatch):
     """Forget what a test registers, and import its files anew."""
+    for kind in registry.KINDS:  # what is built in stays imported
+        for entry in registry.entries(kind):
+            registry.find(kind, entry.name)
     monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     yield
     for name in [each for each in sys.modules if each.startswith(registry._PLUGIN)]:
@@ -89,8 +94,10 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
         "sampling": "ends (length 2)",
         "normalisation": "by median and interquartile range per subject",
         "control": "same clip",
+        "protocol": "halves ()",
+        "validator": "margin",
     }
-    column = "method" if kind == "control" else kind
+    column = {"control": "method", "validator": "selection"}.get(kind, kind)
     assert kind == "screen" or words[kind] in set(table[column])
     stored = (folder / "run" / "config.toml").read_text(encoding="utf-8")
     assert name in stored and file in stored
@@ -103,7 +110,8 @@ def test_what_a_normalisation_learned_serves_predict(folder, monkeypatch):
     adapt = shlex.split(commands("normalisation")[1])
     domainemo(monkeypatch, *adapt, *TINY)
     run = folder / "run"
-    trained = load_trained(find_trained(run, fold="subject 1"), stored_experiment(run))
+    place = find_trained(run, fold="subject 1", adapter="none")
+    trained = load_trained(place, stored_experiment(run))
     data = de.Simulated(subjects=3, sessions=1, trials=6, windows=(3, 5)).load()
     subjects = data.inputs.windows["subject"].astype(str).to_numpy()
     source = np.flatnonzero(subjects != "1")
