@@ -94,7 +94,7 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
         "sampling": "ends (length 2)",
         "normalisation": "by median and interquartile range per subject",
         "control": "same clip",
-        "protocol": "halves ()",
+        "protocol": "halves",
         "validator": "margin",
     }
     column = {"control": "method", "validator": "selection"}.get(kind, kind)

@@ -516,7 +516,7 @@ def _how_common(planned: Plan) -> dict[str, Any]:
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
         "version": __version__,
-        "protocol": f"{chosen.protocol.name} ({detail})",
+        "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,
         "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
