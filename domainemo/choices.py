@@ -28,6 +28,7 @@ from .errors import did_you_mean
 from .training.settings import Training
 
 __all__ = [
+    "CONTROLS",
     "AdapterChoices",
     "Choice",
     "PlaceChoices",
@@ -40,6 +41,9 @@ __all__ = [
     "keywords",
     "ordered",
 ]
+
+CONTROLS = ("logistic-regression", "majority-class", "clip-duration-only")
+"""The controls that run beside an adapter where nothing else is said."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -218,6 +222,15 @@ class RunChoices(AdapterChoices, total=False):
         Choice(
             "Run source only and the controls as well.",
             True,
+            before="controls",
+        ),
+    ]
+    controls: Annotated[
+        Sequence[str] | str,
+        Choice(
+            "The controls to run, such as majority-class; else three.",
+            CONTROLS,
+            python="The controls to run, where baselines are: names, classes, objects.",
             before="dry_run",
         ),
     ]

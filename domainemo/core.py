@@ -15,7 +15,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,11 +32,13 @@ __all__ = [
     "PROVENANCE",
     "Adapter",
     "Backbone",
+    "Control",
     "Dataset",
     "EmotionData",
     "Fold",
     "Inputs",
     "Modality",
+    "Normalisation",
     "Outputs",
     "Protocol",
     "Pseudo",
@@ -632,6 +634,46 @@ class Sampling(ABC):
         """
 
 
+class Normalisation(ABC):
+    """How the values of a sensor are scaled. It never sees a label.
+
+    The library hands it the windows that may be seen, and then all windows, a few at a
+    time: what is held out cannot be learned from. A single value that is still missing
+    afterwards becomes the mean of the source's.
+    """
+
+    by: Literal["session", "subject", "source", "nothing"]
+    """Whose windows it learns from to scale a window: those of the same session, or of
+    the same subject, that may be seen; the source's alone; or nobody's."""
+
+    words: str
+    """How results name it, such as ``"z-scored by the source alone"``."""
+
+    @abstractmethod
+    def fit(self, seen: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        """Return what is learned from windows of one modality, as arrays by name.
+
+        Parameters
+        ----------
+        seen : ndarray of float, shape (windows, channels, features)
+            NaN where the sensor lost a window, or a value; some values may be missing
+            in all windows.
+        """
+
+    @abstractmethod
+    def apply(
+        self, values: NDArray[np.float32], learned: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[Any]:
+        """Return windows scaled, each by itself; what is missing stays NaN.
+
+        Parameters
+        ----------
+        values : ndarray of float, shape (windows, channels, features)
+        learned : mapping of str to ndarray
+            What `fit` returned; empty where nothing is learned.
+        """
+
+
 # ----------------------------------------------------------------------- networks
 
 
@@ -984,4 +1026,46 @@ class Validator(ABC):
             The held-out source domains, where `held_out` is set.
         target : Target
             Everything the target shows, unlabelled.
+        """
+
+
+class Control(ABC):
+    """Predicts from next to nothing: a result that does not beat it is hollow.
+
+    It stands beside every result, on the same folds and scored alike.
+    """
+
+    words: str
+    """What it does, as reports say it."""
+
+    sees_signals: bool = False
+    """Whether it is shown the windows' values, not their provenance alone."""
+
+    @abstractmethod
+    def predict(
+        self,
+        windows: pd.DataFrame,
+        source: Rows,
+        labels: NDArray[np.int64],
+        test: Rows,
+        values: NDArray[np.float64],
+    ) -> NDArray[Any]:
+        """Predict test windows, each by itself.
+
+        Parameters
+        ----------
+        windows : DataFrame
+            Provenance of all windows.
+        source, test : ndarray of int
+            Windows to learn from, and those to predict.
+        labels : ndarray of int, shape (len(source),)
+            Class numbers of the source windows.
+        values : ndarray of float, shape (windows, values)
+            All windows, normalised, the modalities side by side; NaN where a sensor was
+            lost. It may be overwritten. Without a column unless `sees_signals`.
+
+        Returns
+        -------
+        ndarray of int, shape (len(test),), or of float, shape (len(test), classes)
+            Class numbers, or probabilities of as many classes as are known.
         """

@@ -36,12 +36,15 @@ from .core import (
     PROVENANCE,
     Adapter,
     Backbone,
+    Control,
     EmotionData,
     Fold,
     Modality,
+    Normalisation,
     Outputs,
     Protocol,
     Sampling,
+    Screen,
     Source,
     Target,
     Validator,
@@ -1296,7 +1299,16 @@ _VALIDATOR: Mapping[str, Callable[[Check], None]] = {
 
 
 def _suite(part: type) -> Mapping[str, Callable[[Check], None]]:
+    from .checks_control import CONTROL
+    from .checks_normalisation import NORMALISATION
+    from .checks_sampling import SAMPLING
+    from .checks_screen import SCREEN
+
     suites: dict[type, Mapping[str, Callable[[Check], None]]] = {
+        Sampling: SAMPLING,
+        Normalisation: NORMALISATION,
+        Control: CONTROL,
+        Screen: SCREEN,
         Adapter: _ADAPTER,
         Backbone: _BACKBONE,
         Protocol: _PROTOCOL,

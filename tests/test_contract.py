@@ -18,21 +18,30 @@ from domainemo.adapters.consistency import Consistency
 from domainemo.adapters.distillation import Distillation
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import PairwiseSimilarity
-from domainemo.adapters.screening import Screening
 from domainemo.adapters.uf_ama import UFAMA
 from domainemo.backbones.r2gfanet import R2GFANet
 from domainemo.core import FUSION, Adapter, Backbone, Dataset, Fold, Protocol, Validator
-from domainemo.data.sampling import Windows
 from domainemo.data.simulator import Simulated
 from domainemo.errors import ConfigurationError
 from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find, load_plugin, register
+from domainemo.samplings.windows import Windows
+from domainemo.screens.confidence import Screening
 from domainemo.testing import Check, check, checks
 
 torch.set_num_threads(1)
 PAGE = Path(__file__).parents[1] / "docs" / "new-adapter.md"
-KINDS = ("adapter", "backbone", "protocol", "validator")
+KINDS = (
+    "sampling",
+    "normalisation",
+    "protocol",
+    "backbone",
+    "adapter",
+    "screen",
+    "validator",
+    "control",
+)
 
 
 def shipped(kind):
@@ -128,7 +137,7 @@ def test_a_check_has_a_name_for_pytest_and_needs_no_registration():
 
 
 def test_what_cannot_be_checked_is_explained():
-    with pytest.raises(ConfigurationError, match="subclass of Adapter, Backbone"):
+    with pytest.raises(ConfigurationError, match="Adapter, Backbone"):
         checks(Simulated)
     with pytest.raises(ConfigurationError, match="subclass of Adapter"):
         checks(Dataset)

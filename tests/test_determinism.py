@@ -13,7 +13,6 @@ import torch
 
 import domainemo
 from domainemo.adapters.composite import Composite
-from domainemo.adapters.screening import Screening
 from domainemo.backbones.r2gfanet import R2GFANet
 from domainemo.core import Outputs, Pseudo, Screen, Target
 from domainemo.data.normalisation import normalise
@@ -21,6 +20,7 @@ from domainemo.data.simulator import Simulated
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
 from domainemo.runs.checks import canonical
+from domainemo.screens.confidence import Screening
 from domainemo.training import fit as fitting
 from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample

@@ -21,7 +21,7 @@ LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
 FOUNDATION = {"errors", "core", "registry", "files", "values", "words"}
-MODELS = {"data", "backbones", "adapters"}
+MODELS = {"data", "samplings", "backbones", "adapters", "screens"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
@@ -31,8 +31,12 @@ MAY_IMPORT = {
     "files": {"errors"},
     "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
-    "backbones": FOUNDATION | {"data"},
-    "adapters": FOUNDATION,
+    "backbones": FOUNDATION | {"data", "samplings"},
+    "normalisations": FOUNDATION | {"data"},
+    "controls": FOUNDATION,
+    "samplings": FOUNDATION,
+    "screens": FOUNDATION | {"adapters"},
+    "adapters": FOUNDATION | {"screens"},
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
     "validators": FOUNDATION,
@@ -44,7 +48,10 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
-LAST = {"studies", "reports", "testing", "cli"}
+CHECKS = {
+    f"checks_{kind}" for kind in ("normalisation", "control", "sampling", "screen")
+}
+LAST = {"studies", "reports", "testing", "cli"} | CHECKS
 
 
 def python_files():

@@ -25,9 +25,11 @@ from domainemo.backbones.deep_cca import DeepCCA
 from domainemo.backbones.regions import ELECTRODES
 from domainemo.cli.configuration import configure
 from domainemo.core import FUSION, Modality, Outputs, Source, Target
-from domainemo.data.sampling import Sequences, Trials, Windows
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
+from domainemo.samplings.sequences import Sequences
+from domainemo.samplings.trials import Trials
+from domainemo.samplings.windows import Windows
 from domainemo.testing import checks
 
 torch.set_num_threads(1)

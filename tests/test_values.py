@@ -11,7 +11,6 @@ import domainemo as de
 from domainemo import ConfigurationError, Simulated, StudySettings, Training, registry
 from domainemo.cli import main
 from domainemo.data.loading import load
-from domainemo.data.sampling import SAMPLINGS
 from domainemo.parts import Part, part
 from domainemo.registry import KINDS, entries, find, parameters
 from domainemo.runs import experiment as experiments
@@ -160,7 +159,6 @@ def test_annotations_that_cannot_be_resolved_leave_the_default_to_speak():
 # -------------------------------------------------------------- every part and setting
 
 OTHERS = [
-    *(("sampling", name, cls) for name, cls in SAMPLINGS.items()),
     *(("pairs", name, cls) for name, cls in PAIRINGS.items()),
     ("contrast", "synchrony", SynchronyContrast),
 ]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..data.sampling import Windows
 from ..registry import register
+from ..samplings.windows import Windows
 from .concatenation import Activation, ModalityPerceptron
 from .layers import masked_softmax, observed, require_modalities, require_sizes
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..data.sampling import Sequences
 from ..errors import ConfigurationError
 from ..registry import register
+from ..samplings.sequences import Sequences
 from .graphs import (
     ChebyshevConvolution,
     LearnedGraph,

@@ -19,7 +19,7 @@ from ..choices import (
 )
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
-from ..registry import find, load_plugin
+from ..registry import KINDS, find, load_plugin
 from ..values import check_seeds, check_value, fits
 from .named import read_configuration
 from .names import check_dataset, check_names, check_options, with_part
@@ -445,7 +445,7 @@ def _forget_stale(
 ) -> None:
     """Drop a file's options for a part that the command line has replaced."""
     kinds = {"dataset": "data"}
-    for key in ("dataset", "protocol", "backbone", "adapter", "validator", "sampling"):
+    for key in KINDS:
         if key in stored and stored[key] != merged[key]:
             prefix = f"{kinds.get(key, key)}."
             for name in [name for name in options if name.startswith(prefix)]:

@@ -26,9 +26,7 @@ PAIRINGS = {
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="dataset, protocol, backbone, adapter, validator, pairs, study."
-        ),
+        typer.Argument(help=f"{', '.join(KINDS)}, pairs, study."),
     ] = None,
     plugin: Plugin = None,
 ) -> None:

@@ -46,7 +46,7 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
     used = fold.used
     fold = fold.renumbered(used)
     source, target = fold.source, fold.seen
-    method = recordings.experiment.normalisation
+    method = recordings.experiment.build_normalisation()
     inputs, _ = normalise(data.inputs.take(used), method, source=source, target=target)
     sampling = trained.model.backbone.sampling
     domain = recordings.experiment.protocol.build().domain

@@ -200,7 +200,7 @@ def _test_samples(
 ) -> tuple[Samples, NDArray[np.int64], pd.DataFrame]:
     """Return the test samples as the fold saw them, their windows, and the table."""
     inputs, fold = inputs.take(fold.used), fold.renumbered(fold.used)
-    method = trained.experiment.normalisation
+    method = trained.experiment.build_normalisation()
     normalised, _ = normalise(inputs, method, source=fold.source, target=fold.seen)
     part = normalised.take(fold.test)
     sampling = trained.model.backbone.sampling

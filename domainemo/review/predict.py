@@ -19,9 +19,9 @@ from ..core import Adapter, Inputs, Modality, canonical_name
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.normalisation import (
+    Learned,
     Scale,
     check_enough,
-    describe,
     normalise,
     scales_of,
 )
@@ -62,6 +62,8 @@ class Trained:
         The source's scale as the network saw it, after normalisation per group.
     raw_scales : dict of str to Scale
         The source's scale as it was recorded; empty in folders of earlier versions.
+    learned : dict of str to mapping
+        What the normalisation learned from the source as it was recorded, likewise.
     """
 
     model: Model
@@ -71,6 +73,7 @@ class Trained:
     classes: tuple[str, ...]
     scales: dict[str, Scale]
     raw_scales: dict[str, Scale] = field(default_factory=dict)
+    learned: dict[str, Learned] = field(default_factory=dict)
 
 
 def find_trained(run: Path, **wanted: str | int | None) -> Path:
@@ -173,7 +176,8 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
     DataError
         If a file is missing or damaged, or lacks an adapter that predicts.
     """
-    modalities, classes, domains, *scales = files.read(folder / MODEL, _parse_model)
+    known, domains = files.read(folder / MODEL, _parse_model)
+    modalities, classes = known["modalities"], known["classes"]
     backbone = experiment.build_backbone(modalities)
     model = Model(backbone, modalities, len(classes))
     name = read_json(folder / FACTS, **RECORDED)["adapter"]
@@ -192,9 +196,7 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
         )
     else:
         load_weights(model.load_state_dict, folder / MODEL_WEIGHTS)
-    return Trained(
-        model.eval(), adapter.eval(), experiment, modalities, classes, *scales
-    )
+    return Trained(model.eval(), adapter.eval(), experiment, **known)
 
 
 def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
@@ -207,32 +209,39 @@ def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
     return adapter
 
 
-def _parse_model(
-    content: bytes,
-) -> tuple[
-    dict[str, Modality],
-    tuple[str, ...],
-    int | None,
-    dict[str, Scale],
-    dict[str, Scale],
-]:
-    """Return modalities, classes, domains and both scales of ``model.json``."""
+def _parse_model(content: bytes) -> tuple[dict[str, Any], int | None]:
+    """Return what ``model.json`` says of a trained fold, as its attributes.
+
+    Beside them the number of domains, where an adapter was prepared for it.
+    """
     described = parse_json(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
         for name, m in described["modalities"].items()
     }
-    scales, raw_scales = (
-        {
-            name: Scale(*(np.asarray(s[k], np.float32) for k in ("mean", "deviation")))
-            for name, s in held.items()
+
+    def arrays(key: str) -> dict[str, Learned]:
+        return {
+            name: {k: np.asarray(value, np.float32) for k, value in held.items()}
+            for name, held in described[key].items()
         }
-        # Folders of earlier versions lack the scale of what was recorded.
-        for held in (described["scales"], described.get("raw_scales", {}))
-    )
+
+    def scales(key: str) -> dict[str, Scale]:
+        return {name: Scale(**held) for name, held in arrays(key).items()}
+
+    # Folders of earlier versions lack the scale of what was recorded, or hold nothing
+    # else that was learned: all of theirs are z-scores.
+    described.setdefault("raw_scales", {})
+    described.setdefault("learned", described["raw_scales"])
+    known = {
+        "modalities": modalities,
+        "classes": tuple(described["classes"]),
+        "scales": scales("scales"),
+        "raw_scales": scales("raw_scales"),
+        "learned": arrays("learned"),
+    }
     # Without an adapter that is kept, the number of domains matters to nobody.
-    domains = described.get("domains")
-    return modalities, tuple(described["classes"]), domains, scales, raw_scales
+    return known, described.get("domains")
 
 
 def predict_recording(
@@ -305,26 +314,26 @@ def _normalised(
 
     Single missing values become the source's mean, as in training.
     """
-    method = trained.experiment.normalisation
-    grouped = method in ("session", "subject")
+    method = trained.experiment.build_normalisation()
+    grouped = method.by in ("session", "subject")
     if normalise_by is None:
         normalise_by = "own" if grouped else "source"
-    elif method == "none":
+    elif method.by == "nothing":
         raise ConfigurationError(
-            f"The model was trained on values that were {describe(method)}; expected "
+            f"The model was trained on values that were {method.words}; expected "
             f"the recording as it is. Leave out --normalise-by."
         )
     everything = np.arange(len(inputs))
-    stored = trained.scales if grouped else None
+    by, stored = method.by, trained.scales
     if isinstance(normalise_by, Inputs):
-        return _by_baseline(trained, inputs, normalise_by, stored)
+        return _by_baseline(trained, inputs, normalise_by)
     if normalise_by == "own":
-        method = method if grouped else "session"
+        by, stored = (by, stored) if grouped else ("session", {})
         visible = [np.ones(len(inputs), dtype=bool)]
-        check_enough(inputs, method, visible, remedy=_GIVE_OTHER)
+        check_enough(inputs, by, visible, remedy=_GIVE_OTHER)
     elif normalise_by == "source":
-        method = "source" if grouped else method
-        stored = trained.raw_scales if grouped else trained.scales
+        if grouped:
+            by, stored = "source", trained.raw_scales
         if not stored:
             raise ConfigurationError(
                 "The model's folder does not hold the source's mean and deviation, "
@@ -338,7 +347,13 @@ def _normalised(
             f"'source' or a baseline recording."
         )
     return normalise(
-        inputs, method, source=everything, target=everything, stored=stored
+        inputs,
+        method,
+        source=everything,
+        target=everything,
+        by=by,
+        stored=stored,
+        learned=trained.learned or {name: vars(s) for name, s in stored.items()},
     )[0]
 
 
@@ -346,7 +361,6 @@ def _by_baseline(
     trained: Trained,
     inputs: Inputs,
     baseline: Inputs,
-    stored: Mapping[str, Scale] | None,
 ) -> Inputs:
     """Return the recording scaled per subject by the windows of the baseline alone."""
     baseline = _aligned(trained, baseline)
@@ -378,8 +392,15 @@ def _by_baseline(
         [visible],
         remedy="Give a longer baseline recording.",
     )
+    method = trained.experiment.build_normalisation()
+    grouped = method.by in ("session", "subject")
     normalised, _ = normalise(
-        both, "subject", source=there, target=there, stored=stored
+        both,
+        method,
+        source=there,
+        target=there,
+        by="subject",
+        stored=trained.scales if grouped else None,
     )
     return replace(normalised.take(own), windows=inputs.windows)
 

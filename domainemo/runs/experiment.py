@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, Unpack
 
 from .. import __version__
-from ..choices import RunChoices, SetupChoices, choices_of, choosing, complete
-from ..core import Backbone, Modality, Sampling
-from ..data.normalisation import describe
-from ..data.sampling import SAMPLINGS
+from ..choices import CONTROLS, RunChoices, SetupChoices, choices_of, choosing, complete
+from ..core import Backbone, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..training.settings import Training
 from ..values import check_seeds, check_value
+from .controls import control_name, is_trained
 from .initialisation import Initialisation, read_initialisation
 
 __all__ = [
@@ -49,11 +48,9 @@ class Setup:
 
     Attributes
     ----------
-    protocol, backbone : Part
-    normalisation : str
-    sampling : str or None
+    protocol, backbone, normalisation : Part
+    sampling : Part or None
         None leaves the backbone its own.
-    sampling_options : mapping
     modalities : tuple of str or None
         None uses all.
     exclude : tuple of str
@@ -67,9 +64,8 @@ class Setup:
 
     protocol: Part
     backbone: Part
-    normalisation: str
-    sampling: str | None
-    sampling_options: Mapping[str, Any]
+    normalisation: Part
+    sampling: Part | None
     modalities: tuple[str, ...] | None
     exclude: tuple[str, ...]
     training: Training
@@ -80,7 +76,12 @@ class Setup:
     choices: ClassVar[type] = SetupChoices
     """What is chosen, as it is given."""
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone")
+    parts: ClassVar[tuple[str, ...]] = (
+        "protocol",
+        "backbone",
+        "normalisation",
+        "sampling",
+    )
     """The fields that are parts, which a configuration names with their options."""
 
     settings: ClassVar[tuple[str, ...]] = Training.names()
@@ -89,14 +90,18 @@ class Setup:
     @property
     def plugins(self) -> tuple[str, ...]:
         """The files outside this package that the parts come from."""
-        parts = (getattr(self, name) for name in self.parts)
-        return tuple(sorted({path for part in parts if part for path in part.plugins}))
+        return tuple(sorted({path for part in self.used for path in part.plugins}))
 
     @property
     def outside(self) -> bool:
         """Whether a part comes from outside this package."""
-        parts = (getattr(self, name) for name in self.parts)
-        return any(part.outside for part in parts if part)
+        return any(part.outside for part in self.used)
+
+    @property
+    def used(self) -> list[Part]:
+        """All parts that are chosen."""
+        parts = [getattr(self, name) for name in self.parts]
+        return [part for part in parts if part is not None]
 
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""
@@ -106,11 +111,15 @@ class Setup:
             backbone.sampling = sampling
         return backbone
 
+    def build_normalisation(self) -> Normalisation:
+        """Return a new normalisation."""
+        made: Normalisation = self.normalisation.build()
+        return made
+
     def build_sampling(self) -> Sampling | None:
         """Return the sampling that was asked for, if any."""
-        if self.sampling is None:
-            return None
-        return SAMPLINGS[self.sampling](**self.sampling_options)
+        made: Sampling | None = self.sampling.build() if self.sampling else None
+        return made
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return the same choices with some options changed.
@@ -143,8 +152,6 @@ class Setup:
             chosen: Part | None = getattr(self, name)
             described = chosen.describe() if chosen else {}
             options |= {f"{name}.{key}": value for key, value in described.items()}
-        for key, value in self.sampling_options.items():
-            options[f"sampling.{key}"] = value
         for key, value in asdict(self.training).items():
             if key in self.settings:
                 options[f"training.{key}"] = value
@@ -188,6 +195,8 @@ class Experiment(Setup):
         The pre-training that every network starts from; None starts at random.
     folds : tuple of str
         The names of the folds that are run; empty for all.
+    controls : tuple of Part
+        What is predicted from next to nothing beside the adapter.
     """
 
     adapter: Part
@@ -195,9 +204,10 @@ class Experiment(Setup):
     baselines: bool
     init_from: Initialisation | None = None
     folds: tuple[str, ...] = ()
+    controls: tuple[Part, ...] = ()
 
     choices: ClassVar[type] = RunChoices
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "adapter", "validator")
+    parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "adapter", "validator")
 
     @property
     def selection(self) -> str:
@@ -207,13 +217,17 @@ class Experiment(Setup):
         return self.validator.name
 
     @property
-    def trained(self) -> list[Part | None]:
-        """What is trained: the adapter, source only, and None for the linear model."""
-        if not self.baselines:
-            return [self.adapter]
-        if self.adapter.name == "none":
-            return [self.adapter, None]
-        return [self.adapter, part("adapter", "none"), None]
+    def used(self) -> list[Part]:
+        """All parts that are chosen."""
+        return [*super().used, *self.controls]
+
+    @property
+    def trained(self) -> list[Part]:
+        """What runs as jobs: the adapter, source only, and some controls."""
+        found = [self.adapter]
+        if self.baselines and self.adapter.name != "none":
+            found.append(part("adapter", "none"))
+        return found + [each for each in self.controls if is_trained(each)]
 
     def names(self) -> dict[str, Any]:
         """Return the parts' names, and the choices that only this kind of run has."""
@@ -223,6 +237,7 @@ class Experiment(Setup):
             if name == "init_from":
                 start = self.init_from
                 told["initialisation"] = start.words if start else None
+        told["controls"] = _unusual(self.controls)
         return told | ({"validator": ORACLE} if self.validator is None else {})
 
 
@@ -241,6 +256,7 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
         For a name, an option or a value that does not fit.
     """
     given = complete(RunChoices, choices)
+    check_value("baselines", given["baselines"], bool)
     options = grouped(given["options"], _GROUPS)
     folds, start = given["folds"], given["init_from"]
     oracle = given["validator"] == ORACLE
@@ -253,13 +269,40 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
         baselines=given["baselines"],
         init_from=None if start is None else read_initialisation(start),
         folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
+        controls=_controls(given["controls"], given["baselines"]),
     )
-    check_value("baselines", made.baselines, bool)
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
+    made.build_normalisation()
     made.build_sampling()
     return made
+
+
+def _controls(given: Sequence[Any] | str, baselines: bool) -> tuple[Part, ...]:
+    """Return the controls to run; none without baselines."""
+    names = given.split(",") if isinstance(given, str) else given
+    chosen = [
+        part("control", each.strip() if isinstance(each, str) else each)
+        for each in names
+    ]
+    if not baselines and tuple(names) != CONTROLS:
+        raise ConfigurationError(
+            "controls were named, but the baselines, of which they are, are left out. "
+            "Leave out one of both (--controls, --no-baselines)."
+        )
+    called = [control_name(each) for each in chosen]
+    if len(set(called)) < len(called):
+        raise ConfigurationError(
+            f"The controls are {', '.join(called)}; expected each of them once."
+        )
+    return tuple(chosen) if baselines else ()
+
+
+def _unusual(controls: Sequence[Part]) -> list[str] | None:
+    """Return the controls' names where they are not those of every run."""
+    names = [each.name for each in controls]
+    return names if controls and tuple(names) != CONTROLS else None
 
 
 def setup_choices(
@@ -292,27 +335,27 @@ def setup_choices(
     training = Training() if given["training"] is None else given["training"]
     check_value("training", training, Training)
     exclude = _names("exclude", given["exclude"])
-    normalisation, sampling = given["normalisation"], given["sampling"]
-    check_value("normalisation", normalisation, str)
-    check_value("sampling", sampling, str | None)
-    describe(normalisation)
+    sampling = given["sampling"]
     if "sampling" in options["backbone"]:
         raise ConfigurationError(
             "backbone.sampling cannot be set; name the sampling with --sampling and "
             "its options with --set sampling.NAME=VALUE."
         )
-    if sampling is not None and sampling not in SAMPLINGS:
+    if sampling is None and options["sampling"]:
         raise ConfigurationError(
-            f"There is no sampling called {sampling!r}; expected one of "
-            f"{', '.join(SAMPLINGS)}."
+            f"sampling.{next(iter(options['sampling']))} was given without a sampling; "
+            f"name one with --sampling."
         )
     return {
         "seeds": _seeds(given["seeds"]),
         "protocol": part("protocol", given["protocol"], options["protocol"]),
         "backbone": part("backbone", given["backbone"], options["backbone"]),
-        "normalisation": normalisation,
-        "sampling": sampling,
-        "sampling_options": _sampling_options(sampling, options["sampling"]),
+        "normalisation": part(
+            "normalisation", given["normalisation"], options["normalisation"]
+        ),
+        "sampling": None
+        if sampling is None
+        else part("sampling", sampling, options["sampling"]),
         "modalities": None if modalities is None else tuple(modalities),
         "exclude": tuple(exclude),
         "training": _training(training, options["training"], made.settings),
@@ -375,7 +418,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-_GROUPS = ("protocol", "backbone", "adapter", "validator", "sampling", "training")
+_GROUPS = (*Experiment.parts, "training")
 
 
 def grouped(
@@ -410,17 +453,3 @@ def _training(
         if name not in settings:
             raise ConfigurationError(unknown_option("training", name, list(settings)))
     return replace(base, **options)
-
-
-def _sampling_options(
-    sampling: str | None, options: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    if sampling is None:
-        if options:
-            raise ConfigurationError(
-                f"sampling.{next(iter(options))} was given without a sampling; name "
-                f"one of {', '.join(SAMPLINGS)} with --sampling."
-            )
-        return {}
-    chosen = Part("sampling", sampling, options, cls=SAMPLINGS[sampling]).describe()
-    return {name: value for name, value in chosen.items() if value is not None}

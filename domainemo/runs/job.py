@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from .. import files
 from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling
-from ..data.normalisation import Scale, normalise, scales_of
+from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
@@ -33,6 +33,7 @@ from ..training.fit import Fitted, fit, predict
 from ..training.loop import Report
 from ..training.model import Model, state_of
 from ..training.seeds import derive_seed, reproducible
+from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
 from .folder import (
     check_no_link,
@@ -43,7 +44,6 @@ from .folder import (
     read_json,
 )
 from .initialisation import load_weights, weights_of
-from .linear import LINEAR, linear_probabilities
 
 __all__ = [
     "Job",
@@ -164,11 +164,12 @@ class Job(Work[Experiment]):
     source_labels : ndarray of int, shape (len(labelled),)
     classes : tuple of str
     adapter : Part or None
-        None trains a logistic regression in place of the network.
+        None runs a control in place of the network.
     start : str or None
         The file of the pre-trained weights that the backbone starts from.
     keeps_model : bool
         Whether the trained network is kept beside what it predicts.
+    control : Part or None
     """
 
     labelled: Rows
@@ -177,6 +178,7 @@ class Job(Work[Experiment]):
     adapter: Part | None
     start: str | None = None
     keeps_model: bool = True
+    control: Part | None = None
 
     def train(
         self,
@@ -186,11 +188,11 @@ class Job(Work[Experiment]):
         used: Rows,
         report: Report,
     ) -> None:
-        """Train the network, or the linear model, and predict."""
-        if self.adapter is None:
-            _train_linear(inputs, chosen, self, folder, used)
-        else:
+        """Train the network, or run the control, and predict."""
+        if self.adapter is not None:
             _train(inputs, chosen, self, self.adapter, folder, used, report)
+        elif self.control is not None:
+            _run_control(inputs, chosen, self, self.control, folder, used)
 
     def renumbered(self, used: Rows) -> Self:
         """Return the same job, for the windows `used` only."""
@@ -204,9 +206,10 @@ class Job(Work[Experiment]):
     @property
     def method(self) -> str:
         """What is trained, as named in every table."""
-        if self.adapter is None:
-            return LINEAR
-        return method_name(self.adapter.name)
+        if self.adapter is not None:
+            return method_name(self.adapter.name)
+        assert self.control is not None
+        return control_name(self.control)
 
 
 @dataclass(frozen=True)
@@ -350,8 +353,9 @@ def _train(
     began = time.monotonic()
     device = torch.device(experiment.device)
     fold = job.fold
+    method = experiment.build_normalisation()
     normalised, scales = normalise(
-        inputs, experiment.normalisation, source=fold.source, target=fold.seen
+        inputs, method, source=fold.source, target=fold.seen
     )
     torch.manual_seed(derive_seed(job.seed, fold.name))
     backbone = experiment.build_backbone(inputs.modalities)
@@ -409,21 +413,29 @@ def _train(
     _write_screening(folder, _among_all(seen, used), fitted)
     if job.keeps_model:
         raw = scales_of(inputs, fold.source)
+        learned = learned_of(inputs, method, fold.source)
         kept = model, adapter, domains
-        _write_model(folder, *kept, inputs.modalities, job.classes, scales, raw)
+        known = scales, raw, learned
+        _write_model(folder, *kept, inputs.modalities, job.classes, *known)
 
 
-def _train_linear(
-    inputs: Inputs, experiment: Experiment, job: Job, folder: Path, used: Rows
+def _run_control(
+    inputs: Inputs,
+    experiment: Experiment,
+    job: Job,
+    control: Part,
+    folder: Path,
+    used: Rows,
 ) -> None:
     began = time.monotonic()
     fold = job.fold
     sampling = experiment.build_backbone(inputs.modalities).sampling
     windows = inputs.windows.iloc[fold.test].reset_index(drop=True)
     members = _among_all(sampling.rows(windows), fold.test)
-    probabilities = linear_probabilities(
+    probabilities = control_probabilities(
+        control.build(),
         inputs,
-        experiment.normalisation,
+        experiment.build_normalisation(),
         fold,
         job.labelled,
         job.source_labels,
@@ -432,7 +444,7 @@ def _train_linear(
     )
     facts = {
         "fold": fold.name,
-        "adapter": LINEAR,
+        "adapter": job.method,
         "seed": job.seed,
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
@@ -567,6 +579,7 @@ def _write_model(
     classes: tuple[str, ...],
     scales: Mapping[str, Scale],
     raw_scales: Mapping[str, Scale],
+    learned: Mapping[str, Learned],
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
     described: dict[str, Any] = {
@@ -575,10 +588,15 @@ def _write_model(
     }
     if adapter.shapes_prediction or adapter.state_dict():
         described["domains"] = domains  # what the adapter was prepared for
-    for key, kept in (("scales", scales), ("raw_scales", raw_scales)):
+    arrays: dict[str, Mapping[str, Learned]] = {
+        "scales": {name: vars(scale) for name, scale in scales.items()},
+        "raw_scales": {name: vars(scale) for name, scale in raw_scales.items()},
+        "learned": learned,
+    }
+    for key, kept in arrays.items():
         described[key] = {
-            name: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()}
-            for name, s in kept.items()
+            name: {k: array.tolist() for k, array in each.items()}
+            for name, each in kept.items()
         }
     write_file(folder / MODEL, json.dumps(described, indent=1))
     write_file(folder / MODEL_WEIGHTS, weights_of(state_of(model, adapter)))

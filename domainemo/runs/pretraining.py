@@ -19,7 +19,7 @@ from .. import __version__, files
 from ..choices import PretrainingChoices, choosing, complete
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_inputs
-from ..data.normalisation import describe, normalise
+from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..parts import Part
@@ -56,7 +56,7 @@ __all__ = [
     "run_pretraining",
 ]
 
-_GROUPS = ("protocol", "backbone", "pairs", "contrast", "sampling", "training")
+_GROUPS = (*Setup.parts, "pairs", "contrast", "training")
 _NOTHING: Rows = np.empty(0, dtype=np.int64)
 
 
@@ -76,7 +76,7 @@ class Pretraining(Setup):
     contrast: Part
 
     choices: ClassVar[type] = PretrainingChoices
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "pairs", "contrast")
+    parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "pairs", "contrast")
     settings: ClassVar[tuple[str, ...]] = USED_SETTINGS
 
     def pairing(self, inputs: Inputs, members: Rows) -> Synchronous:
@@ -116,6 +116,7 @@ def pretraining(**choices: Unpack[PretrainingChoices]) -> Pretraining:
     )
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
+    made.build_normalisation()
     made.build_sampling()
     return made
 
@@ -141,7 +142,7 @@ class PretrainingJob(Work[Pretraining]):
         began = time.monotonic()
         device, source = torch.device(chosen.device), self.fold.source
         normalised, _ = normalise(
-            inputs, chosen.normalisation, source=source, target=_NOTHING
+            inputs, chosen.build_normalisation(), source=source, target=_NOTHING
         )
         seed = derive_seed(self.seed, self.fold.name, PRETRAINED)
         torch.manual_seed(seed)
@@ -363,7 +364,7 @@ def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
         f"{members}; {chosen.protocol.name}, "
         f"{count(len(planned.folds), 'fold')}, each on its "
         f"source alone, without labels ({table['moments'].min()} to "
-        f"{table['moments'].max()} moments); {describe(chosen.normalisation)}; "
+        f"{table['moments'].max()} moments); {chosen.build_normalisation().words}; "
         f"last of {count(chosen.training.epochs, 'epoch')}; seed {seeds}; domainemo "
         f"{__version__}."
     )

@@ -54,6 +54,12 @@ class Results:
         return str(self.table["level"].iloc[0])
 
     @property
+    def controls(self) -> list[str]:
+        """The methods without a network: what is predicted from next to nothing."""
+        bare = self.table["backbone"].isna() | (self.table["backbone"] == "")
+        return list(dict.fromkeys(self.table["method"][bare]))
+
+    @property
     def methods(self) -> list[str]:
         """All methods, the adapter first."""
         return list(dict.fromkeys(self.table["method"]))

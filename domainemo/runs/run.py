@@ -19,7 +19,7 @@ from ..choices import RunChoices, choosing
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
-from ..data.normalisation import check_enough, check_visible, describe
+from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
 from ..training.seeds import reproducible
@@ -36,7 +36,7 @@ from .checks import (
     select_modalities,
     unfit_folds,
 )
-from .controls import CONTROLS
+from .controls import control_name, control_probabilities, is_trained
 from .execution import Monitor, execute
 from .experiment import Experiment, Setup, experiment
 from .folder import (
@@ -51,9 +51,8 @@ from .folder import (
 from .initialisation import check_initialisation
 from .job import Job, Record, load_record
 from .labels import labelled_rows
-from .linear import LINEAR
 from .results import Results
-from .scorer import control_record, oracle_epoch, prediction_rows, score_rows
+from .scorer import oracle_epoch, prediction_rows, score_rows
 
 __all__ = ["Plan", "plan", "prepare", "run", "run_plan"]
 
@@ -83,12 +82,12 @@ class Plan:
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
         return [
-            self.job(folder, fold, seed, adapter)
+            self.job(folder, fold, seed, each)
             for seed in self.experiment.seeds
             for fold in self.folds
-            for adapter in self.experiment.trained
-            # The linear model has no random start: one seed says it all.
-            if adapter is not None or seed == self.experiment.seeds[0]
+            for each in self.experiment.trained
+            # A control has no random start: one seed says it all.
+            if each.kind == "adapter" or seed == self.experiment.seeds[0]
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
@@ -97,20 +96,24 @@ class Plan:
         source = labelled_rows(self.data, fold, share, seed)
         return np.append(source, fold.calibration)
 
-    def job(self, folder: Path, fold: Fold, seed: int, adapter: Part | None) -> Job:
-        """Return one training job; of target labels, it has calibration's alone."""
+    def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
+        """Return the job of an adapter or a control.
+
+        Of target labels, it has calibration's alone.
+        """
         labelled, start = self.labelled(fold, seed), self.experiment.init_from
-        method = adapter.name if adapter else LINEAR
-        starts = start is not None and adapter is not None
+        network = chosen.kind == "adapter"
+        method = chosen.name if network else control_name(chosen)
         return Job(
             fold=fold,
             labelled=labelled,
             source_labels=self.data.labels[labelled],
             classes=self.data.classes,
-            adapter=adapter,
+            adapter=chosen if network else None,
+            control=None if network else chosen,
             seed=seed,
             folder=str(job_folder(folder, fold.name, seed, method)),
-            start=str(start.weights(fold.name, seed)) if start and starts else None,
+            start=str(start.weights(fold.name, seed)) if start and network else None,
         )
 
 
@@ -220,14 +223,15 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     check_signals(inputs)
     folds = list(chosen.protocol.build().split(inputs.windows))
     check_folds(inputs, folds)
+    learns_by = chosen.build_normalisation().by
     for fold in folds:
         used = fold.used
         visible = np.isin(used, np.append(fold.source, fold.seen))
         windows = inputs.windows.iloc[used]
-        check_visible(inputs.name, windows, chosen.normalisation, visible)
+        check_visible(inputs.name, windows, learns_by, visible)
     check_enough(
         inputs,
-        chosen.normalisation,
+        learns_by,
         (_visible(inputs, fold) for fold in folds),
         remedy="Leave them out (--exclude), or choose another normalisation "
         "(--normalisation subject or source).",
@@ -346,17 +350,11 @@ def _collect(
         members[job.fold.name], level = record.members, record.facts["level"]
         how = _how_trained(planned, job, record)
         _add(planned, how, record, level, scores, predictions)
-    if chosen.baselines:
-        for fold in planned.folds:
-            for name, control in CONTROLS.items():
-                labelled = planned.labelled(fold, chosen.seeds[0])
-                labels = planned.data.labels[labelled]
-                windows = planned.data.inputs.windows
-                predicted = control(windows, labelled, labels, fold.test)
-                record = control_record(
-                    planned.data, fold, members[fold.name], predicted
-                )
-                how = _how_control(planned, fold, name)
+    for fold in planned.folds:
+        for control in chosen.controls:
+            if not is_trained(control):
+                record = _control_record(planned, fold, control, members[fold.name])
+                how = _how_control(planned, fold, control_name(control))
                 _add(planned, how, record, level, scores, predictions)
     return Results(
         table=pd.DataFrame(scores).astype({"epoch": "Int64", "parameters": "Int64"}),
@@ -364,6 +362,25 @@ def _collect(
         description=description,
         method=_method_name(jobs[0], chosen),
     )
+
+
+def _control_record(
+    planned: Plan, fold: Fold, control: Part, members: Rows
+) -> Record:
+    """Return what a control says of samples whose provenance alone it is shown."""
+    chosen, labelled = planned.experiment, planned.labelled(fold, planned.experiment.seeds[0])
+    probabilities = control_probabilities(
+        control.build(),
+        planned.data.inputs,
+        chosen.build_normalisation(),
+        fold,
+        labelled,
+        planned.data.labels[labelled],
+        members,
+        len(planned.data.classes),
+    )
+    nothing = np.empty((0, *probabilities.shape), dtype=np.float32)
+    return Record(members, probabilities, nothing, {})
 
 
 def _add(
@@ -394,11 +411,12 @@ def _method_name(job: Job, chosen: Experiment) -> str:
 
 def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     chosen, fold = planned.experiment, job.fold
-    seen = []
+    seen, normalisation = [], chosen.build_normalisation()
     network = job.adapter is not None
     if job.adapter is not None and job.adapter.build().needs_target:
         seen.append("training")
-    if chosen.normalisation in ("session", "subject"):
+    blind = job.control is not None and not job.control.build().sees_signals
+    if normalisation.by in ("session", "subject") and not blind:
         seen.append("normalisation")
     if network and chosen.validator and chosen.validator.build().sees_target:
         seen.append("selection")
@@ -416,7 +434,7 @@ def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         "initialisation": _start(chosen) if network else "",
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
-        "normalisation": describe(chosen.normalisation),
+        "normalisation": "" if blind else normalisation.words,
         "backbone": chosen.backbone.name if network else "",
         "selection": chosen.selection if network else "",
         "epoch": record.facts.get("epoch"),
@@ -464,11 +482,17 @@ def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
         "version": __version__,
-        "protocol": f"{chosen.protocol.name} ({detail})",
+        "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,
         **_calibration(planned, fold),
-        "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",
+        "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
+
+
+def _called(sampling: Sampling) -> str:
+    """Return a sampling's name; an object's of a class without one, its class's."""
+    cls = type(sampling)
+    return str(vars(cls).get("registered_name", cls.__qualname__.lower()))
 
 
 def _start(chosen: Experiment) -> str:
