@@ -129,6 +129,6 @@ def test_what_a_normalisation_learned_serves_predict(folder, monkeypatch):
     }
     plain = replace(trained.experiment, normalisation=part("normalisation", "none"))
     expected = predict_recording(
-        replace(trained, experiment=plain), replace(own, signals=scaled)
+        replace(trained, experiment=plain, raw_scales={}), replace(own, signals=scaled)
     )
     pd.testing.assert_frame_equal(found, expected)
