@@ -49,6 +49,7 @@ def test_the_defaults_are_these():
         "seeds": (0,),
         "device": "auto",
         "baselines": True,
+        "controls": ("logistic-regression", "majority-class", "clip-duration-only"),
     }
     assert choices_of(TuningChoices)["validator"].default == VALIDATOR
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import domainemo as de
+from domainemo.choices import CONTROLS
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
-from domainemo.runs.controls import CONTROLS, control_probabilities
+from domainemo.runs.controls import control_probabilities
 from domainemo.runs.experiment import experiment
 
 NOTHING = np.empty((0, 0))

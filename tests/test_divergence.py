@@ -12,12 +12,13 @@ from torch import nn
 import domainemo
 from domainemo import Adapter, DataError, Modality, Simulated, Training, Validator
 from domainemo.backbones.concatenation import Concatenation
+from domainemo.controls.logistic_regression import LogisticRegression
 from domainemo.core import Fold
 from domainemo.data.normalisation import normalise
 from domainemo.errors import RunError
 from domainemo.review.reading import read_results
-from domainemo.runs import linear
 from domainemo.runs.checks import check_signals
+from domainemo.runs.controls import control_probabilities
 from domainemo.runs.job import load_record
 from domainemo.runs.metrics import metrics
 from domainemo.training.divergence import Divergence
@@ -330,8 +331,8 @@ def test_the_linear_model_takes_huge_values_for_what_they_are(data):
     )
     fold = Fold("f", np.arange(8), np.arange(8, 12), np.arange(8, 12))
     members = np.arange(8, 12)[:, None]
-    found = linear.linear_probabilities(
-        normalised, "none", fold, fold.source, labels, members, 2
+    found = control_probabilities(
+        LogisticRegression(), normalised, "none", fold, fold.source, labels, members, 2
     )
     assert np.isfinite(found).all()
     assert found.argmax(1).tolist() == [1, 0, 1, 0]

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import domainemo as de
+from domainemo.controls.clip_duration_only import ClipDurationOnly
 from domainemo.core import EmotionData, Inputs, Modality
 from domainemo.data.inspection.check import check
 from domainemo.data.inspection.description import describe
@@ -21,7 +22,6 @@ from domainemo.data.inspection.figures import COLOURS, draw, save
 from domainemo.data.reader import Reader, Recording, Trial
 from domainemo.data.table import Table
 from domainemo.errors import ConfigurationError, DataError, data_error
-from domainemo.runs.controls import clip_duration
 
 CLASSES = ("calm", "tense", "glad")
 MODALITIES = {
@@ -444,7 +444,8 @@ def test_length_alone_is_the_control_across_subjects(data):
     for subject in windows["subject"].unique():
         own = (windows["subject"] == subject).to_numpy()
         source, test = np.flatnonzero(~own), np.intersect1d(np.flatnonzero(own), first)
-        guess = clip_duration(windows, source, data.labels[source], test)
+        known = windows, source, data.labels[source], test
+        guess = ClipDurationOnly().predict(*known, np.empty((0, 0)))
         for row, label in zip(test, guess, strict=True):
             right[data.labels[row]].append(label == data.labels[row])
     expected = np.mean([np.mean(each) for each in right.values()])

@@ -16,6 +16,7 @@ import domainemo as de
 from domainemo.adapters.none import SourceOnly
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.cli import main
+from domainemo.controls.logistic_regression import LogisticRegression
 from domainemo.core import FUSION
 from domainemo.data.normalisation import normalise
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
@@ -23,8 +24,8 @@ from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
 from domainemo.review.predict import Trained, predict_recording
 from domainemo.runs.checks import canonical
+from domainemo.runs.controls import control_probabilities
 from domainemo.runs.experiment import experiment
-from domainemo.runs.linear import linear_probabilities
 from domainemo.testing import FirstFold
 from domainemo.training import fit as fitting
 from domainemo.training import loop
@@ -398,8 +399,8 @@ def test_the_linear_model_takes_what_is_missing_as_the_mean(data):
             recordings.inputs, "session", source=fold.source, target=fold.target
         )
         labels = data.labels[fold.source]
-        return inputs, linear_probabilities(
-            inputs, "none", fold, fold.source, labels, members, 3
+        return inputs, control_probabilities(
+            LogisticRegression(), inputs, "none", fold, fold.source, labels, members, 3
         )
 
     whole, _ = probabilities(data)
@@ -408,8 +409,8 @@ def test_the_linear_model_takes_what_is_missing_as_the_mean(data):
     array[fold.test] = array[fold.source].mean(0)
     filled = dataclasses.replace(whole, signals={**whole.signals, "eye": array})
     labels = data.labels[fold.source]
-    expected = linear_probabilities(
-        filled, "none", fold, fold.source, labels, members, 3
+    expected = control_probabilities(
+        LogisticRegression(), filled, "none", fold, fold.source, labels, members, 3
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

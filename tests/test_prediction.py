@@ -27,8 +27,9 @@ from domainemo.runs.experiment import experiment
 from domainemo.testing import FirstFold, check
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
-from domainemo.training.fit import fit, predict, reproducible
+from domainemo.training.fit import fit, predict
 from domainemo.training.model import Model, state_of
+from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
