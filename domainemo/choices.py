@@ -153,10 +153,10 @@ class SetupChoices(TypedDict, total=False):
     protocol: Annotated[Any, Choice("Who trains, who is tested.", "cross-subject")]
     backbone: Annotated[Any, Choice("The fusion network.", "r2gfanet")]
     normalisation: Annotated[
-        str, Choice("session, subject, source or none.", "session")
+        Any, Choice("session, subject, source or none.", "session")
     ]
     sampling: Annotated[
-        str | None,
+        Any,
         Choice("windows, sequences or trials; else the backbone's own."),
     ]
     modalities: Annotated[
@@ -226,7 +226,7 @@ class RunChoices(AdapterChoices, total=False):
         ),
     ]
     controls: Annotated[
-        Sequence[str] | str,
+        Sequence[Any] | str,
         Choice(
             "The controls to run, such as majority-class; else three.",
             CONTROLS,

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "normalisations": FOUNDATION | {"data"},
     "controls": FOUNDATION,
     "samplings": FOUNDATION,
-    "screens": FOUNDATION | {"adapters"},
+    "screens": FOUNDATION,
     "adapters": FOUNDATION | {"screens"},
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
