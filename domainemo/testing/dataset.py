@@ -170,7 +170,6 @@ def _words(windows: pd.DataFrame, columns: list[str]) -> str:
 def _dataset_leaves_files(check: Check) -> None:
     """Require reading to leave the files as they are, and no other beside them."""
     with written(check) as root:
-        assert root is not None
         before = _state(root)
         read(check, root)
         after = _state(root)
@@ -217,7 +216,6 @@ def _dataset_missing_files(check: Check) -> None:
 def _dataset_stray_files(check: Check) -> None:
     """Require the same data, or a DataError, where copies and rubbish lie beside."""
     with written(check) as root:
-        assert root is not None
         whole = read(check, root)
         paths = of_each_kind(check, root, whole)
         for name in ("copy of {0.name}", "{0.stem} (1){0.suffix}", ".{0.name}"):
@@ -284,7 +282,6 @@ def _dataset_flipped_files(check: Check) -> None:
 def _files(check: Check) -> Iterator[tuple[Path, EmotionData, Path]]:
     """Yield the root, what is read of it and, one by one, a file of each kind."""
     with written(check) as root:
-        assert root is not None
         whole = read(check, root)
         for path in of_each_kind(check, root, whole):
             yield root, whole, path
@@ -383,7 +380,6 @@ def _reader_told(check: Check) -> None:
 def _reader_files(check: Check) -> None:
     """Require files() to name every file that is read."""
     with written(check) as root:
-        assert root is not None
         whole, listed = read(check, root), set(check.build(root).files())
         others = [p for p in root.rglob("*") if p.is_file() and p not in listed]
         names = ", ".join(sorted(path.name for path in others))
@@ -402,8 +398,8 @@ def _reader_alone(check: Check) -> None:
         trials = made.read(recording)
     windows = data.inputs.windows
     for trial in trials:
-        place = (recording.subject, trial.session, trial.trial)
-        rows = (windows[_TRIAL] == place).all(axis=1).to_numpy()
+        place = np.array([recording.subject, trial.session, trial.trial])
+        rows = (windows[_TRIAL].to_numpy() == place).all(axis=1)
         for name, array in trial.signals.items():
             require(
                 np.array_equal(data.inputs.signals[name][rows], array, equal_nan=True),

@@ -38,51 +38,52 @@ __all__ = [
 _MOST_KINDS = 6
 _FLIPS, _STRETCHES, _STRETCH = 8, 4, 64
 _HEADER = 600
-_times = count(1)
+_times = count(1)  # a file that was changed has a time that it never had before
 
 
 @contextmanager
-def written(check: Check) -> Iterator[Path | None]:
-    """Write the files that a check reads; None where the data set has no files."""
-    if check.files is None:
-        yield None
-        return
+def written(check: Check) -> Iterator[Path]:
+    """Write the files that a check reads into a folder; none where there are none."""
     # Arrays that are mapped from the files may outlive them, which Windows refuses.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         root = Path(place).resolve() / "files"
-        if callable(check.files):
+        if check.files is None or callable(check.files):
             root.mkdir()
-            check.files(root)
         else:
             shutil.copytree(check.files, root)
+        if callable(check.files):
+            check.files(root)
         yield root
 
 
-def read(check: Check, root: Path | None) -> EmotionData:
-    """Read everything with an object of its own; what is warned of is let pass."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = check.build(root) if takes_root(check.part) else check.build()
-        data = made.load()
+def read(check: Check, root: Path) -> EmotionData:
+    """Read everything with a new object; what is warned of is let pass."""
+    data = _load(check, root)
     require(
         isinstance(data, EmotionData),
         f"a {type(data).__name__} that load() returns, not an EmotionData",
     )
-    return data  # type: ignore[no-any-return]
+    return data
+
+
+def _load(check: Check, root: Path) -> EmotionData:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = check.build(root) if takes_root(check.part) else check.build()
+        data: EmotionData = made.load()
+        return data
 
 
 def attempt(check: Check, root: Path, where: str) -> EmotionData | DataError:
     """Read files that may be damaged; refuse any other exception than DataError."""
     try:
-        return read(check, root)
+        return _load(check, root)
     except DataError as error:
         return error
-    except AssertionError:
-        raise
     except Exception as error:
         message = textwrap.shorten(str(error), 200).removesuffix(".")
-        require(False, f"{type(error).__name__} ({message}) {where}")
-        raise
+        found = f"{type(error).__name__} ({message}) {where}"
+        raise AssertionError(found) from error
 
 
 def difference(first: EmotionData, second: EmotionData) -> str | None:
@@ -107,9 +108,10 @@ def difference(first: EmotionData, second: EmotionData) -> str | None:
 
 
 def of_each_kind(check: Check, root: Path, whole: EmotionData) -> list[Path]:
-    """Return a file of each kind that matters; names may differ in their digits.
+    """Return a file of each kind that matters, of a few kinds.
 
-    A reader names its files; of other data sets a file matters whose loss is noticed.
+    Files of one kind have names that differ in their digits alone. A reader names its
+    files; of other data sets a file matters whose loss is noticed.
     """
     made = check.build(root)
     reader = isinstance(made, Reader)
@@ -138,7 +140,6 @@ def changed(path: Path, content: bytes | None) -> Iterator[None]:
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-        # At a time of its own: what a reader keeps of a file it has read is no excuse.
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9 * next(_times)))
     try:
         yield

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Sensors = Mapping[str, Modality]
-Files = Path | Callable[[Path], object]
+Files = str | Path | Callable[[Path], object]
 """A folder of a few files, or what writes them into the folder that it is handed."""
 
 
@@ -46,7 +46,7 @@ class Check:
         Options for its constructor.
     sensors : sequence of mappings of str to Modality
         For backbones: what to build them for.
-    files : Path or callable, optional
+    files : path or callable, optional
         For data sets: what they read.
     """
 

@@ -41,7 +41,7 @@ def checks(
         For backbones that need particular sensors: what to build them for. Otherwise
         several sets of EEG with and without companions, of which those that the
         constructor refuses are left out.
-    files : Path or callable, optional
+    files : path or callable, optional
         For data sets that read files: a folder of a few small ones, or a function that
         writes them into the folder that it is handed. Checks work on copies.
 
