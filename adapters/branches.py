@@ -11,13 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from domainemo.core import FUSION, Outputs
-from domainemo.errors import ConfigurationError
 
 __all__ = [
-    "SCHEDULES",
     "Schedule",
     "cross_entropy",
-    "one_of",
     "schedule_factor",
     "shares",
     "unit",
@@ -25,7 +22,6 @@ __all__ = [
 ]
 
 Schedule = Literal["delayed", "ramp", "constant", "released"]
-SCHEDULES: tuple[Schedule, ...] = ("delayed", "ramp", "constant", "released")
 
 _TINY = 1e-12
 _SHORTEST = 1e-6
@@ -105,11 +101,3 @@ def schedule_factor(schedule: Schedule, progress: float) -> float:
 
 def _ramp(progress: float) -> float:
     return 2 / (1 + math.exp(-10 * progress)) - 1
-
-
-def one_of(owner: str, option: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise :class:`ConfigurationError` unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ConfigurationError(
-            f"{owner}: {option} is {value!r}; expected one of {', '.join(allowed)}."
-        )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
 
 from domainemo.core import Adapter, Outputs, Source, Target
-from domainemo.errors import ConfigurationError
 from domainemo.registry import register
+from domainemo.values import Bounds
 
 if TYPE_CHECKING:
     import optuna
@@ -68,10 +68,12 @@ class CanonicalCorrelation(Adapter):
         self,
         *,
         weight: float = 0.1,
-        regularisation: float = 1e-3,
+        regularisation: Annotated[
+            float, Bounds(above=0, words="a number above 0, such as 1e-3")
+        ] = 1e-3,
         relative: bool = True,
-        components: int | None = None,
-        minimum: int = 8,
+        components: Annotated[int | None, Bounds(1, words="a number above 0")] = None,
+        minimum: Annotated[int, Bounds(2, words="a number of at least 2")] = 8,
         on_target: bool = True,
     ) -> None:
         super().__init__()
@@ -79,16 +81,6 @@ class CanonicalCorrelation(Adapter):
         self.relative, self.components = relative, components
         self.minimum, self.on_target = minimum, on_target
         self.needs_target = on_target
-        self._require(regularisation > 0, "regularisation", "above 0, such as 1e-3")
-        self._require(minimum >= 2, "minimum", "of at least 2")
-        self._require(components is None or components >= 1, "components", "above 0")
-
-    def _require(self, holds: bool, option: str, expected: str) -> None:
-        if not holds:
-            raise ConfigurationError(
-                f"canonical-correlation: {option} is {getattr(self, option)!r}; "
-                f"expected a number {expected}."
-            )
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the loss of the source, and of the target where it is asked for."""

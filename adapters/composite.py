@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 from torch import Tensor, nn
 
-from domainemo.core import Adapter, Screen, Source, Target
+from domainemo.core import Adapter, Outputs, Screen, Source, Target
+from domainemo.errors import ConfigurationError
 
 __all__ = ["Composite"]
 
@@ -15,13 +17,19 @@ __all__ = ["Composite"]
 class Composite(Adapter):
     """The sum of named adapters; composites nest.
 
-    Losses come back under their path: ``distillation.eye``, ``marginal.fusion``.
+    Losses come back under their path: ``distillation.eye``, ``marginal.fusion``. One
+    term at most shapes the prediction, which is then the composite's.
 
     Parameters
     ----------
     terms : mapping of str to Adapter
     screen : Screen, optional
         Runs once per target batch; all terms see what it believes.
+
+    Raises
+    ------
+    ConfigurationError
+        If several terms shape the prediction.
 
     Examples
     --------
@@ -42,6 +50,14 @@ class Composite(Adapter):
         asked += [] if screen is None else [screen.judged_from]
         # The earliest: what one term teaches must not have reached another's judge.
         self.judged_from = min((at for at in asked if at is not None), default=None)
+        shaping = [name for name, term in terms.items() if term.shapes_prediction]
+        if len(shaping) > 1:
+            raise ConfigurationError(
+                f"The adapters {' and '.join(map(repr, shaping))} all predict in their "
+                f"own way; expected one at most among adapters that are joined. Leave "
+                f"out the others."
+            )
+        self._predicting = shaping[0] if shaping else None
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the losses of every term."""
@@ -52,3 +68,19 @@ class Composite(Adapter):
             for name, term in self.terms.items()
             for key, loss in term(source, target).items()
         }
+
+    def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
+        """Have every term make its modules."""
+        for term in self.terms.values():
+            cast(Adapter, term).prepare(dims, classes, domains)
+
+    def predict(self, outputs: Outputs) -> Tensor:
+        """Return what the one term predicts that shapes the prediction."""
+        if self._predicting is None:
+            return super().predict(outputs)
+        return cast(Adapter, self.terms[self._predicting]).predict(outputs)
+
+    @property
+    def shapes_prediction(self) -> bool:
+        """Whether a term does."""
+        return self._predicting is not None

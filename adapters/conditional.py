@@ -11,15 +11,13 @@ from torch.nn import functional
 from domainemo.core import FUSION, Adapter, Source, Target
 from domainemo.registry import register
 
-from .branches import SCHEDULES, Schedule, one_of, schedule_factor, shares
+from .branches import Schedule, schedule_factor, shares
 from .kernels import gaussian_kernel, signed_discrepancy
 
 if TYPE_CHECKING:
     import optuna
 
 __all__ = ["Conditional", "conditional_discrepancy", "purity"]
-
-_WEIGHTINGS = ("purity", "equal")
 
 
 @register
@@ -55,8 +53,6 @@ class Conditional(Adapter):
         schedule: Schedule = "ramp",
     ) -> None:
         super().__init__()
-        one_of("conditional", "schedule", schedule, SCHEDULES)
-        one_of("conditional", "weighting", weighting, _WEIGHTINGS)
         self.weight, self.minimum = weight, minimum
         self.weighting, self.schedule = weighting, schedule
 

@@ -11,14 +11,12 @@ from domainemo.core import FUSION, Adapter, Screen, Source, Target
 from domainemo.registry import register
 
 from .branches import (
-    SCHEDULES,
     Schedule,
     cross_entropy,
-    one_of,
     schedule_factor,
     shares,
 )
-from .screening import Screening, pseudo_of
+from .screening import pseudo_of, screen_of
 
 if TYPE_CHECKING:
     import optuna
@@ -39,8 +37,9 @@ class Consistency(Adapter):
     confidence : {"constant", "released"}
         ``released`` replaces the weight by 0.5, 0.2 or 0.1 as the source batch's
         classification loss is at most 0.1, below 0.2, or above.
-    screen : Screen, optional
-        Used where no composite has screened the batch; `Screening` by default.
+    screen : Screen or str, optional
+        Used where no composite has screened the batch, or the name of one;
+        ``confidence`` by default.
     """
 
     def __init__(
@@ -49,13 +48,11 @@ class Consistency(Adapter):
         weight: float = 1.0,
         schedule: Schedule = "ramp",
         confidence: Literal["constant", "released"] = "constant",
-        screen: Screen | None = None,
+        screen: Screen | str | None = None,
     ) -> None:
         super().__init__()
-        one_of("consistency", "schedule", schedule, SCHEDULES)
-        one_of("consistency", "confidence", confidence, ("constant", "released"))
         self.weight, self.schedule, self.confidence = weight, schedule, confidence
-        self.screen = screen or Screening()
+        self.screen = screen_of(screen)
         self.needs_teacher = self.screen.needs_teacher
         self.judged_from = self.screen.judged_from
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.nn import functional
 from domainemo.core import Adapter, Outputs, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
+from domainemo.values import Bounds
 
 from .branches import unit
 
@@ -58,16 +59,13 @@ class CrossModalContrast(Adapter):
         self,
         *,
         weight: float = 0.1,
-        temperature: float = 0.1,
+        temperature: Annotated[
+            float, Bounds(above=0, words="a number above 0, such as 0.1")
+        ] = 0.1,
         exclude_same_class: bool = True,
         on_target: bool = True,
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ConfigurationError(
-                f"cross-modal-contrast: temperature is {temperature!r}; expected a "
-                f"number above 0, such as 0.1."
-            )
         self.weight, self.temperature = weight, temperature
         self.exclude_same_class, self.on_target = exclude_same_class, on_target
         self.needs_target = on_target

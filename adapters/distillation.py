@@ -9,8 +9,8 @@ from torch import Tensor
 from domainemo.core import FUSION, Adapter, Screen, Source, Target
 from domainemo.registry import register
 
-from .branches import SCHEDULES, Schedule, cross_entropy, one_of, schedule_factor
-from .screening import Screening, pseudo_of
+from .branches import Schedule, cross_entropy, schedule_factor
+from .screening import pseudo_of, screen_of
 
 if TYPE_CHECKING:
     import optuna
@@ -32,8 +32,9 @@ class Distillation(Adapter):
         this (the released code: 3).
     schedule : {"ramp", "delayed", "constant", "released"}
         How the weight develops in training, see `branches.schedule_factor`.
-    screen : Screen, optional
-        Used where no composite has screened the batch; `Screening` by default.
+    screen : Screen or str, optional
+        Used where no composite has screened the batch, or the name of one;
+        ``confidence`` by default.
     """
 
     def __init__(
@@ -42,12 +43,11 @@ class Distillation(Adapter):
         weight: float = 1.0,
         minimum: int = 1,
         schedule: Schedule = "ramp",
-        screen: Screen | None = None,
+        screen: Screen | str | None = None,
     ) -> None:
         super().__init__()
-        one_of("distillation", "schedule", schedule, SCHEDULES)
         self.weight, self.minimum, self.schedule = weight, minimum, schedule
-        self.screen = screen or Screening()
+        self.screen = screen_of(screen)
         self.needs_teacher = self.screen.needs_teacher
         self.judged_from = self.screen.judged_from
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from domainemo.core import Adapter, Source, Target
 from domainemo.registry import register
 
-from .branches import SCHEDULES, Schedule, one_of, schedule_factor, shares
+from .branches import Schedule, schedule_factor, shares
 from .kernels import maximum_mean_discrepancy, normalised
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Distance", "Marginal", "correlation_distance", "transport_distance"]
 
 Distance = Literal["mmd", "mmd-linear", "coral", "transport"]
-_DISTANCES: tuple[Distance, ...] = ("mmd", "mmd-linear", "coral", "transport")
 
 
 @register
@@ -49,8 +48,6 @@ class Marginal(Adapter):
         schedule: Schedule = "ramp",
     ) -> None:
         super().__init__()
-        one_of("marginal", "distance", distance, _DISTANCES)
-        one_of("marginal", "schedule", schedule, SCHEDULES)
         self.weight, self.distance, self.schedule = weight, distance, schedule
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:

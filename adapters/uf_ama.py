@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainemo.core import Adapter
 from domainemo.registry import register
+from domainemo.screens.confidence import Rule, Screening
 
 from .branches import Schedule
 from .composite import Composite
@@ -14,7 +15,7 @@ from .consistency import Consistency
 from .distillation import Distillation
 from .marginal import Distance, Marginal
 from .pairwise import PairwiseSimilarity
-from .screening import Rule, Screening
+from .screening import screen_of
 
 if TYPE_CHECKING:
     import optuna
@@ -63,6 +64,9 @@ class UFAMA(Composite):
     schedule : {"delayed", "ramp", "constant", "released"}
         How the weights of the four target terms develop, see
         `branches.schedule_factor`.
+    screen : str, optional
+        The name of a screen in place of the one that `rule`, `share`, `threshold` and
+        `judged_from` describe.
 
     Notes
     -----
@@ -86,10 +90,12 @@ class UFAMA(Composite):
         threshold: float = 0.9,
         judged_from: float = 0.6,
         schedule: Schedule = "delayed",
+        screen: str | None = None,
     ) -> None:
-        screen = Screening(
+        usual = Screening(
             rule=rule, share=share, threshold=threshold, judged_from=judged_from
         )
+        chosen = screen_of(screen or usual)
         terms: dict[str, Adapter] = {}
         if marginal:
             terms["marginal"] = Marginal(
@@ -99,17 +105,17 @@ class UFAMA(Composite):
             terms["conditional"] = Conditional(weight=conditional, schedule=schedule)
         if consistency:
             terms["consistency"] = Consistency(
-                weight=consistency, schedule=schedule, screen=screen
+                weight=consistency, schedule=schedule, screen=chosen
             )
         if distillation:
             terms["distillation"] = Distillation(
-                weight=distillation, schedule=schedule, screen=screen
+                weight=distillation, schedule=schedule, screen=chosen
             )
         if pairwise:
             terms["pairwise"] = PairwiseSimilarity(weight=pairwise)
         # Without a term that learns labels there is nobody to give them to.
         screened = consistency or distillation
-        super().__init__(terms=terms, screen=screen if screened else None)
+        super().__init__(terms=terms, screen=chosen if screened else None)
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:

@@ -29,8 +29,8 @@ from domainemo.adapters.consistency import Consistency
 from domainemo.adapters.distillation import Distillation
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import PairwiseSimilarity
-from domainemo.adapters.screening import Screening
 from domainemo.data.readers.esports import EYE, PHYSIOLOGY
+from domainemo.screens.confidence import Screening
 
 SEEDS = range(5)
 BACKBONE = {

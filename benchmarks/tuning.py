@@ -30,7 +30,7 @@ import domainemo as de
 from domainemo.adapters.kernels import maximum_mean_discrepancy
 from domainemo.processes import cores, process_pool
 from domainemo.reports.style import COLOURS, LINES, MARKERS, WIDTH, save
-from domainemo.training.fit import reproducible
+from domainemo.training.seeds import reproducible
 
 CHOOSING = ("1", "2", "3", "4", "5")
 TESTED = ("6", "7", "8")

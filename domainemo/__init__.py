@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from .core import (
         Adapter,
         Backbone,
+        Control,
         Dataset,
         EmotionData,
         Fold,
         Inputs,
         Modality,
+        Normalisation,
         Outputs,
         Protocol,
         Pseudo,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from .data.epochs import from_epochs
     from .data.joining import join
     from .data.loading import load
-    from .data.sampling import Sequences, Trials, Windows
     from .data.simulator import Simulated
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from .runs.pretraining import pretrain
     from .runs.results import Results
     from .runs.run import run
+    from .samplings.sequences import Sequences
+    from .samplings.trials import Trials
+    from .samplings.windows import Windows
     from .studies.findings import Findings
     from .studies.settings import StudySettings
     from .studies.study import tune
@@ -56,13 +60,12 @@ __version__ = "0.1.0"
 _HOME = {
     "backbones.wrapper": "Wrapped",
     "core": (
-        "Adapter Backbone Dataset EmotionData Fold Inputs Modality Outputs Protocol "
-        "Pseudo Sampling Screen Source Target Validator"
+        "Adapter Backbone Control Dataset EmotionData Fold Inputs Modality "
+        "Normalisation Outputs Protocol Pseudo Sampling Screen Source Target Validator"
     ),
     "data.epochs": "from_epochs",
     "data.joining": "join",
     "data.loading": "load",
-    "data.sampling": "Sequences Trials Windows",
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
@@ -70,6 +73,9 @@ _HOME = {
     "runs.results": "Results",
     "runs.run": "run",
     "registry": "register",
+    "samplings.sequences": "Sequences",
+    "samplings.trials": "Trials",
+    "samplings.windows": "Windows",
     "studies.findings": "Findings",
     "studies.settings": "StudySettings",
     "studies.study": "tune",
@@ -81,6 +87,7 @@ __all__ = [
     "Adapter",
     "Backbone",
     "ConfigurationError",
+    "Control",
     "DataError",
     "Dataset",
     "DomainemoError",
@@ -89,6 +96,7 @@ __all__ = [
     "Fold",
     "Inputs",
     "Modality",
+    "Normalisation",
     "Outputs",
     "Protocol",
     "Pseudo",

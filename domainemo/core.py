@@ -15,7 +15,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,11 +32,13 @@ __all__ = [
     "PROVENANCE",
     "Adapter",
     "Backbone",
+    "Control",
     "Dataset",
     "EmotionData",
     "Fold",
     "Inputs",
     "Modality",
+    "Normalisation",
     "Outputs",
     "Protocol",
     "Pseudo",
@@ -632,6 +634,46 @@ class Sampling(ABC):
         """
 
 
+class Normalisation(ABC):
+    """How the values of a sensor are scaled. It never sees a label.
+
+    The library hands it the windows that may be seen, and then all windows, a few at a
+    time: what is held out cannot be learned from. A single value that is still missing
+    afterwards becomes the mean of the source's.
+    """
+
+    by: Literal["session", "subject", "source", "nothing"]
+    """Whose windows it learns from to scale a window: those of the same session, or of
+    the same subject, that may be seen; the source's alone; or nobody's."""
+
+    words: str
+    """How results name it, such as ``"z-scored by the source alone"``."""
+
+    @abstractmethod
+    def fit(self, seen: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        """Return what is learned from windows of one modality, as arrays by name.
+
+        Parameters
+        ----------
+        seen : ndarray of float, shape (windows, channels, features)
+            NaN where the sensor lost a window, or a value; some values may be missing
+            in all windows.
+        """
+
+    @abstractmethod
+    def apply(
+        self, values: NDArray[np.float32], learned: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[Any]:
+        """Return windows scaled, each by itself; what is missing stays NaN.
+
+        Parameters
+        ----------
+        values : ndarray of float, shape (windows, channels, features)
+        learned : mapping of str to ndarray
+            What `fit` returned; empty where nothing is learned.
+        """
+
+
 # ----------------------------------------------------------------------- networks
 
 
@@ -745,7 +787,8 @@ class Source:
     outputs : Outputs
     labels : Tensor of int, shape (batch,)
     domains : Tensor of int, shape (batch,)
-        Which source subject, or session, each sample comes from.
+        Which source subject, or session, each sample comes from: those that train
+        count from 0, the fold's calibration last; domains that are held out follow.
     """
 
     outputs: Outputs
@@ -797,7 +840,8 @@ class Target:
 class Adapter(nn.Module, ABC):
     """A loss between source and target. It owns no optimiser, loader or epoch.
 
-    Constructors take keyword-only options, all with defaults.
+    Constructors take keyword-only options, all with defaults. Modules and buffers of
+    its own train with the network and are saved with it.
     """
 
     needs_target: bool = True
@@ -813,6 +857,41 @@ class Adapter(nn.Module, ABC):
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return named scalar losses; the trainer adds them up."""
+
+    def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
+        """Make the modules and buffers whose sizes depend on the network; optional.
+
+        Called once before training, and again where a trained fold is read.
+
+        Parameters
+        ----------
+        dims : mapping of str to int
+            Of every branch's embedding.
+        classes : int
+        domains : int
+            How many there are in :attr:`Source.domains` of the batches that train.
+        """
+
+    def predict(self, outputs: Outputs) -> Tensor:
+        """Return the logits that are the prediction; the fusion's by default.
+
+        A sample's must not depend on the others, nor may the call change anything.
+
+        Parameters
+        ----------
+        outputs : Outputs
+            Without dropout; of any domain.
+
+        Returns
+        -------
+        Tensor of shape (batch, classes)
+        """
+        return outputs.logits[FUSION]
+
+    @property
+    def shapes_prediction(self) -> bool:
+        """Whether the prediction is another one than the fusion's."""
+        return type(self).predict is not Adapter.predict
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:
@@ -851,20 +930,48 @@ class Fold:
     test : ndarray of int
         Windows to predict. Equal to `target` when transductive, disjoint from it
         when inductive.
+    calibration : ndarray of int
+        Windows of the target whose labels are given on purpose, to train beside the
+        source's; empty by default. None of their trials has a window in another part.
     """
 
     name: str
     source: Rows
     target: Rows
     test: Rows
+    calibration: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __repr__(self) -> str:
         """Say how many windows have which part."""
-        parts = {
-            name: len(getattr(self, name)) for name in ("source", "target", "test")
-        }
+        parts = {name: len(rows) for name, rows in self.parts.items()}
+        if not len(self.calibration):
+            del parts["calibration"]
         counts = ", ".join(f"{name}: {number}" for name, number in parts.items())
         return f"Fold({self.name!r}, windows of {counts}, {self.access})"
+
+    @property
+    def parts(self) -> dict[str, Rows]:
+        """The windows of every part, by its name."""
+        names = ("source", "target", "test", "calibration")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def used(self) -> Rows:
+        """The windows of any part, in order."""
+        return np.unique(np.concatenate(list(self.parts.values())))
+
+    @property
+    def seen(self) -> Rows:
+        """The target's windows whose signals training sees, calibration among them."""
+        return np.concatenate([self.target, self.calibration])
+
+    def renumbered(self, used: Rows) -> Fold:
+        """Return the same fold, its rows counted among the windows `used`."""
+        parts = {
+            name: np.searchsorted(used, rows).astype(np.int64)
+            for name, rows in self.parts.items()
+        }
+        return Fold(self.name, **parts)
 
     @property
     def access(self) -> str:
@@ -892,19 +999,73 @@ class Validator(ABC):
     """Scores a model without target labels; higher is better."""
 
     held_out: ClassVar[bool] = False
-    """Whether some source domains are kept out of training to be scored here."""
+    """Whether some source domains are kept out of training to be scored here.
+
+    Calibration is never among them."""
+
+    needs_training: ClassVar[bool] = False
+    """Whether the source that trains must be run through the network after every
+    epoch, without dropout, to be handed over here."""
 
     sees_target: ClassVar[bool] = True
     """Whether the score depends on the target's signals; results say so."""
 
     @abstractmethod
-    def __call__(self, source: Source | None, target: Target) -> float:
+    def __call__(
+        self, training: Source | None, held_out: Source | None, target: Target
+    ) -> float:
         """Return the score.
+
+        In all of them, the fusion's logits are what the adapter predicts.
 
         Parameters
         ----------
-        source : Source or None
+        training : Source or None
+            The source as it trains, where `needs_training` is set.
+        held_out : Source or None
             The held-out source domains, where `held_out` is set.
         target : Target
             Everything the target shows, unlabelled.
+        """
+
+
+class Control(ABC):
+    """Predicts from next to nothing: a result that does not beat it is hollow.
+
+    It stands beside every result, on the same folds and scored alike.
+    """
+
+    words: str
+    """What it does, as reports say it."""
+
+    sees_signals: bool = False
+    """Whether it is shown the windows' values, not their provenance alone."""
+
+    @abstractmethod
+    def predict(
+        self,
+        windows: pd.DataFrame,
+        source: Rows,
+        labels: NDArray[np.int64],
+        test: Rows,
+        values: NDArray[np.float64],
+    ) -> NDArray[Any]:
+        """Predict test windows, each by itself.
+
+        Parameters
+        ----------
+        windows : DataFrame
+            Provenance of all windows.
+        source, test : ndarray of int
+            Windows to learn from, and those to predict.
+        labels : ndarray of int, shape (len(source),)
+            Class numbers of the source windows.
+        values : ndarray of float, shape (windows, values)
+            All windows, normalised, the modalities side by side; NaN where a sensor was
+            lost. It may be overwritten. Without a column unless `sees_signals`.
+
+        Returns
+        -------
+        ndarray of int, shape (len(test),), or of float, shape (len(test), classes)
+            Class numbers, or probabilities of as many classes as are known.
         """

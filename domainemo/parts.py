@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigurationError
-from .registry import base, find, parameters, plugin_of
+from .registry import KINDS, base, find, parameters, plugin_of
 from .values import check_value, option_types
 
 __all__ = ["Part", "describe_object", "part"]
@@ -21,8 +21,7 @@ class Part:
     Attributes
     ----------
     kind : str
-        ``"dataset"``, ``"protocol"``, ``"backbone"``, ``"adapter"`` or
-        ``"validator"``.
+        One of `registry.KINDS`, or a part of a pre-training.
     name : str
         A registered name; for adapters also several joined by ``+``, which makes
         their composite.
@@ -115,7 +114,14 @@ class Part:
     def _own_classes(self) -> tuple[type, ...]:
         if self.made is not None:
             return (type(self.made),)
-        return tuple(self._class(name) for name in self.names)
+        return (*(self._class(name) for name in self.names), *self._named())
+
+    def _named(self) -> Iterator[type]:
+        """Yield the classes of parts that options name, such as an adapter's screen."""
+        for option, value in self.options.items():
+            kind = option.rpartition(".")[2]
+            if kind in KINDS and isinstance(value, str):
+                yield find(kind, value)
 
     def _class(self, name: str) -> type:
         return self.cls or find(self.kind, name)
@@ -143,6 +149,7 @@ class Part:
             if option not in known:
                 raise ConfigurationError(unknown_option(where, option, list(known)))
             check_value(f"{where}: {option}", value, *known[option])
+        list(self._named())  # which refuses a name that nothing has
 
 
 def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Part:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from .errors import ConfigurationError, did_you_mean
+from .values import checks_options
 
 __all__ = [
     "KINDS",
@@ -39,10 +40,14 @@ __all__ = [
 
 KINDS: Mapping[str, str] = {
     "dataset": "domainemo.data",
+    "sampling": "domainemo.samplings",
+    "normalisation": "domainemo.normalisations",
     "protocol": "domainemo.protocols",
     "backbone": "domainemo.backbones",
     "adapter": "domainemo.adapters",
+    "screen": "domainemo.screens",
     "validator": "domainemo.validators",
+    "control": "domainemo.controls",
 }
 """Each kind of part, and the package whose files define it."""
 
@@ -88,7 +93,7 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
     Parameters
     ----------
     cls : type
-        A dataset, protocol, backbone, adapter or validator.
+        A part of one of the :data:`KINDS`.
     name : str, optional
         The name to use in place of the class's own.
 
@@ -114,6 +119,8 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
                 f"Two {key[0]}s are called {key[1]!r}: {taken} and "
                 f"{_address(cls)}. Rename one with @register(name=...)."
             )
+        if key[0] != "dataset":  # readers check what depends on their files
+            checks_options(cls, key[1])
         _classes[key] = cls
         cls.registered_name = key[1]  # type: ignore[attr-defined]
         return cls
@@ -223,19 +230,28 @@ def base(kind: str) -> type:
     return found
 
 
-def options_in_text(node: ast.ClassDef) -> tuple[str, ...] | None:
-    """Return the keyword-only options of a constructor; None where it is inherited.
+def options_in_text(
+    node: ast.ClassDef, known: Mapping[str, tuple[str, ...] | None]
+) -> tuple[str, ...] | None:
+    """Return the keyword-only options of a constructor; None where they are not told.
 
-    The contract's own classes have none.
+    Parameters
+    ----------
+    node : ast.ClassDef
+    known : mapping
+        Those of the classes above it in the file, whose constructor it may inherit.
+        The contract's own classes have none.
     """
     for each in node.body:
         if isinstance(each, ast.FunctionDef) and each.name == "__init__":
             if each.args.kwarg is not None:
                 return None
             return tuple(argument.arg for argument in each.args.kwonlyargs)
-    parents = {base.id for base in node.bases if isinstance(base, ast.Name)}
-    contract = {kind.capitalize() for kind in KINDS}
-    return () if parents and parents <= contract else None
+    contract: dict[str, tuple[str, ...] | None] = {
+        kind.capitalize(): () for kind in KINDS
+    }
+    parents = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return {**contract, **known}.get(parents[0]) if len(parents) == 1 else None
 
 
 def _kind(cls: type) -> str:
@@ -269,9 +285,11 @@ def _registered_in(
     source = path.read_text(encoding="utf-8")
     if "@register" not in source:
         return
+    known: dict[str, tuple[str, ...] | None] = {}
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue
+        known[node.name] = options_in_text(node, known)
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Name(id="register"):
@@ -284,7 +302,7 @@ def _registered_in(
                 case _:
                     continue
             summary = _first_line(ast.get_docstring(node))
-            yield str(name), summary, options_in_text(node)
+            yield str(name), summary, known[node.name]
 
 
 @cache

@@ -1,18 +1,39 @@
-"""An option's value against its annotation: one rule for parts, settings and ranges."""
+"""An option's annotation is its schema: one rule for parts, settings and ranges.
+
+A `Literal` names the words that fit, a union the types, :class:`Bounds` the numbers:
+
+>>> def __init__(
+...     self,
+...     *,
+...     schedule: Literal["ramp", "constant"] = "ramp",
+...     temperature: Annotated[float, Bounds(above=0)] = 0.1,
+... ) -> None: ...
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from .errors import ConfigurationError
 
 __all__ = [
     "LARGEST_SEED",
+    "Bounds",
+    "checks_options",
     "option_types",
     "check_fields",
     "check_seeds",
@@ -27,6 +48,78 @@ _LARGEST = 2**63 - 1  # of a whole number: what TOML, tensors and arrays can hol
 _SHOWN = 80  # characters of a value in a sentence
 
 
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """What an annotation says of a number: ``Annotated[float, Bounds(above=0)]``.
+
+    Attributes
+    ----------
+    least, most : float or None
+        The ends of what fits.
+    above, below : float or None
+        Ends that do not fit themselves.
+    words : str or None
+        What is expected, where the bounds alone do not tell why.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    words: str | None = None
+
+    def hold(self, value: Any) -> bool:
+        """Return whether a number is within; anything else is."""
+        if not _is_number(value):
+            return True
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """Return what is expected: "at least 1", "in [0, 1)"."""
+        low = self.least if self.above is None else self.above
+        high = self.most if self.below is None else self.below
+        if self.words is not None:
+            return self.words
+        if low is not None and high is not None:
+            opened, closed = "[(", "])"
+            left = opened[self.above is not None]
+            return f"in {left}{low}, {high}{closed[self.below is not None]}"
+        if low is not None:
+            return f"{'at least' if self.above is None else 'above'} {low}"
+        return f"{'at most' if self.below is None else 'below'} {high}"
+
+
+def checks_options(cls: type, name: str) -> None:
+    """Have a class refuse options that do not fit, whoever makes an object of it.
+
+    Parameters
+    ----------
+    cls : type
+    name : str
+        What it is called in the sentence.
+    """
+    if "__init__" not in vars(cls):
+        return  # its parent's constructor is its own
+    made = vars(cls)["__init__"]
+
+    @functools.wraps(made)
+    def checking(self: Any, *arguments: Any, **options: Any) -> None:
+        known = inspect.signature(made).parameters
+        annotations = option_types(made)
+        for option in options.keys() & known.keys():
+            default = known[option].default
+            annotation = annotations.get(option, Any)
+            check_value(f"{name}: {option}", options[option], annotation, default)
+        made(self, *arguments, **options)
+
+    cls.__init__ = checking  # type: ignore[misc]
+
+
 def option_types(made: Any) -> Mapping[str, Any]:
     """Return the annotation of every option of a constructor.
 
@@ -38,7 +131,7 @@ def option_types(made: Any) -> Mapping[str, Any]:
     """
     called = getattr(made, "__init__", None) if isinstance(made, type) else made
     try:
-        return dict(get_type_hints(called))
+        return dict(get_type_hints(called, include_extras=True))
     except Exception:  # whatever a plug-in has written there
         return {}
 
@@ -64,6 +157,9 @@ def check_value(
         annotation = _of_default(default)
     if fits(value, annotation) or (type(value) is type(default) and value == default):
         return
+    beyond = _beyond(value, annotation)
+    if beyond is not None:
+        raise ConfigurationError(f"{name} is {_shown(value)}; expected {beyond}.")
     example = ""
     if default is not inspect.Parameter.empty and default is not None:
         example = f" such as the default {default!r}"
@@ -73,12 +169,13 @@ def check_value(
     )
 
 
-def check_fields(settings: Any, group: str) -> None:
+def check_fields(settings: Any, group: str = "") -> None:
     """Raise :class:`ConfigurationError` unless every field of a dataclass fits."""
+    prefix = f"{group}." if group else ""
     known = option_types(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        check_value(f"{group}.{field.name}", value, known[field.name], field.default)
+        check_value(f"{prefix}{field.name}", value, known[field.name], field.default)
 
 
 def check_seeds(name: str, seeds: Any) -> list[int]:
@@ -105,6 +202,8 @@ def fits(value: Any, annotation: Any) -> bool:
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation is Any or annotation is object:
         return not isinstance(value, float) or math.isfinite(value)
+    if origin is Annotated:
+        return fits(value, inner[0]) and not _missed(value, inner)
     if origin in (Union, types.UnionType):
         return any(fits(value, each) for each in inner)
     if origin is Literal:
@@ -131,6 +230,26 @@ def fits(value: Any, annotation: Any) -> bool:
         return True
 
 
+def _missed(value: Any, inner: tuple[Any, ...]) -> list[Bounds]:
+    """Return the bounds of an annotation that a value is not within."""
+    bounds = [each for each in inner if isinstance(each, Bounds)]
+    return [each for each in bounds if not each.hold(value)]
+
+
+def _beyond(value: Any, annotation: Any) -> str | None:
+    """Return what is expected of a value that is of a type that fits, but beyond."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and fits(value, inner[0]):
+        return next(map(str, _missed(value, inner)), None)
+    if origin is Annotated or origin in (Union, types.UnionType):
+        found = (_beyond(value, each) for each in inner)
+    elif isinstance(value, tuple | list) and origin in (tuple, list, Sequence):
+        found = (_beyond(each, inner[0]) for each in value)
+    else:
+        return None
+    return next((each for each in found if each is not None), None)
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -148,6 +267,8 @@ def _is_list_of(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
 
 def _in_words(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _in_words(inner[0])
     if origin in (Union, types.UnionType):
         return " or ".join(_in_words(each) for each in inner if each is not type(None))
     if origin is Literal:

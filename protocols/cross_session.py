@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from domainemo.core import Fold, Protocol
-from domainemo.errors import ConfigurationError, DataError
+from domainemo.errors import DataError
 from domainemo.registry import register
 from domainemo.words import in_order
 
-from .held_out import Unfit, Unit, check_options, divide
+from .held_out import HeldOut, Unfit, Unit, divide
 
 __all__ = ["CrossSession"]
 
@@ -47,16 +47,11 @@ class CrossSession(Protocol):
         self,
         *,
         source: Literal["others", "earlier"] = "others",
-        held_out: float = 0.0,
+        held_out: HeldOut = 0.0,
         unit: Unit = "trial",
         seed: int = 0,
         unfit: Unfit = "refuse",
     ) -> None:
-        check_options("cross-session", held_out, unit, unfit)
-        if source not in ("others", "earlier"):
-            raise ConfigurationError(
-                f"cross-session: source is {source!r}; expected 'others' or 'earlier'."
-            )
         self.source, self.held_out = source, held_out
         self.unit, self.seed, self.unfit = unit, seed, unfit
 

@@ -13,7 +13,7 @@ from domainemo.errors import DataError
 from domainemo.registry import register
 from domainemo.words import in_order
 
-from .held_out import Unfit, Unit, check_options, divide
+from .held_out import HeldOut, Unfit, Unit, divide
 
 __all__ = ["CrossSubject"]
 
@@ -47,12 +47,11 @@ class CrossSubject(Protocol):
         self,
         *,
         session: str | int = "pooled",
-        held_out: float = 0.0,
+        held_out: HeldOut = 0.0,
         unit: Unit = "trial",
         seed: int = 0,
         unfit: Unfit = "refuse",
     ) -> None:
-        check_options("cross-subject", held_out, unit, unfit)
         self.session, self.held_out = session, held_out
         self.unit, self.seed, self.unfit = unit, seed, unfit
 

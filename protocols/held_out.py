@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 
 from domainemo.core import Rows
-from domainemo.errors import ConfigurationError, DataError
+from domainemo.errors import DataError
+from domainemo.values import Bounds
 
-__all__ = ["Unfit", "Unit", "check_options", "divide"]
+__all__ = ["HeldOut", "Unfit", "Unit", "divide"]
 
 Unit = Literal["trial", "time"]
 Unfit = Literal["refuse", "skip"]
-
-
-def check_options(owner: str, held_out: float, unit: str, unfit: str) -> None:
-    """Raise :class:`ConfigurationError` for options that no protocol can follow."""
-    if not 0 <= held_out < 1:
-        raise ConfigurationError(
-            f"{owner}: held_out is {held_out}; expected a share from 0 (transductive: "
-            f"the whole target is seen unlabelled) to below 1."
-        )
-    if unit not in ("trial", "time"):
-        raise ConfigurationError(
-            f"{owner}: unit is {unit!r}; expected 'trial' (whole trials are held out) "
-            f"or 'time' (the last part of every trial is)."
-        )
-    if unfit not in ("refuse", "skip"):
-        raise ConfigurationError(
-            f"{owner}: unfit is {unfit!r}; expected 'refuse' or 'skip', which leaves "
-            f"out folds with a single class, or with a class that only the target has."
-        )
+HeldOut = Annotated[
+    float,
+    Bounds(
+        least=0,
+        below=1,
+        words="a share from 0 (transductive: the whole target is seen unlabelled) to "
+        "below 1",
+    ),
+]
 
 
 def divide(

@@ -1,4 +1,4 @@
-"""Studies: named configurations (*.toml), to be run with ``--config NAME``."""
+"""Studies: the search in these files; ``named/`` has those that ``--config`` names."""
 
 if __name__ != "domainemo.studies":
     raise ImportError("import `domainemo.studies`, not the bare folder `studies`")

@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..runs.experiment import Experiment
 from ..runs.job import Job
 from ..runs.run import Plan, plan
-from ..training.fit import derive_seed
+from ..training.seeds import derive_seed
 from ..values import LARGEST_SEED
 from .settings import StudySettings
 from .space import Space

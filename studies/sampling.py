@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from ..training.fit import derive_seed
+from ..training.seeds import derive_seed
 from .cma_es import CovarianceAdaptation
 from .settings import StudySettings
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from ..choices import AdapterChoices, Choice
 from ..errors import ConfigurationError
 from ..parts import unknown_option
-from ..values import LARGEST_SEED, check_fields, check_seeds
+from ..values import LARGEST_SEED, Bounds, check_fields, check_seeds
 
 __all__ = [
     "JOURNAL",
@@ -20,6 +21,7 @@ __all__ = [
     "Sampler",
     "Select",
     "StudySettings",
+    "TuningChoices",
 ]
 
 Sampler = Literal["tpe", "cma-es", "random", "gaussian-process"]
@@ -31,6 +33,8 @@ VALIDATOR = "source-and-information"
 """What compares configurations where nothing else is said."""
 
 SQLITE, JOURNAL = "sqlite", "journal"
+
+_SEEDS = Bounds(0, LARGEST_SEED, words=f"a whole number from 0 to {LARGEST_SEED}")
 
 
 def is_kind(given: object) -> bool:
@@ -67,30 +71,20 @@ class StudySettings:
         Seeds of the final runs; empty takes three that the study did not use.
     """
 
-    candidates: int = 40
+    candidates: Annotated[int, Bounds(1)] = 40
     search: tuple[str, ...] = ("adapter",)
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
     objectives: tuple[str, ...] = ("validator",)
     select: Select = "global-source"
-    development: int | tuple[str, ...] = 0
-    seed: int = 0
+    development: Annotated[int, Bounds(0)] | tuple[str, ...] = 0
+    seed: Annotated[int, _SEEDS] = 0
     final_seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "study")
         check_seeds("study.final_seeds", self.final_seeds)
-        fits = 0 <= self.seed <= LARGEST_SEED
-        self._require("seed", fits, f"a whole number from 0 to {LARGEST_SEED}")
-        self._require("candidates", self.candidates >= 1, "at least 1")
         self._require("search", bool(self.search), "at least one part")
-        for name, kind in (
-            ("sampler", Sampler),
-            ("pruner", Pruner),
-            ("select", Select),
-        ):
-            known = get_args(kind)
-            self._require(name, getattr(self, name) in known, " or ".join(known))
         known = get_args(Objective)
         self._require(
             "objectives",
@@ -104,8 +98,6 @@ class StudySettings:
                 f"study.sampler is 'cma-es', which follows one objective; found "
                 f"{', '.join(self.objectives)}. Use tpe, random or gaussian-process."
             )
-        if isinstance(self.development, int):
-            self._require("development", self.development >= 0, "at least 0")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
@@ -151,3 +143,80 @@ class StudySettings:
         if isinstance(chosen.get("development"), tuple):
             chosen["development"] = tuple(map(str, chosen["development"]))
         return cls(**chosen)
+
+
+class TuningChoices(AdapterChoices, total=False):
+    """What a study chooses: what a run does, and its own settings."""
+
+    validator: Annotated[
+        Any,
+        Choice(
+            "What compares candidates, without target labels.",
+            VALIDATOR,
+            python="Its score, averaged over folds, is what is searched for; it also "
+            "chooses the epoch.",
+            before="normalisation",
+        ),
+    ]
+    candidates: Annotated[
+        int,
+        Choice("Configurations to try, the study's total.", StudySettings.candidates),
+    ]
+    search: Annotated[
+        Sequence[str],
+        Choice("Whose spaces: adapter, backbone, training.", StudySettings.search),
+    ]
+    space: Annotated[
+        Mapping[str, Any] | None,
+        Choice(
+            "A range: NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=a,b,c, or NAME=off; may "
+            "be repeated.",
+            python="Ranges in place of those that the parts declare, or beside them: "
+            '{"adapter.marginal": {"low": 0.1, "high": 1.0, "log": True}}, '
+            '{"adapter.rule": {"choices": ["pooled", "absolute"]}}, or False to leave '
+            "an option as it is.",
+            repeated=True,
+        ),
+    ]
+    sampler: Annotated[
+        Sampler,
+        Choice("tpe, cma-es, random or gaussian-process.", StudySettings.sampler),
+    ]
+    pruner: Annotated[
+        Pruner, Choice("median, hyperband, wilcoxon or none.", StudySettings.pruner)
+    ]
+    objectives: Annotated[
+        Sequence[str],
+        Choice(
+            "validator, then source_accuracy, seconds or parameters.",
+            StudySettings.objectives,
+        ),
+    ]
+    select: Annotated[
+        Select,
+        Choice(
+            "global-source: one choice; per-fold: one for each.", StudySettings.select
+        ),
+    ]
+    development: Annotated[
+        int | Sequence[str],
+        Choice(
+            "How many subjects choose, or which, such as 1,5,9.",
+            StudySettings.development,
+        ),
+    ]
+    seed: Annotated[
+        int,
+        Choice(
+            "Seed of the sampler, and of who chooses.",
+            StudySettings.seed,
+            option="study-seed",
+        ),
+    ]
+    final_seeds: Annotated[
+        Sequence[int],
+        Choice(
+            "Seeds of the final runs; else three fresh ones.",
+            StudySettings.final_seeds,
+        ),
+    ]

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
+from ..choices import RunChoices, choices_of, choosing
 from ..core import EmotionData
-from ..errors import ConfigurationError, RunError
+from ..errors import RunError
 from ..files import discard_damaged, is_expected, write_recorded
 from ..processes import process_pool
 from ..runs.execution import Monitor
-from ..runs.experiment import experiment as make_experiment
+from ..runs.experiment import experiment
 from ..runs.folder import (
     fingerprint,
     identity,
@@ -25,8 +26,7 @@ from ..runs.folder import (
     read_json,
     rerun,
 )
-from ..training.settings import Training
-from ..values import check_value
+from ..values import Bounds, check_fields
 from ..words import count
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
@@ -48,7 +48,7 @@ from .search import (
     search,
     why_incomplete,
 )
-from .settings import VALIDATOR, StudySettings
+from .settings import VALIDATOR, StudySettings, TuningChoices
 from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
 
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 __all__ = ["Effort", "run_study", "tune"]
+
+
+_SOME = Bounds(above=0, words="more than 0")
 
 
 @dataclass(frozen=True)
@@ -81,40 +84,21 @@ class Effort:
     """
 
     storage: str | None = None
-    workers: int = 1
-    minutes: float | None = None
+    workers: Annotated[int, _SOME] = 1
+    minutes: Annotated[float | None, _SOME] = None
     final: bool = True
     plugins: Sequence[str] = ()
     on_search: Callable[[Progress], None] | None = None
     on_train: Callable[[Monitor], None] | None = None
 
     def __post_init__(self) -> None:
-        check_value("workers", self.workers, int, 1)
-        check_value("minutes", self.minutes, float | None)
-        check_value("storage", self.storage, str | None)
-        for name in ("workers", "minutes"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigurationError(f"{name} is {value}; expected more than 0.")
+        check_fields(self)
 
 
+@choosing
 def tune(
     data: EmotionData,
     *,
-    protocol: Any = "cross-subject",
-    backbone: Any = "r2gfanet",
-    adapter: Any = "uf-ama",
-    validator: Any = VALIDATOR,
-    normalisation: str = "session",
-    sampling: str | None = None,
-    modalities: Sequence[str] | str | None = None,
-    exclude: Sequence[str | int] = (),
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    device: str = "auto",
-    options: Mapping[str, Any] | None = None,
-    init_from: str | Path | None = None,
-    space: Mapping[str, Any] | None = None,
     study: StudySettings | None = None,
     name: str = "study",
     storage: str | None = None,
@@ -122,28 +106,17 @@ def tune(
     minutes: float | None = None,
     final: bool = True,
     output: str | Path,
-    **settings: Any,
+    **choices: Unpack[TuningChoices],
 ) -> Findings:
     """Search an experiment's options without target labels, then test the choice.
 
     Parameters
     ----------
     data : EmotionData
-    protocol, backbone, adapter, normalisation, sampling, modalities, exclude, seeds, \
-training, device, init_from
-        As for :func:`~domainemo.runs.run.run`.
-    validator : str, class or object
-        Its score, averaged over folds, is what is searched for; it also chooses the
-        epoch.
-    options : mapping of str to value
-        Options of any part. One that is set is not searched, unless `space` names it;
-        then it is the value to begin with.
-    space : mapping of str to mapping
-        Ranges in place of those that the parts declare, or beside them:
-        ``{"adapter.marginal": {"low": 0.1, "high": 1.0, "log": True}}``,
-        ``{"adapter.rule": {"choices": ["pooled", "absolute"]}}``, or False to leave
-        an option as it is.
+    **choices
+        See `domainemo.studies.settings.TuningChoices`.
     study : StudySettings, optional
+        The settings of the study in one value; those given beside it go first.
     name : str
         Of the study in its storage.
     storage, workers, minutes, final
@@ -151,8 +124,6 @@ training, device, init_from
         imported, with its main part under ``if __name__ == "__main__":``.
     output : path
         The study's folder. Where it holds part of this very study, the rest is run.
-    **settings
-        Fields of :class:`StudySettings`, such as ``candidates=40``.
 
     Returns
     -------
@@ -171,23 +142,11 @@ training, device, init_from
     >>> found = de.tune(data, adapter="marginal", candidates=20, output="study")
     >>> print(found.best, found.final.summary())
     """
-    chosen = make_experiment(
-        protocol=protocol,
-        backbone=backbone,
-        adapter=adapter,
-        validator=validator,
-        normalisation=normalisation,
-        sampling=sampling,
-        modalities=modalities,
-        exclude=exclude,
-        seeds=seeds,
-        training=training,
-        device=device,
-        options=options,
-        init_from=init_from,
-    )
-    given = (study or StudySettings()).describe() | settings
-    wanted = StudySettings.of(given)
+    said: dict[str, Any] = {"validator": VALIDATOR, **choices}
+    space, options = said.pop("space", None), said.get("options")
+    of_run = choices_of(RunChoices).keys() & choices_of(TuningChoices).keys()
+    chosen = experiment(**{key: said.pop(key) for key in of_run & said.keys()})
+    wanted = StudySettings.of((study or StudySettings()).describe() | said)
     searched = search_space(chosen, wanted.search, space or {}, options or {})
     planned = plan_study(data, searched, wanted)
     places: dict[str, Any] = {"recordings": data.inputs.name}

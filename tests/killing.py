@@ -57,11 +57,11 @@ def load():
 
     import domainemo
     from domainemo.reports import page
-    from domainemo.training import fit, pretrain
+    from domainemo.training import loop
 
     for each in pkgutil.walk_packages(domainemo.__path__, "domainemo."):
         importlib.import_module(each.name)
-    fit._SECONDS_BETWEEN_CHECKPOINTS = pretrain._SECONDS_BETWEEN_CHECKPOINTS = 0
+    loop._SECONDS_BETWEEN_CHECKPOINTS = 0
     page.render = undrawn
     gc.freeze()  # what is there is shared by all copies, and need not be looked at
 

@@ -34,10 +34,10 @@ from domainemo.adapters.marginal import (
 )
 from domainemo.adapters.none import SourceOnly
 from domainemo.adapters.pairwise import PairwiseSimilarity, pairwise_similarity
-from domainemo.adapters.screening import Screening, confident
 from domainemo.adapters.uf_ama import UFAMA, ReleasedUFAMA
 from domainemo.core import FUSION, Adapter, Outputs, Pseudo, Screen, Source, Target
 from domainemo.errors import ConfigurationError
+from domainemo.screens.confidence import Screening, confident
 from domainemo.training.pytorch_adapt import load
 
 torch.set_num_threads(1)

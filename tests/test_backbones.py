@@ -18,9 +18,11 @@ from domainemo.backbones.r2gfanet import CrossAttention, R2GFANet, TemporalEncod
 from domainemo.backbones.regions import ELECTRODES, regions
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.core import FUSION, Modality
-from domainemo.data.sampling import Sequences, Trials, Windows
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import entries, find
+from domainemo.samplings.sequences import Sequences
+from domainemo.samplings.trials import Trials
+from domainemo.samplings.windows import Windows
 
 torch.set_num_threads(1)
 BANDS = ("delta", "theta", "alpha", "beta", "gamma")

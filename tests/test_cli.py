@@ -18,8 +18,9 @@ import pytest
 
 import domainemo as de
 from domainemo.cli import app, main
-from domainemo.cli.configuration import studies
 from domainemo.cli.listing import PAIRINGS
+from domainemo.cli.named import studies
+from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 from domainemo.training import pairs
 
@@ -121,6 +122,26 @@ def test_list_shows_every_kind(tmp_path, inside):
         assert name in shown
     only = inside("list", "adapters", cwd=tmp_path).stdout
     assert "uf-ama" in only and "simulated" not in only
+    only = inside("list", "studies", cwd=tmp_path).stdout
+    assert "r2gfanet-trials" in only and "simulated" not in only
+
+
+def test_list_takes_two_screens_at_most_and_shows_every_name(
+    tmp_path, inside, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = inside("list", cwd=tmp_path).stdout.splitlines()
+    assert len(lines) <= 2 * 50 and max(map(len, lines)) <= 80
+    shown = [line.split()[:2] for line in lines[1:]]
+    parts = [[kind, entry.name] for kind in KINDS for entry in entries(kind)]
+    studied = [["study", name] for name in studies()]
+    assert [each for each in shown if each[0] != "pairs"] == parts + studied
+    # One kind alone is told in full.
+    told = " ".join(inside("list", "studies", cwd=tmp_path).stdout.split())
+    for path in studies().values():
+        headline = path.read_text(encoding="utf-8").splitlines()[0]
+        last = headline.removeprefix("# ").split()[-1]
+        assert headline.endswith(".") and last in told and len(headline) < 88
 
 
 def test_list_shows_the_pairings_as_they_describe_themselves(tmp_path):
@@ -214,8 +235,8 @@ def test_dry_run_writes_nothing(tmp_path, inside):
         (["--protocol=cross-subjects"], 2, ["'cross-subject'"]),
         (["--dataset=simulate"], 2, ["'simulated'"]),
         (["--validator=sources"], 2, ["'source'"]),
-        (["--normalisation=zscore"], 2, ["session, subject, source, none"]),
-        (["--sampling=trial"], 2, ["windows, sequences, trials"]),
+        (["--normalisation=zscore"], 2, ["none, session, source, subject"]),
+        (["--sampling=trial"], 2, ["sequences, trials, windows"]),
         (["--set=widht=3"], 2, ["'backbone.width'"]),
         (["--set=adapter.marginl=3"], 2, ["'marginal'"]),
         (["--set=width"], 2, ["NAME=VALUE"]),

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from domainemo.errors import ConfigurationError
 from domainemo.studies.sampling import Repeatable
 from domainemo.studies.settings import StudySettings
-from domainemo.training.fit import derive_seed
+from domainemo.training.seeds import derive_seed
 
 SPACE = {
     "weight": FloatDistribution(0.01, 10.0, log=True),

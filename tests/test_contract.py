@@ -18,20 +18,29 @@ from domainemo.adapters.consistency import Consistency
 from domainemo.adapters.distillation import Distillation
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import PairwiseSimilarity
-from domainemo.adapters.screening import Screening
 from domainemo.adapters.uf_ama import UFAMA
 from domainemo.backbones.r2gfanet import R2GFANet
 from domainemo.core import FUSION, Adapter, Backbone, Fold, Protocol, Validator
-from domainemo.data.sampling import Windows
 from domainemo.errors import ConfigurationError
 from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find, load_plugin, register
+from domainemo.samplings.windows import Windows
+from domainemo.screens.confidence import Screening
 from domainemo.testing import Check, check, checks
 
 torch.set_num_threads(1)
 PAGE = Path(__file__).parents[1] / "docs" / "new-adapter.md"
-KINDS = ("adapter", "backbone", "protocol", "validator")
+KINDS = (
+    "sampling",
+    "normalisation",
+    "protocol",
+    "backbone",
+    "adapter",
+    "screen",
+    "validator",
+    "control",
+)
 
 
 def shipped(kind):
@@ -127,7 +136,7 @@ def test_a_check_has_a_name_for_pytest_and_needs_no_registration():
 
 
 def test_what_cannot_be_checked_is_explained():
-    with pytest.raises(ConfigurationError, match="subclass of Dataset, Protocol"):
+    with pytest.raises(ConfigurationError, match="subclass of Dataset"):
         checks(Fold)
     with pytest.raises(ConfigurationError, match="cannot be checked"):
         checks(Marginal())
@@ -294,7 +303,38 @@ class PeeksAtTheCaller(Adapter):
         return {"gap": (1 + labels_of_the_caller()) * square_gap(source, target)}
 
 
+class PredictsByTheBatch(Marginal):
+    def predict(self, outputs):
+        logits = outputs.logits[FUSION]
+        return logits - logits.mean(0)
+
+
+class PredictsWindows(Marginal):
+    def predict(self, outputs):
+        return outputs.logits[FUSION].mean(-1)
+
+
+class LearnsFromPredicting(Marginal):
+    def prepare(self, dims, classes, domains):
+        self.register_buffer("seen", torch.zeros(classes))
+
+    def predict(self, outputs):
+        self.seen += outputs.logits[FUSION].mean(0)
+        return outputs.logits[FUSION]
+
+
+class HidesThatItPredicts(Marginal):
+    shapes_prediction = False
+
+    def predict(self, outputs):
+        return -outputs.logits[FUSION]
+
+
 BROKEN_ADAPTERS = {
+    PredictsByTheBatch: ("predicts", "'the prediction' off by .* one by one"),
+    PredictsWindows: ("predicts", r"logits of shape \(12,\), not \(12, 3\)"),
+    LearnsFromPredicting: ("predicts", "'seen' off by .* after a prediction"),
+    HidesThatItPredicts: ("predicts", "not the fusion's, and shapes_prediction False"),
     Positional: ("options", "'weight'.*not keyword-only"),
     WithoutDefault: ("options", "'weight' without a default"),
     UsesItem: ("vectorises", "RuntimeError: .*vmap"),
@@ -542,26 +582,32 @@ def test_broken_protocol(part):
 
 
 class WantsTruth(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float((target.outputs.logits[FUSION].argmax(-1) == target.labels).sum())
 
 
 class Random(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float(torch.rand(()))
 
 
 class NotFloat(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return target.outputs.logits[FUSION].max()
 
 
 class MayBeNaN(Validator):
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return float(target.outputs.logits[FUSION].std())
 
 
+class AsksUndeclared(Validator):
+    def __call__(self, training, held_out, target):
+        return float(training.labels.float().mean())
+
+
 BROKEN_VALIDATORS = {
+    AsksUndeclared: ("scores", "AttributeError: 'NoneType' .* 'labels'"),
     WantsTruth: ("scores", "AttributeError: .*'labels'"),
     NotFloat: ("scores", "a score of type Tensor"),
     MayBeNaN: ("degenerate", "nan with logits that are NaN"),

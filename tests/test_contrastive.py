@@ -14,10 +14,10 @@ from domainemo.adapters.contrastive import CrossModalContrast, contrast
 from domainemo.backbones.mmstg_net import MMSTGNet
 from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.data.normalisation import normalise
-from domainemo.data.sampling import Sequences
 from domainemo.data.simulator import Simulated
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
+from domainemo.samplings.sequences import Sequences
 from domainemo.testing import checks
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.fit import fit

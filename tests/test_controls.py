@@ -1,6 +1,7 @@
 """Controls: what can be predicted from next to nothing, against slow loops."""
 
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import domainemo as de
 from domainemo.protocols.cross_subject import CrossSubject
-from domainemo.runs.controls import CONTROLS, clip_duration, majority_class
+from domainemo.registry import find
+from domainemo.runs.controls import CONTROLS, control_probabilities
+from domainemo.runs.experiment import experiment
+
+NOTHING = np.empty((0, 0))
+BLIND = [name for name in CONTROLS if not find("control", name).sees_signals]
+
+
+def majority_class(*known):
+    return find("control", "majority-class")().predict(*known, NOTHING)
+
+
+def clip_duration(*known):
+    return find("control", "clip-duration-only")().predict(*known, NOTHING)
+
 
 quick = settings(max_examples=25, deadline=None, database=None)
 TRIAL = ["subject", "session", "trial"]
@@ -109,7 +125,7 @@ def test_clip_duration_says_one_thing_per_trial():
     assert (per_trial.nunique() == 1).all()
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", BLIND)
 def test_controls_are_blind_to_the_clip(name):
     """Other names for the stimuli, other starts: the same predictions."""
     windows = pd.DataFrame(
@@ -125,8 +141,10 @@ def test_controls_are_blind_to_the_clip(name):
     test = np.flatnonzero(windows["subject"] == 2)
     labels = windows["trial"].to_numpy()[source] % 3
     other = windows.assign(stimulus=0, start=windows["start"] * 3 + 1)
-    one = CONTROLS[name](windows, source, labels, test)
-    np.testing.assert_array_equal(one, CONTROLS[name](other, source, labels, test))
+    control = find("control", name)()
+    one = control.predict(windows, source, labels, test, NOTHING)
+    two = control.predict(other, source, labels, test, NOTHING)
+    np.testing.assert_array_equal(one, two)
     assert one.shape == test.shape
 
 
@@ -142,3 +160,67 @@ def test_clip_duration_knows_the_trial_where_it_is_divided_in_time():
     for fold in CrossSubject(held_out=0.5, unit="time").split(windows):
         found = clip_duration(windows, fold.source, labels[fold.source], fold.test)
         np.testing.assert_array_equal(found, labels[fold.test])
+
+
+class Remembers(de.Control):
+    """Predict how many folds it was asked about before."""
+
+    words = "the number of folds before"
+    asked: ClassVar[list] = []
+
+    def predict(self, windows, source, labels, test, values):
+        self.asked.append(len(test))
+        return np.full(len(test), min(len(self.asked) - 1, 2))
+
+
+def test_a_strangers_control_stands_beside_the_result_and_forgets_each_fold():
+    data = de.Simulated(subjects=3, sessions=1, trials=3, windows=(2, 3)).load()
+    results = de.run(
+        data,
+        backbone="concatenation-mlp",
+        adapter="none",
+        training=de.Training(epochs=1),
+        controls=["majority-class", Remembers()],
+        device="cpu",
+    )
+    assert results.controls == ["Remembers", "majority class"]
+    theirs = results.predictions.query("method == 'Remembers'")
+    assert theirs["fold"].nunique() == 3
+    assert set(theirs["predicted"]) == {0}
+    rows = results.table.query("method == 'Remembers'")
+    assert set(rows["target_seen"]) == {"target not seen"}
+    assert results.description["controls"] == ["Remembers", "majority-class"][::-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"controls": ["majorty-class"]}, "no control called 'majorty-class'. Did you"),
+        ({"controls": ["majority-class"] * 2}, "expected each of them once"),
+        ({"controls": "majority-class", "baselines": False}, "--no-baselines"),
+    ],
+)
+def test_controls_that_cannot_be_run_are_told(changes, sentence):
+    with pytest.raises(de.ConfigurationError, match=sentence):
+        experiment(device="cpu", **changes)
+
+
+def test_what_is_no_prediction_is_refused():
+    class Wrong(de.Control):
+        def predict(self, windows, source, labels, test, values):
+            return np.zeros((len(test), 5))
+
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(1, 2)).load()
+    fold = next(CrossSubject().split(data.inputs.windows))
+    labels = data.labels[fold.source]
+    with pytest.raises(de.ConfigurationError, match="Wrong predicted an array"):
+        control_probabilities(
+            Wrong(),
+            data.inputs,
+            "none",
+            fold,
+            fold.source,
+            labels,
+            fold.test[:, None],
+            3,
+        )

@@ -13,7 +13,6 @@ import torch
 
 import domainemo
 from domainemo.adapters.composite import Composite
-from domainemo.adapters.screening import Screening
 from domainemo.backbones.r2gfanet import R2GFANet
 from domainemo.core import Outputs, Pseudo, Screen, Target
 from domainemo.data.normalisation import normalise
@@ -21,12 +20,15 @@ from domainemo.data.simulator import Simulated
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
 from domainemo.runs.checks import canonical
+from domainemo.screens.confidence import Screening
 from domainemo.training import fit as fitting
+from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
-from domainemo.training.fit import derive_seed, fit, predict, reproducible
+from domainemo.training.fit import fit, predict
 from domainemo.training.model import Model
 from domainemo.training.screened import find_screen, screen_target
+from domainemo.training.seeds import derive_seed, reproducible
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
@@ -128,7 +130,7 @@ def cut_off(monitor):
 
 @pytest.mark.parametrize("when", ["between folds", "within a fold"])
 def test_interrupted_and_resumed(data, tmp_path, monkeypatch, when):
-    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     training = Training(epochs=3, batch_size=8)
     expected = run(data, tmp_path / "whole", training=training)
 
@@ -144,13 +146,13 @@ def test_interrupted_and_resumed(data, tmp_path, monkeypatch, when):
     assert len(left) == (when == "within a fold")
     assert not (tmp_path / "killed" / "results.csv").exists()
 
-    trained, train_epoch = [], fitting._State.train_epoch
+    trained, train_epoch = [], loop._Loop.train_epoch
 
-    def watch(state, epoch, *batches):
+    def watch(state, epoch):
         trained.append(epoch)
-        return train_epoch(state, epoch, *batches)
+        return train_epoch(state, epoch)
 
-    monkeypatch.setattr(fitting._State, "train_epoch", watch)
+    monkeypatch.setattr(loop._Loop, "train_epoch", watch)
     resumed = run(data, tmp_path / "killed", training=training)
     # The first epoch of the fold that was cut off is not trained again.
     assert trained[:3] == ([1, 2, 0] if when == "within a fold" else [0, 1, 2])
@@ -207,23 +209,24 @@ def train(
     adapter=None,
 ):
     source, held_out, target = fold
-    epochs, train_epoch = [], fitting._State.train_epoch
+    epochs, train_epoch = [], loop._Loop.train_epoch
 
-    def watch(state, epoch, *batches):
+    def watch(state, epoch):
         epochs.append(epoch + 1)
-        return train_epoch(state, epoch, *batches)
+        return train_epoch(state, epoch)
 
     def report(row):
         if row["epoch"] == kill_after:
             raise Killed
 
-    with reproducible(1), mock.patch.object(fitting._State, "train_epoch", watch):
+    with reproducible(1), mock.patch.object(loop._Loop, "train_epoch", watch):
         torch.manual_seed(0)
         modalities = data.inputs.modalities
         model = Model(R2GFANet(modalities, width=8, heads=2), modalities, 3)
+        chosen = adapter or find("adapter", "uf-ama")()
         fitted = fit(
             model,
-            adapter or find("adapter", "uf-ama")(),
+            chosen,
             source,
             target,
             validator=find("validator", validator)(),
@@ -234,7 +237,7 @@ def train(
             checkpoint=checkpoint and Checkpoint(checkpoint),
             report=report,
         )
-        return model, fitted, epochs, predict(model, target)
+        return model, fitted, epochs, predict(model, chosen, target)
 
 
 @pytest.mark.parametrize("validator", ["last", "source", "source-and-information"])
@@ -242,7 +245,7 @@ def train(
 def test_fit_resumes_to_the_same_bits(
     data, fold, tmp_path, monkeypatch, validator, kill_after
 ):
-    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     expected, whole, _, predicted = train(data, fold, validator=validator)
     path = tmp_path / "fold" / "checkpoint.pt"
     with pytest.raises(Killed):
@@ -265,7 +268,7 @@ def test_fit_resumes_to_the_same_bits(
 
 def test_checkpoints_do_not_change_training(data, fold, tmp_path, monkeypatch):
     plain, *_ = train(data, fold)
-    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     kept, *_ = train(data, fold, checkpoint=tmp_path / "checkpoint.pt")
     # Of a training that is complete, only the best weights are read.
     again, _, epochs, _ = train(data, fold, checkpoint=tmp_path / "checkpoint.pt")
@@ -327,7 +330,7 @@ def test_each_sample_is_screened_by_the_judges_confidence(
     data, fold, tmp_path, monkeypatch
 ):
     """By the absolute rule no batch matters, so that it can be done one by one."""
-    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     options = {"rule": "absolute", "threshold": 0.4, "judged_from": 0.75}
     adapter = find("adapter", "uf-ama")(**options)
     model, fitted, *_ = train(data, fold, adapter=adapter)
@@ -410,7 +413,7 @@ def test_the_outermost_screen_rules():
 
 
 def test_a_half_written_checkpoint_is_not_read(data, fold, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
         train(data, fold, checkpoint=path, kill_after=3)

@@ -12,9 +12,10 @@ from torch.nn import functional
 from domainemo.backbones.dgcnn import DGCNN
 from domainemo.backbones.regions import ELECTRODES
 from domainemo.core import FUSION, Modality
-from domainemo.data.sampling import Trials, Windows
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import find
+from domainemo.samplings.trials import Trials
+from domainemo.samplings.windows import Windows
 from domainemo.testing import checks
 
 torch.set_num_threads(1)

@@ -49,7 +49,7 @@ class Never(Validator):
     def __init__(self, *, score=math.nan):
         self.score = score
 
-    def __call__(self, source, target):
+    def __call__(self, training, held_out, target):
         return self.score
 
 

@@ -14,6 +14,7 @@ import torch
 
 from domainemo import files
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
+from domainemo.files.integrity import _digest_of
 from domainemo.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
@@ -155,6 +156,35 @@ def test_a_lock_is_free_at_its_block_s_end_however_that_comes(tmp_path):
         assert held
 
 
+def test_a_folder_in_the_place_of_a_lock_is_named(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(ConfigurationError, match=r"\.lock: could not.*it is a folder"),
+        files.lock(tmp_path / ".lock", wait=False),
+    ):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has locks of another kind")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number, wait):
+    """And is not mistaken for another process, nor for a place that is one's own."""
+    import fcntl
+
+    def refuse(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(ConfigurationError, match="network drives") as raised,
+        files.lock(tmp_path / ".lock", wait=wait),
+    ):
+        pass
+    assert str(raised.value).startswith(f"{tmp_path / '.lock'}: could not be locked")
+    assert os.strerror(number) in str(raised.value)
+
+
 # ------------------------------------------------------------------------- records
 
 
@@ -272,7 +302,7 @@ FACTS = {"bytes": 1, "sha256": "0"}
 )
 def test_a_record_speaks_of_files_of_its_folder_alone(recorded, described):
     """Whoever changes it can make its own hash right."""
-    content = {"files": described, "sha256": files._digest_of(described)}
+    content = {"files": described, "sha256": _digest_of(described)}
     (recorded / files.RECORD).write_text(json.dumps(content))
     with pytest.raises(DataError, match=files.RECORD):
         files.records(recorded)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import domainemo as de
+from domainemo.adapters.none import SourceOnly
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.data.normalisation import check_enough, scales_of
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
@@ -35,7 +36,7 @@ def trained_by(data, method):
     source = np.flatnonzero(data.inputs.windows["subject"] != 2)
     raw = scales_of(data.inputs, source)
     scales = raw if method in ("source", "none") else {}
-    return Trained(model, chosen, modalities, data.classes, scales, raw)
+    return Trained(model, SourceOnly(), chosen, modalities, data.classes, scales, raw)
 
 
 @pytest.fixture(scope="module")

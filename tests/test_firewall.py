@@ -284,12 +284,12 @@ def test_validators_are_handed_the_target_without_labels(data, tmp_path):
     seen = tmp_path / "seen"  # a file, as code from outside has its own process
 
     class Watches(find("validator", "last")):
-        def __call__(self, source, target):
-            told = [type(source) is type(None), type(target) is Target]
+        def __call__(self, training, held_out, target):
+            told = [training is held_out is None, type(target) is Target]
             told += [getattr(target, k) is None for k in ("pseudo", "teacher", "judge")]
             with seen.open("a") as file:
                 file.write(f"{all(told)}\n")
-            return super().__call__(source, target)
+            return super().__call__(training, held_out, target)
 
         def __deepcopy__(self, memo):
             return self

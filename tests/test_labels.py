@@ -15,6 +15,7 @@ from domainemo.data.inspection.check import check
 from domainemo.data.inspection.description import describe
 from domainemo.data.labels import check_trials, settle
 from domainemo.data.table import Table, write_table
+from domainemo.errors import DomainemoWarning
 from domainemo.runs.experiment import experiment
 from domainemo.runs.run import plan
 
@@ -360,6 +361,32 @@ def test_a_copy_of_which_the_first_sensor_is_lost():
     copied = replace(data, inputs=replace(data.inputs, signals=signals))
     with pytest.raises(DataError, match="bit for bit, in subject 1"):
         planned(copied)
+
+
+def test_a_single_modality_that_is_copied_is_told():
+    data = Simulated(subjects=3, sessions=1, trials=3, windows=(4, 4)).load()
+    eye = data.inputs.signals["eye"].copy()
+    one, two = (np.flatnonzero(data.inputs.windows["subject"] == s) for s in (1, 2))
+    eye[two] = eye[one]
+    signals = {**data.inputs.signals, "eye": eye}
+    with pytest.warns(DomainemoWarning, match=r"'eye' are the same.*subject 1.*ct 2"):
+        planned(replace(data, inputs=replace(data.inputs, signals=signals)))
+
+
+def test_a_single_value_that_one_subject_never_has_is_told():
+    data = Simulated(subjects=3, sessions=1, trials=3, windows=(4, 4)).load()
+    eye = data.inputs.modalities["eye"]
+    lost = data.inputs.signals["eye"].copy()
+    lost = np.concatenate([lost, lost * 2], axis=2)
+    lost[data.inputs.windows["subject"] == 2, 1, 1] = np.nan
+    inputs = replace(
+        data.inputs,
+        signals={"eye": lost},
+        modalities={"eye": replace(eye, features=("mean", "spread"))},
+    )
+    words = rf"no window holds a value for spread of {eye.channels[1]}, subject 2;"
+    with pytest.warns(DomainemoWarning, match=words):
+        planned(replace(data, inputs=inputs))
 
 
 def test_a_window_that_is_repeated_tells_nothing():

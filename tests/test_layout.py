@@ -21,25 +21,30 @@ LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
 FOUNDATION = {"errors", "core", "registry", "files", "values", "words"}
-MODELS = {"data", "backbones", "adapters"}
+MODELS = {"data", "samplings", "backbones", "adapters", "screens"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
     "values": {"errors"},
     "words": set(),
-    "registry": {"errors", "core"},
+    "registry": {"errors", "core", "values"},
     "files": {"errors"},
     "processes": {"errors"},
     "data": FOUNDATION | {"processes"},
-    "backbones": FOUNDATION | {"data"},
-    "adapters": FOUNDATION,
+    "backbones": FOUNDATION | {"data", "samplings"},
+    "normalisations": FOUNDATION | {"data"},
+    "controls": FOUNDATION,
+    "samplings": FOUNDATION,
+    "screens": FOUNDATION | {"adapters"},
+    "adapters": FOUNDATION | {"screens"},
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
     "validators": FOUNDATION,
     "training": FOUNDATION | MODELS | {"validators"},
+    "choices": FOUNDATION | {"training"},
     "runs": FOUNDATION
     | MODELS
-    | {"parts", "training", "validators", "protocols", "processes"},
+    | {"choices", "parts", "training", "validators", "protocols", "processes"},
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
@@ -140,6 +145,97 @@ def test_third_parties_are_imported_by_their_full_name_only():
         assert not tops & set(LINKED), path
 
 
+# ------------------------------------------------------------- one place for a thing
+
+RENAMING = {"os.replace", "os.rename", "os.renames", "os.fsync", "shutil.move"}
+RENAMING |= {"tempfile.NamedTemporaryFile", "tempfile.mkstemp", "tempfile.mktemp"}
+RENAMING |= {".replace", ".rename"}
+LOCKING = {"fcntl", "msvcrt", "filelock"}
+OPTIMISING = ("torch.optim", "torch.nn.utils.clip_grad")
+
+
+def used(path):
+    """Yield the full dotted names that a file uses, and ``.NAME`` of paths' methods."""
+    tree, known = ast.parse(path.read_text(encoding="utf-8")), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                known[alias.asname or alias.name.partition(".")[0]] = alias.name
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    yield from known.values()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            top, _, rest = ast.unparse(node).partition(".")
+            yield f"{known.get(top, top)}.{rest}"
+        match node:
+            # A text's method takes two, a table's takes names or a dictionary.
+            case ast.Call(func=ast.Attribute(attr=name), args=[argument]):
+                if not isinstance(argument, ast.Dict):
+                    yield f".{name}"
+
+
+def writes_or_locks(name):
+    return name in RENAMING or name.partition(".")[0] in LOCKING
+
+
+def optimises(name):
+    return name.startswith(OPTIMISING)
+
+
+@pytest.mark.parametrize(
+    ("does", "place"),
+    [(writes_or_locks, "domainemo.files."), (optimises, "domainemo.training.loop")],
+)
+def test_there_is_one_place_for_it(does, place):
+    """Files renamed to their place, flushed and locked; gradients that become steps."""
+    places = {name for name, path in FILES.items() if any(map(does, used(path)))}
+    assert places and all(name.startswith(place) for name in places), places
+
+
+@pytest.mark.parametrize(
+    ("does", "forms", "others"),
+    [
+        (
+            writes_or_locks,
+            (
+                "import os\nos.replace(a, b)",
+                "from os import rename",
+                "path.with_name(name).replace(other)",
+                "path.rename(other)",
+                "import tempfile as t\nt.mkstemp()",
+                "def f():\n    from filelock import FileLock",
+                "import fcntl",
+            ),
+            (
+                "text.replace('a', 'b')",
+                "table.rename(columns=names)",
+                "table.replace({'a': 'b'})",
+                "import tempfile\ntempfile.TemporaryDirectory()",
+                "import os\nos.getpid()",
+            ),
+        ),
+        (
+            optimises,
+            (
+                "import torch\ntorch.optim.AdamW(weights)",
+                "from torch import optim",
+                "from torch.optim.lr_scheduler import StepLR",
+                "import torch.optim as o",
+                "from torch import nn\nnn.utils.clip_grad_norm_(weights, 1)",
+            ),
+            ("import torch\ntorch.nn.Linear(1, 1)", "import optuna"),
+        ),
+    ],
+)
+def test_the_scan_sees_it_in_every_form(tmp_path, does, forms, others):
+    path = tmp_path / "file.py"
+    for lines in forms + others:
+        path.write_text(lines)
+        assert any(map(does, used(path))) == (lines in forms), lines
+
+
 # ------------------------------------------------------------------------- packaging
 
 
@@ -155,6 +251,23 @@ def test_pyproject_lists_the_packages_there_are():
     for name in FILES:
         if name not in found:
             assert name.rpartition(".")[0] in found, f"{name} is in no listed package"
+
+
+def test_pyproject_lists_the_files_that_are_no_code():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    listed = {
+        path.relative_to(PACKAGE)
+        for package, patterns in project["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in REPOSITORY.joinpath(*package.split(".")).glob(pattern)
+    }
+    there = {
+        path.relative_to(PACKAGE)
+        for folder in (PACKAGE, *(PACKAGE / name for name in LINKED))
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert listed == there
 
 
 def test_pyproject_and_links_name_the_same_folders():

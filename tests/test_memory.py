@@ -12,11 +12,12 @@ from sklearn.preprocessing import StandardScaler
 
 import domainemo as de
 from domainemo import Fold, Inputs, Modality
+from domainemo.controls import logistic_regression
 from domainemo.data import normalisation
 from domainemo.data.normalisation import normalise
 from domainemo.errors import RunError
-from domainemo.runs import linear, memory
-from domainemo.runs.linear import linear_probabilities
+from domainemo.runs import memory
+from domainemo.runs.controls import control_probabilities
 
 quick = settings(max_examples=30, deadline=None, database=None)
 
@@ -50,7 +51,7 @@ def test_scales_have_the_bits_of_all_windows_at_once(array, together):
     rows = np.random.default_rng(0).permutation(len(array))[: len(array) - 3]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(normalisation, "_TOGETHER", together)
-        scale = normalisation._scale(array, rows)
+        scale = normalisation.scale_of(array, rows)
     mean, deviation = at_once(array[rows])
     np.testing.assert_array_equal(scale.mean, mean)
     np.testing.assert_array_equal(scale.deviation, deviation)
@@ -110,10 +111,17 @@ def test_logistic_regression_is_that_of_the_whole_table(order, monkeypatch):
     features = np.nan_to_num(scaler.transform(features)).astype(np.float64)
     model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000)
     expected = model.fit(features[source], labels[source]).predict_proba(features)
-    monkeypatch.setattr(linear, "_TOGETHER", 7)
+    monkeypatch.setattr(logistic_regression, "_TOGETHER", 7)
     fold = Fold("f", source, test, test)
-    found = linear_probabilities(
-        inputs, "session", fold, source, labels[source], test[:, None], 3
+    found = control_probabilities(
+        logistic_regression.LogisticRegression(),
+        inputs,
+        "session",
+        fold,
+        source,
+        labels[source],
+        test[:, None],
+        3,
     )
     np.testing.assert_array_equal(found, expected[test].astype(np.float32))
 

@@ -10,8 +10,6 @@ import pytest
 
 from domainemo import ConfigurationError, DataError, Simulated, run
 from domainemo.cli import names
-from domainemo.data.normalisation import NORMALISATIONS
-from domainemo.data.sampling import SAMPLINGS
 from domainemo.errors import did_you_mean
 from domainemo.registry import KINDS, entries, find, parameters
 from domainemo.runs.experiment import experiment
@@ -36,13 +34,15 @@ MISSPELT = {
     "adapt --normalisation sesion": "'session'",
     "adapt --normalisation Session": "'session'",
     "adapt --sampling sequence": "'sequences'",
+    "adapt --controls majorty-class": "'majority-class'",
     "adapt --dataset SEED-IV": "'seed-iv'",
     "adapt --dataset seed_vii": "'seed-vii'",
     "adapt --dataset my-studdy": "'my-study'",
     "adapt --dataset My-Study": "'my-study'",
     "adapt --dataset inner/my-studdy": "'inner/my-study'",
     "adapt --dataset empty": "no dataset.toml",
-    "adapt --config eegmat-uf-am": "'eegmat-uf-ama'",
+    "adapt --config r2gfanet-trial": "'r2gfanet-trials'",
+    "adapt --config eegmat-uf-ama": "`--config uf-ama --dataset eegmat`",
     "adapt --config misspelt.toml": "'backbone'",
     "adapt --config option.toml": "'width'",
     "adapt --set wdth=3": "'backbone.width'",
@@ -146,16 +146,10 @@ def test_most_options_are_told_by_the_text():
 
 
 def test_names_beside_the_parts_are_those_of_their_dictionaries():
-    for kind, known in (
-        ("normalisation", NORMALISATIONS),
-        ("sampling", SAMPLINGS),
-        ("pairs", PAIRINGS),
-    ):
-        assert list(names._keys(kind)) == list(known)
-    for kind, known in (("sampling", SAMPLINGS), ("pairs", PAIRINGS)):
-        for name, cls in known.items():
-            found = names._dictionary_options(kind, name)
-            assert found == list(parameters(cls)), name
+    assert list(names._keys("pairs")) == list(PAIRINGS)
+    for name, cls in PAIRINGS.items():
+        found = names._dictionary_options("pairs", name)
+        assert found == list(parameters(cls)), name
     owners = names._owners({"pairs": "random"})
     assert owners["training"] == list(USED_SETTINGS)
     assert owners["contrast"] == list(parameters(SynchronyContrast))

@@ -18,9 +18,10 @@ from domainemo.backbones.mmstg_net import (
 from domainemo.backbones.regions import ELECTRODES, regions
 from domainemo.cli.configuration import configure
 from domainemo.core import FUSION, Modality
-from domainemo.data.sampling import Sequences, Trials
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import find
+from domainemo.samplings.sequences import Sequences
+from domainemo.samplings.trials import Trials
 from domainemo.testing import checks
 
 torch.set_num_threads(1)
@@ -129,7 +130,7 @@ def test_unfit_options_are_explained():
         ({"kernels": ()}, "odd numbers"),
         ({"width": 0}, "width of at least 1"),
         ({"block_widths": ()}, "block_widths of at least 1"),
-        ({"readout": "lobes"}, "regions, electrodes"),
+        ({"readout": "lobes"}, "'regions', 'electrodes'"),
         ({"order": 0}, "order=0"),
         ({"dropout": 1.0}, "dropout of 1"),
     ):

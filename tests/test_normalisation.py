@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainemo import ConfigurationError, DataError, Inputs, Modality
-from domainemo.data.normalisation import NORMALISATIONS, describe, normalise
+from domainemo.data.normalisation import normalise
+from domainemo.registry import entries, find
 
 quick = settings(max_examples=25, deadline=None, database=None)
 GROUPS = {"session": ["subject", "session"], "subject": ["subject"]}
-METHODS = tuple(NORMALISATIONS)
+METHODS = ("session", "subject", "source", "none")
 
 
 def recordings(seed=0, lost=True):
@@ -286,8 +287,14 @@ def test_stored_scales_give_what_training_gave():
     trained, scales = normalise(inputs, "source", source=source, target=target)
     later = inputs.take(held)
     everything = np.arange(len(later))
+    learned = {name: vars(scale) for name, scale in scales.items()}
     again, _ = normalise(
-        later, "source", source=everything, target=everything, stored=scales
+        later,
+        "source",
+        source=everything,
+        target=everything,
+        stored=scales,
+        learned=learned,
     )
     for name in again.signals:
         np.testing.assert_array_equal(again.signals[name], trained.signals[name][held])
@@ -312,10 +319,10 @@ def test_scales_are_those_of_the_source_after_the_first_step(method):
 
 
 def test_every_method_is_described_and_others_are_refused():
-    assert len({describe(method) for method in METHODS}) == len(METHODS)
-    with pytest.raises(ConfigurationError, match="'minmax'"):
-        describe("minmax")
+    assert {entry.name for entry in entries("normalisation")} >= set(METHODS)
+    words = {find("normalisation", method).words for method in METHODS}
+    assert len(words) == len(METHODS)
     inputs = recordings()
     rows = np.arange(len(inputs))
-    with pytest.raises(ConfigurationError, match="session, subject, source, none"):
+    with pytest.raises(ConfigurationError, match="none, session, source, subject"):
         normalise(inputs, "minmax", source=rows, target=rows)

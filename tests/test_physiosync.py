@@ -14,9 +14,10 @@ from domainemo.backbones.physiosync import (
 )
 from domainemo.backbones.regions import ELECTRODES
 from domainemo.core import FUSION, Modality
-from domainemo.data.sampling import Sequences, Trials
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
+from domainemo.samplings.sequences import Sequences
+from domainemo.samplings.trials import Trials
 
 torch.set_num_threads(1)
 SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3")

@@ -25,9 +25,11 @@ from domainemo.backbones.deep_cca import DeepCCA
 from domainemo.backbones.regions import ELECTRODES
 from domainemo.cli.configuration import configure
 from domainemo.core import FUSION, Modality, Outputs, Source, Target
-from domainemo.data.sampling import Sequences, Trials, Windows
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
+from domainemo.samplings.sequences import Sequences
+from domainemo.samplings.trials import Trials
+from domainemo.samplings.windows import Windows
 from domainemo.testing import checks
 
 torch.set_num_threads(1)
@@ -155,8 +157,8 @@ def test_options_of_one_network_are_explained():
         (lambda: Concatenation(PAIR, hidden=(8, 0)), "hidden of at least 1"),
         (lambda: Concatenation(PAIR, fusion_width=0), "fusion_width of at least 1"),
         (lambda: BiLSTMAttention(PAIR, layers=0), "layers of at least 1"),
-        (lambda: DeepCCA(PAIR, activation="tanh"), "expected one of sigmoid, relu"),
-        (lambda: DeepCCA(PAIR, fusion="sum"), "expected one of attention, weighted"),
+        (lambda: DeepCCA(PAIR, activation="tanh"), "expected one of 'relu', 'sigmoid'"),
+        (lambda: DeepCCA(PAIR, fusion="sum"), "expected one of 'attention', 'weighted"),
         (lambda: CanonicalCorrelation(regularisation=0), "regularisation is 0"),
         (lambda: CanonicalCorrelation(minimum=1), "minimum is 1"),
         (lambda: CanonicalCorrelation(components=0), "components is 0"),

@@ -18,8 +18,8 @@ from domainemo.adapters.distillation import Distillation
 from domainemo.adapters.kernels import maximum_mean_discrepancy
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import PairwiseSimilarity, pairwise_similarity
-from domainemo.adapters.screening import Screening
 from domainemo.core import Outputs, Source, Target
+from domainemo.screens.confidence import Screening
 
 FILE = os.environ.get(
     "DOMAINEMO_REFERENCE_CASES",

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainemo import ConfigurationError, Sequences, Trials, Windows
-from domainemo.data.sampling import SAMPLINGS
+from domainemo.registry import entries, find
 
 quick = settings(max_examples=25, deadline=None, database=None)
 TRIAL = ["subject", "session", "trial"]
@@ -207,5 +207,5 @@ def test_trials_refuse_an_empty_crop():
 
 
 def test_each_sampling_says_what_a_sample_is():
-    levels = {name: cls.level for name, cls in SAMPLINGS.items()}
+    levels = {e.name: find("sampling", e.name).level for e in entries("sampling")}
     assert levels == {"windows": "window", "sequences": "sequence", "trials": "trial"}

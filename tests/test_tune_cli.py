@@ -8,8 +8,11 @@ import tomllib
 import pytest
 from browser import DESKTOP, PHONE, open_page
 
+from domainemo import ConfigurationError
 from domainemo.cli import main
-from domainemo.cli.configuration import configure_study, studies
+from domainemo.cli.configuration import configure, configure_study
+from domainemo.cli.named import studies
+from domainemo.errors import DomainemoWarning
 from domainemo.registry import entries
 from domainemo.studies import search as searching
 from domainemo.studies.space import search_space
@@ -178,22 +181,98 @@ NAMED = {
     name: tomllib.loads(path.read_text(encoding="utf-8"))
     for name, path in studies().items()
 }
-DATASETS = {"seed", "seed-multimodal", "seed-iv", "seed-v", "seed-vii", "deap"}
-DATASETS |= {"dreamer", "eegmat", "esports", "ssvep-exo"}
+SEARCHING = sorted(name for name, each in NAMED.items() if "space" in each)
 SYSTEMS = ("uf-ama", "r2gfanet", "mmstg-net", "physiosync")
+# How many people choose, as every study had it while each data set had its own.
+CHOOSE = {"seed": 5, "seed-multimodal": 4, "seed-iv": 5, "seed-v": 5, "seed-vii": 6}
+CHOOSE |= {"deap": 10, "dreamer": 7, "eegmat": 8, "esports": 3, "ssvep-exo": 4}
 
 
-def test_there_is_a_study_for_every_system_and_data_set():
+def test_every_data_set_says_who_chooses():
     read = {entry.name for entry in entries("dataset")} - {"simulated", "table"}
-    assert read == DATASETS
-    for dataset in DATASETS:
-        for system in SYSTEMS:
-            named = NAMED[f"{dataset}-{system}"]
-            assert (named["dataset"], named["backbone"]) == (dataset, system)
-            assert named["study"]["candidates"] >= 30
+    assert read == CHOOSE.keys()
 
 
-@pytest.mark.parametrize("name", [n for n, each in NAMED.items() if "study" in each])
+@pytest.mark.parametrize("dataset", CHOOSE)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_former_name_is_refused_with_the_command_that_is_the_same(dataset, system):
+    with pytest.raises(ConfigurationError, match=r"is now `--config") as refusal:
+        configure_study({}, [], f"{dataset}-{system}", {}, {})
+    words = str(refusal.value).split("`")[1].split()
+    typed = dict(zip(words[::2], words[1::2], strict=True))
+    chosen = {"dataset": typed.get("--dataset")}
+    found = configure_study(chosen, [], typed["--config"], {}, {})
+    settings, described = found.settings, found.base.describe()
+    assert (described["dataset"], described["backbone"]) == (dataset, system)
+    assert settings.development == CHOOSE[dataset]
+    assert (settings.candidates, settings.search) == (40, ("adapter",))
+    players = dataset == "esports"
+    assert described.get("exclude") == (["0", "5"] if players else None)
+    assert described.get("modalities") == (["eeg", "eye"] if players else None)
+    if system == "mmstg-net":
+        assert described["adapter"] == "cross-modal-contrast+marginal+conditional"
+        assert (
+            len(found.ranges) == 4
+            and found.ranges["adapter.marginal.distance"] is False
+        )
+    else:
+        assert described["adapter"] == "uf-ama" and len(found.ranges) == 5
+    if system == "uf-ama":
+        layers = described["options"]["backbone.layers"]
+        assert layers == (3 if dataset == "seed-iv" else 1)
+
+
+def test_a_former_name_on_other_recordings_says_what_it_set():
+    chosen = {"dataset": "somewhere/table"}
+    with pytest.raises(ConfigurationError) as refusal:
+        configure_study(chosen, [], "esports-r2gfanet", {}, {})
+    said = str(refusal.value)
+    assert "`--config r2gfanet --dataset somewhere/table`" in said
+    assert "--modalities eeg,eye --exclude 0,5 --development 3" in said
+
+
+def test_a_system_on_a_data_set_with_a_published_setup_says_so():
+    """Or its numbers would differ from the setup's without a word."""
+    with pytest.warns(DomainemoWarning, match="--config uf-ama-seed-iv"):
+        plain = configure({"dataset": "seed-iv"}, [], "uf-ama")
+    published = configure({}, [], "uf-ama-seed-iv")
+    layers = [
+        each.describe()["options"]["backbone.layers"] for each in (plain, published)
+    ]
+    assert layers == [1, 3]
+    # Any warning would be an error here.
+    configure({"dataset": "seed-iv"}, [], "r2gfanet")
+    configure({"dataset": "seed-iv", "backbone": "r2gfanet"}, [], "uf-ama")
+    configure({"dataset": "seed-v"}, [], "uf-ama")
+
+
+def test_what_a_data_set_adds_gives_way_to_what_is_said():
+    found = configure_study(
+        {"dataset": "esports", "exclude": ["1"]}, [], "r2gfanet", {"development": 2}, {}
+    )
+    assert found.base.describe()["exclude"] == ["1"]
+    assert found.settings.development == 2
+    # A published setup without a search is as it stands, whatever the data set.
+    assert "exclude" not in configure({"dataset": "esports"}, [], "deep-cca").describe()
+
+
+def test_a_folder_of_a_data_sets_name_is_a_table_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eegmat").mkdir()
+    (tmp_path / "eegmat" / "dataset.toml").touch()
+    found = configure_study({"dataset": "eegmat"}, [], "r2gfanet", {}, {})
+    assert found.settings.development == 0
+
+
+def test_a_folder_of_a_studys_name_hides_it_if_it_is_a_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uf-ama").mkdir()
+    assert configure({}, [], "uf-ama").describe()["backbone"] == "uf-ama"
+    (tmp_path / "uf-ama" / "config.toml").write_text('backbone = "dgcnn"')
+    assert configure({}, [], "uf-ama").describe()["backbone"] == "dgcnn"
+
+
+@pytest.mark.parametrize("name", SEARCHING)
 def test_a_named_study_searches_around_what_it_begins_with(name):
     found = configure_study({}, [], name, {}, {})
     base = found.base

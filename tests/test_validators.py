@@ -6,6 +6,7 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,9 +15,11 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import balanced_accuracy_score
 from torch.nn.functional import one_hot
 
+import domainemo as de
 from domainemo import registry
-from domainemo.core import FUSION, Outputs, Source, Target
+from domainemo.core import FUSION, Outputs, Source, Target, Validator
 from domainemo.errors import ConfigurationError
+from domainemo.testing import FirstFold
 from domainemo.training.pytorch_adapt import load
 from domainemo.validators.information_maximisation import InformationMaximisation
 from domainemo.validators.last import LastEpoch
@@ -84,7 +87,7 @@ def test_balanced_accuracy_is_that_of_scikit_learn(case):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_information_is_the_written_formula_and_pytorch_adapts_value(seed, dtype):
     logits = random_logits(seed, classes=2 + seed).to(dtype).requires_grad_()
-    found = InformationMaximisation()(None, make_target(logits))
+    found = InformationMaximisation()(None, None, make_target(logits))
     assert found == pytest.approx(written_information(logits), abs=1e-5)
     theirs = load("validators").IMValidator()(target_train={"logits": logits.double()})
     assert found == theirs  # to the last bit
@@ -93,10 +96,14 @@ def test_information_is_the_written_formula_and_pytorch_adapts_value(seed, dtype
 def test_information_runs_from_zero_to_the_logarithm_of_the_classes():
     certain = 100 * one_hot(torch.arange(20) % 4).float()
     score = InformationMaximisation()
-    assert score(None, make_target(certain)) == pytest.approx(math.log(4), abs=1e-6)
+    assert score(None, None, make_target(certain)) == pytest.approx(
+        math.log(4), abs=1e-6
+    )
     collapsed = certain[:1].expand(20, 4)
-    assert score(None, make_target(collapsed)) == pytest.approx(0, abs=1e-6)
-    assert score(None, make_target(torch.zeros(20, 4))) == pytest.approx(0, abs=1e-6)
+    assert score(None, None, make_target(collapsed)) == pytest.approx(0, abs=1e-6)
+    assert score(None, None, make_target(torch.zeros(20, 4))) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_information_prefers_a_confident_random_predictor_as_documented():
@@ -105,9 +112,11 @@ def test_information_prefers_a_confident_random_predictor_as_documented():
     shuffled = labels[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
     random = 100 * one_hot(shuffled).float()
     information, both = InformationMaximisation(), SourceAndInformation()
-    assert information(None, make_target(random)) > information(None, make_target(good))
-    of_random = both(make_source(random, labels), make_target(random))
-    of_good = both(make_source(good, labels), make_target(good))
+    assert information(None, None, make_target(random)) > information(
+        None, None, make_target(good)
+    )
+    of_random = both(None, make_source(random, labels), make_target(random))
+    of_good = both(None, make_source(good, labels), make_target(good))
     assert of_random < of_good
 
 
@@ -115,23 +124,23 @@ def test_source_and_information_is_the_sum_it_says():
     labels = torch.arange(40) % 3
     source = make_source(random_logits(1), labels)
     target = make_target(random_logits(2))
-    expected = SourceAccuracy()(source, target) + 0.5 * (
-        InformationMaximisation()(None, target) / math.log(3)
+    expected = SourceAccuracy()(None, source, target) + 0.5 * (
+        InformationMaximisation()(None, None, target) / math.log(3)
     )
-    assert SourceAndInformation()(source, target) == pytest.approx(expected)
+    assert SourceAndInformation()(None, source, target) == pytest.approx(expected)
 
 
 def test_source_accuracy_looks_at_the_held_out_source_alone():
     source = make_source(random_logits(1), torch.arange(40) % 3)
     score = SourceAccuracy()
-    first = score(source, make_target(random_logits(2)))
-    assert first == score(source, make_target(random_logits(3), progress=1.0))
+    first = score(None, source, make_target(random_logits(2)))
+    assert first == score(None, source, make_target(random_logits(3), progress=1.0))
     assert first == float(balanced_accuracy(random_logits(1), source.labels))
 
 
 def test_last_prefers_the_later_epoch():
     logits = random_logits(0)
-    scores = [LastEpoch()(None, make_target(logits, i / 4)) for i in range(5)]
+    scores = [LastEpoch()(None, None, make_target(logits, i / 4)) for i in range(5)]
     assert scores == sorted(set(scores))
 
 
@@ -142,8 +151,8 @@ def test_a_model_that_is_not_finite_is_never_selected(name, value):
     broken[3, 1] = value
     labels = torch.arange(40) % 3
     score = VALIDATORS[name]()
-    assert score(make_source(sound, labels), make_target(broken)) == -math.inf
-    assert score(make_source(broken, labels), make_target(sound)) == -math.inf
+    assert score(None, make_source(sound, labels), make_target(broken)) == -math.inf
+    assert score(None, make_source(broken, labels), make_target(sound)) == -math.inf
 
 
 @pytest.mark.parametrize("name", VALIDATORS)
@@ -159,7 +168,7 @@ def test_a_model_that_is_not_finite_is_never_selected(name, value):
 )
 def test_undefined_cases_are_finite(name, logits):
     labels = torch.zeros(len(logits), dtype=torch.int64)
-    score = VALIDATORS[name]()(make_source(logits, labels), make_target(logits))
+    score = VALIDATORS[name]()(None, make_source(logits, labels), make_target(logits))
     assert type(score) is float
     assert math.isfinite(score)
 
@@ -168,13 +177,65 @@ def test_undefined_cases_are_finite(name, logits):
 def test_a_missing_held_out_source_is_explained(cls):
     assert cls.held_out
     with pytest.raises(ConfigurationError, match="held out of training"):
-        cls()(None, make_target(random_logits(0)))
+        cls()(None, None, make_target(random_logits(0)))
 
 
 @pytest.mark.parametrize("cls", [LastEpoch, InformationMaximisation])
 def test_the_others_train_on_every_source_subject(cls):
     assert not cls.held_out
-    assert math.isfinite(cls()(None, make_target(random_logits(0))))
+    assert math.isfinite(cls()(None, None, make_target(random_logits(0))))
+
+
+class Compares(Validator):
+    """How like the source the target is, in the fusion's embedding."""
+
+    needs_training, held_out = True, True
+
+    def __call__(self, training, held_out, target):
+        assert not any(
+            o.outputs.logits[FUSION].requires_grad for o in (training, target)
+        )
+        means = [
+            each.outputs.embeddings[FUSION].mean(0)
+            for each in (training, held_out, target)
+        ]
+        assert len(training.labels) == len(training.outputs.logits[FUSION])
+        assert not set(training.domains.tolist()) & set(held_out.domains.tolist())
+        return target.progress - float((means[0] - means[2]).abs().tanh().mean()) * 1e-6
+
+
+class ComparesNot(Compares):
+    """The same without a look at the source that trains."""
+
+    needs_training = False
+
+    def __call__(self, training, held_out, target):
+        assert training is None
+        return target.progress
+
+
+def test_the_source_that_trains_is_shown_where_it_is_asked_for(tmp_path):
+    """Beside what is held out, and without a trace in what is trained."""
+    data = de.Simulated(subjects=4, sessions=1, trials=3, windows=(3, 5)).load()
+    weights, scores = [], []
+    for validator in (Compares(), ComparesNot()):
+        output = tmp_path / type(validator).__name__
+        de.run(
+            data,
+            protocol=FirstFold(registry.find("protocol", "cross-subject")()),
+            adapter="marginal",
+            validator=validator,
+            options={"backbone.width": 8, "backbone.heads": 2},
+            training=de.Training(epochs=2, batch_size=8),
+            baselines=False,
+            device="cpu",
+            output=output,
+        )
+        (path,) = output.rglob("model.safetensors")
+        weights.append(path.read_bytes())
+        scores.append(pd.read_csv(path.with_name("history.csv"))["score"])
+    assert weights[0] == weights[1]
+    assert (scores[0] < scores[1]).all()
 
 
 @pytest.mark.parametrize(("name", "cls"), VALIDATORS.items())

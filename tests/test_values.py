@@ -3,15 +3,14 @@
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
 import domainemo as de
-from domainemo import ConfigurationError, Simulated, StudySettings, Training
+from domainemo import ConfigurationError, Simulated, StudySettings, Training, registry
 from domainemo.cli import main
 from domainemo.data.loading import load
-from domainemo.data.sampling import SAMPLINGS
 from domainemo.parts import Part, part
 from domainemo.registry import KINDS, entries, find, parameters
 from domainemo.runs import experiment as experiments
@@ -22,7 +21,13 @@ from domainemo.studies.space import search_space
 from domainemo.studies.study import Effort
 from domainemo.training.pairs import PAIRINGS
 from domainemo.training.synchrony import SynchronyContrast
-from domainemo.values import LARGEST_SEED, check_seeds, check_value, option_types
+from domainemo.values import (
+    LARGEST_SEED,
+    Bounds,
+    check_seeds,
+    check_value,
+    option_types,
+)
 
 ODD = (
     True,
@@ -59,6 +64,8 @@ ODD = (
         (tuple[int, int], [(1, 2)], [(1,), (1, 2, 3), (1, True)]),
         (Training, [Training()], ["training", 1, None]),
         (Any, ["", None, object(), 1.5], [math.nan]),
+        (Annotated[int, Bounds(1)], [1, 5], ["1", 1.0, True]),
+        (Annotated[int | None, Bounds(1)], [None, 1], ["none", 1.5]),
     ],
 )
 def test_what_fits_an_annotation(annotation, fitting, others):
@@ -68,6 +75,64 @@ def test_what_fits_an_annotation(annotation, fitting, others):
         with pytest.raises(ConfigurationError, match=r"^part: option is ") as raised:
             check_value("part: option", value, annotation)
         assert f"of type {type(value).__name__}; expected " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "fitting", "beyond", "words"),
+    [
+        (Annotated[int, Bounds(1)], [1], [0, -3], "at least 1"),
+        (Annotated[float, Bounds(above=0)], [1e-9], [0, -0.1], "above 0"),
+        (Annotated[float, Bounds(0, below=1)], [0, 0.99], [1, -0.1], r"in \[0, 1\)"),
+        (Annotated[float, Bounds(0, 1)], [0, 1], [1.1, -0.1], r"in \[0, 1\]"),
+        (Annotated[float, Bounds(above=0, below=1)], [0.5], [0, 1], r"in \(0, 1\)"),
+        (Annotated[int, Bounds(most=3)], [3, -9], [4], "at most 3"),
+        (Annotated[int, Bounds(below=3)], [2], [3], "below 3"),
+        (Annotated[int, Bounds(1, words="one or more")], [1], [0], "one or more"),
+        (Annotated[int, Bounds(1)] | tuple[str, ...], [1, ("a",)], [0], "at least 1"),
+        (Annotated[int | None, Bounds(1)], [None], [0], "at least 1"),
+        (tuple[Annotated[int, Bounds(1)], ...], [(1, 2), ()], [(1, 0)], "at least 1"),
+        (Annotated[int, Bounds(1), Bounds(most=3)], [3], [4], "at most 3"),
+    ],
+)
+def test_numbers_keep_within_bounds(annotation, fitting, beyond, words):
+    for value in fitting:
+        check_value("x", value, annotation)
+    for value in beyond:
+        with pytest.raises(ConfigurationError, match=rf"^x is .*; expected {words}\.$"):
+            check_value("x", value, annotation)
+
+
+def test_a_part_from_outside_is_checked_by_its_annotations_alone(monkeypatch):
+    monkeypatch.setattr(registry, "_classes", {**registry._classes})
+
+    @de.register(name="outside-check")
+    class Outside(de.Adapter):
+        """An adapter that does not check anything itself."""
+
+        def __init__(
+            self,
+            *,
+            way: Literal["near", "far"] = "near",
+            share: Annotated[float, Bounds(above=0, most=1)] = 0.5,
+        ) -> None:
+            super().__init__()
+            self.way, self.share = way, share
+
+        def forward(self, source, target):
+            return {}
+
+    assert list(parameters(Outside)) == ["way", "share"]
+    assert vars(Outside(way="far"))["way"] == "far"
+    for option, value, words in (
+        ("way", "close", "'close' of type str; expected one of 'near', 'far'"),
+        ("share", 0, r"0; expected in \(0, 1\]"),
+        ("share", "1", "'1' of type str; expected float, a finite number"),
+    ):
+        sentence = rf"outside-check'?: {option} is {words}"
+        with pytest.raises(ConfigurationError, match=sentence):
+            Outside(**{option: value})
+        with pytest.raises(ConfigurationError, match=sentence):
+            experiment(adapter="outside-check", options={f"adapter.{option}": value})
 
 
 def test_a_default_stands_in_for_an_annotation_and_may_be_anything():
@@ -94,7 +159,6 @@ def test_annotations_that_cannot_be_resolved_leave_the_default_to_speak():
 # -------------------------------------------------------------- every part and setting
 
 OTHERS = [
-    *(("sampling", name, cls) for name, cls in SAMPLINGS.items()),
     *(("pairs", name, cls) for name, cls in PAIRINGS.items()),
     ("contrast", "synchrony", SynchronyContrast),
 ]

@@ -29,10 +29,12 @@ from domainemo.backbones.wrapper import (
 )
 from domainemo.cli import main
 from domainemo.core import FUSION, Modality
-from domainemo.data.sampling import Sequences, Trials, Windows
 from domainemo.errors import ConfigurationError
 from domainemo.processes import process_pool
 from domainemo.registry import find
+from domainemo.samplings.sequences import Sequences
+from domainemo.samplings.trials import Trials
+from domainemo.samplings.windows import Windows
 from domainemo.testing import check, checks
 
 torch.set_num_threads(1)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..data.sampling import Windows
 from ..registry import register
+from ..samplings.windows import Windows
 from .layers import (
     Dropout,
     channel_order,

@@ -9,17 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..data.sampling import Windows
-from ..errors import ConfigurationError
 from ..registry import register
+from ..samplings.windows import Windows
 from .concatenation import Activation, ModalityPerceptron
 from .layers import masked_softmax, observed, require_modalities, require_sizes
 
 __all__ = ["DeepCCA", "Fusion"]
 
 Fusion = Literal["attention", "weighted-sum"]
-_FUSIONS: tuple[Fusion, ...] = ("attention", "weighted-sum")
-_ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu")
 
 
 @register(name="deep-cca")
@@ -83,8 +80,6 @@ class DeepCCA(Backbone):
         self.hidden, self.width = tuple(hidden), width
         self.activation, self.fusion, self.dropout = activation, fusion, dropout
         require_sizes("deep-cca", {"hidden": self.hidden, "width": width})
-        _require_one_of("activation", activation, _ACTIVATIONS)
-        _require_one_of("fusion", fusion, _FUSIONS)
         self.sampling = sampling or Windows()
         self.encoders = nn.ModuleDict(
             {
@@ -140,11 +135,3 @@ class DeepCCA(Backbone):
         if self.attention is None:
             return branches.new_zeros(branches.shape[:-1])
         return branches @ self.attention
-
-
-def _require_one_of(option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigurationError(
-            f"The backbone deep-cca has no {option} {value!r}; expected one of "
-            f"{', '.join(allowed)}."
-        )

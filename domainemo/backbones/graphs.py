@@ -7,7 +7,7 @@ Signals on a graph have the shape (..., nodes, features).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 Spectrum = Literal["bound", "exact"]
-_SPECTRA: tuple[Spectrum, ...] = ("bound", "exact")
 
 _STANDARD_NEIGHBOUR = {"CB1": "PO9", "CB2": "PO10"}
 """Electrodes of the NeuroScan cap that the 10-05 system has no place for.
@@ -253,10 +252,10 @@ class LearnedGraph(nn.Module):
         spectrum: Spectrum = "bound",
     ) -> None:
         super().__init__()
-        if spectrum not in _SPECTRA:
+        if spectrum not in get_args(Spectrum):
             raise ConfigurationError(
                 f"A graph with spectrum={spectrum!r} is not possible; expected one of "
-                f"{', '.join(_SPECTRA)}."
+                f"{', '.join(get_args(Spectrum))}."
             )
         if prior < 0:
             raise ConfigurationError(

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..data.sampling import Sequences
 from ..errors import ConfigurationError
 from ..registry import register
+from ..samplings.sequences import Sequences
 from .graphs import (
     ChebyshevConvolution,
     LearnedGraph,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["GatedFusion", "MMSTGNet", "MultiScaleConvolution"]
 
 Readout = Literal["regions", "electrodes"]
-_READOUTS: tuple[Readout, ...] = ("regions", "electrodes")
 
 
 @register(name="mmstg-net")
@@ -176,11 +175,6 @@ class MMSTGNet(Backbone):
                     f"The backbone mmstg-net needs {name} of at least 1; got "
                     f"{getattr(self, name)}."
                 )
-        if self.readout not in _READOUTS:
-            raise ConfigurationError(
-                f"The backbone mmstg-net has no readout {self.readout!r}; expected one "
-                f"of {', '.join(_READOUTS)}."
-            )
 
     def _build(self, modalities: Mapping[str, Modality]) -> None:
         """Make the layers."""

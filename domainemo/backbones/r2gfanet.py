@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..data.sampling import Sequences
 from ..registry import register
+from ..samplings.sequences import Sequences
 from .explanation import Explanation
 from .layers import (
     Dropout,

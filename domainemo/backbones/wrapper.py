@@ -13,8 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..data.sampling import Sequences, Windows
 from ..errors import ConfigurationError
+from ..samplings.sequences import Sequences
+from ..samplings.windows import Windows
 from .layers import masked_mean, observed
 
 __all__ = [

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from ..choices import RunChoices
 from . import options as use
 from .stopping import interruptible
 
@@ -18,42 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["adapt"]
 
 
+@use.offering(RunChoices)
 def adapt(
-    dataset: use.Dataset = None,
-    data_root: use.DataRoot = None,
-    protocol: use.Protocol = None,
-    backbone: use.Backbone = None,
-    adapter: use.Adapter = None,
-    validator: Annotated[
-        use.Text,
-        typer.Option(help="What chooses the epoch, without target labels."),
-    ] = None,
-    normalisation: use.Normalisation = None,
-    sampling: use.Sampling = None,
-    modalities: use.Modalities = None,
-    exclude: use.Exclude = None,
-    seeds: use.Seeds = None,
-    epochs: use.Epochs = None,
-    batch_size: use.BatchSize = None,
-    device: use.Device = None,
+    *,
     jobs: use.Jobs = "auto",
-    init_from: Annotated[
-        Path | None,
-        typer.Option(help="Start from the folder of a `domainemo pretrain`."),
-    ] = None,
-    fold: Annotated[
-        list[str] | None,
-        typer.Option(help="Run this fold only, by its name; may be repeated."),
-    ] = None,
     output: use.Output = None,
     set_: use.Set = None,
     config: use.Config = None,
-    plugin: use.Plugin = None,
     cache: use.Cache = True,
-    baselines: Annotated[
-        bool | None, typer.Option(help="Run source only and the controls as well.")
-    ] = None,
     dry_run: use.DryRun = False,
+    **said: Any,
 ) -> None:
     """Train and test an adapter on every fold of a protocol, beside its baselines.
 
@@ -62,25 +35,8 @@ def adapt(
     """
     from .configuration import configure
 
-    chosen: dict[str, object] = {
-        "dataset": dataset,
-        "data_root": data_root,
-        "protocol": protocol,
-        "backbone": backbone,
-        "adapter": adapter,
-        "validator": validator,
-        "normalisation": normalisation,
-        "sampling": sampling,
-        "modalities": use.names(modalities, "--modalities"),
-        "exclude": use.names(exclude, "--exclude"),
-        "seeds": use.seeds(seeds),
-        "device": device,
-        "plugins": plugin or None,
-        "baselines": baselines,
-        "init_from": str(init_from) if init_from else None,
-        "folds": fold or None,
-    }
-    sets = use.with_shortcuts(set_, epochs, batch_size)
+    chosen, short = use.read(RunChoices, said)
+    sets = [*short, *(set_ or ())]
     with interruptible():
         _run(configure(chosen, sets, config), output, jobs, dry_run, cache)
 

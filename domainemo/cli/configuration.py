@@ -10,10 +10,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import ConfigurationError, did_you_mean
+from ..choices import (
+    Choice,
+    PlaceChoices,
+    PretrainingChoices,
+    RunChoices,
+    choices_of,
+)
+from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
-from ..registry import find, load_plugin
+from ..registry import KINDS, find, load_plugin
 from ..values import check_seeds, check_value, fits
+from .named import read_configuration
 from .names import check_dataset, check_names, check_options, with_part
 from .plugins import again_with, only_given
 
@@ -34,64 +42,32 @@ __all__ = [
     "parse_options",
     "read_value",
     "stored_experiment",
-    "studies",
 ]
 
-DEFAULTS: Mapping[str, Any] = {
-    "dataset": "simulated",
-    "protocol": "cross-subject",
-    "backbone": "r2gfanet",
-    "adapter": "uf-ama",
-    "validator": "last",
-    "normalisation": "session",
-    "seeds": [0],
-    "device": "auto",
-    "baselines": True,
-}
+_PLACES, _RUN = choices_of(PlaceChoices), choices_of(RunChoices)
+_PRETRAINING = choices_of(PretrainingChoices)
+_CHOICES = {k: v for k, v in (_PLACES | _RUN | _PRETRAINING).items() if v.plain}
+
+
+def _defaults(choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return what is chosen where nothing is said."""
+    known = {**_PLACES, **choices}.items()
+    return {name: each.default for name, each in known if each.plain}
+
+
+DEFAULTS: Mapping[str, Any] = _defaults(_RUN)
 """What `adapt` runs where nothing else is said."""
 
-PRETRAINING_DEFAULTS: Mapping[str, Any] = {
-    **{
-        key: DEFAULTS[key]
-        for key in ("dataset", "protocol", "backbone", "normalisation", "seeds")
-    },
-    "pairs": "synchronous",
-    "device": "auto",
-}
+PRETRAINING_DEFAULTS: Mapping[str, Any] = _defaults(_PRETRAINING)
 """What `pretrain` runs where nothing else is said."""
 
-_ADAPT_ONLY = {
-    "study",
-    "space",
-    "adapter",
-    "validator",
-    "baselines",
-    "init_from",
-    "initialisation",
-    "folds",
-}
-_PRETRAIN_ONLY = {"pairs"}
 _STUDY_ONLY = ("study", "space")
+_ADAPT_ONLY = {*(_RUN.keys() - _PRETRAINING.keys()), *_STUDY_ONLY, "initialisation"}
+_PRETRAIN_ONLY = _PRETRAINING.keys() - _RUN.keys()
 
 _TYPES: Mapping[str, tuple[Any, str]] = {
-    "dataset": (str, "a name"),
-    "data_root": (str, "a path"),
-    "protocol": (str, "a name"),
-    "backbone": (str, "a name"),
-    "adapter": (str, "a name"),
-    "validator": (str, "a name"),
-    "normalisation": (str, "a name"),
-    "sampling": (str, "a name"),
-    "device": (str, "a name"),
-    "modalities": (list[str], "a list of names"),
-    "exclude": (list[str], "a list of subjects and channels"),
-    "plugins": (list[str], "a list of paths"),
-    "seeds": (list[int], "a list of whole numbers"),
-    "baselines": (bool, "true or false"),
-    "folds": (list[str], "a list of names"),
-    "init_from": (str, "a path"),
+    **{name: (choice.stored, choice.expected) for name, choice in _CHOICES.items()},
     "initialisation": (str, "words"),
-    "pairs": (str, "a name"),
     "options": (dict, "a table"),
     "study": (dict, "a table"),
     "space": (dict, "a table"),
@@ -169,7 +145,7 @@ def configure(
     ConfigurationError
         For anything unknown or ill-typed.
     """
-    stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
+    stored = read_stored(file, _PRETRAIN_ONLY, chosen) if file else {}
     return _configure(chosen, sets, file, stored, DEFAULTS, _experiment)
 
 
@@ -177,7 +153,7 @@ def configure_pretraining(
     chosen: Mapping[str, Any], sets: Sequence[str], file: str | None
 ) -> Configuration[Pretraining]:
     """Do the same for a pre-training; see :func:`configure`."""
-    stored = read_stored(file, _ADAPT_ONLY) if file else {}
+    stored = read_stored(file, _ADAPT_ONLY, chosen) if file else {}
     return _configure(chosen, sets, file, stored, PRETRAINING_DEFAULTS, _pretraining)
 
 
@@ -201,7 +177,7 @@ def configure_study(
     """
     from ..studies.settings import VALIDATOR, StudySettings, is_kind
 
-    stored = read_stored(file, _PRETRAIN_ONLY) if file else {}
+    stored = read_stored(file, _PRETRAIN_ONLY, chosen) if file else {}
     study = dict(stored.get("study", {}))
     space = _ranges(stored.get("space", {}))
     defaults = {**DEFAULTS, "validator": VALIDATOR}
@@ -346,7 +322,9 @@ def stored_experiment(run: Path) -> Experiment:
         )
 
 
-def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
+def read_stored(
+    file: str, others: Collection[str] = (), chosen: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read a configuration file and check the type of everything in it.
 
     Parameters
@@ -354,10 +332,10 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
     file : str
     others : collection of str
         Keys that belong to another command.
+    chosen : mapping, optional
+        What the command line says; a named study adds what its data set needs.
     """
-    from ..runs.folder import read_config
-
-    stored = read_config(_study(file))
+    stored = read_configuration(file, chosen or {})
     for key, value in stored.items():
         if key in others:
             command = "pretrain" if key in _PRETRAIN_ONLY else "adapt"
@@ -383,35 +361,18 @@ def read_stored(file: str, others: Collection[str] = ()) -> dict[str, Any]:
 def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experiment:
     from ..runs.experiment import experiment
 
-    return experiment(
-        **_setup(merged),
-        adapter=merged["adapter"],
-        validator=merged["validator"],
-        baselines=merged["baselines"],
-        init_from=merged.get("init_from"),
-        folds=merged.get("folds", ()),
-        options=options,
-    )
+    return experiment(**_chosen(merged, _RUN), options=options)
 
 
 def _pretraining(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Pretraining:
     from ..runs.pretraining import pretraining
 
-    return pretraining(**_setup(merged), pairs=merged["pairs"], options=options)
+    return pretraining(**_chosen(merged, _PRETRAINING), options=options)
 
 
-def _setup(merged: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what every command chooses."""
-    return {
-        "protocol": merged["protocol"],
-        "backbone": merged["backbone"],
-        "normalisation": merged["normalisation"],
-        "sampling": merged.get("sampling"),
-        "modalities": merged.get("modalities"),
-        "exclude": merged.get("exclude", ()),
-        "seeds": merged["seeds"],
-        "device": merged["device"],
-    }
+def _chosen(merged: Mapping[str, Any], choices: Mapping[str, Choice]) -> dict[str, Any]:
+    plain = [name for name, choice in choices.items() if choice.plain]
+    return {name: merged[name] for name in plain if name in merged}
 
 
 def dataset_place(name: str, root: str | None) -> tuple[str, str | None]:
@@ -484,7 +445,7 @@ def _forget_stale(
 ) -> None:
     """Drop a file's options for a part that the command line has replaced."""
     kinds = {"dataset": "data"}
-    for key in ("dataset", "protocol", "backbone", "adapter", "validator", "sampling"):
+    for key in KINDS:
         if key in stored and stored[key] != merged[key]:
             prefix = f"{kinds.get(key, key)}."
             for name in [name for name in options if name.startswith(prefix)]:
@@ -499,30 +460,3 @@ def read_value(text: str) -> Any:
         return parse_toml(f"value = {text}")["value"]
     except ValueError:
         return text
-
-
-def _study(name: str) -> Path:
-    """Return the path of a configuration file, or of a shipped study by that name."""
-    path, shipped = Path(name), studies()
-    if path.is_dir():
-        return path / "config.toml"
-    if not path.exists() and name not in shipped:
-        raise ConfigurationError(
-            f"{name}: there is no such configuration file."
-            f"{did_you_mean(name, shipped)} Give the path of a TOML file, or a name "
-            f"that `domainemo list studies` shows."
-        )
-    return path if path.exists() else shipped[name]
-
-
-def studies() -> dict[str, Path]:
-    """Return the shipped configurations by name."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("domainemo.studies")
-    folders = spec.submodule_search_locations if spec else None
-    return {
-        path.stem: path
-        for folder in folders or ()
-        for path in sorted(Path(folder).glob("*.toml"))
-    }

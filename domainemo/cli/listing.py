@@ -26,15 +26,17 @@ PAIRINGS = {
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="dataset, protocol, backbone, adapter, validator, pairs, study."
-        ),
+        typer.Argument(help=f"{', '.join(KINDS)}, pairs, study."),
     ] = None,
     plugin: Plugin = None,
 ) -> None:
-    """List every part by kind, name and what it is."""
-    from .configuration import DEFAULTS, PRETRAINING_DEFAULTS, studies
+    """List every part on a line: its kind, its name and what it is.
+
+    One kind alone is shown without cutting long lines short.
+    """
+    from .configuration import DEFAULTS, PRETRAINING_DEFAULTS
     from .console import Console, Table
+    from .named import studies
 
     kinds = [*KINDS, "pairs", "study"]
     plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
@@ -46,8 +48,11 @@ def list_parts(
         )
     import_plugins(plugin)
     table = Table()
-    for heading in ("kind", "name", "what it is"):
-        table.add_column(heading, no_wrap=heading != "what it is")
+    for heading in ("kind", "name"):
+        table.add_column(heading, no_wrap=True)
+    # Of everything a line each, which gives way to the names; expanding does that.
+    table.add_column("what it is", no_wrap=kind is None, ratio=1)
+    table.expand = True
     for name in kinds:
         if name == "study":
             rows = [(study, _headline(path)) for study, path in studies().items()]

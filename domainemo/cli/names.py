@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, did_you_mean
 from ..parts import unknown_option
-from ..registry import entries, find, options_in_text, parameters
+from ..registry import KINDS, entries, find, options_in_text, parameters
 from ..training.settings import Training
 
 __all__ = [
@@ -26,10 +26,8 @@ __all__ = [
 ORACLE = "oracle"
 """What stands for a validator, and is none."""
 
-_KINDS = ("protocol", "backbone", "adapter", "validator")
+_KINDS = tuple(kind for kind in KINDS if kind not in ("dataset", "screen", "control"))
 _DICTIONARIES: Mapping[str, tuple[str, str]] = {
-    "normalisation": ("domainemo.data.normalisation", "NORMALISATIONS"),
-    "sampling": ("domainemo.data.sampling", "SAMPLINGS"),
     "pairs": ("domainemo.training.pairs", "PAIRINGS"),
 }
 """Names that are keys of a dictionary, by the module that it stands in."""
@@ -41,12 +39,14 @@ def check_names(names: Mapping[str, Any]) -> None:
     Parameters
     ----------
     names : mapping
-        What is chosen: the names of parts, of a normalisation and the like.
+        What is chosen: the names of parts and the like.
     """
     for kind in _KINDS:
         for part in str(names.get(kind) or "").split("+"):
             if part and not (kind == "validator" and part == ORACLE):
                 _entry_options(kind, part)
+    for name in names.get("controls") or ():
+        _entry_options("control", name)
     for kind in _DICTIONARIES:
         name, known = names.get(kind), _keys(kind)
         if isinstance(name, str) and name not in known:
@@ -156,8 +156,6 @@ def _owners(names: Mapping[str, Any]) -> dict[str, list[str]]:
         name = str(names.get(kind) or ORACLE)
         if name != ORACLE:
             owners["data" if kind == "dataset" else kind] = options_of(kind, name)
-    if isinstance(names.get("sampling"), str):
-        owners["sampling"] = _dictionary_options("sampling", names["sampling"])
     return owners
 
 
@@ -207,8 +205,7 @@ def _classes(module: str) -> dict[str, tuple[str, ...] | None]:
     found: dict[str, tuple[str, ...] | None] = {}
     for node in _tree(module).body:
         if isinstance(node, ast.ClassDef):
-            parents = [found.get(b.id) for b in node.bases if isinstance(b, ast.Name)]
-            found[node.name] = options_in_text(node) or next(iter(parents), None)
+            found[node.name] = options_in_text(node, found)
     return found
 
 

@@ -1,14 +1,16 @@
-"""The options that `adapt` and `pretrain` share, and what becomes of them."""
+"""The options of the commands that train: those of the choices, and what they share."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
+from ..choices import Choice, PlaceChoices, choices_of, ordered
 from ..errors import ConfigurationError
 from ..processes import cores
 from ..registry import load_plugin
@@ -20,38 +22,8 @@ if TYPE_CHECKING:
     from .configuration import Configuration
 
 Text = str | None
+Command = TypeVar("Command", bound=Callable[..., None])
 
-Dataset = Annotated[
-    Text, typer.Option(help="A data set's name, or the path of a table folder.")
-]
-DataRoot = Annotated[
-    Text,
-    typer.Option(
-        help="Folder of the recordings; else the environment's DOMAINEMO_DATA."
-    ),
-]
-Protocol = Annotated[Text, typer.Option(help="Who trains, who is tested.")]
-Backbone = Annotated[Text, typer.Option(help="The fusion network.")]
-Adapter = Annotated[Text, typer.Option(help="The adapter; several joined by '+'.")]
-Normalisation = Annotated[Text, typer.Option(help="session, subject, source or none.")]
-Sampling = Annotated[
-    Text,
-    typer.Option(help="windows, sequences or trials; else the backbone's own."),
-]
-Modalities = Annotated[Text, typer.Option(help="Modalities to use, such as eeg,eye.")]
-Exclude = Annotated[
-    Text,
-    typer.Option(
-        help="Subjects, and channels as MODALITY/CHANNEL, to leave out altogether, "
-        "such as 6,7,eeg/Cz."
-    ),
-]
-Seeds = Annotated[Text, typer.Option(help="Seeds, such as 0,1,2.")]
-Epochs = Annotated[int | None, typer.Option(help="Short for --set training.epochs=N.")]
-BatchSize = Annotated[
-    int | None, typer.Option(help="Short for --set training.batch_size=N.")
-]
-Device = Annotated[Text, typer.Option(help="auto, cpu, cuda, cuda:1.")]
 Jobs = Annotated[
     str, typer.Option(help="Folds trained at once, each in a process; or auto.")
 ]
@@ -84,18 +56,100 @@ def import_plugins(paths: Sequence[str] | None) -> None:
         load_plugin(path)
 
 
-def with_shortcuts(
-    sets: Sequence[str] | None, epochs: int | None, batch_size: int | None
-) -> list[str]:
-    """Return what ``--set`` says, after the short forms."""
-    short = {"training.epochs": epochs, "training.batch_size": batch_size}
-    return [f"{k}={v}" for k, v in short.items() if v is not None] + list(sets or ())
+def offering(kind: type, without: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Give a command an option for every choice of a kind.
+
+    Parameters
+    ----------
+    kind : type
+        Such as :class:`~domainemo.choices.RunChoices`. The command takes
+        ``**said`` and hands it to :func:`read`.
+    without : sequence of str
+        Choices that the command does not offer.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True).parameters
+        others = [each for name, each in own.items() if name != "said"]
+        choices = {k: v for k, v in _choices(kind).items() if k not in without}
+        options = {name: _options(name, choice) for name, choice in choices.items()}
+        options |= {each.name: [each] for each in others}
+        order = ordered(choices, [each.name for each in others])
+        shown = [each for name in order for each in options[name]]
+        command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
 
 
-def names(text: str | None, option: str) -> list[str] | None:
+def read(kind: type, said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what the command line chooses, and what else it sets, as ``NAME=VALUE``.
+
+    Parameters
+    ----------
+    kind : type
+        Of the choices that the command offers.
+    said : mapping
+        The texts and numbers that it was given; None where it says nothing.
+    """
+    chosen, sets = {}, []
+    for name, choice in _choices(kind).items():
+        for short in choice.short:
+            if said.get(short) is not None:
+                sets.append(f"{name}.{short}={said[short]}")
+        if choice.plain:
+            chosen[name] = _value(name, choice, said.get(name))
+    return chosen, sets
+
+
+def _choices(kind: type) -> dict[str, Choice]:
+    return choices_of(PlaceChoices) | choices_of(kind)
+
+
+def _options(name: str, choice: Choice) -> list[inspect.Parameter]:
+    """Return the options for a choice, as typer reads them off a signature."""
+    only = inspect.Parameter.KEYWORD_ONLY
+    offered = {
+        short: (int | None, f"Short for --set {name}.{short}=N.", short)
+        for short in choice.short
+    }
+    if choice.plain:
+        kind: Any = choice.stored if choice.stored in (bool, int, float) else str
+        kind = list[str] if choice.repeated else Path if Path in choice.types else kind
+        offered[name] = (kind | None, choice.help, choice.option or name)
+    return [
+        inspect.Parameter(
+            key, only, default=None, annotation=Annotated[kind, _option(kind, *rest)]
+        )
+        for key, (kind, *rest) in offered.items()
+    ]
+
+
+def _option(kind: Any, words: str, name: str) -> Any:
+    # A switch has two names, which typer makes of one.
+    names = [] if bool in get_args(kind) else [f"--{name.replace('_', '-')}"]
+    return typer.Option(*names, help=words)
+
+
+def _value(name: str, choice: Choice, said: Any) -> Any:
+    """Read what a command line says of a choice."""
+    option = f"--{(choice.option or name).replace('_', '-')}"
+    if choice.repeated:
+        return said or None
+    if isinstance(said, Path):
+        return str(said)
+    if said is None or choice.stored in (bool, int, float):
+        return said
+    if int in choice.types:  # a number, or names
+        number = whole_number(said)
+        return names(said, option) if number is None else number
+    if choice.stored == list[int]:
+        return seeds(said, option)
+    return names(said, option) if choice.stored == list[str] else said
+
+
+def names(text: str, option: str) -> list[str]:
     """Read a list of names."""
-    if text is None:
-        return None
     found = [name.strip() for name in text.split(",")]
     if not all(found):
         raise ConfigurationError(
@@ -111,10 +165,8 @@ def whole_number(text: str) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
-def seeds(text: str | None, option: str = "--seeds") -> list[int] | None:
+def seeds(text: str, option: str) -> list[int]:
     """Read seeds."""
-    if text is None:
-        return None
     found = [whole_number(seed) for seed in text.replace(" ", ",").split(",") if seed]
     if not found or None in found:
         raise ConfigurationError(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from ..choices import PretrainingChoices
 from ..words import count
 from . import options as use
 from .stopping import interruptible
@@ -21,30 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["pretrain"]
 
 
+@use.offering(PretrainingChoices)
 def pretrain(
-    dataset: use.Dataset = None,
-    data_root: use.DataRoot = None,
-    protocol: use.Protocol = None,
-    backbone: use.Backbone = None,
-    pairs: Annotated[
-        use.Text,
-        typer.Option(help="synchronous, or random: the control."),
-    ] = None,
-    normalisation: use.Normalisation = None,
-    sampling: use.Sampling = None,
-    modalities: use.Modalities = None,
-    exclude: use.Exclude = None,
-    seeds: use.Seeds = None,
-    epochs: use.Epochs = None,
-    batch_size: use.BatchSize = None,
-    device: use.Device = None,
+    *,
     jobs: use.Jobs = "auto",
     output: use.Output = None,
     set_: use.Set = None,
     config: use.Config = None,
-    plugin: use.Plugin = None,
     cache: use.Cache = True,
     dry_run: use.DryRun = False,
+    **said: Any,
 ) -> None:
     """Pre-train a backbone for every fold, on the fold's source alone, without labels.
 
@@ -55,21 +40,8 @@ def pretrain(
     """
     from .configuration import configure_pretraining
 
-    chosen: dict[str, object] = {
-        "dataset": dataset,
-        "data_root": data_root,
-        "protocol": protocol,
-        "backbone": backbone,
-        "pairs": pairs,
-        "normalisation": normalisation,
-        "sampling": sampling,
-        "modalities": use.names(modalities, "--modalities"),
-        "exclude": use.names(exclude, "--exclude"),
-        "seeds": use.seeds(seeds),
-        "device": device,
-        "plugins": plugin or None,
-    }
-    sets = use.with_shortcuts(set_, epochs, batch_size)
+    chosen, short = use.read(PretrainingChoices, said)
+    sets = [*short, *(set_ or ())]
     with interruptible():
         _run(configure_pretraining(chosen, sets, config), output, jobs, dry_run, cache)
 

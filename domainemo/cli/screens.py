@@ -147,14 +147,16 @@ def show_plan(planned: Plan, folder: Path) -> None:
     level = planned.sampling.level
     table = Table(title=planned.data.inputs.name)
     table.add_column("fold", no_wrap=True)
-    for role in ("source", "target", "test"):
+    given = any(len(fold.calibration) for fold in planned.folds)
+    roles = ("source", "target", "test", *(["calibration"] if given else []))
+    for role in roles:
         table.add_column(f"{role}\nwindows", justify="right")
         if level != "window":
             table.add_column(f"{role}\n{level}s", justify="right")
     table.add_column("access", no_wrap=True)
     for fold in planned.folds:
         sizes = []
-        for rows in (fold.source, fold.target, fold.test):
+        for rows in (fold.parts[role] for role in roles):
             sizes.append(str(len(rows)))
             if level != "window":
                 part = windows.iloc[rows].reset_index(drop=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigurationError
+from ..studies.settings import StudySettings, TuningChoices
 from . import options as use
 from .stopping import interruptible
 
@@ -18,62 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 
+@use.offering(TuningChoices, without=["init_from"])
 def tune(
-    dataset: use.Dataset = None,
-    data_root: use.DataRoot = None,
-    protocol: use.Protocol = None,
-    backbone: use.Backbone = None,
-    adapter: use.Adapter = None,
-    validator: Annotated[
-        use.Text,
-        typer.Option(help="What compares candidates, without target labels."),
-    ] = None,
-    normalisation: use.Normalisation = None,
-    sampling: use.Sampling = None,
-    modalities: use.Modalities = None,
-    exclude: use.Exclude = None,
-    seeds: use.Seeds = None,
-    epochs: use.Epochs = None,
-    batch_size: use.BatchSize = None,
-    device: use.Device = None,
-    candidates: Annotated[
-        int | None, typer.Option(help="Configurations to try, the study's total.")
-    ] = None,
-    search: Annotated[
-        use.Text,
-        typer.Option(help="Whose spaces: adapter, backbone, training."),
-    ] = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A range: NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=a,b,c, or NAME=off; "
-            "may be repeated."
-        ),
-    ] = None,
-    sampler: Annotated[
-        use.Text, typer.Option(help="tpe, cma-es, random or gaussian-process.")
-    ] = None,
-    pruner: Annotated[
-        use.Text, typer.Option(help="median, hyperband, wilcoxon or none.")
-    ] = None,
-    objectives: Annotated[
-        use.Text,
-        typer.Option(help="validator, then source_accuracy, seconds or parameters."),
-    ] = None,
-    select: Annotated[
-        use.Text,
-        typer.Option(help="global-source: one choice; per-fold: one for each."),
-    ] = None,
-    development: Annotated[
-        use.Text,
-        typer.Option(help="How many subjects choose, or which, such as 1,5,9."),
-    ] = None,
-    study_seed: Annotated[
-        int | None, typer.Option(help="Seed of the sampler, and of who chooses.")
-    ] = None,
-    final_seeds: Annotated[
-        use.Text, typer.Option(help="Seeds of the final runs; else three fresh ones.")
-    ] = None,
+    *,
     final: Annotated[
         bool, typer.Option(help="Run what was chosen, and the defaults, at the end.")
     ] = True,
@@ -94,9 +42,9 @@ def tune(
     output: use.Output = None,
     set_: use.Set = None,
     config: use.Config = None,
-    plugin: use.Plugin = None,
     cache: use.Cache = True,
     dry_run: use.DryRun = False,
+    **said: Any,
 ) -> None:
     """Search loss weights and other options, without target labels; test the choice.
 
@@ -105,37 +53,13 @@ def tune(
     """
     from .configuration import configure_study
 
-    chosen: dict[str, object] = {
-        "dataset": dataset,
-        "data_root": data_root,
-        "protocol": protocol,
-        "backbone": backbone,
-        "adapter": adapter,
-        "validator": validator,
-        "normalisation": normalisation,
-        "sampling": sampling,
-        "modalities": use.names(modalities, "--modalities"),
-        "exclude": use.names(exclude, "--exclude"),
-        "seeds": use.seeds(seeds),
-        "device": device,
-        "plugins": plugin or None,
-    }
-    settings: dict[str, object] = {
-        "candidates": candidates,
-        "search": use.names(search, "--search"),
-        "sampler": sampler,
-        "pruner": pruner,
-        "objectives": use.names(objectives, "--objectives"),
-        "select": select,
-        "development": _subjects(development),
-        "seed": study_seed,
-        "final_seeds": use.seeds(final_seeds, "--final-seeds"),
-        "name": name,
-        "storage": storage,
-    }
-    sets = use.with_shortcuts(set_, epochs, batch_size)
+    chosen, short = use.read(TuningChoices, said)
+    spaces = _spaces(chosen.pop("space"))
+    settings = {key: chosen.pop(key) for key in [*StudySettings().describe()]}
+    settings |= {"name": name, "storage": storage}
+    sets = [*short, *(set_ or ())]
     with interruptible():
-        configuration = configure_study(chosen, sets, config, settings, _spaces(space))
+        configuration = configure_study(chosen, sets, config, settings, spaces)
         _run(configuration, output, workers, minutes, final, dry_run, cache)
 
 
@@ -181,14 +105,6 @@ def _run(
         name = configuration.name or folder.name
         findings = run_study(planned, folder, places, name, effort)
     show_findings(findings)
-
-
-def _subjects(text: str | None) -> int | list[str] | None:
-    """Read how many subjects choose, or which."""
-    if text is None:
-        return None
-    number = use.whole_number(text)
-    return use.names(text, "--development") if number is None else number
 
 
 def _spaces(texts: Sequence[str] | None) -> Mapping[str, Any]:

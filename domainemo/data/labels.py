@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ __all__ = ["CHOICES", "TrialLabel", "check_trials", "settle", "trials_that_chang
 
 TrialLabel = Literal["majority", "split"]
 
-CHOICES = ("majority", "split")
+CHOICES = get_args(TrialLabel)
 """What may become of a trial in which the label changes."""
 
 _TRIAL = ["subject", "session", "trial"]

@@ -1,4 +1,4 @@
-"""Normalisation as a named choice, and what it needs to see for it."""
+"""Normalisation by what a fold allows to be seen, and whether that is enough."""
 
 from __future__ import annotations
 
@@ -6,36 +6,27 @@ import mmap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Inputs, Rows
+from ..core import Inputs, Normalisation, Rows
 from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
+from ..registry import find
 
 __all__ = [
-    "NORMALISATIONS",
-    "Normalisation",
+    "Learned",
     "Scale",
     "check_enough",
     "check_visible",
-    "describe",
+    "learned_of",
     "let_go",
     "normalise",
+    "scale_of",
     "scales_of",
 ]
-
-Normalisation = Literal["session", "subject", "source", "none"]
-
-NORMALISATIONS: Mapping[str, str] = {
-    "session": "z-scored per subject and session (the target by its own windows)",
-    "subject": "z-scored per subject (by all its visible windows)",
-    "source": "z-scored by the source alone",
-    "none": "not normalised",
-}
-"""The choices, and the words with which results describe them."""
 
 _FEW = 3
 """Windows up to which a group's mean and deviation say next to nothing of it."""
@@ -46,7 +37,13 @@ _ALL_BUT_EQUAL = 1e-6
 _GROUPS: Mapping[str, list[str]] = {
     "session": ["subject", "session"],
     "subject": ["subject"],
+    "source": [],
+    "nothing": [],
 }
+"""The columns by which windows are scaled on their own, for each way to learn."""
+
+Learned = Mapping[str, NDArray[np.float32]]
+"""What a normalisation has learned of one modality, by name."""
 
 _TOGETHER = 1 << 19
 """Values that are looked at at once."""
@@ -60,41 +57,37 @@ class Scale:
     deviation: NDArray[np.float32]
 
 
-def describe(method: str) -> str:
-    """Return the words for `method`; raise where there is none of that name."""
-    if method not in NORMALISATIONS:
-        raise ConfigurationError(
-            f"There is no normalisation called {method!r}; expected one of "
-            f"{', '.join(NORMALISATIONS)}."
-        )
-    return NORMALISATIONS[method]
-
-
 def normalise(
     inputs: Inputs,
-    method: str,
+    method: str | Normalisation,
     *,
     source: Rows,
     target: Rows,
+    by: str | None = None,
     stored: Mapping[str, Scale] | None = None,
+    learned: Mapping[str, Learned] | None = None,
     out: Mapping[str, NDArray[Any]] | None = None,
 ) -> tuple[Inputs, dict[str, Scale]]:
     """Normalise all windows by what a fold allows to be seen.
 
-    Statistics come from the windows at `source` and `target` only: a held-out part of
-    the target is scaled by the part that may be seen. Single missing values are then
-    set to the source's mean; a window that is missing altogether stays NaN, and so
+    What is learned comes from the windows at `source` and `target` only: a held-out
+    part of the target is scaled by the part that may be seen. Single missing values are
+    then set to the source's mean; a window that is missing altogether stays NaN, and so
     does one for which nothing could be seen of its sensor.
 
     Parameters
     ----------
     inputs : Inputs
-    method : {"session", "subject", "source", "none"}
+    method : str or Normalisation
     source, target : ndarray of int
-        Windows whose signals may be seen; `target` serves ``session`` and
-        ``subject`` only.
+        Windows whose signals may be seen; `target` serves what is learned by session
+        or subject only.
+    by : {"session", "subject", "source", "nothing"}, optional
+        Whose windows are learned from; the method's own way by default.
     stored : mapping of str to Scale, optional
         The source's scale from an earlier call, for recordings without a source.
+    learned : mapping of str to mapping, optional
+        What was learned from the source, for recordings without one.
     out : mapping of str to ndarray, optional
         Arrays of the signals' shapes to write to, of any precision.
 
@@ -103,7 +96,8 @@ def normalise(
     inputs : Inputs
         The same windows, normalised.
     scales : dict of str to Scale
-        The source's scale after the first step, per modality.
+        The source's scale, per modality: of the normalised values where windows are
+        scaled by session or subject, else of the values as they are.
 
     Raises
     ------
@@ -111,44 +105,64 @@ def normalise(
         If a group of windows has none that may be seen, or a value lies so far from
         those that may be that float32 cannot hold its distance.
     """
-    describe(method)
+    if isinstance(method, str):
+        method = find("normalisation", method)()
+    assert isinstance(method, Normalisation)
+    by = by or method.by
+    columns = _columns(by)
     visible = np.zeros(len(inputs), dtype=bool)
     visible[source] = visible[target] = True
     scales, signals = {}, {}
     for name, array in inputs.signals.items():
         result = np.empty(array.shape, np.float32) if out is None else out[name]
         everything = np.arange(len(array))
-        if method in _GROUPS:
-            codes = _group_codes(inputs.name, inputs.windows, _GROUPS[method], visible)
-            _standardise_groups(array, codes, visible, result)
-            scale = stored[name] if stored else _scale(result, source)
+        if columns:
+            codes = _group_codes(inputs.name, inputs.windows, columns, visible)
+            _apply_by_group(method, array, codes, visible, result)
+            scale = stored[name] if stored else scale_of(result, source)
+            fill = scale.mean
         else:
-            scale = stored[name] if stored else _scale(array, source)
-            for rows in _batches(everything, array):
-                values = array[rows]
-                if method == "source":
-                    values = _standardise(values, scale)
-                result[rows] = values
-        fill = np.zeros_like(scale.mean) if method == "source" else scale.mean
+            scale = stored[name] if stored else scale_of(array, source)
+            known = learned[name] if learned else {}
+            if by == "source" and not known:
+                known = _learn(method, array, source)
+            _apply(method, known, array, everything, result)
+            fill = _applied(method, scale.mean[None], known)[0]
         for rows in _batches(everything, result):
-            if method != "none":
+            if by != "nothing":
                 _check_finite(inputs, name, rows, result[rows])
             result[rows] = _filled(result[rows], fill)
         signals[name], scales[name] = result, scale
     return replace(inputs, signals=signals), scales
 
 
+def learned_of(inputs: Inputs, method: Normalisation, rows: Rows) -> dict[str, Learned]:
+    """Return what a normalisation learns from the values at `rows`, per modality."""
+    if method.by == "nothing":
+        return {name: {} for name in inputs.signals}
+    return {n: _learn(method, array, rows) for n, array in inputs.signals.items()}
+
+
+def _columns(by: str) -> list[str]:
+    if by not in _GROUPS:
+        raise ConfigurationError(
+            f"A normalisation learns by {by!r}; expected one of {', '.join(_GROUPS)}. "
+            f"Correct `by` in its class."
+        )
+    return _GROUPS[by]
+
+
 def check_visible(
-    recordings: str, windows: pd.DataFrame, method: str, visible: NDArray[np.bool_]
+    recordings: str, windows: pd.DataFrame, by: str, visible: NDArray[np.bool_]
 ) -> None:
     """Raise :class:`DataError` if a group of windows has no visible one."""
-    if method in _GROUPS:
-        _group_codes(recordings, windows, _GROUPS[method], visible)
+    if columns := _columns(by):
+        _group_codes(recordings, windows, columns, visible)
 
 
 def check_enough(
     inputs: Inputs,
-    method: str,
+    by: str,
     visible: Iterable[NDArray[np.bool_]],
     *,
     remedy: str,
@@ -161,7 +175,8 @@ def check_enough(
     Parameters
     ----------
     inputs : Inputs
-    method : str
+    by : {"session", "subject", "source", "nothing"}
+        Whose windows a normalisation learns from.
     visible : iterable of bool ndarray of shape (windows,)
         Which windows may be seen, one array per fold.
     remedy : str
@@ -177,11 +192,11 @@ def check_enough(
     DomainemoWarning
         Naming groups of few windows, and values that do not vary, with their numbers.
     """
-    if method not in _GROUPS:
+    columns = _columns(by)
+    if not columns:
         return
-    columns = _GROUPS[method]
     nothing, few, constant = _shortages(inputs, columns, visible)
-    where = f"{inputs.name}, z-scored per {' and '.join(columns)}"
+    where = f"{inputs.name}, normalised per {' and '.join(columns)}"
     if nothing:
         raise DataError(
             f"{where}: nothing is left of {_some(nothing)}, because scaled by itself "
@@ -259,7 +274,7 @@ def _warn(message: str) -> None:
 
 def scales_of(inputs: Inputs, rows: Rows) -> dict[str, Scale]:
     """Return the scale of the values as they are at `rows`, per modality."""
-    return {name: _scale(array, rows) for name, array in inputs.signals.items()}
+    return {name: scale_of(array, rows) for name, array in inputs.signals.items()}
 
 
 def _group_codes(
@@ -281,28 +296,55 @@ def _group_codes(
     return np.asarray(codes, dtype=np.int64)
 
 
-def _standardise_groups(
+def _apply_by_group(
+    method: Normalisation,
     array: NDArray[np.float32],
     codes: NDArray[np.int64],
     visible: NDArray[np.bool_],
-    result: NDArray[np.float32],
+    result: NDArray[Any],
 ) -> None:
+    """Scale every group of windows by those of its own that may be seen."""
     for code in np.unique(codes):
         group = codes == code
         seen = np.flatnonzero(group & visible)
-        scale = _scale(array, seen)
-        lost = all(np.isnan(array[rows]).all() for rows in _batches(seen, array))
-        for rows in _batches(np.flatnonzero(group), array):
-            result[rows] = np.nan if lost else _standardise(array[rows], scale)
+        if all(np.isnan(array[rows]).all() for rows in _batches(seen, array)):
+            result[group] = np.nan
+            continue
+        learned = _learn(method, array, seen)
+        _apply(method, learned, array, np.flatnonzero(group), result)
 
 
-def _standardise(array: NDArray[np.float32], scale: Scale) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        found = (array - scale.mean) / scale.deviation
-        if np.isinf(found).any():  # a difference of huge values, not of their quotient
-            wide = array.astype(np.float64) - scale.mean
-            found = (wide / scale.deviation).astype(np.float32)
-    return np.asarray(found, dtype=np.float32)
+def _learn(method: Normalisation, array: NDArray[np.float32], rows: Rows) -> Learned:
+    """Return what is learned from some windows, and from no others."""
+    with warnings.catch_warnings():
+        # As NumPy does of a value that is missing in all windows.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = method.fit(array[rows])
+    return {str(k): np.asarray(value, np.float32) for k, value in found.items()}
+
+
+def _apply(
+    method: Normalisation,
+    learned: Learned,
+    array: NDArray[np.float32],
+    rows: Rows,
+    result: NDArray[Any],
+) -> None:
+    with np.errstate(over="ignore"):  # told later, with the place of the value
+        for some in _batches(rows, array):
+            result[some] = _applied(method, array[some], learned)
+
+
+def _applied(
+    method: Normalisation, values: NDArray[np.float32], learned: Learned
+) -> NDArray[Any]:
+    found = np.asarray(method.apply(values, learned))
+    if found.shape != values.shape:
+        raise ConfigurationError(
+            f"{type(method).__name__} made an array of shape {found.shape} of windows "
+            f"of shape {values.shape}; expected the same shape."
+        )
+    return found
 
 
 def _check_finite(
@@ -323,8 +365,8 @@ def _check_finite(
         )
 
 
-def _scale(array: NDArray[np.float32], rows: Rows) -> Scale:
-    """Return the scale of some windows of (windows, channels, features), NaN left out.
+def scale_of(array: NDArray[np.float32], rows: Rows) -> Scale:
+    """Return the scale of the windows of one modality at `rows`, NaN left out.
 
     A value that never varies is left unscaled, one that is never there is 0.
     """
@@ -356,6 +398,8 @@ def _scale(array: NDArray[np.float32], rows: Rows) -> Scale:
 def _filled(
     array: NDArray[np.float32], fill: NDArray[np.float32]
 ) -> NDArray[np.float32]:
+    """Fill single missing values; by 0 where nobody of the source has one."""
+    fill = np.where(np.isfinite(fill), fill, np.float32(0))
     seen = np.isfinite(array).any(axis=(1, 2), keepdims=True)
     return np.where(np.isnan(array) & seen, fill, array)
 

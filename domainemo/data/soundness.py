@@ -15,6 +15,7 @@ from ..errors import DataError, data_error
 __all__ = [
     "contents",
     "copies_error",
+    "listed",
     "lost_channels",
     "lost_channels_error",
     "lost_modalities_error",
@@ -53,12 +54,12 @@ def lost_channels_error(
     remedy : str, optional
         What to do instead of what training allows.
     """
-    places = [f"{_listed(names)} of subject {who}" for who, names in lost.items()]
+    places = [f"{listed(names)} of subject {who}" for who, names in lost.items()]
     channels = dict.fromkeys(name for names in lost.values() for name in names)
     out = ",".join(f"{modality}/{name}" for name in channels)
     return data_error(
         f"{recordings}, modality {modality!r}",
-        f"NaN in every window in {_listed(places)}, while other channels are there",
+        f"NaN in every window in {listed(places)}, while other channels are there",
         "a channel to be there for every subject, at least in some windows",
         remedy
         or f"Leave the channel out for everybody (--exclude '{out}'), interpolate it, "
@@ -81,7 +82,7 @@ def lost_modalities_error(
     if others:
         remedy = f"Use the others: --modalities {','.join(others)}."
     return data_error(
-        f"{recordings}, modality {_listed([repr(name) for name in lost])}",
+        f"{recordings}, modality {listed([repr(name) for name in lost])}",
         "not one value, for nobody",
         "every modality to be there for somebody",
         remedy,
@@ -100,7 +101,7 @@ def single_class_error(recordings: str, alone: Mapping[Any, str]) -> DataError:
     people = [f"{name} for subject {who}" for who, name in alone.items()]
     return data_error(
         recordings,
-        f"a single class, {_listed(people)}",
+        f"a single class, {listed(people)}",
         "at least two classes for whoever is tested, as accuracy means nothing "
         "otherwise",
         f"Leave the subject out (--exclude '{','.join(map(str, alone))}'), or train on "
@@ -121,7 +122,7 @@ def copies_error(recordings: str, copies: Sequence[Sequence[str]]) -> DataError:
     places = [" and ".join(places) for places in copies]
     return data_error(
         recordings,
-        f"the same signals, bit for bit, in {_listed(places, '; ')}",
+        f"the same signals, bit for bit, in {listed(places, '; ')}",
         "recordings that differ: one person under two names would be trained on and "
         "tested",
         "Look for a file that was read twice, and keep it under one name.",
@@ -159,6 +160,7 @@ def _tells(values: NDArray[np.float32]) -> bool:
     return len(set(some.tolist())) >= _FEWEST_VALUES
 
 
-def _listed(names: Sequence[str], between: str = ", ") -> str:
+def listed(names: Sequence[str], between: str = ", ") -> str:
+    """Return the first few names, and how many more there are."""
     more = len(names) - _SHOWN
     return between.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

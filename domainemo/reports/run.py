@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ..backbones.explanation import Explainable
+from ..parts import part
+from ..registry import entries
 from ..review.embedding import embed
 from ..review.histories import histories, loss_terms
 from ..review.interpretation import interpret
@@ -19,10 +21,9 @@ from ..review.predict import load_trained
 from ..review.reading import Network, Recordings, baseline, networks, read_results
 from ..review.screening import screening
 from ..review.tables import typical_fold
-from ..runs.controls import CONTROLS
+from ..runs.controls import control_name
 from ..runs.experiment import ORACLE
 from ..runs.folder import ENVIRONMENT, read_json, rerun
-from ..runs.linear import LINEAR
 from ..runs.metrics import METRICS
 from ..runs.results import Results
 from ..words import count
@@ -51,6 +52,7 @@ _HOW = {
     "protocol": "protocol",
     "access": "access to the target",
     "target_seen": "seen of the target",
+    "calibration": "labels given of the target",
     "normalisation": "normalisation",
     "backbone": "backbone",
     "initialisation": "initialisation",
@@ -122,6 +124,9 @@ def write_run_report(
     )
 
 
+_LINEAR = "logistic regression"  # the control that pictures show beside networks
+
+
 @dataclass(frozen=True)
 class _Run:
     """A run, and what several sections speak of.
@@ -152,7 +157,7 @@ class _Run:
     @property
     def compared(self) -> list[str]:
         """The methods that pictures show beside each other."""
-        names = [self.method, self.other, LINEAR]
+        names = [self.method, self.other, _LINEAR]
         return [name for name in names if name in self.results.methods]
 
     @property
@@ -273,17 +278,14 @@ def _subjects(run: _Run) -> Section:
 
 def _controls(run: _Run) -> Section | None:
     means = mean_accuracies(run.results)
-    names = [name for name in (LINEAR, *CONTROLS) if name in means]
+    names = run.results.controls
     if not names:
         run.left_out.append(
             "controls, which were not run; leave out --no-baselines for them"
         )
         return None
-    words = {
-        LINEAR: "a linear model on the same normalised features, without adaptation",
-        "majority class": "always the source's commonest class",
-        "clip duration only": "the class of the source trials of nearest length",
-    }
+    known = [part("control", each.name) for each in entries("control")]
+    words = {control_name(each): each.build().words for each in known}
     own = means[run.method]
     table = pd.DataFrame(
         {
@@ -305,7 +307,7 @@ def _controls(run: _Run) -> Section | None:
 
 
 def _confusion(run: _Run) -> Section:
-    shown = [name for name in run.compared if name != LINEAR]
+    shown = [name for name in run.compared if name != _LINEAR]
     return Section(
         "Confusion of classes",
         [

@@ -7,8 +7,6 @@ import math
 import pandas as pd
 
 from ..review.reading import baseline, class_names
-from ..runs.controls import CONTROLS
-from ..runs.linear import LINEAR
 from ..runs.results import Results
 from ..runs.statistics import Comparison
 from ..words import count
@@ -134,7 +132,7 @@ def cautions(results: Results) -> list[str]:
     """Return what the baselines and controls say against the result."""
     means = mean_accuracies(results)
     own, found = means[results.method], []
-    rivals = [name for name in (LINEAR, *CONTROLS) if name in means]
+    rivals = results.controls
     better = [f"{name} {means[name]:.3f}" for name in rivals if means[name] >= own]
     if better:
         found.append(

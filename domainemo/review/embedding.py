@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..core import FUSION
 from ..data.normalisation import normalise
 from ..training.batches import Samples, majority_label, sample
-from ..training.fit import derive_seed, reproducible
 from ..training.model import Model
+from ..training.seeds import derive_seed, reproducible
 from .predict import load_trained
 from .reading import Network, Recordings
 
@@ -43,16 +43,15 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
     """
     trained = load_trained(network.folder, recordings.experiment)
     fold, data = recordings.folds[network.fold], recordings.data
-    used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
-    source, target, test = (
-        np.searchsorted(used, rows) for rows in (fold.source, fold.target, fold.test)
-    )
-    method = recordings.experiment.normalisation
+    used = fold.used
+    fold = fold.renumbered(used)
+    source, target = fold.source, fold.seen
+    method = recordings.experiment.build_normalisation()
     inputs, _ = normalise(data.inputs.take(used), method, source=source, target=target)
     sampling = trained.model.backbone.sampling
     domain = recordings.experiment.protocol.build().domain
     tables, places = [], []
-    for role, rows in (("source", source), ("target", test)):
+    for role, rows in (("source", source), ("target", fold.test)):
         samples, members = sample(inputs, rows, sampling, torch.device("cpu"))
         drawn = _drawn(len(members), role)
         members = np.where(members >= 0, used[members], -1)[drawn]

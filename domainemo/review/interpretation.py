@@ -25,7 +25,8 @@ from ..runs.experiment import Experiment, method_name
 from ..runs.job import load_record
 from ..runs.run import prepare
 from ..training.batches import Samples, sample
-from ..training.fit import predict, reproducible
+from ..training.fit import predict
+from ..training.seeds import reproducible
 from .predict import Trained, find_all_trained, load_trained
 
 __all__ = ["Interpretation", "find_folds", "interpret"]
@@ -178,7 +179,7 @@ def _interpret_fold(trained: Trained, inputs: Inputs, fold: Fold) -> _FoldTables
     backbone = _explainable(trained)
     samples, members, windows = _test_samples(trained, inputs, fold)
     with reproducible(trained.experiment.training.threads):
-        probabilities = predict(trained.model, samples)
+        probabilities = predict(trained.model, trained.adapter, samples)
         frame = pd.DataFrame(
             {
                 "subject": windows["subject"].to_numpy()[members[:, 0]],
@@ -198,13 +199,10 @@ def _test_samples(
     trained: Trained, inputs: Inputs, fold: Fold
 ) -> tuple[Samples, NDArray[np.int64], pd.DataFrame]:
     """Return the test samples as the fold saw them, their windows, and the table."""
-    used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
-    source, target, test = (
-        np.searchsorted(used, rows) for rows in (fold.source, fold.target, fold.test)
-    )
-    method = trained.experiment.normalisation
-    normalised, _ = normalise(inputs.take(used), method, source=source, target=target)
-    part = normalised.take(test)
+    inputs, fold = inputs.take(fold.used), fold.renumbered(fold.used)
+    method = trained.experiment.build_normalisation()
+    normalised, _ = normalise(inputs, method, source=fold.source, target=fold.seen)
+    part = normalised.take(fold.test)
     sampling = trained.model.backbone.sampling
     everything = np.arange(len(part))
     samples, members = sample(part, everything, sampling, torch.device("cpu"))
@@ -255,7 +253,7 @@ def _occlusion(
         occluded = signal.clone()
         occluded[:, places] = means[:, places]
         without = replace(samples, signals={**samples.signals, backbone.eeg: occluded})
-        fallen = predict(trained.model, without)
+        fallen = predict(trained.model, trained.adapter, without)
         falls.append(probabilities[each, chosen] - fallen[each, chosen])
     return np.stack(falls, 1).astype(np.float64)
 

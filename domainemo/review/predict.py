@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,26 +15,27 @@ import pandas as pd
 import torch
 
 from .. import files
-from ..core import Inputs, Modality, canonical_name
+from ..core import Adapter, Inputs, Modality, canonical_name
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.normalisation import (
+    Learned,
     Scale,
     check_enough,
-    describe,
     normalise,
     scales_of,
 )
 from ..data.units import warn_of_distance
-from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from ..runs.checks import canonical, check_signals
 from ..runs.experiment import Experiment
 from ..runs.folder import check_job, read_json
 from ..runs.initialisation import load_weights
 from ..runs.job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 from ..training.batches import Samples, sample
-from ..training.fit import predict, reproducible
-from ..training.model import Model
+from ..training.fit import predict
+from ..training.model import Model, load_state
+from ..training.seeds import reproducible
 
 __all__ = [
     "Trained",
@@ -51,6 +53,8 @@ class Trained:
     Attributes
     ----------
     model : Model
+    adapter : Adapter
+        What shapes the model's prediction, or leaves it as it is.
     experiment : Experiment
     modalities : dict of str to Modality
     classes : tuple of str
@@ -58,14 +62,18 @@ class Trained:
         The source's scale as the network saw it, after normalisation per group.
     raw_scales : dict of str to Scale
         The source's scale as it was recorded; empty in folders of earlier versions.
+    learned : dict of str to mapping
+        What the normalisation learned from the source as it was recorded, likewise.
     """
 
     model: Model
+    adapter: Adapter
     experiment: Experiment
     modalities: dict[str, Modality]
     classes: tuple[str, ...]
     scales: dict[str, Scale]
     raw_scales: dict[str, Scale] = field(default_factory=dict)
+    learned: dict[str, Learned] = field(default_factory=dict)
 
 
 def find_trained(run: Path, **wanted: str | int | None) -> Path:
@@ -166,33 +174,74 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
     Raises
     ------
     DataError
-        If a file is missing or damaged.
+        If a file is missing or damaged, or lacks an adapter that predicts.
     """
-    modalities, classes, *scales = files.read(folder / MODEL, _parse_model)
+    known, domains = files.read(folder / MODEL, _parse_model)
+    modalities, classes = known["modalities"], known["classes"]
     backbone = experiment.build_backbone(modalities)
     model = Model(backbone, modalities, len(classes))
-    load_weights(model, folder / MODEL_WEIGHTS)
-    return Trained(model.eval(), experiment, modalities, classes, *scales)
+    name = read_json(folder / FACTS, **RECORDED)["adapter"]
+    adapter = _adapter(folder, name, experiment)
+    if domains is not None:
+        adapter.prepare(model.dims, model.classes, domains)
+        load_weights(
+            functools.partial(load_state, model, adapter), folder / MODEL_WEIGHTS
+        )
+    elif adapter.shapes_prediction:
+        raise data_error(
+            folder / MODEL,
+            "a network alone, of an earlier version",
+            f"the adapter {name!r} beside it, which predicts in its own way",
+            "Run `adapt` again into another folder.",
+        )
+    else:
+        load_weights(model.load_state_dict, folder / MODEL_WEIGHTS)
+    return Trained(model.eval(), adapter.eval(), experiment, **known)
 
 
-def _parse_model(
-    content: bytes,
-) -> tuple[dict[str, Modality], tuple[str, ...], dict[str, Scale], dict[str, Scale]]:
-    """Return the modalities, the classes and both scales of ``model.json``."""
+def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
+    """Return a new adapter of the kind that a fold was trained with."""
+    parts = {each.name: each for each in experiment.trained if each is not None}
+    if name not in parts:
+        found, expected = f"the adapter {name!r}", f"one of the run's, {list(parts)}"
+        raise data_error(folder / FACTS, found, expected, files.REMEDY)
+    adapter: Adapter = parts[name].build()
+    return adapter
+
+
+def _parse_model(content: bytes) -> tuple[dict[str, Any], int | None]:
+    """Return what ``model.json`` says of a trained fold, as its attributes.
+
+    Beside them the number of domains, where an adapter was prepared for it.
+    """
     described = parse_json(content)
     modalities = {
         name: Modality(**{**m, **{k: tuple(m[k]) for k in ("channels", "features")}})
         for name, m in described["modalities"].items()
     }
-    scales, raw_scales = (
-        {
-            name: Scale(*(np.asarray(s[k], np.float32) for k in ("mean", "deviation")))
-            for name, s in held.items()
+
+    def arrays(key: str) -> dict[str, Learned]:
+        return {
+            name: {k: np.asarray(value, np.float32) for k, value in held.items()}
+            for name, held in described[key].items()
         }
-        # Folders of earlier versions lack the scale of what was recorded.
-        for held in (described["scales"], described.get("raw_scales", {}))
-    )
-    return modalities, tuple(described["classes"]), scales, raw_scales
+
+    def scales(key: str) -> dict[str, Scale]:
+        return {name: Scale(**held) for name, held in arrays(key).items()}
+
+    # Folders of earlier versions lack the scale of what was recorded, or hold nothing
+    # else that was learned: all of theirs are z-scores.
+    described.setdefault("raw_scales", {})
+    described.setdefault("learned", described["raw_scales"])
+    known = {
+        "modalities": modalities,
+        "classes": tuple(described["classes"]),
+        "scales": scales("scales"),
+        "raw_scales": scales("raw_scales"),
+        "learned": arrays("learned"),
+    }
+    # Without an adapter that is kept, the number of domains matters to nobody.
+    return known, described.get("domains")
 
 
 def predict_recording(
@@ -242,7 +291,7 @@ def predict_recording(
         sampling = trained.model.backbone.sampling
         samples, members = sample(normalised, everything, sampling, torch.device("cpu"))
         _note_empty(inputs.name, samples)
-        probabilities = predict(trained.model, samples)
+        probabilities = predict(trained.model, trained.adapter, samples)
     table = inputs.windows.iloc[members[:, 0]].reset_index(drop=True)
     columns: dict[str, Any] = {
         "windows": (members >= 0).sum(1),
@@ -265,26 +314,26 @@ def _normalised(
 
     Single missing values become the source's mean, as in training.
     """
-    method = trained.experiment.normalisation
-    grouped = method in ("session", "subject")
+    method = trained.experiment.build_normalisation()
+    grouped = method.by in ("session", "subject")
     if normalise_by is None:
         normalise_by = "own" if grouped else "source"
-    elif method == "none":
+    elif method.by == "nothing":
         raise ConfigurationError(
-            f"The model was trained on values that were {describe(method)}; expected "
+            f"The model was trained on values that were {method.words}; expected "
             f"the recording as it is. Leave out --normalise-by."
         )
     everything = np.arange(len(inputs))
-    stored = trained.scales if grouped else None
+    by, stored = method.by, trained.scales
     if isinstance(normalise_by, Inputs):
-        return _by_baseline(trained, inputs, normalise_by, stored)
+        return _by_baseline(trained, inputs, normalise_by)
     if normalise_by == "own":
-        method = method if grouped else "session"
+        by, stored = (by, stored) if grouped else ("session", {})
         visible = [np.ones(len(inputs), dtype=bool)]
-        check_enough(inputs, method, visible, remedy=_GIVE_OTHER)
+        check_enough(inputs, by, visible, remedy=_GIVE_OTHER)
     elif normalise_by == "source":
-        method = "source" if grouped else method
-        stored = trained.raw_scales if grouped else trained.scales
+        if grouped:
+            by, stored = "source", trained.raw_scales
         if not stored:
             raise ConfigurationError(
                 "The model's folder does not hold the source's mean and deviation, "
@@ -298,7 +347,13 @@ def _normalised(
             f"'source' or a baseline recording."
         )
     return normalise(
-        inputs, method, source=everything, target=everything, stored=stored
+        inputs,
+        method,
+        source=everything,
+        target=everything,
+        by=by,
+        stored=stored,
+        learned=trained.learned or {name: vars(s) for name, s in stored.items()},
     )[0]
 
 
@@ -306,7 +361,6 @@ def _by_baseline(
     trained: Trained,
     inputs: Inputs,
     baseline: Inputs,
-    stored: Mapping[str, Scale] | None,
 ) -> Inputs:
     """Return the recording scaled per subject by the windows of the baseline alone."""
     baseline = _aligned(trained, baseline)
@@ -338,8 +392,15 @@ def _by_baseline(
         [visible],
         remedy="Give a longer baseline recording.",
     )
+    method = trained.experiment.build_normalisation()
+    grouped = method.by in ("session", "subject")
     normalised, _ = normalise(
-        both, "subject", source=there, target=there, stored=stored
+        both,
+        method,
+        source=there,
+        target=there,
+        by="subject",
+        stored=trained.scales if grouped else None,
     )
     return replace(normalised.take(own), windows=inputs.windows)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,18 @@ from ..data.montage import check_sensors
 from ..data.soundness import (
     contents,
     copies_error,
+    listed,
     lost_channels,
     lost_channels_error,
     lost_modalities_error,
 )
-from ..errors import ConfigurationError, DataError, data_error, did_you_mean
+from ..errors import (
+    ConfigurationError,
+    DataError,
+    DomainemoWarning,
+    data_error,
+    did_you_mean,
+)
 
 __all__ = [
     "canonical",
@@ -196,6 +204,9 @@ def check_modalities(inputs: Inputs) -> None:
 def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
     """Refuse infinite values, and a channel that one subject never has.
 
+    Warns of a single value, such as one feature of a channel, that one subject never
+    has: it is filled with the mean of the source.
+
     Parameters
     ----------
     inputs : Inputs
@@ -228,24 +239,36 @@ def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
                 f"{subjects[window]}; expected finite values, or NaN where the sensor "
                 f"lost the window."
             )
-        there = np.asarray(~np.isnan(array).all(axis=2))
-        lost = {}
+        lost, filled = {}, []
+        features = np.array(inputs.modalities[name].features)
         for subject in np.unique(subjects):
+            there = ~np.isnan(array[subjects == subject])
             # A whole modality may be missing for a subject; a single channel may not.
-            out = channels[lost_channels(there[subjects == subject].sum(0))]
+            out = channels[lost_channels(there.any(2).sum(0))]
             if len(out):
                 lost[subject] = out.tolist()
+            gone = there.any((0, 2))[:, None] & ~there.any(0)
+            filled += [
+                f"{features[feature]} of {channels[channel]}, subject {subject}"
+                for channel, feature in np.argwhere(gone)
+            ]
         if lost:
             raise lost_channels_error(inputs.name, name, lost, remedy)
+        if filled:
+            warnings.warn(
+                f"{inputs.name}, modality {name!r}: no window holds a value for "
+                f"{listed(filled)}; the mean of the source takes its place. Leave the "
+                f"feature out for everybody, or the subject, where it matters.",
+                DomainemoWarning,
+                stacklevel=2,
+            )
 
 
 def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
     size = len(trials)
-    for role, rows in (
-        ("source", fold.source),
-        ("target", fold.target),
-        ("test", fold.test),
-    ):
+    for role, rows in fold.parts.items():
+        if role == "calibration" and not len(rows):
+            continue
         inside = len(rows) > 0 and rows.min() >= 0 and rows.max() < size
         if not inside or len(np.unique(rows)) < len(rows):
             raise ConfigurationError(
@@ -262,6 +285,11 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
         "target and test overlap without being the same": not same
         and np.isin(fold.target, fold.test).any(),
     }
+    for role, rows in fold.parts.items():
+        if role != "calibration":
+            # With one label a trial, a window's would tell the whole trial's.
+            shared = np.isin(trials[fold.calibration], trials[rows]).any()
+            leaks[f"calibration and {role} share a trial"] = shared
     for leak, found in leaks.items():
         if found:
             raise ConfigurationError(
@@ -296,24 +324,56 @@ def check_folds(inputs: Inputs, folds: list[Fold]) -> None:
 
 
 def _check_copies(inputs: Inputs, folds: list[Fold], trials: NDArray[np.int64]) -> None:
-    """Refuse folds that train on one copy of a recording and test the other."""
+    """Refuse folds that train on one copy of a recording and test the other.
+
+    Where a single modality is a copy, warn: it may hold the stimulus, not the person.
+    """
+    everything = tuple(inputs.signals)
+    for fold, names in _copies(inputs, folds, trials, everything):
+        raise copies_error(f"{inputs.name}, fold {fold}", [names])
+    for each in everything if len(everything) > 1 else ():
+        for fold, names in _copies(inputs, folds, trials, (each,)):
+            warnings.warn(
+                f"{inputs.name}, fold {fold}: the signals of {each!r} are the same, "
+                f"bit for bit, in {' and '.join(names)}, while other modalities "
+                f"differ. If they describe the stimulus, a network can learn the label "
+                f"from them without the person; if not, look for a file read twice.",
+                DomainemoWarning,
+                stacklevel=3,
+            )
+            break
+
+
+def _copies(
+    inputs: Inputs,
+    folds: list[Fold],
+    trials: NDArray[np.int64],
+    modalities: tuple[str, ...],
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield folds that train on one of several trials which agree in some modalities.
+
+    With the trials, in words.
+    """
     order = np.argsort(trials, kind="stable")
     met: dict[bytes, list[Rows]] = {}
     for rows in np.split(order, np.flatnonzero(np.diff(trials[order])) + 1):
-        for mark in contents(array[rows] for array in inputs.signals.values()):
+        for mark in sorted(contents(inputs.signals[each][rows] for each in modalities)):
             met.setdefault(mark, []).append(rows)
-    windows = inputs.windows
     for copies in (each for each in met.values() if len(each) > 1):
         firsts = np.array([rows[0] for rows in copies])
         for fold in folds:
-            seen = np.isin(firsts, fold.source)
+            seen = np.isin(firsts, np.append(fold.source, fold.calibration))
             other = np.isin(firsts, np.concatenate([fold.target, fold.test]))
             if seen.any() and other.any():
-                names = [
-                    f"subject {row.subject}, session {row.session}, trial {row.trial}"
-                    for row in windows.iloc[firsts[seen | other]].itertuples()
-                ]
-                raise copies_error(f"{inputs.name}, fold {fold.name!r}", [names])
+                agree = inputs.windows.iloc[firsts[seen | other]].itertuples()
+                yield (
+                    repr(fold.name),
+                    [
+                        f"subject {row.subject}, session {row.session}, "
+                        f"trial {row.trial}"
+                        for row in agree
+                    ],
+                )
 
 
 def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:

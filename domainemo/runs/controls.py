@@ -1,71 +1,92 @@
-"""Controls: predictors that know next to nothing, on the same folds.
-
-A result that does not beat them is hollow.
-"""
+"""Controls on the folds of a run: what they are shown, and what they say of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Rows
+from ..core import Control, Fold, Inputs, Normalisation, Rows
+from ..data.normalisation import normalise
+from ..errors import ConfigurationError
+from ..parts import Part
 
-__all__ = ["CONTROLS", "clip_duration", "majority_class"]
-
-_TRIAL = ["subject", "session", "trial"]
-
-
-def majority_class(
-    windows: pd.DataFrame, source: Rows, source_labels: NDArray[np.int64], test: Rows
-) -> NDArray[np.int64]:
-    """Predict the source's commonest class for every test window."""
-    return np.full(len(test), np.bincount(source_labels).argmax())
+__all__ = ["control_name", "control_probabilities", "is_trained"]
 
 
-def clip_duration(
-    windows: pd.DataFrame, source: Rows, source_labels: NDArray[np.int64], test: Rows
-) -> NDArray[np.int64]:
-    """Predict a trial's class from its number of windows alone.
+def control_name(control: Part) -> str:
+    """Return what a control is called in tables."""
+    return control.name.replace("-", " ")
 
-    The label is the commonest one among the source trials whose length is nearest.
+
+def is_trained(control: Part) -> bool:
+    """Return whether a control runs as a job, as a network does.
+
+    What comes from outside this package does: a job knows nothing of other folds.
+    """
+    return control.outside or bool(control.build().sees_signals)
+
+
+def control_probabilities(
+    control: Control,
+    inputs: Inputs,
+    normalisation: str | Normalisation,
+    fold: Fold,
+    labelled: Rows,
+    labels: NDArray[np.int64],
+    members: Rows,
+    classes: int,
+) -> NDArray[np.float32]:
+    """Return what a control makes of samples: the mean over the windows of each.
 
     Parameters
     ----------
-    windows : DataFrame
-        Provenance of all windows.
-    source, test : ndarray of int
-    source_labels : ndarray of int, shape (len(source),)
+    control : Control
+    inputs : Inputs
+        All windows. They are normalised as for the network.
+    normalisation : str or Normalisation
+    fold : Fold
+    labelled : ndarray of int
+        The windows whose labels are known, of the source and of calibration.
+    labels : ndarray of int, shape (len(labelled),)
+    members : ndarray of int, shape (samples, time)
+        Windows of each sample to predict, none of the source's; -1 where padded.
+    classes : int
 
     Returns
     -------
-    ndarray of int, shape (len(test),)
+    ndarray of float, shape (samples, classes)
     """
-    # A trial's length is that of the whole trial, also where a part is held out.
-    length = windows.groupby(_TRIAL)["start"].transform("size").to_numpy()
-    known = windows.iloc[source][_TRIAL].assign(
-        label=source_labels, length=length[source]
-    )
-    trials = known.groupby(_TRIAL).agg({"label": _commonest, "length": "first"})
-    lengths, labels = trials["length"].to_numpy(), trials["label"].to_numpy()
-    asked = length[test]
-    table = np.empty(int(asked.max()) + 1, dtype=np.int64)
-    for length in np.unique(asked):
-        distance = np.abs(lengths - length)
-        table[length] = np.bincount(labels[distance == distance.min()]).argmax()
-    return np.asarray(table[asked])
+    values = np.empty((len(inputs), 0))
+    if control.sees_signals:
+        values = _side_by_side(inputs, normalisation, fold)
+    tested = np.unique(members[members >= 0])
+    found = np.asarray(control.predict(inputs.windows, labelled, labels, tested, values))
+    if found.ndim == 1 and found.dtype.kind in "iu":
+        found = np.eye(classes)[found]
+    if found.ndim != 2 or len(found) != len(tested) or found.shape[1] > classes:
+        raise ConfigurationError(
+            f"The control {type(control).__name__} predicted an array of shape "
+            f"{found.shape} for {len(tested)} windows and {classes} classes; expected a "
+            f"class's number, or a probability of every class, for each window."
+        )
+    by_window = np.zeros((len(inputs), classes))
+    by_window[tested, : found.shape[1]] = found
+    weights = (members >= 0)[..., None]
+    averaged = (by_window[members] * weights).sum(1) / weights.sum(1)
+    return np.asarray(averaged, dtype=np.float32)
 
 
-def _commonest(labels: pd.Series) -> int:
-    return int(np.bincount(labels).argmax())
-
-
-Control = Callable[[pd.DataFrame, Rows, NDArray[np.int64], Rows], NDArray[np.int64]]
-
-CONTROLS: Mapping[str, Control] = {
-    "majority class": majority_class,
-    "clip duration only": clip_duration,
-}
-"""Controls by the name under which they stand beside a result."""
+def _side_by_side(
+    inputs: Inputs, normalisation: str | Normalisation, fold: Fold
+) -> NDArray[np.float64]:
+    """Return all modalities side by side, in the one array that a solver works on."""
+    widths = [array[0].size for array in inputs.signals.values()]
+    values = np.empty((len(inputs), sum(widths)))
+    edges = np.cumsum(widths)[:-1]
+    parts = np.split(values, edges, axis=1)
+    out = {
+        name: part.reshape(array.shape)  # a view
+        for (name, array), part in zip(inputs.signals.items(), parts, strict=True)
+    }
+    normalise(inputs, normalisation, source=fold.source, target=fold.seen, out=out)
+    return values

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self, Unpack
 
 from .. import __version__
-from ..core import Backbone, Modality, Sampling
-from ..data.normalisation import describe
-from ..data.sampling import SAMPLINGS
+from ..choices import CONTROLS, RunChoices, SetupChoices, choices_of, choosing, complete
+from ..core import Backbone, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..training.settings import Training
 from ..values import check_seeds, check_value
+from .controls import control_name, is_trained
 from .initialisation import Initialisation, read_initialisation
 
 __all__ = [
@@ -41,17 +40,17 @@ def method_name(adapter: str) -> str:
     return SOURCE_ONLY if adapter == "none" else adapter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every kind of training chooses, whatever it then does.
+    """What every kind of training chooses, in the form in which it is used.
+
+    What is chosen is listed in `domainemo.choices`.
 
     Attributes
     ----------
-    protocol, backbone : Part
-    normalisation : str
-    sampling : str or None
+    protocol, backbone, normalisation : Part
+    sampling : Part or None
         None leaves the backbone its own.
-    sampling_options : mapping
     modalities : tuple of str or None
         None uses all.
     exclude : tuple of str
@@ -59,20 +58,30 @@ class Setup:
     training : Training
     seeds : tuple of int
     device : str
+    more : mapping of str to value
+        The choices that have no field of their own, by name.
     """
 
     protocol: Part
     backbone: Part
-    normalisation: str
-    sampling: str | None
-    sampling_options: Mapping[str, Any]
+    normalisation: Part
+    sampling: Part | None
     modalities: tuple[str, ...] | None
     exclude: tuple[str, ...]
     training: Training
     seeds: tuple[int, ...]
     device: str
+    more: Mapping[str, Any] = field(default_factory=dict)
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone")
+    choices: ClassVar[type] = SetupChoices
+    """What is chosen, as it is given."""
+
+    parts: ClassVar[tuple[str, ...]] = (
+        "protocol",
+        "backbone",
+        "normalisation",
+        "sampling",
+    )
     """The fields that are parts, which a configuration names with their options."""
 
     settings: ClassVar[tuple[str, ...]] = Training.names()
@@ -81,14 +90,18 @@ class Setup:
     @property
     def plugins(self) -> tuple[str, ...]:
         """The files outside this package that the parts come from."""
-        parts = (getattr(self, name) for name in self.parts)
-        return tuple(sorted({path for part in parts if part for path in part.plugins}))
+        return tuple(sorted({path for part in self.used for path in part.plugins}))
 
     @property
     def outside(self) -> bool:
         """Whether a part comes from outside this package."""
-        parts = (getattr(self, name) for name in self.parts)
-        return any(part.outside for part in parts if part)
+        return any(part.outside for part in self.used)
+
+    @property
+    def used(self) -> list[Part]:
+        """All parts that are chosen."""
+        parts = [getattr(self, name) for name in self.parts]
+        return [part for part in parts if part is not None]
 
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""
@@ -98,11 +111,15 @@ class Setup:
             backbone.sampling = sampling
         return backbone
 
+    def build_normalisation(self) -> Normalisation:
+        """Return a new normalisation."""
+        made: Normalisation = self.normalisation.build()
+        return made
+
     def build_sampling(self) -> Sampling | None:
         """Return the sampling that was asked for, if any."""
-        if self.sampling is None:
-            return None
-        return SAMPLINGS[self.sampling](**self.sampling_options)
+        made: Sampling | None = self.sampling.build() if self.sampling else None
+        return made
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return the same choices with some options changed.
@@ -135,30 +152,35 @@ class Setup:
             chosen: Part | None = getattr(self, name)
             described = chosen.describe() if chosen else {}
             options |= {f"{name}.{key}": value for key, value in described.items()}
-        for key, value in self.sampling_options.items():
-            options[f"sampling.{key}"] = value
         for key, value in asdict(self.training).items():
             if key in self.settings:
                 options[f"training.{key}"] = value
-        choices = {
-            "domainemo": __version__,
-            **self.names(),
-            "normalisation": self.normalisation,
-            "sampling": self.sampling,
-            "modalities": list(self.modalities) if self.modalities else None,
-            "exclude": list(self.exclude) or None,
-            "seeds": list(self.seeds),
-            "device": self.device,
-            "options": {k: v for k, v in sorted(options.items()) if v is not None},
-        }
-        return {key: value for key, value in choices.items() if value is not None}
+        told = self.names()
+        for name in choices_of(self.choices):
+            told.setdefault(name, self._told(name))
+        told["options"] = {k: v for k, v in sorted(options.items()) if v is not None}
+        told = {key: value for key, value in told.items() if value is not None}
+        return {"domainemo": __version__, **told}
 
     def names(self) -> dict[str, Any]:
-        """Return the choices that have no options, or the names of those that have."""
-        return {"protocol": self.protocol.name, "backbone": self.backbone.name}
+        """Return the parts' names, and the choices that only this kind of run has."""
+        shared = choices_of(SetupChoices).keys() - set(self.parts)
+        own = [name for name in choices_of(self.choices) if name not in shared]
+        return {name: self._told(name) for name in own}
+
+    def _told(self, name: str) -> Any:
+        """Return a choice as a configuration file has it; None where it has none."""
+        if not choices_of(self.choices)[name].plain:
+            return None
+        value = self.more[name] if name in self.more else getattr(self, name)
+        if isinstance(value, Part):
+            return value.name
+        if isinstance(value, Initialisation):
+            return value.folder
+        return (list(value) or None) if isinstance(value, tuple | list) else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment(Setup):
     """Every choice of a run but the recordings.
 
@@ -173,6 +195,8 @@ class Experiment(Setup):
         The pre-training that every network starts from; None starts at random.
     folds : tuple of str
         The names of the folds that are run; empty for all.
+    controls : tuple of Part
+        What is predicted from next to nothing beside the adapter.
     """
 
     adapter: Part
@@ -180,8 +204,10 @@ class Experiment(Setup):
     baselines: bool
     init_from: Initialisation | None = None
     folds: tuple[str, ...] = ()
+    controls: tuple[Part, ...] = ()
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "adapter", "validator")
+    choices: ClassVar[type] = RunChoices
+    parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "adapter", "validator")
 
     @property
     def selection(self) -> str:
@@ -191,154 +217,171 @@ class Experiment(Setup):
         return self.validator.name
 
     @property
-    def trained(self) -> list[Part | None]:
-        """What is trained: the adapter, source only, and None for the linear model."""
-        if not self.baselines:
-            return [self.adapter]
-        if self.adapter.name == "none":
-            return [self.adapter, None]
-        return [self.adapter, part("adapter", "none"), None]
+    def used(self) -> list[Part]:
+        """All parts that are chosen."""
+        return [*super().used, *self.controls]
+
+    @property
+    def trained(self) -> list[Part]:
+        """What runs as jobs: the adapter, source only, and some controls."""
+        found = [self.adapter]
+        if self.baselines and self.adapter.name != "none":
+            found.append(part("adapter", "none"))
+        return found + [each for each in self.controls if is_trained(each)]
 
     def names(self) -> dict[str, Any]:
-        """Return the choices that have no options, or the names of those that have."""
-        start = self.init_from
-        return {
-            **super().names(),
-            "adapter": self.adapter.name,
-            "validator": self.validator.name if self.validator else ORACLE,
-            "baselines": self.baselines,
-            "init_from": start.folder if start else None,
-            "initialisation": start.words if start else None,
-            "folds": list(self.folds) or None,
-        }
+        """Return the parts' names, and the choices that only this kind of run has."""
+        told = {}
+        for name, value in super().names().items():
+            told[name] = value
+            if name == "init_from":
+                start = self.init_from
+                told["initialisation"] = start.words if start else None
+        told["controls"] = _unusual(self.controls)
+        return told | ({"validator": ORACLE} if self.validator is None else {})
 
 
-def experiment(
-    *,
-    protocol: Any = "cross-subject",
-    backbone: Any = "r2gfanet",
-    adapter: Any = "uf-ama",
-    validator: Any = "last",
-    normalisation: str = "session",
-    sampling: str | None = None,
-    modalities: Sequence[str] | str | None = None,
-    exclude: Sequence[str | int] = (),
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    baselines: bool = True,
-    device: str = "auto",
-    options: Mapping[str, Any] | None = None,
-    init_from: str | Path | None = None,
-    folds: Sequence[str] = (),
-) -> Experiment:
+@choosing
+def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     """Make an experiment of names, classes or objects.
 
-    The parameters are those of :func:`~domainemo.runs.run.run`.
+    Parameters
+    ----------
+    **choices
+        See `domainemo.choices.RunChoices`.
 
     Raises
     ------
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
-    given = grouped(options or {}, _GROUPS)
+    given = complete(RunChoices, choices)
+    check_value("baselines", given["baselines"], bool)
+    options = grouped(given["options"], _GROUPS)
+    folds, start = given["folds"], given["init_from"]
+    oracle = given["validator"] == ORACLE
     made = Experiment(
-        **setup_choices(
-            protocol=protocol,
-            backbone=backbone,
-            normalisation=normalisation,
-            sampling=sampling,
-            modalities=modalities,
-            exclude=exclude,
-            seeds=seeds,
-            training=training,
-            device=device,
-            options=given,
-        ),
-        adapter=part("adapter", adapter, given["adapter"]),
+        **setup_choices(given, options, Experiment),
+        adapter=part("adapter", given["adapter"], options["adapter"]),
         validator=None
-        if validator == ORACLE
-        else part("validator", validator, given["validator"]),
-        baselines=baselines,
-        init_from=None if init_from is None else read_initialisation(init_from),
+        if oracle
+        else part("validator", given["validator"], options["validator"]),
+        baselines=given["baselines"],
+        init_from=None if start is None else read_initialisation(start),
         folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
+        controls=_controls(given["controls"], given["baselines"]),
     )
-    check_value("baselines", baselines, bool)
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
+    made.build_normalisation()
     made.build_sampling()
     return made
 
 
+def _controls(given: Sequence[Any] | str, baselines: bool) -> tuple[Part, ...]:
+    """Return the controls to run; none without baselines."""
+    names = given.split(",") if isinstance(given, str) else given
+    chosen = [
+        part("control", each.strip() if isinstance(each, str) else each)
+        for each in names
+    ]
+    if not baselines and tuple(names) != CONTROLS:
+        raise ConfigurationError(
+            "controls were named, but the baselines, of which they are, are left out. "
+            "Leave out one of both (--controls, --no-baselines)."
+        )
+    called = [control_name(each) for each in chosen]
+    if len(set(called)) < len(called):
+        raise ConfigurationError(
+            f"The controls are {', '.join(called)}; expected each of them once."
+        )
+    return tuple(chosen) if baselines else ()
+
+
+def _unusual(controls: Sequence[Part]) -> list[str] | None:
+    """Return the controls' names where they are not those of every run."""
+    names = [each.name for each in controls]
+    return names if controls and tuple(names) != CONTROLS else None
+
+
 def setup_choices(
-    *,
-    protocol: Any,
-    backbone: Any,
-    normalisation: str,
-    sampling: str | None,
-    modalities: Sequence[str] | str | None,
-    exclude: Sequence[str | int],
-    seeds: Sequence[int],
-    training: Training | None,
-    device: str,
+    given: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
-    settings: Sequence[str] = Setup.settings,
+    made: type[Setup],
 ) -> dict[str, Any]:
-    """Return the checked fields of a :class:`Setup`.
+    """Return the checked fields that every :class:`Setup` has.
 
     Parameters
     ----------
-    protocol, backbone, normalisation, sampling, modalities, exclude, seeds, training, \
-device
-        As for :func:`~domainemo.runs.run.run`.
+    given : mapping of str to value
+        Every choice.
     options : mapping of str to mapping
         Options by part.
-    settings : sequence of str
-        The settings of the training that may be set.
+    made : type
+        What they are the fields of.
 
     Raises
     ------
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
+    modalities = given["modalities"]
     modalities = None if modalities is None else _names("modalities", modalities)
     if modalities is not None and not modalities:
         raise ConfigurationError(
             "modalities is an empty list; expected at least one name, or None for all."
         )
-    training = Training() if training is None else training
+    training = Training() if given["training"] is None else given["training"]
     check_value("training", training, Training)
-    exclude = _names("exclude", exclude)
-    check_value("normalisation", normalisation, str)
-    check_value("sampling", sampling, str | None)
-    describe(normalisation)
+    exclude = _names("exclude", given["exclude"])
+    sampling = given["sampling"]
     if "sampling" in options["backbone"]:
         raise ConfigurationError(
             "backbone.sampling cannot be set; name the sampling with --sampling and "
             "its options with --set sampling.NAME=VALUE."
         )
-    if sampling is not None and sampling not in SAMPLINGS:
+    if sampling is None and options["sampling"]:
         raise ConfigurationError(
-            f"There is no sampling called {sampling!r}; expected one of "
-            f"{', '.join(SAMPLINGS)}."
+            f"sampling.{next(iter(options['sampling']))} was given without a sampling; "
+            f"name one with --sampling."
         )
-    seeds = check_seeds("seeds", seeds)
+    return {
+        "seeds": _seeds(given["seeds"]),
+        "protocol": part("protocol", given["protocol"], options["protocol"]),
+        "backbone": part("backbone", given["backbone"], options["backbone"]),
+        "normalisation": part(
+            "normalisation", given["normalisation"], options["normalisation"]
+        ),
+        "sampling": None
+        if sampling is None
+        else part("sampling", sampling, options["sampling"]),
+        "modalities": None if modalities is None else tuple(modalities),
+        "exclude": tuple(exclude),
+        "training": _training(training, options["training"], made.settings),
+        "device": resolve_device(given["device"]),
+        "more": _more(given, made),
+    }
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    seeds = check_seeds("seeds", given)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigurationError(
             f"The seeds are {list(seeds)}; expected at least one, all different."
         )
-    return {
-        "protocol": part("protocol", protocol, options["protocol"]),
-        "backbone": part("backbone", backbone, options["backbone"]),
-        "normalisation": normalisation,
-        "sampling": sampling,
-        "sampling_options": _sampling_options(sampling, options["sampling"]),
-        "modalities": None if modalities is None else tuple(modalities),
-        "exclude": tuple(exclude),
-        "training": _training(training, options["training"], settings),
-        "seeds": tuple(seeds),
-        "device": resolve_device(device),
-    }
+    return tuple(seeds)
+
+
+def _more(given: Mapping[str, Any], made: type[Setup]) -> dict[str, Any]:
+    """Return the choices that need no form of their own; they fit their annotation."""
+    known = {each.name for each in fields(made)} | {"options"}
+    more = {}
+    for name, choice in choices_of(made.choices).items():
+        if name not in known:
+            check_value(name, given[name], choice.annotation)
+            more[name] = given[name]
+    return more
 
 
 def _names(option: str, given: Any) -> list[str]:
@@ -375,13 +418,14 @@ def resolve_device(name: str) -> str:
     return name
 
 
-_GROUPS = ("protocol", "backbone", "adapter", "validator", "sampling", "training")
+_GROUPS = (*Experiment.parts, "training")
 
 
 def grouped(
-    options: Mapping[str, Any], groups: Sequence[str]
+    options: Mapping[str, Any] | None, groups: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the options ``GROUP.NAME`` by group; raise for any other group."""
+    options = options or {}
     if not isinstance(options, Mapping) or not all(map(_is_text, options)):
         raise ConfigurationError(
             f"options is {options!r}; expected names and values such as "
@@ -409,17 +453,3 @@ def _training(
         if name not in settings:
             raise ConfigurationError(unknown_option("training", name, list(settings)))
     return replace(base, **options)
-
-
-def _sampling_options(
-    sampling: str | None, options: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    if sampling is None:
-        if options:
-            raise ConfigurationError(
-                f"sampling.{next(iter(options))} was given without a sampling; name "
-                f"one of {', '.join(SAMPLINGS)} with --sampling."
-            )
-        return {}
-    chosen = Part("sampling", sampling, options, cls=SAMPLINGS[sampling]).describe()
-    return {name: value for name, value in chosen.items() if value is not None}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor
 
 from .. import files
 from ..core import Fold, Inputs, Rows
@@ -148,8 +147,14 @@ def check_initialisation(
         )
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(put: Callable[[dict[str, Tensor]], object], path: Path) -> None:
     """Put trained weights into a network.
+
+    Parameters
+    ----------
+    put : callable
+        A network's ``load_state_dict``, or what else takes weights by name.
+    path : Path
 
     Raises
     ------
@@ -159,19 +164,16 @@ def load_weights(network: nn.Module, path: Path) -> None:
     from safetensors.torch import load
 
     def parse(content: bytes) -> None:
-        network.load_state_dict(load(content))
+        put(load(content))
 
     files.read(path, parse)
 
 
-def weights_of(network: nn.Module) -> bytes:
-    """Return a network's weights as a safetensors file holds them."""
+def weights_of(state: Mapping[str, Tensor]) -> bytes:
+    """Return weights by name as a safetensors file holds them."""
     from safetensors.torch import save
 
-    state: dict[str, torch.Tensor] = {
-        name: value.cpu().contiguous() for name, value in network.state_dict().items()
-    }
-    return save(state)
+    return save({name: value.cpu().contiguous() for name, value in state.items()})
 
 
 def rows_digest(rows: Rows) -> str:

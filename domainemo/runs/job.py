@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from .. import files
-from ..core import Backbone, Fold, Inputs, Modality, Rows
-from ..data.normalisation import Scale, normalise, scales_of
+from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling
+from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, Report, derive_seed, fit, predict, reproducible
-from ..training.model import Model
+from ..training.fit import Fitted, fit, predict
+from ..training.loop import Report
+from ..training.model import Model, state_of
+from ..training.seeds import derive_seed, reproducible
+from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
 from .folder import (
     check_no_link,
@@ -41,7 +44,6 @@ from .folder import (
     read_json,
 )
 from .initialisation import load_weights, weights_of
-from .linear import LINEAR, linear_probabilities
 
 __all__ = [
     "Job",
@@ -120,12 +122,7 @@ class Work(ABC, Generic[Chosen]):
 
     def renumbered(self, used: Rows) -> Self:
         """Return the same job, for the windows `used` only."""
-        fold = self.fold
-        source, target, test = (
-            np.searchsorted(used, rows).astype(np.int64)
-            for rows in (fold.source, fold.target, fold.test)
-        )
-        return replace(self, fold=Fold(fold.name, source, target, test))
+        return replace(self, fold=self.fold.renumbered(used))
 
     def checkpoint(self, inputs: Inputs, chosen: Chosen, folder: Path) -> Checkpoint:
         """Return where this training, and no other one, is kept until it is finished.
@@ -141,7 +138,8 @@ class Work(ABC, Generic[Chosen]):
         def owner() -> str:
             choices = (self.method, self.seed, self.fold.name, flat(chosen.describe()))
             digest = sha256(repr((*choices, fingerprint(inputs))).encode())
-            for rows in (self.fold.source, self.fold.target, *self.known()):
+            fold = self.fold
+            for rows in (fold.source, fold.target, fold.calibration, *self.known()):
                 digest.update(rows.tobytes())
             return digest.hexdigest()
 
@@ -156,18 +154,22 @@ class Work(ABC, Generic[Chosen]):
 class Job(Work[Experiment]):
     """What training one fold takes: source labels travel, target labels do not.
 
+    Those of the fold's calibration, which are given on purpose, count as the source's.
+
     Attributes
     ----------
     labelled : ndarray of int
-        The windows of the source whose labels may be used: all, or a share.
+        The windows of the source whose labels may be used, all or a share, and the
+        calibration.
     source_labels : ndarray of int, shape (len(labelled),)
     classes : tuple of str
     adapter : Part or None
-        None trains a logistic regression in place of the network.
+        None runs a control in place of the network.
     start : str or None
         The file of the pre-trained weights that the backbone starts from.
     keeps_model : bool
         Whether the trained network is kept beside what it predicts.
+    control : Part or None
     """
 
     labelled: Rows
@@ -176,6 +178,7 @@ class Job(Work[Experiment]):
     adapter: Part | None
     start: str | None = None
     keeps_model: bool = True
+    control: Part | None = None
 
     def train(
         self,
@@ -185,11 +188,11 @@ class Job(Work[Experiment]):
         used: Rows,
         report: Report,
     ) -> None:
-        """Train the network, or the linear model, and predict."""
-        if self.adapter is None:
-            _train_linear(inputs, chosen, self, folder, used)
-        else:
+        """Train the network, or run the control, and predict."""
+        if self.adapter is not None:
             _train(inputs, chosen, self, self.adapter, folder, used, report)
+        elif self.control is not None:
+            _run_control(inputs, chosen, self, self.control, folder, used)
 
     def renumbered(self, used: Rows) -> Self:
         """Return the same job, for the windows `used` only."""
@@ -203,9 +206,10 @@ class Job(Work[Experiment]):
     @property
     def method(self) -> str:
         """What is trained, as named in every table."""
-        if self.adapter is None:
-            return LINEAR
-        return method_name(self.adapter.name)
+        if self.adapter is not None:
+            return method_name(self.adapter.name)
+        assert self.control is not None
+        return control_name(self.control)
 
 
 @dataclass(frozen=True)
@@ -262,7 +266,7 @@ def run_job(
     with files.explained(partial):
         partial.mkdir(parents=True, exist_ok=True)
     # Nothing but the fold's windows goes on; `used` tells their numbers among all.
-    used = np.unique(np.concatenate([job.fold.source, job.fold.target, job.fold.test]))
+    used = job.fold.used
     inputs, job = inputs.take(used), job.renumbered(used)
     report = report or _progress_file(partial / PROGRESS)
     train = functools.partial(_train_job, inputs, experiment, job, partial, used)
@@ -349,23 +353,28 @@ def _train(
     began = time.monotonic()
     device = torch.device(experiment.device)
     fold = job.fold
+    method = experiment.build_normalisation()
     normalised, scales = normalise(
-        inputs, experiment.normalisation, source=fold.source, target=fold.target
+        inputs, method, source=fold.source, target=fold.seen
     )
     torch.manual_seed(derive_seed(job.seed, fold.name))
     backbone = experiment.build_backbone(inputs.modalities)
     if job.start is not None:
-        load_weights(backbone, Path(job.start))
+        load_weights(backbone.load_state_dict, Path(job.start))
     # The heads are drawn alike, whatever the backbone started from.
     model = Model(backbone, inputs.modalities, len(job.classes)).to(device)
-    adapter = chosen.build().to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
     train_rows, held_rows = job.labelled, None
     if validator is not None and validator.held_out:
         train_rows, held_rows = _hold_out(inputs, experiment, job)
+    domain = experiment.protocol.build().domain
+    codes, domains = _domain_codes(inputs, domain, fold, train_rows)
+    adapter: Adapter = chosen.build()
+    adapter.prepare(model.dims, model.classes, domains)
+    adapter.to(device)
 
     def labelled(rows: Rows) -> LabelledSamples:
-        return _labelled(normalised, rows, job, backbone, experiment, device)
+        return _labelled(normalised, rows, job, codes, backbone.sampling, device)
 
     target, seen = sample(normalised, fold.target, backbone.sampling, device)
     test, members = sample(normalised, fold.test, backbone.sampling, device)
@@ -391,31 +400,42 @@ def _train(
         "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
         "seconds": round(time.monotonic() - began, 2),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(
+            p.numel() for part in (model, adapter) for p in part.parameters()
+        ),
         "level": backbone.sampling.level,
         "device": str(device),
     }
     members = _among_all(members, used)
     write_file(folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False))
-    probabilities = predict(model, test)
+    probabilities = predict(model, adapter, test)
     _write_predictions(folder, members, probabilities, fitted.trace, facts)
     _write_screening(folder, _among_all(seen, used), fitted)
     if job.keeps_model:
         raw = scales_of(inputs, fold.source)
-        _write_model(folder, model, inputs.modalities, job.classes, scales, raw)
+        learned = learned_of(inputs, method, fold.source)
+        kept = model, adapter, domains
+        known = scales, raw, learned
+        _write_model(folder, *kept, inputs.modalities, job.classes, *known)
 
 
-def _train_linear(
-    inputs: Inputs, experiment: Experiment, job: Job, folder: Path, used: Rows
+def _run_control(
+    inputs: Inputs,
+    experiment: Experiment,
+    job: Job,
+    control: Part,
+    folder: Path,
+    used: Rows,
 ) -> None:
     began = time.monotonic()
     fold = job.fold
     sampling = experiment.build_backbone(inputs.modalities).sampling
     windows = inputs.windows.iloc[fold.test].reset_index(drop=True)
     members = _among_all(sampling.rows(windows), fold.test)
-    probabilities = linear_probabilities(
+    probabilities = control_probabilities(
+        control.build(),
         inputs,
-        experiment.normalisation,
+        experiment.build_normalisation(),
         fold,
         job.labelled,
         job.source_labels,
@@ -424,7 +444,7 @@ def _train_linear(
     )
     facts = {
         "fold": fold.name,
-        "adapter": LINEAR,
+        "adapter": job.method,
         "seed": job.seed,
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
@@ -438,8 +458,12 @@ def _among_all(members: Rows, used: Rows) -> Rows:
 
 
 def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
-    """Divide the source by whole domains, or by whole trials of a single one."""
-    source = job.labelled
+    """Divide the source by whole domains, or by whole trials of a single one.
+
+    What was given for calibration is always trained on.
+    """
+    given = np.isin(job.labelled, job.fold.calibration)
+    source, labels = job.labelled[~given], job.source_labels[~given]
     windows = inputs.windows.iloc[source]
     domain = experiment.protocol.build().domain
     keys = windows[domain].to_numpy()
@@ -447,12 +471,12 @@ def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, R
     generator = np.random.default_rng(derive_seed(job.seed, job.fold.name, "held out"))
     if len(np.unique(keys)) > 1:
         held = np.isin(keys, _draw(np.unique(keys), share, generator))
-        return source[~held], source[held]
+        return np.append(source[~held], job.labelled[given]), source[held]
     # Of a single domain, some trials of every class.
     trials = windows.groupby(["session", "trial"]).ngroup().to_numpy()
     held = np.zeros(len(source), dtype=bool)
-    for label in np.unique(job.source_labels):
-        theirs = np.unique(trials[job.source_labels == label])
+    for label in np.unique(labels):
+        theirs = np.unique(trials[labels == label])
         if len(theirs) < 2:
             raise DataError(
                 f"The source has a single trial of class {job.classes[label]!r}, so "
@@ -460,7 +484,7 @@ def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, R
                 f"'last', or a longer source."
             )
         held |= np.isin(trials, _draw(theirs, share, generator))
-    return source[~held], source[held]
+    return np.append(source[~held], job.labelled[given]), source[held]
 
 
 def _draw(
@@ -470,23 +494,35 @@ def _draw(
     return names[generator.permutation(len(names))[:count]]
 
 
+def _domain_codes(
+    inputs: Inputs, domain: str, fold: Fold, trained: Rows
+) -> tuple[NDArray[np.int64], int]:
+    """Number the domains of all windows; return also how many of them train.
+
+    These count from 0, and calibration is a domain of its own after the source's.
+    """
+    codes = pd.factorize(inputs.windows[domain], sort=True)[0].astype(np.int64)
+    codes[fold.calibration] += codes.max() + 1
+    first = np.unique(codes[trained])
+    order = np.concatenate([first, np.setdiff1d(codes, first)])
+    return np.argsort(order)[np.searchsorted(np.sort(order), codes)], len(first)
+
+
 def _labelled(
     inputs: Inputs,
     rows: Rows,
     job: Job,
-    backbone: Backbone,
-    experiment: Experiment,
+    codes: NDArray[np.int64],
+    sampling: Sampling,
     device: torch.device,
 ) -> LabelledSamples:
-    samples, members = sample(inputs, rows, backbone.sampling, device)
+    samples, members = sample(inputs, rows, sampling, device)
     labels = np.full(len(inputs), -1, dtype=np.int64)
     labels[job.labelled] = job.source_labels
-    domain = experiment.protocol.build().domain
-    codes = pd.factorize(inputs.windows[domain], sort=True)[0]
     return LabelledSamples(
         samples,
         torch.from_numpy(majority_label(members, labels)).to(device),
-        torch.from_numpy(codes[members[:, 0]].astype(np.int64)).to(device),
+        torch.from_numpy(codes[members[:, 0]]).to(device),
     )
 
 
@@ -537,23 +573,33 @@ def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
 def _write_model(
     folder: Path,
     model: Model,
+    adapter: Adapter,
+    domains: int,
     modalities: Mapping[str, Modality],
     classes: tuple[str, ...],
     scales: Mapping[str, Scale],
     raw_scales: Mapping[str, Scale],
+    learned: Mapping[str, Learned],
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
-    described = {
+    described: dict[str, Any] = {
         "classes": list(classes),
         "modalities": {name: asdict(m) for name, m in modalities.items()},
     }
-    for key, kept in (("scales", scales), ("raw_scales", raw_scales)):
+    if adapter.shapes_prediction or adapter.state_dict():
+        described["domains"] = domains  # what the adapter was prepared for
+    arrays: dict[str, Mapping[str, Learned]] = {
+        "scales": {name: vars(scale) for name, scale in scales.items()},
+        "raw_scales": {name: vars(scale) for name, scale in raw_scales.items()},
+        "learned": learned,
+    }
+    for key, kept in arrays.items():
         described[key] = {
-            name: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()}
-            for name, s in kept.items()
+            name: {k: array.tolist() for k, array in each.items()}
+            for name, each in kept.items()
         }
     write_file(folder / MODEL, json.dumps(described, indent=1))
-    write_file(folder / MODEL_WEIGHTS, weights_of(model))
+    write_file(folder / MODEL_WEIGHTS, weights_of(state_of(model, adapter)))
 
 
 def partial_folder(job: Work[Any]) -> Path:

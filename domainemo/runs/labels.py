@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import EmotionData, Fold, Rows
-from ..training.fit import derive_seed
+from ..training.seeds import derive_seed
 
 __all__ = ["labelled_rows"]
 

@@ -33,8 +33,8 @@ _GROUPS = (
 def memory_needed(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int = 1) -> int:
     """Return about how many bytes training takes beside the recordings themselves.
 
-    Every fold normalises a copy of its windows; logistic regression works on one of
-    twice the precision. The network's own memory, which depends on its size and the
+    Every fold normalises a copy of its windows; a control that sees signals works on
+    one of twice the precision. The network's own memory, which depends on its size and the
     batch, comes on top.
 
     Parameters
@@ -48,11 +48,11 @@ def memory_needed(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int = 1) -
     window = 4 * sum(array[0].size for array in inputs.signals.values())
     each = [0]
     for job in jobs:
-        fold = job.fold
-        used = len(np.unique(np.concatenate([fold.source, fold.target, fold.test])))
-        linear = isinstance(job, Job) and job.adapter is None
+        used = len(job.fold.used)
+        control = job.control if isinstance(job, Job) else None
+        wide = control is not None and control.build().sees_signals
         # Some of the windows are copied once more; all of them stay where they are.
-        copies = (2 if linear else 1) + (used < len(inputs))
+        copies = (2 if wide else 1) + (used < len(inputs))
         each.append(copies * used * window)
     at_once = sorted(each)[-workers:]
     return sum(at_once) + (len(at_once) * _LIBRARIES if workers > 1 else 0)

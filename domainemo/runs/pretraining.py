@@ -9,24 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import pandas as pd
 import torch
 
 from .. import __version__, files
+from ..choices import PretrainingChoices, choosing, complete
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_inputs
-from ..data.normalisation import describe, normalise
+from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..parts import Part
 from ..training.batches import sample
-from ..training.fit import Report, derive_seed, reproducible
+from ..training.loop import Report
 from ..training.pairs import PAIRINGS, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
-from ..training.settings import Training
+from ..training.seeds import derive_seed, reproducible
 from ..training.synchrony import SynchronyContrast
 from ..words import count
 from .checks import select_modalities
@@ -55,11 +56,11 @@ __all__ = [
     "run_pretraining",
 ]
 
-_GROUPS = ("protocol", "backbone", "pairs", "contrast", "sampling", "training")
+_GROUPS = (*Setup.parts, "pairs", "contrast", "training")
 _NOTHING: Rows = np.empty(0, dtype=np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pretraining(Setup):
     """Every choice of a pre-training but the recordings.
 
@@ -74,12 +75,9 @@ class Pretraining(Setup):
     pairs: Part
     contrast: Part
 
-    parts: ClassVar[tuple[str, ...]] = ("protocol", "backbone", "pairs", "contrast")
+    choices: ClassVar[type] = PretrainingChoices
+    parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "pairs", "contrast")
     settings: ClassVar[tuple[str, ...]] = USED_SETTINGS
-
-    def names(self) -> dict[str, Any]:
-        """Return the choices that have no options, or the names of those that have."""
-        return {**super().names(), "pairs": self.pairs.name}
 
     def pairing(self, inputs: Inputs, members: Rows) -> Synchronous:
         """Return what draws pairs of samples, given the windows of each."""
@@ -87,56 +85,38 @@ class Pretraining(Setup):
         return made
 
 
-def pretraining(
-    *,
-    protocol: Any = "cross-subject",
-    backbone: Any = "r2gfanet",
-    pairs: str = "synchronous",
-    normalisation: str = "session",
-    sampling: str | None = None,
-    modalities: Sequence[str] | str | None = None,
-    exclude: Sequence[str | int] = (),
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    device: str = "auto",
-    options: Mapping[str, Any] | None = None,
-) -> Pretraining:
+@choosing
+def pretraining(**choices: Unpack[PretrainingChoices]) -> Pretraining:
     """Make a pre-training of names and classes.
 
-    The parameters are those of :func:`pretrain`.
+    Parameters
+    ----------
+    **choices
+        See `domainemo.choices.PretrainingChoices`.
 
     Raises
     ------
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
+    given = complete(PretrainingChoices, choices)
+    pairs = given["pairs"]
     if pairs not in PAIRINGS:
         raise ConfigurationError(
             f"There are no pairs called {pairs!r}; expected one of "
             f"{', '.join(PAIRINGS)}."
         )
-    given = grouped(options or {}, _GROUPS)
+    options = grouped(given["options"], _GROUPS)
     made = Pretraining(
-        **setup_choices(
-            protocol=protocol,
-            backbone=backbone,
-            normalisation=normalisation,
-            sampling=sampling,
-            modalities=modalities,
-            exclude=exclude,
-            seeds=seeds,
-            training=training,
-            device=device,
-            options=given,
-            settings=USED_SETTINGS,
-        ),
-        pairs=Part("pairs", pairs, given["pairs"], cls=PAIRINGS[pairs]),
+        **setup_choices(given, options, Pretraining),
+        pairs=Part("pairs", pairs, options["pairs"], cls=PAIRINGS[pairs]),
         contrast=Part(
-            "contrast", "synchrony", given["contrast"], cls=SynchronyContrast
+            "contrast", "synchrony", options["contrast"], cls=SynchronyContrast
         ),
     )
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
+    made.build_normalisation()
     made.build_sampling()
     return made
 
@@ -162,7 +142,7 @@ class PretrainingJob(Work[Pretraining]):
         began = time.monotonic()
         device, source = torch.device(chosen.device), self.fold.source
         normalised, _ = normalise(
-            inputs, chosen.normalisation, source=source, target=_NOTHING
+            inputs, chosen.build_normalisation(), source=source, target=_NOTHING
         )
         seed = derive_seed(self.seed, self.fold.name, PRETRAINED)
         torch.manual_seed(seed)
@@ -180,7 +160,7 @@ class PretrainingJob(Work[Pretraining]):
             checkpoint=self.checkpoint(inputs, chosen, folder),
             report=report,
         )
-        write_file(folder / WEIGHTS, weights_of(backbone))
+        write_file(folder / WEIGHTS, weights_of(backbone.state_dict()))
         write_file(folder / HISTORY, pd.DataFrame(history).to_csv(index=False))
         facts = {
             "fold": self.fold.name,
@@ -278,23 +258,14 @@ def plan_pretraining(
     return planned
 
 
+@choosing
 def pretrain(
     recordings: EmotionData | Inputs,
     *,
     output: str | Path,
-    protocol: Any = "cross-subject",
-    backbone: Any = "r2gfanet",
-    pairs: str = "synchronous",
-    normalisation: str = "session",
-    sampling: str | None = None,
-    modalities: Sequence[str] | str | None = None,
-    exclude: Sequence[str | int] = (),
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    device: str = "auto",
-    options: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
+    **choices: Unpack[PretrainingChoices],
 ) -> pd.DataFrame:
     """Pre-train a backbone for every fold of a protocol, on the fold's source alone.
 
@@ -309,15 +280,10 @@ def pretrain(
     output : path
         The folder, to be named to :func:`~domainemo.runs.run.run` as
         ``init_from``. Where it holds part of this very pre-training, the rest is run.
-    protocol, backbone, normalisation, sampling, modalities, exclude, seeds, device, \
-executor, on_progress
+    **choices
+        See `domainemo.choices.PretrainingChoices`.
+    executor, on_progress
         As for :func:`~domainemo.runs.run.run`.
-    pairs : {"synchronous", "random"}
-        ``"random"`` is the control.
-    training : Training, optional
-        Passes over the moments, pairs in a step, and how fast to learn.
-    options : mapping of str to value
-        Such as ``{"pairs.members": 2, "contrast.temperature": 0.2}``.
 
     Returns
     -------
@@ -331,19 +297,7 @@ executor, on_progress
     RunError
         If a fold fails; the finished ones are kept in `output`.
     """
-    chosen = pretraining(
-        protocol=protocol,
-        backbone=backbone,
-        pairs=pairs,
-        normalisation=normalisation,
-        sampling=sampling,
-        modalities=modalities,
-        exclude=exclude,
-        seeds=seeds,
-        training=training,
-        device=device,
-        options=options,
-    )
+    chosen = pretraining(**choices)
     planned = plan_pretraining(recordings, chosen)
     description = {"recordings": planned.inputs.name, **chosen.describe()}
     if chosen.plugins:
@@ -410,7 +364,7 @@ def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
         f"{members}; {chosen.protocol.name}, "
         f"{count(len(planned.folds), 'fold')}, each on its "
         f"source alone, without labels ({table['moments'].min()} to "
-        f"{table['moments'].max()} moments); {describe(chosen.normalisation)}; "
+        f"{table['moments'].max()} moments); {chosen.build_normalisation().words}; "
         f"last of {count(chosen.training.epochs, 'epoch')}; seed {seeds}; domainemo "
         f"{__version__}."
     )

@@ -54,6 +54,12 @@ class Results:
         return str(self.table["level"].iloc[0])
 
     @property
+    def controls(self) -> list[str]:
+        """The methods without a network: what is predicted from next to nothing."""
+        bare = self.table["backbone"].isna() | (self.table["backbone"] == "")
+        return list(dict.fromkeys(self.table["method"][bare]))
+
+    @property
     def methods(self) -> list[str]:
         """All methods, the adapter first."""
         return list(dict.fromkeys(self.table["method"]))
@@ -137,6 +143,7 @@ class Results:
         start = self.description.get("initialisation")
         share = options.get("training.label_share", 1)
         labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
+        given = self._calibration()
         skipped = f"skipped {first['skipped']}; " if first.get("skipped") else ""
         alone = self._single_class()
         unscored = (
@@ -149,12 +156,21 @@ class Results:
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
-            f"({first['target_seen']}); {skipped}{unscored}"
+            f"({first['target_seen']}); {given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
             f"seed {seeds}; {where}domainemo {first['version']}. Balanced "
             f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
             f"interval over subjects."
         )
+
+    def _calibration(self) -> str:
+        """Return how many labels of the target each fold was given, if any."""
+        if "calibration" not in self.table:
+            return ""
+        folds = self.table.drop_duplicates("fold")["calibration"]
+        alike = in_order(folds.unique())
+        shown = " or ".join(alike) if len(alike) < 3 else f"{alike[0]} to {alike[-1]}"
+        return f"labels of the target given for calibration: {shown} a fold; "
 
     def _single_class(self) -> list[str]:
         """Return the subjects of whom a single class was tested, who have no score."""

@@ -8,24 +8,24 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..choices import RunChoices, choosing
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
-from ..data.normalisation import check_enough, check_visible, describe
+from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part, describe_object
-from ..training.fit import reproducible
+from ..training.seeds import reproducible
 from ..training.model import Model
-from ..training.settings import Training
 from ..values import check_value
-from ..words import in_order
+from ..words import count, in_order
 from .checks import (
     canonical,
     check_classes,
@@ -36,7 +36,7 @@ from .checks import (
     select_modalities,
     unfit_folds,
 )
-from .controls import CONTROLS
+from .controls import control_name, control_probabilities, is_trained
 from .execution import Monitor, execute
 from .experiment import Experiment, Setup, experiment
 from .folder import (
@@ -51,9 +51,8 @@ from .folder import (
 from .initialisation import check_initialisation
 from .job import Job, Record, load_record
 from .labels import labelled_rows
-from .linear import LINEAR
 from .results import Results
-from .scorer import control_record, oracle_epoch, prediction_rows, score_rows
+from .scorer import oracle_epoch, prediction_rows, score_rows
 
 __all__ = ["Plan", "plan", "prepare", "run", "run_plan"]
 
@@ -83,86 +82,57 @@ class Plan:
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
         return [
-            self.job(folder, fold, seed, adapter)
+            self.job(folder, fold, seed, each)
             for seed in self.experiment.seeds
             for fold in self.folds
-            for adapter in self.experiment.trained
-            # The linear model has no random start: one seed says it all.
-            if adapter is not None or seed == self.experiment.seeds[0]
+            for each in self.experiment.trained
+            # A control has no random start: one seed says it all.
+            if each.kind == "adapter" or seed == self.experiment.seeds[0]
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
-        """Return the windows of a fold's source whose labels may be used."""
+        """Return the windows whose labels may be used, calibration after the source."""
         share = self.experiment.training.label_share
-        return labelled_rows(self.data, fold, share, seed)
+        source = labelled_rows(self.data, fold, share, seed)
+        return np.append(source, fold.calibration)
 
-    def job(self, folder: Path, fold: Fold, seed: int, adapter: Part | None) -> Job:
-        """Return one training job; no target label is in it."""
+    def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
+        """Return the job of an adapter or a control.
+
+        Of target labels, it has calibration's alone.
+        """
         labelled, start = self.labelled(fold, seed), self.experiment.init_from
-        method = adapter.name if adapter else LINEAR
-        starts = start is not None and adapter is not None
+        network = chosen.kind == "adapter"
+        method = chosen.name if network else control_name(chosen)
         return Job(
             fold=fold,
             labelled=labelled,
             source_labels=self.data.labels[labelled],
             classes=self.data.classes,
-            adapter=adapter,
+            adapter=chosen if network else None,
+            control=None if network else chosen,
             seed=seed,
             folder=str(job_folder(folder, fold.name, seed, method)),
-            start=str(start.weights(fold.name, seed)) if start and starts else None,
+            start=str(start.weights(fold.name, seed)) if start and network else None,
         )
 
 
+@choosing
 def run(
     data: EmotionData,
     *,
-    protocol: Any = "cross-subject",
-    backbone: Any = "r2gfanet",
-    adapter: Any = "uf-ama",
-    validator: Any = "last",
-    normalisation: str = "session",
-    sampling: str | None = None,
-    modalities: Sequence[str] | str | None = None,
-    exclude: Sequence[str | int] = (),
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    baselines: bool = True,
-    device: str = "auto",
-    options: Mapping[str, Any] | None = None,
-    init_from: str | Path | None = None,
-    folds: Sequence[str] = (),
     output: str | Path | None = None,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
+    **choices: Unpack[RunChoices],
 ) -> Results:
     """Train and test an adapter on every fold of a protocol.
 
     Parameters
     ----------
     data : EmotionData
-    protocol, adapter, validator : str, class or object
-        Registered names, classes, or objects made in Python.
-    backbone : str or class
-    normalisation : {"session", "subject", "source", "none"}
-    sampling : {"windows", "sequences", "trials"}, optional
-        The backbone's own by default.
-    modalities : sequence of str, optional
-        All by default.
-    exclude : sequence of str or int
-        Subjects to leave out altogether, and channels, each as
-        ``"MODALITY/CHANNEL"``.
-    seeds : sequence of int
-    training : Training, optional
-    baselines : bool
-        Run source only and the controls on the same folds.
-    device : str
-    options : mapping of str to value
-        Options of any part, such as ``{"backbone.width": 32}``.
-    init_from : path, optional
-        The folder of a pre-training of the very same folds, from which all networks
-        of the run start, source only among them.
-    folds : sequence of str
-        The names of the folds to run; all by default.
+    **choices
+        See `domainemo.choices.RunChoices`.
     output : path, optional
         The run's folder. Where it holds part of this very run, the rest is run.
     executor : concurrent.futures.Executor, optional
@@ -181,23 +151,7 @@ def run(
     RunError
         If a fold fails; the finished ones are kept in `output`.
     """
-    chosen = experiment(
-        protocol=protocol,
-        backbone=backbone,
-        adapter=adapter,
-        validator=validator,
-        normalisation=normalisation,
-        sampling=sampling,
-        modalities=modalities,
-        exclude=exclude,
-        seeds=seeds,
-        training=training,
-        baselines=baselines,
-        device=device,
-        options=options,
-        init_from=init_from,
-        folds=folds,
-    )
+    chosen = experiment(**choices)
     if not (output is None or isinstance(output, str | Path)):
         raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
     check_value("executor", executor, Executor | None)
@@ -269,14 +223,15 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     check_signals(inputs)
     folds = list(chosen.protocol.build().split(inputs.windows))
     check_folds(inputs, folds)
+    learns_by = chosen.build_normalisation().by
     for fold in folds:
-        used = np.unique(np.concatenate([fold.source, fold.target, fold.test]))
-        visible = np.isin(used, np.concatenate([fold.source, fold.target]))
+        used = fold.used
+        visible = np.isin(used, np.append(fold.source, fold.seen))
         windows = inputs.windows.iloc[used]
-        check_visible(inputs.name, windows, chosen.normalisation, visible)
+        check_visible(inputs.name, windows, learns_by, visible)
     check_enough(
         inputs,
-        chosen.normalisation,
+        learns_by,
         (_visible(inputs, fold) for fold in folds),
         remedy="Leave them out (--exclude), or choose another normalisation "
         "(--normalisation subject or source).",
@@ -287,7 +242,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
 def _visible(inputs: Inputs, fold: Fold) -> NDArray[np.bool_]:
     """Return which windows a fold's training may see."""
     visible = np.zeros(len(inputs), dtype=bool)
-    visible[fold.source] = visible[fold.target] = True
+    visible[fold.source] = visible[fold.seen] = True
     return visible
 
 
@@ -395,17 +350,11 @@ def _collect(
         members[job.fold.name], level = record.members, record.facts["level"]
         how = _how_trained(planned, job, record)
         _add(planned, how, record, level, scores, predictions)
-    if chosen.baselines:
-        for fold in planned.folds:
-            for name, control in CONTROLS.items():
-                labelled = planned.labelled(fold, chosen.seeds[0])
-                labels = planned.data.labels[labelled]
-                windows = planned.data.inputs.windows
-                predicted = control(windows, labelled, labels, fold.test)
-                record = control_record(
-                    planned.data, fold, members[fold.name], predicted
-                )
-                how = _how_control(planned, fold, name)
+    for fold in planned.folds:
+        for control in chosen.controls:
+            if not is_trained(control):
+                record = _control_record(planned, fold, control, members[fold.name])
+                how = _how_control(planned, fold, control_name(control))
                 _add(planned, how, record, level, scores, predictions)
     return Results(
         table=pd.DataFrame(scores).astype({"epoch": "Int64", "parameters": "Int64"}),
@@ -413,6 +362,25 @@ def _collect(
         description=description,
         method=_method_name(jobs[0], chosen),
     )
+
+
+def _control_record(
+    planned: Plan, fold: Fold, control: Part, members: Rows
+) -> Record:
+    """Return what a control says of samples whose provenance alone it is shown."""
+    chosen, labelled = planned.experiment, planned.labelled(fold, planned.experiment.seeds[0])
+    probabilities = control_probabilities(
+        control.build(),
+        planned.data.inputs,
+        chosen.build_normalisation(),
+        fold,
+        labelled,
+        planned.data.labels[labelled],
+        members,
+        len(planned.data.classes),
+    )
+    nothing = np.empty((0, *probabilities.shape), dtype=np.float32)
+    return Record(members, probabilities, nothing, {})
 
 
 def _add(
@@ -443,28 +411,30 @@ def _method_name(job: Job, chosen: Experiment) -> str:
 
 def _how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     chosen, fold = planned.experiment, job.fold
-    seen = []
+    seen, normalisation = [], chosen.build_normalisation()
     network = job.adapter is not None
     if job.adapter is not None and job.adapter.build().needs_target:
         seen.append("training")
-    if chosen.normalisation in ("session", "subject"):
+    blind = job.control is not None and not job.control.build().sees_signals
+    if normalisation.by in ("session", "subject") and not blind:
         seen.append("normalisation")
     if network and chosen.validator and chosen.validator.build().sees_target:
         seen.append("selection")
     target_seen = "target not seen"
     if seen:
         target_seen = f"target's windows seen in {' and '.join(seen)}, unlabelled"
+    target_seen += _calibrated(fold)
     if network and chosen.validator is None:
         target_seen += "; ORACLE: the epoch was chosen by the target's labels"
     return {
         "method": _method_name(job, chosen),
         "fold": fold.name,
         "seed": job.seed,
-        **_how_common(planned),
+        **_how_common(planned, fold),
         "initialisation": _start(chosen) if network else "",
         "access": fold.access if seen else "inductive",
         "target_seen": target_seen,
-        "normalisation": describe(chosen.normalisation),
+        "normalisation": "" if blind else normalisation.words,
         "backbone": chosen.backbone.name if network else "",
         "selection": chosen.selection if network else "",
         "epoch": record.facts.get("epoch"),
@@ -478,13 +448,27 @@ def _how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
         "method": name,
         "fold": fold.name,
         "seed": planned.experiment.seeds[0],
-        **_how_common(planned),
+        **_how_common(planned, fold),
         "access": "inductive",
-        "target_seen": "target not seen",
+        "target_seen": "target not seen" + _calibrated(fold),
     }
 
 
-def _how_common(planned: Plan) -> dict[str, Any]:
+def _calibrated(fold: Fold) -> str:
+    return "; some of its labels given for calibration" if len(fold.calibration) else ""
+
+
+def _calibration(planned: Plan, fold: Fold) -> dict[str, str]:
+    """Return how many target labels a fold gives, where any of the run's gives some."""
+    if not any(len(each.calibration) for each in planned.folds):
+        return {}
+    windows = planned.data.inputs.windows.iloc[fold.calibration]
+    trials = windows[["subject", "session", "trial"]].drop_duplicates()
+    words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
+    return {"calibration": words}
+
+
+def _how_common(planned: Plan, fold: Fold) -> dict[str, Any]:
     chosen = planned.experiment
     sampling = describe_object(planned.sampling)
     options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
@@ -498,10 +482,17 @@ def _how_common(planned: Plan) -> dict[str, Any]:
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
         "version": __version__,
-        "protocol": f"{chosen.protocol.name} ({detail})",
+        "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,
-        "sampling": f"{sampling['class'].lower()}{f' ({options})' if options else ''}",
+        **_calibration(planned, fold),
+        "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
+
+
+def _called(sampling: Sampling) -> str:
+    """Return a sampling's name; an object's of a class without one, its class's."""
+    cls = type(sampling)
+    return str(vars(cls).get("registered_name", cls.__qualname__.lower()))
 
 
 def _start(chosen: Experiment) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import EmotionData, Fold
+from ..core import EmotionData
 from ..training.batches import majority_label
 from .job import Record
 from .metrics import metrics
 
-__all__ = ["control_record", "oracle_epoch", "prediction_rows", "score_rows"]
+__all__ = ["oracle_epoch", "prediction_rows", "score_rows"]
 
 _TRIAL = ["subject", "session", "trial"]
 
@@ -83,20 +83,6 @@ def oracle_epoch(data: EmotionData, record: Record) -> int:
     labels = majority_label(record.members, data.labels)
     scores = [metrics(labels, epoch)["balanced_accuracy"] for epoch in record.trace]
     return int(np.argmax(scores)) + 1
-
-
-def control_record(
-    data: EmotionData,
-    fold: Fold,
-    members: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-) -> Record:
-    """Return a control's predictions per window as a record, for the same samples."""
-    by_window = np.zeros(len(data), dtype=np.int64)
-    by_window[fold.test] = predicted
-    probabilities = np.eye(len(data.classes))[by_window[members[:, 0]]]
-    empty = np.empty((0, *probabilities.shape), dtype=np.float32)
-    return Record(members, probabilities.astype(np.float32), empty, {})
 
 
 def _per_group(

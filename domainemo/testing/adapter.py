@@ -6,7 +6,7 @@ import copy
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,22 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..core import Adapter, EmotionData, Protocol, Target
+from ..core import FUSION, Adapter, EmotionData, Protocol, Target
 from ..errors import ConfigurationError
 from ..runs.checks import canonical
 from ..training.settings import Training
-from .batches import BRANCHES, WIDTHS, Tensors, draw, hostile, outputs_of, source_of
+from .batches import (
+    BRANCHES,
+    CLASSES,
+    DOMAINS,
+    SAMPLES,
+    WIDTHS,
+    Tensors,
+    draw,
+    hostile,
+    outputs_of,
+    source_of,
+)
 from .firewall import FirstFold, with_random_target_labels
 from .requirements import (
     Check,
@@ -45,7 +56,7 @@ def _adapter_losses(check: Check) -> None:
     """Require a dict of named finite scalars, whatever branches there are."""
     widths = _widths(check)
     for branches in BRANCHES:
-        losses = _losses(check.build(), draw(branches, widths=widths))
+        losses = _losses(_prepared(check, widths), draw(branches, widths=widths))
         where = f"with the branches {', '.join(branches)}"
         require(isinstance(losses, dict), f"a {type(losses).__name__} {where}")
         for name, loss in losses.items():
@@ -77,7 +88,9 @@ def _adapter_gradients(check: Check) -> None:
     widths = _widths(check)
     for branches in BRANCHES:
         _require_finite(
-            check.build(), draw(branches, widths=widths), f"with {', '.join(branches)}"
+            _prepared(check, widths),
+            draw(branches, widths=widths),
+            f"with {', '.join(branches)}",
         )
 
 
@@ -88,7 +101,7 @@ def _adapter_leaves_inputs(check: Check) -> None:
         _, handed = _leaves(draw(branches, widths=widths))
         before = {path: values.detach().clone() for path, values in handed.items()}
         versions = {path: values._version for path, values in handed.items()}
-        _losses(check.build(), handed)
+        _losses(_prepared(check, widths), handed)
         for path, values in handed.items():
             require(
                 values._version == versions[path]
@@ -102,7 +115,9 @@ def _adapter_hostile(check: Check) -> None:
     widths = _widths(check)
     for branches in BRANCHES:
         for where, change in hostile(branches).items():
-            _require_finite(check.build(), change(draw(branches, widths=widths)), where)
+            _require_finite(
+                _prepared(check, widths), change(draw(branches, widths=widths)), where
+            )
 
 
 def _adapter_deterministic(check: Check) -> None:
@@ -110,7 +125,7 @@ def _adapter_deterministic(check: Check) -> None:
     widths = _widths(check)
     for branches in BRANCHES:
         found = []
-        adapter = check.build()
+        adapter = _prepared(check, widths)
         for twin in (adapter, copy.deepcopy(adapter)):
             torch.manual_seed(1)
             found.append(_losses(twin, draw(branches, widths=widths)))
@@ -126,7 +141,7 @@ def _adapter_vectorises(check: Check) -> None:
             batches[1]
         )
         stacked = {path: torch.stack([b[path] for b in batches]) for path in batches[0]}
-        adapter = check.build().eval()
+        adapter = _prepared(check, widths).eval()
         if not _losses(adapter, batches[0]):
             continue
         found = torch.func.vmap(partial(_losses, adapter))(stacked)
@@ -153,7 +168,9 @@ def _adapter_sees_no_labels(check: Check) -> None:
     widths = _widths(check)
     for branches in BRANCHES:
         try:
-            _losses(check.build(), draw(branches, widths=widths), target=Watched)
+            _losses(
+                _prepared(check, widths), draw(branches, widths=widths), target=Watched
+            )
         finally:
             require(not asked, f"target.{', target.'.join(asked)} asked for")
 
@@ -162,7 +179,10 @@ def _adapter_state(check: Check) -> None:
     """Require the same losses from a state_dict loaded into another object."""
     widths = _widths(check)
     for branches in BRANCHES:
-        first, second = check.build(seed=0), check.build(seed=1)
+        first, second = (
+            _prepared(check, widths, seed=0),
+            _prepared(check, widths, seed=1),
+        )
         for adapter in (first, second):
             _losses(adapter, draw(branches, widths=widths, seed=2))
         second.load_state_dict(first.state_dict())
@@ -171,10 +191,47 @@ def _adapter_state(check: Check) -> None:
         require_equal(*found, tolerance=0.0, where="from the loaded state")
 
 
+def _adapter_predicts(check: Check) -> None:
+    """Require finite logits of each sample by itself, and nothing changed by it."""
+    widths = _widths(check)
+    for branches in BRANCHES:
+        adapter = _prepared(check, widths)
+        batch = draw(branches, widths=widths)
+        _losses(adapter, batch)
+        adapter.eval()
+        before = copy.deepcopy(adapter.state_dict())
+        outputs = outputs_of(batch, "target")
+        with torch.no_grad():
+            together = adapter.predict(outputs)
+            alone = [
+                adapter.predict(outputs_of(_rows(batch, slice(k, k + 1)), "target"))
+                for k in range(SAMPLES)
+            ]
+        expected, found = (SAMPLES, CLASSES), tuple(together.shape)
+        require(found == expected, f"logits of shape {found}, not {expected}")
+        require(bool(together.isfinite().all()), "logits that are not finite")
+        one_by_one = {"the prediction": torch.cat(alone)}
+        whole = {"the prediction": together}
+        require_equal(whole, one_by_one, tolerance=1e-4, where="one by one")
+        shaped = not torch.equal(together, outputs.logits[FUSION])
+        require(
+            adapter.shapes_prediction or not shaped,
+            "a prediction that is not the fusion's, and shapes_prediction False",
+        )
+        after = adapter.state_dict()
+        require_equal(before, after, tolerance=0.0, where="after a prediction")
+
+
+def _rows(tensors: Tensors, rows: slice) -> Tensors:
+    return {path: values[rows] for path, values in tensors.items()}
+
+
 def _adapter_space(check: Check) -> None:
     """Require a search space of options that the constructor accepts."""
+    widths = _widths(check)
     for options in drawn_options(check):
-        _losses(check.part(**options), draw(BRANCHES[0], widths=_widths(check)))
+        drawn = _prepared(replace(check, options=options), widths)
+        _losses(drawn, draw(BRANCHES[0], widths=widths))
 
 
 def _adapter_trains(check: Check) -> None:
@@ -217,6 +274,7 @@ ADAPTER: Suite = {
     "vectorises": _adapter_vectorises,
     "sees_no_labels": _adapter_sees_no_labels,
     "state": _adapter_state,
+    "predicts": _adapter_predicts,
     "space": _adapter_space,
     "trains": _adapter_trains,
     "firewall": _adapter_firewall,
@@ -229,12 +287,21 @@ ADAPTER: Suite = {
 def _widths(check: Check) -> Mapping[str, int]:
     """Return unequal widths of the branches, or equal ones if the adapter asks so."""
     try:
-        _losses(check.build(), draw(BRANCHES[0]))
+        _losses(_prepared(check, WIDTHS), draw(BRANCHES[0]))
     except ConfigurationError:
         return dict.fromkeys(WIDTHS, 6)
     except Exception:  # the check itself will tell
         pass
     return WIDTHS
+
+
+def _prepared(check: Check, widths: Mapping[str, int], seed: int = 0) -> Adapter:
+    """Return a new adapter that is prepared as for a training, by `seed`."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        adapter: Adapter = check.part(**check.options)
+        adapter.prepare(widths, CLASSES, DOMAINS)
+        return adapter
 
 
 def _losses(

@@ -15,6 +15,8 @@ from ..core import FUSION, Outputs, Source
 __all__ = [
     "BRANCHES",
     "CLASSES",
+    "DOMAINS",
+    "SAMPLES",
     "WIDTHS",
     "Tensors",
     "draw",
@@ -29,13 +31,14 @@ Tensors = dict[str, Tensor]
 BRANCHES = (("eeg", "eye", FUSION), ("eeg", FUSION))
 WIDTHS = {"eeg": 6, "eye": 5, FUSION: 8}
 CLASSES = 3
-_SAMPLES = 12
+DOMAINS = 2
+SAMPLES = 12
 
 
 def draw(
     branches: Sequence[str],
     *,
-    samples: int = _SAMPLES,
+    samples: int = SAMPLES,
     seed: int = 0,
     widths: Mapping[str, int] = WIDTHS,
 ) -> Tensors:
@@ -43,7 +46,7 @@ def draw(
     generator = torch.Generator().manual_seed(seed)
     tensors = {
         "source/labels": torch.arange(samples) % CLASSES,
-        "source/domains": torch.arange(samples) // 2 % 2,
+        "source/domains": torch.arange(samples) // 2 % DOMAINS,
     }
     for branch in branches:
         for role in ("source", "target"):

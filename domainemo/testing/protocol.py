@@ -71,6 +71,20 @@ def _protocol_disjoint(check: Check) -> None:
             )
 
 
+def _protocol_calibration(check: Check) -> None:
+    """Require no trial of calibration in another part of the fold."""
+    windows = _windows()
+    for fold in check.build().split(windows):
+        given = _trials(windows, fold.calibration)
+        for role in ("source", "target", "test"):
+            shared = given & _trials(windows, fold.parts[role])
+            require(
+                not shared,
+                f"{count(len(shared), 'trial')} of calibration in the {role} of "
+                f"{fold.name!r}",
+            )
+
+
 def _protocol_access(check: Check) -> None:
     """Require a test part that is the target, or disjoint from it."""
     for fold in check.build().split(_windows()):
@@ -110,7 +124,7 @@ def _membership(protocol: Protocol, windows: pd.DataFrame) -> dict[str, Any]:
         return set(windows.iloc[rows].itertuples(index=False, name=None))
 
     return {
-        fold.name: (keys(fold.source), keys(fold.target), keys(fold.test))
+        fold.name: {part: keys(rows) for part, rows in fold.parts.items()}
         for fold in protocol.split(windows)
     }
 
@@ -128,6 +142,7 @@ PROTOCOL: Suite = {
     "options": _protocol_options,
     "folds": _protocol_folds,
     "disjoint": _protocol_disjoint,
+    "calibration": _protocol_calibration,
     "access": _protocol_access,
     "provenance_only": _protocol_provenance,
     "row_order": _protocol_order,

@@ -5,14 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..core import Adapter, Backbone, Dataset, Protocol, Validator
+from ..core import (
+    Adapter,
+    Backbone,
+    Control,
+    Dataset,
+    Normalisation,
+    Protocol,
+    Sampling,
+    Screen,
+    Validator,
+)
 from ..data.loading import takes_root
 from ..errors import ConfigurationError
 from .adapter import ADAPTER
 from .backbone import BACKBONE, SENSORS
+from .control import CONTROL
 from .dataset import suite_of_dataset
+from .normalisation import NORMALISATION
 from .protocol import PROTOCOL
 from .requirements import Check, Files, Sensors, Suite
+from .sampling import SAMPLING
+from .screen import SCREEN
 from .validator import VALIDATOR
 
 __all__ = ["check", "checks"]
@@ -26,7 +40,7 @@ def checks(
     sensors: Sequence[Sensors] | None = None,
     files: Files | None = None,
 ) -> list[Check]:
-    """Return the checks of a data set, protocol, backbone, adapter or validator.
+    """Return the checks of a part of any kind.
 
     Parameters
     ----------
@@ -116,6 +130,10 @@ def _check_files(part: type, files: Files | None) -> None:
 
 def _suite(part: type) -> Suite:
     suites = {
+        Sampling: SAMPLING,
+        Normalisation: NORMALISATION,
+        Control: CONTROL,
+        Screen: SCREEN,
         Protocol: PROTOCOL,
         Backbone: BACKBONE,
         Adapter: ADAPTER,

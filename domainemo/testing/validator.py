@@ -15,8 +15,12 @@ __all__ = ["VALIDATOR"]
 
 
 def _score(validator: Validator, tensors: Tensors, progress: float = 0.5) -> float:
-    source = source_of(tensors) if validator.held_out else None
-    return validator(source, Target(outputs_of(tensors, "target"), progress))
+    source = source_of(tensors)
+    training = source if validator.needs_training else None
+    held_out = source if validator.held_out else None
+    return validator(
+        training, held_out, Target(outputs_of(tensors, "target"), progress)
+    )
 
 
 def _validator_options(check: Check) -> None:

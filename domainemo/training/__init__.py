@@ -1,1 +1,1 @@
-"""Training: batches, the one fit loop, and selection without target labels."""
+"""Training: batches, the one loop, and selection without target labels."""

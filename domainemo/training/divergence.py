@@ -28,7 +28,7 @@ class Divergence:
         What is kept: its buffers are looked at as well, unless they were not finite
         to begin with, as a mask's are.
     beside : Module
-        What is trained beside it and not kept.
+        What is trained beside it.
     training : Training
     """
 

@@ -1,14 +1,12 @@
-"""The one fit loop: a network, an adapter, a labelled source, an unlabelled target."""
+"""Fitting: a network, an adapter, a labelled source, an unlabelled target."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,21 +19,17 @@ from ..errors import ConfigurationError, RunError
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
-from .divergence import Divergence
 from .dropout import Batch, drop_modalities
 from .judge import Judge
-from .model import Model
+from .loop import Report, Step, Task, train
+from .model import Model, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
 
-__all__ = ["Fitted", "derive_seed", "fit", "predict", "reproducible"]
-
-Report = Callable[[Mapping[str, float]], None]
-"""Called after every epoch with its row of the history."""
+__all__ = ["Fitted", "fit", "predict"]
 
 _EVALUATION_BATCH = 256
 _RESERVED = {"classification", "total", "epoch", "score", "held_out"}
-_SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
 @dataclass
@@ -87,12 +81,13 @@ def fit(
     Parameters
     ----------
     model, adapter
-        Trained together; both on one device.
+        Trained together; both on one device, the adapter prepared for the model.
     source : LabelledSamples
     target : Samples
         Unlabelled.
     validator : Validator
-        The epoch of its highest score is kept, the later one where two are equal.
+        The epoch of its highest score is kept, the later one where two are equal. What
+        it is handed, and every score, is of the adapter's prediction.
     held_out : LabelledSamples or None
         Source domains kept from training, where the validator asks for them.
     training : Training
@@ -110,58 +105,38 @@ def fit(
         If a loss, a weight or a prediction stops being finite, or the validator never
         gives a score that is.
     """
-    state = _State(model, adapter, source, training)
-    state.load(checkpoint)
-    report = report or (lambda row: None)
-    for row in state.fitted.history:
-        report(row)
-    screen = find_screen(adapter)
-    saved = time.monotonic()
-    for epoch in range(len(state.fitted.history), training.epochs):
-        torch.manual_seed(derive_seed(seed, "epoch", epoch))
-        losses = state.train_epoch(epoch, source, target)
-        seen, order = _seen(model, target, (epoch + 1) / training.epochs)
-        held = None if held_out is None else _held(model, held_out)
-        for each in (seen, held):
-            if each is not None:
-                logits = each.outputs.logits[FUSION]
-                state.divergence.check_outputs(epoch + 1, logits)
-        scores = _score(validator, held, seen)
-        state.fitted.history.append({"epoch": epoch + 1, **losses, **scores})
-        state.keep_if_best(epoch + 1, scores["score"])
-        if traced is not None:
-            state.fitted.trace.append(predict(model, traced))
-        if screen is not None:
-            size = min(training.batch_size, len(source))
-            judged = _judged(state.judge, target, seen)
-            found = screen_target(screen, judged, size)
-            state.fitted.screened.append(
-                {name: values[order] for name, values in found.items()}
-            )
-        report(state.fitted.history[-1])
-        if checkpoint and time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-            state.save(checkpoint)
-            saved = time.monotonic()
-    if not math.isfinite(state.fitted.score):
+    task = _Fitting(
+        model,
+        adapter,
+        source,
+        target,
+        validator=validator,
+        held_out=held_out,
+        training=training,
+        traced=traced,
+    )
+    history = train(task, seed=seed, checkpoint=checkpoint, report=report)
+    if not math.isfinite(task.fitted.score):
         raise RunError(
             f"The validator {type(validator).__name__} gave no finite score after any "
             f"of {training.epochs} epochs, so that none can be chosen. Correct the "
             f"validator, or choose another one."
         )
-    model.load_state_dict(state.best)
-    model.eval()
-    return state.fitted
+    load_state(model, adapter, task.best)
+    task.parts.eval()
+    return replace(task.fitted, history=history)
 
 
-def predict(model: Model, samples: Samples) -> NDArray[np.float32]:
-    """Return the fusion's class probabilities; shape (samples, classes).
+def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
+    """Return the class probabilities that are predicted; shape (samples, classes).
 
     Raises
     ------
     RunError
         If one of them is not finite: argmax would make a class of it.
     """
-    probabilities = _evaluate(model, samples).logits[FUSION].softmax(-1)
+    outputs = predicted(adapter, _evaluate(model, samples))
+    probabilities = outputs.logits[FUSION].softmax(-1)
     wrong = int((~probabilities.isfinite()).any(-1).sum())
     if wrong:
         raise RunError(
@@ -173,91 +148,83 @@ def predict(model: Model, samples: Samples) -> NDArray[np.float32]:
     return probabilities.cpu().numpy()
 
 
-def derive_seed(*parts: object) -> int:
-    """Return a seed that depends on all parts and on nothing else."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+class _Fitting(Task):
+    """Two losses, the classification's and the adapter's; the best epoch is kept."""
 
-
-@contextmanager
-def reproducible(threads: int) -> Iterator[None]:
-    """Run a block with deterministic kernels, and leave torch as it was found."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Asking a machine for its GPUs would wake them, also where the CPU trains.
-    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = range(torch.cuda.device_count() if used else 0)
-    with torch.random.fork_rng(devices):
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before[0])
-            torch.use_deterministic_algorithms(before[1])
-
-
-class _State:
-    """All that changes during training, so that it can be saved and resumed."""
+    name = "Training"
 
     def __init__(
         self,
         model: Model,
         adapter: Adapter,
         source: LabelledSamples,
+        target: Samples,
+        *,
+        validator: Validator,
+        held_out: LabelledSamples | None,
         training: Training,
+        traced: Samples | None,
     ) -> None:
-        self.model, self.adapter, self.training = model, adapter, training
-        self.parts = nn.ModuleList([model, adapter])
+        super().__init__(model, adapter, training)
         if training.freeze_heads:
             model.heads.requires_grad_(False)
-        parameters = [p for p in self.parts.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            parameters,
-            lr=training.learning_rate,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
+        self.model, self.adapter = model, adapter
+        self.source, self.target = source, target
+        self.validator, self.held_out, self.traced = validator, held_out, traced
         self.class_weights = _class_weights(model, source.labels, training)
-        self.divergence = Divergence("Training", model, adapter, training)
         self.judge = Judge(adapter.judged_from)
+        self.screen = find_screen(adapter)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
 
-    def train_epoch(
-        self, epoch: int, source: LabelledSamples, target: Samples
-    ) -> dict[str, float]:
-        """Take one pass over the source; return the mean of every loss term."""
-        self.parts.train()
+    def steps(self, epoch: int) -> Sequence[Step]:
+        """Take one pass over the source."""
         generator = torch.Generator().manual_seed(torch.initial_seed())
-        batches = list(
-            epoch_batches(len(source), len(target), self.training.batch_size, generator)
+        batches = epoch_batches(
+            len(self.source), len(self.target), self.training.batch_size, generator
         )
-        steps: list[dict[str, Tensor]] = []
-        for step, (here, there) in enumerate(batches):
-            progress = (epoch + step / len(batches)) / self.training.epochs
-            self._set_learning_rate(progress)
-            self.judge.appoint(self.model, progress)
-            losses = self._losses(source, target, here, there, progress, generator)
-            total = torch.stack(list(losses.values())).sum()
-            self.optimiser.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            if self.training.clip:
-                nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
-            self.optimiser.step()
-            terms = {**losses, "total": total}
-            steps.append({name: loss.detach() for name, loss in terms.items()})
-        return self.divergence.means(epoch + 1, steps)
+        return [
+            partial(self._losses, here=here, there=there, generator=generator)
+            for here, there in batches
+        ]
+
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        """Score the epoch, and keep its weights unless an earlier one was better."""
+        model, adapter = self.model, self.adapter
+        seen, order = _seen(model, self.target, epoch / self.training.epochs)
+        shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+        wanted = self.source if self.validator.needs_training else None
+        trained, held = (
+            None if each is None else _shown(model, adapter, each)
+            for each in (wanted, self.held_out)
+        )
+        for each in (shown, trained, held):
+            if each is not None:
+                logits = each.outputs.logits[FUSION]
+                self.divergence.check_outputs(epoch, logits)
+        scores = _score(self.validator, trained, held, shown)
+        self._keep_if_best(epoch, scores["score"])
+        if self.traced is not None:
+            self.fitted.trace.append(predict(model, adapter, self.traced))
+        if self.screen is not None:
+            size = min(self.training.batch_size, len(self.source))
+            judged = _judged(self.judge, self.target, seen)
+            found = screen_target(self.screen, judged, size)
+            self.fitted.screened.append(
+                {name: values[order] for name, values in found.items()}
+            )
+        return scores
 
     def _losses(
         self,
-        source: LabelledSamples,
-        target: Samples,
+        progress: float,
+        *,
         here: Tensor,
         there: Tensor,
-        progress: float,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
+        self.judge.appoint(self.model, progress)
+        source, target = self.source, self.target
         device = source.labels.device
         here, there = here.to(device), there.to(device)
         dropout = self.training.modality_dropout
@@ -310,57 +277,41 @@ class _State:
             )
         return torch.stack(losses).sum()
 
-    def _set_learning_rate(self, progress: float) -> None:
-        rate = self.training.learning_rate
-        if self.training.decay == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * progress))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-
-    def keep_if_best(self, epoch: int, score: float) -> None:
-        """Keep the weights unless an earlier epoch scored higher."""
+    def _keep_if_best(self, epoch: int, score: float) -> None:
         if not self.best or score >= self.fitted.score:
             self.fitted.score, self.fitted.epoch = score, epoch
             self.best = {
                 name: value.detach().clone()
-                for name, value in self.model.state_dict().items()
+                for name, value in state_of(self.model, self.adapter).items()
             }
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write everything to a checkpoint."""
-        checkpoint.save(
-            {
-                "parts": self.parts.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "judge": self.judge.state(),
-                "best": self.best,
-                "best_score": self.fitted.score,
-                "epoch": self.fitted.epoch,
-                "history": self.fitted.history,
-                "trace": [torch.from_numpy(values) for values in self.fitted.trace],
-                "screened": [
-                    {name: torch.from_numpy(values) for name, values in each.items()}
-                    for each in self.fitted.screened
-                ],
-            }
+    def state(self) -> dict[str, Any]:
+        """Return the best weights, what was recorded, and the judge."""
+        return {
+            "judge": self.judge.state(),
+            "best": self.best,
+            "best_score": self.fitted.score,
+            "epoch": self.fitted.epoch,
+            "trace": [torch.from_numpy(values) for values in self.fitted.trace],
+            "screened": [
+                {name: torch.from_numpy(values) for name, values in each.items()}
+                for each in self.fitted.screened
+            ],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take them up again."""
+        self.judge.restore(self.model, state["judge"])
+        self.best = state["best"]
+        self.fitted = Fitted(
+            epoch=state["epoch"],
+            score=state["best_score"],
+            trace=[values.cpu().numpy() for values in state["trace"]],
+            screened=[
+                {name: values.cpu().numpy() for name, values in each.items()}
+                for each in state["screened"]
+            ],
         )
-
-    def load(self, checkpoint: Checkpoint | None) -> None:
-        """Resume from a checkpoint where there is one."""
-        content = checkpoint and checkpoint.load(self.class_weights.device)
-        if not content:
-            return
-        self.parts.load_state_dict(content["parts"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.judge.restore(self.model, content["judge"])
-        self.best = content["best"]
-        trace = [values.cpu().numpy() for values in content["trace"]]
-        screened = [
-            {name: values.cpu().numpy() for name, values in each.items()}
-            for each in content["screened"]
-        ]
-        epoch, score = content["epoch"], content["best_score"]
-        self.fitted = Fitted(epoch, score, content["history"], trace, screened)
 
 
 def _class_weights(model: Model, labels: Tensor, training: Training) -> Tensor:
@@ -408,10 +359,10 @@ def _seen(
     return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
 
 
-def _held(model: Model, held_out: LabelledSamples) -> Source:
-    """Return what the source domains show that were kept from training."""
-    outputs = _evaluate(model, held_out.samples)
-    return Source(outputs, held_out.labels, held_out.domains)
+def _shown(model: Model, adapter: Adapter, source: LabelledSamples) -> Source:
+    """Return what all of a source shows, without dropout, and what is predicted."""
+    outputs = predicted(adapter, _evaluate(model, source.samples))
+    return Source(outputs, source.labels, source.domains)
 
 
 def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
@@ -422,13 +373,16 @@ def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
 
 
 def _score(
-    validator: Validator, source: Source | None, target: Target
+    validator: Validator,
+    trained: Source | None,
+    held_out: Source | None,
+    target: Target,
 ) -> dict[str, float]:
     """Return the validator's score, and the accuracy on held-out source domains."""
     accuracy = {}
-    if source is not None:
-        correct = balanced_accuracy(source.outputs.logits[FUSION], source.labels)
+    if held_out is not None:
+        correct = balanced_accuracy(held_out.outputs.logits[FUSION], held_out.labels)
         accuracy = {"held_out": float(correct)}
-    score = validator(source, target)
+    score = validator(trained, held_out, target)
     # What is no number, or infinite, chooses nothing.
     return {"score": score if math.isfinite(score) else -math.inf, **accuracy}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from ..core import FUSION, Backbone, Modality, Outputs
+from ..core import FUSION, Adapter, Backbone, Modality, Outputs
 from ..errors import ConfigurationError
 
-__all__ = ["Model"]
+__all__ = ["Model", "load_state", "predicted", "state_of"]
+
+_ADAPTER = "adapter."
 
 
 class Model(nn.Module):
@@ -23,6 +26,11 @@ class Model(nn.Module):
         What the backbone was built for.
     classes : int
 
+    Attributes
+    ----------
+    dims : dict of str to int
+        Of every branch's embedding.
+
     Raises
     ------
     ConfigurationError
@@ -34,14 +42,14 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.classes = backbone, classes
-        widths = _branch_widths(backbone, modalities)
-        if FUSION not in widths:
+        self.dims = _branch_dims(backbone, modalities)
+        if FUSION not in self.dims:
             raise ConfigurationError(
                 f"Backbone {type(backbone).__name__} returned the branches "
-                f"{', '.join(widths)}; expected one called 'fusion' among them."
+                f"{', '.join(self.dims)}; expected one called 'fusion' among them."
             )
         self.heads = nn.ModuleDict(
-            {name: backbone.head(name, dim, classes) for name, dim in widths.items()}
+            {name: backbone.head(name, dim, classes) for name, dim in self.dims.items()}
         )
 
     def forward(
@@ -55,7 +63,41 @@ class Model(nn.Module):
         return Outputs(embeddings, logits, present)
 
 
-def _branch_widths(
+def predicted(adapter: Adapter, outputs: Outputs) -> Outputs:
+    """Return outputs in which the fusion's logits are what the adapter predicts.
+
+    Raises
+    ------
+    ConfigurationError
+        If it predicts no logits of every sample.
+    """
+    adapter.eval()
+    with torch.no_grad():
+        logits = adapter.predict(outputs)
+    expected = outputs.logits[FUSION].shape
+    if logits.shape != expected:
+        raise ConfigurationError(
+            f"{type(adapter).__name__}.predict returned logits of shape "
+            f"{tuple(logits.shape)}; expected (samples, classes), {tuple(expected)}."
+        )
+    return replace(outputs, logits={**outputs.logits, FUSION: logits})
+
+
+def state_of(model: Model, adapter: Adapter) -> dict[str, Tensor]:
+    """Return all weights and buffers by name; the adapter's begin with ``adapter.``."""
+    return {**model.state_dict(), **adapter.state_dict(prefix=_ADAPTER)}
+
+
+def load_state(model: Model, adapter: Adapter, state: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`state_of` returned."""
+    its_own = {k: v for k, v in state.items() if k.startswith(_ADAPTER)}
+    model.load_state_dict({k: v for k, v in state.items() if k not in its_own})
+    adapter.load_state_dict(
+        {name.removeprefix(_ADAPTER): value for name, value in its_own.items()}
+    )
+
+
+def _branch_dims(
     backbone: Backbone, modalities: Mapping[str, Modality]
 ) -> dict[str, int]:
     """Pass two empty samples through the backbone to see what comes out."""

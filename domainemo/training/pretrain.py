@@ -1,10 +1,9 @@
-"""The loop of pre-training: a backbone and a contrast between people, no labels."""
+"""Pre-training: a backbone and a contrast between people, no labels."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from ..core import Backbone, Modality
 from ..errors import ConfigurationError
 from .batches import Samples
 from .checkpoint import Checkpoint
-from .divergence import Divergence
-from .fit import derive_seed
+from .loop import Report, Step, Task, train
 from .pairs import PairBatch, Synchronous
+from .seeds import derive_seed
 from .settings import Training
 
 __all__ = ["USED_SETTINGS", "fit_pairs", "view_widths"]
@@ -32,8 +31,6 @@ USED_SETTINGS: tuple[str, ...] = (
 )
 """The settings of :class:`Training` that mean anything without labels."""
 
-_SECONDS_BETWEEN_CHECKPOINTS = 30.0
-
 
 def fit_pairs(
     backbone: Backbone,
@@ -44,7 +41,7 @@ def fit_pairs(
     training: Training,
     seed: int,
     checkpoint: Checkpoint | None = None,
-    report: Callable[[Mapping[str, float]], None] | None = None,
+    report: Report | None = None,
 ) -> list[dict[str, float]]:
     """Train `backbone` in place; the weights of the last epoch stay.
 
@@ -67,7 +64,7 @@ def fit_pairs(
     checkpoint : Checkpoint, optional
         To resume from where it was written, and to write to now and then.
     report : callable, optional
-        Called after every epoch with its number and the mean total loss.
+        Called after every epoch; on resuming first with the epochs there were.
 
     Returns
     -------
@@ -79,23 +76,10 @@ def fit_pairs(
     RunError
         If a loss or a weight stops being finite.
     """
-    state = _State(backbone, contrast, training)
-    state.load(checkpoint, samples.rows.device)
-    saved = time.monotonic()
-    for epoch in range(len(state.history), training.epochs):
-        torch.manual_seed(derive_seed(seed, "epoch", epoch))
-        drawn = pairing.epoch(
-            training.batch_size, np.random.default_rng(derive_seed(seed, epoch))
-        )
-        losses = state.train_epoch(epoch, samples, drawn)
-        state.history.append({"epoch": epoch + 1, **losses})
-        if report is not None:
-            report(state.history[-1])
-        if checkpoint and time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-            state.save(checkpoint)
-            saved = time.monotonic()
+    task = _Contrasting(backbone, contrast, samples, pairing, training, seed)
+    history = train(task, seed=seed, checkpoint=checkpoint, report=report)
     backbone.eval()
-    return state.history
+    return history
 
 
 def view_widths(
@@ -126,46 +110,35 @@ def view_widths(
     return {name: value.shape[-1] for name, value in views.items()}
 
 
-class _State:
-    """All that changes during pre-training, so that it can be saved and resumed."""
+class _Contrasting(Task):
+    """One loss, of pairs; nothing follows an epoch."""
+
+    name = "Pre-training"
+    multiplies_first = True
 
     def __init__(
-        self, backbone: Backbone, contrast: nn.Module, training: Training
+        self,
+        backbone: Backbone,
+        contrast: nn.Module,
+        samples: Samples,
+        pairing: Synchronous,
+        training: Training,
+        seed: int,
     ) -> None:
-        self.backbone, self.contrast, self.training = backbone, contrast, training
-        self.parts = nn.ModuleList([backbone, contrast])
-        self.optimiser = torch.optim.AdamW(
-            self.parts.parameters(),
-            lr=training.learning_rate,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        self.divergence = Divergence("Pre-training", backbone, contrast, training)
-        self.history: list[dict[str, float]] = []
+        super().__init__(backbone, contrast, training)
+        self.backbone, self.contrast, self.seed = backbone, contrast, seed
+        self.samples, self.pairing = samples, pairing
 
-    def train_epoch(
-        self, epoch: int, samples: Samples, batches: Sequence[PairBatch]
-    ) -> dict[str, float]:
-        """Take a step per batch; return the mean of every loss term."""
-        self.parts.train()
-        steps: list[dict[str, Tensor]] = []
-        for step, batch in enumerate(batches):
-            self._set_learning_rate(epoch + step / len(batches))
-            losses = self._losses(samples, batch)
-            total = torch.stack(list(losses.values())).sum()
-            self.optimiser.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            if self.training.clip:
-                nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
-            self.optimiser.step()
-            terms = {**losses, "total": total}
-            steps.append({name: loss.detach() for name, loss in terms.items()})
-        return self.divergence.means(epoch + 1, steps)
+    def steps(self, epoch: int) -> Sequence[Step]:
+        """Pass every moment once."""
+        generator = np.random.default_rng(derive_seed(self.seed, epoch))
+        batches = self.pairing.epoch(self.training.batch_size, generator)
+        return [partial(self._losses, batch=batch) for batch in batches]
 
-    def _losses(self, samples: Samples, batch: PairBatch) -> dict[str, Tensor]:
-        device = samples.rows.device
+    def _losses(self, progress: float, *, batch: PairBatch) -> dict[str, Tensor]:
+        device = self.samples.rows.device
         index = torch.from_numpy(batch.samples).to(device)
-        signals, masks = samples.batch(index.flatten())
+        signals, masks = self.samples.batch(index.flatten())
         views = self.backbone.views(signals, masks)
 
         shaped = {n: v.reshape(*index.shape, -1) for n, v in views.items()}
@@ -178,32 +151,6 @@ class _State:
         same = None if batch.same is None else torch.from_numpy(batch.same).to(device)
         losses: dict[str, Tensor] = self.contrast(first, second, valid=valid, same=same)
         return losses
-
-    def _set_learning_rate(self, epochs: float) -> None:
-        rate = self.training.learning_rate
-        if self.training.decay == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * epochs / self.training.epochs))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write everything to a checkpoint."""
-        checkpoint.save(
-            {
-                "parts": self.parts.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "history": self.history,
-            }
-        )
-
-    def load(self, checkpoint: Checkpoint | None, device: torch.device) -> None:
-        """Resume from a checkpoint where there is one."""
-        content = checkpoint and checkpoint.load(device)
-        if not content:
-            return
-        self.parts.load_state_dict(content["parts"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.history = content["history"]
 
 
 def _modality(view: str, modalities: Mapping[str, object]) -> str:

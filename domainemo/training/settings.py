@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ..errors import ConfigurationError
-from ..values import check_fields
+from ..values import Bounds, check_fields
 
 if TYPE_CHECKING:
     import optuna
@@ -15,6 +14,11 @@ __all__ = ["Training"]
 
 _MOST_THREADS = 1024
 """More than any machine has, and few enough for every system to begin them."""
+
+_THREADS = Bounds(
+    most=_MOST_THREADS,
+    words=f"at most {_MOST_THREADS}, and no more than the machine has cores",
+)
 
 
 @dataclass(frozen=True)
@@ -54,37 +58,24 @@ class Training:
         part of the configuration.
     """
 
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
+    epochs: Annotated[int, Bounds(1)] = 20
+    batch_size: Annotated[int, Bounds(2)] = 32
+    learning_rate: Annotated[float, Bounds(above=0)] = 1e-3
+    weight_decay: Annotated[float, Bounds(0)] = 1e-2
     decay: Literal["cosine", "constant"] = "cosine"
-    label_smoothing: float = 0.1
+    label_smoothing: Annotated[float, Bounds(0, below=1)] = 0.1
     class_weight: Literal["balanced", "none"] = "balanced"
-    clip: float = 1.0
-    validation_share: float = 0.2
-    label_share: float = 1.0
-    modality_dropout: float = 0.0
+    clip: Annotated[float, Bounds(0)] = 1.0
+    validation_share: Annotated[float, Bounds(above=0, below=1)] = 0.2
+    label_share: Annotated[
+        float, Bounds(above=0, most=1, words="above 0 and up to 1")
+    ] = 1.0
+    modality_dropout: Annotated[float, Bounds(0, 1)] = 0.0
     freeze_heads: bool = False
-    threads: int = 1
+    threads: Annotated[int, Bounds(1), _THREADS] = 1
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
-        for name in ("epochs", "batch_size", "threads"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        most = f"at most {_MOST_THREADS}, and no more than the machine has cores"
-        self._require("threads", self.threads <= _MOST_THREADS, most)
-        self._require("batch_size", self.batch_size >= 2, "at least 2")
-        self._require("learning_rate", self.learning_rate > 0, "above 0")
-        for name in ("weight_decay", "clip"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
-        self._require("validation_share", 0 < self.validation_share < 1, "in (0, 1)")
-        self._require("label_share", 0 < self.label_share <= 1, "above 0 and up to 1")
-        self._require("modality_dropout", 0 <= self.modality_dropout <= 1, "in [0, 1]")
-        decays, weights = ("cosine", "constant"), ("balanced", "none")
-        self._require("decay", self.decay in decays, "cosine or constant")
-        self._require("class_weight", self.class_weight in weights, "balanced or none")
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:
@@ -93,12 +84,6 @@ class Training:
             "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
             "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
         }
-
-    def _require(self, name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise ConfigurationError(
-                f"training.{name} is {getattr(self, name)!r}; expected {expected}."
-            )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

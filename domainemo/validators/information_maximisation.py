@@ -24,6 +24,8 @@ class InformationMaximisation(Validator):
     a safeguard beside it; ``"source-and-information"`` has one.
     """
 
-    def __call__(self, source: Source | None, target: Target) -> float:
+    def __call__(
+        self, training: Source | None, held_out: Source | None, target: Target
+    ) -> float:
         """Return the score, from 0 to log(classes)."""
-        return information(target) if is_finite(source, target) else -math.inf
+        return information(target) if is_finite(held_out, target) else -math.inf

@@ -18,6 +18,8 @@ class LastEpoch(Validator):
 
     sees_target: ClassVar[bool] = False
 
-    def __call__(self, source: Source | None, target: Target) -> float:
+    def __call__(
+        self, training: Source | None, held_out: Source | None, target: Target
+    ) -> float:
         """Return how far training has come, from 0 to 1."""
-        return target.progress if is_finite(source, target) else -math.inf
+        return target.progress if is_finite(held_out, target) else -math.inf

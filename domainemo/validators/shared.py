@@ -32,15 +32,15 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return recall.sum() / (counts > 0).sum().clamp(min=1)
 
 
-def source_accuracy(source: Source | None) -> float:
+def source_accuracy(held_out: Source | None) -> float:
     """Return the balanced accuracy on the held-out source; refuse to do without."""
-    if source is None:
+    if held_out is None:
         raise ConfigurationError(
             "This validator scores source subjects that were held out of training, but "
             "was given none. Hold some out, or select by 'last' or "
             "'information-maximisation'."
         )
-    return float(balanced_accuracy(source.outputs.logits[FUSION], source.labels))
+    return float(balanced_accuracy(held_out.outputs.logits[FUSION], held_out.labels))
 
 
 def information(target: Target) -> float:
@@ -56,7 +56,7 @@ def information(target: Target) -> float:
     return float(variety) - float(doubt)
 
 
-def is_finite(source: Source | None, target: Target) -> bool:
+def is_finite(held_out: Source | None, target: Target) -> bool:
     """Return whether the fusion's logits are finite, on all there is."""
-    outputs = [target.outputs] if source is None else [source.outputs, target.outputs]
+    outputs = [each.outputs for each in (held_out, target) if each is not None]
     return all(bool(torch.isfinite(each.logits[FUSION]).all()) for each in outputs)

@@ -23,6 +23,9 @@ class SourceAccuracy(Validator):
     held_out: ClassVar[bool] = True
     sees_target: ClassVar[bool] = False
 
-    def __call__(self, source: Source | None, target: Target) -> float:
+    def __call__(
+        self, training: Source | None, held_out: Source | None, target: Target
+    ) -> float:
         """Return the balanced accuracy, from 0 to 1."""
-        return source_accuracy(source) if is_finite(source, target) else -math.inf
+        found = is_finite(held_out, target)
+        return source_accuracy(held_out) if found else -math.inf

@@ -24,11 +24,13 @@ class SourceAndInformation(Validator):
 
     held_out: ClassVar[bool] = True
 
-    def __call__(self, source: Source | None, target: Target) -> float:
+    def __call__(
+        self, training: Source | None, held_out: Source | None, target: Target
+    ) -> float:
         """Return the score, from 0 to 1.5."""
-        if not is_finite(source, target):
+        if not is_finite(held_out, target):
             return -math.inf
         classes = target.outputs.logits[FUSION].shape[-1]
         # A single class has no information to share out: 0 whatever it is divided by.
         share = information(target) / math.log(max(classes, 2))
-        return source_accuracy(source) + 0.5 * share
+        return source_accuracy(held_out) + 0.5 * share

@@ -1,0 +1,373 @@
+"""The list of choices: one line each, whence everything that names them comes.
+
+To add a choice, add a line to one of the classes below: its annotation, what it is in a
+sentence, and its default. The keyword arguments of `run`, `pretrain` and `tune`, the
+options of the command line, the keys of a configuration file, the error for a key that
+there is not, and ``config.toml`` follow. A choice that needs no form of its own is
+checked by its annotation, and the code that uses it finds it in ``Setup.more``.
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypedDict,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from .errors import did_you_mean
+from .training.settings import Training
+
+__all__ = [
+    "CONTROLS",
+    "AdapterChoices",
+    "Choice",
+    "PlaceChoices",
+    "PretrainingChoices",
+    "RunChoices",
+    "SetupChoices",
+    "choices_of",
+    "choosing",
+    "complete",
+    "keywords",
+    "ordered",
+]
+
+CONTROLS = ("logistic-regression", "majority-class", "clip-duration-only")
+"""The controls that run beside an adapter where nothing else is said."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a choice is besides its type.
+
+    Attributes
+    ----------
+    help : str
+        A sentence for the command line and for Python.
+    default : object
+        What is chosen where nothing is said; None where that says it.
+    python : str or None
+        The sentence for Python, where it is another.
+    words : str or None
+        What a configuration file may hold, where its type does not tell.
+    option : str or None
+        The option of the command line, where its name is another.
+    repeated : bool
+        Whether that option is given once for each of several, in place of commas.
+    before : str or None
+        What it stands before in every list; else it stands where its line does.
+    plain : bool
+        Whether files and the command line have it under its name, too.
+    short : tuple of str
+        Settings in it that have an option of their own.
+    annotation : object
+        Its type in Python; taken from its line.
+    """
+
+    help: str
+    default: Any = None
+    python: str | None = None
+    words: str | None = None
+    option: str | None = None
+    repeated: bool = False
+    before: str | None = None
+    plain: bool = True
+    short: tuple[str, ...] = ()
+    annotation: Any = None
+
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """The types that it may have; None left out."""
+        united = get_origin(self.annotation) in (Union, types.UnionType)
+        each = get_args(self.annotation) if united else (self.annotation,)
+        return tuple(kind for kind in each if kind is not types.NoneType)
+
+    @property
+    def stored(self) -> Any:
+        """Its type as a configuration file has it."""
+        lists = [kind for kind in self.types if get_origin(kind) is Sequence]
+        if lists:
+            return list[int] if lists == [Sequence[int]] else list[str]
+        (kind, *_) = self.types
+        if get_origin(kind) is Mapping:
+            return dict
+        return kind if kind in (bool, int, float) else str
+
+    @property
+    def expected(self) -> str:
+        """What a configuration file may hold, in words."""
+        return self.words or _WORDS[self.stored]
+
+
+_WORDS: Mapping[Any, str] = {
+    str: "a name",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list[str]: "a list of names",
+    list[int]: "a list of whole numbers",
+}
+
+
+class PlaceChoices(TypedDict, total=False):
+    """Where the recordings and the parts are: Python has them as objects."""
+
+    dataset: Annotated[
+        str, Choice("A data set's name, or the path of a table folder.", "simulated")
+    ]
+    data_root: Annotated[
+        str | None,
+        Choice(
+            "Folder of the recordings; else the environment's DOMAINEMO_DATA.",
+            words="a path",
+        ),
+    ]
+    plugins: Annotated[
+        Sequence[str] | None,
+        Choice(
+            "A Python file that registers parts; may be repeated.",
+            words="a list of paths",
+            option="plugin",
+            repeated=True,
+            before="cache",
+        ),
+    ]
+
+
+class SetupChoices(TypedDict, total=False):
+    """What every kind of training chooses."""
+
+    protocol: Annotated[Any, Choice("Who trains, who is tested.", "cross-subject")]
+    backbone: Annotated[Any, Choice("The fusion network.", "r2gfanet")]
+    normalisation: Annotated[
+        str, Choice("session, subject, source or none.", "session")
+    ]
+    sampling: Annotated[
+        str | None,
+        Choice("windows, sequences or trials; else the backbone's own."),
+    ]
+    modalities: Annotated[
+        Sequence[str] | str | None, Choice("Modalities to use, such as eeg,eye.")
+    ]
+    exclude: Annotated[
+        Sequence[str | int],
+        Choice(
+            "Subjects, and channels as MODALITY/CHANNEL, to leave out altogether, such "
+            "as 6,7,eeg/Cz.",
+            (),
+            words="a list of subjects and channels",
+        ),
+    ]
+    seeds: Annotated[Sequence[int], Choice("Seeds, such as 0,1,2.", (0,))]
+    training: Annotated[
+        Training | None,
+        Choice(
+            "How to train: epochs, batch size, learning rate and the like.",
+            plain=False,
+            short=("epochs", "batch_size"),
+        ),
+    ]
+    device: Annotated[str, Choice("auto, cpu, cuda, cuda:1.", "auto")]
+    options: Annotated[
+        Mapping[str, Any] | None,
+        Choice('Options of any part, such as {"backbone.width": 32}.', plain=False),
+    ]
+
+
+class AdapterChoices(SetupChoices, total=False):
+    """What a run chooses, and a study for the runs that it compares."""
+
+    adapter: Annotated[
+        Any,
+        Choice("The adapter; several joined by '+'.", "uf-ama", before="validator"),
+    ]
+    init_from: Annotated[
+        str | Path | None,
+        Choice(
+            "Start from the folder of a `domainemo pretrain`.",
+            python="The folder of a pre-training of the very same folds, from which "
+            "all networks start, source only among them.",
+            words="a path",
+            before="folds",
+        ),
+    ]
+
+
+class RunChoices(AdapterChoices, total=False):
+    """What a run chooses."""
+
+    validator: Annotated[
+        Any,
+        Choice(
+            "What chooses the epoch, without target labels.",
+            "last",
+            before="normalisation",
+        ),
+    ]
+    baselines: Annotated[
+        bool,
+        Choice(
+            "Run source only and the controls as well.",
+            True,
+            before="controls",
+        ),
+    ]
+    controls: Annotated[
+        Sequence[str] | str,
+        Choice(
+            "The controls to run, such as majority-class; else three.",
+            CONTROLS,
+            python="The controls to run, where baselines are: names, classes, objects.",
+            before="dry_run",
+        ),
+    ]
+    folds: Annotated[
+        Sequence[str],
+        Choice(
+            "Run this fold only, by its name; may be repeated.",
+            (),
+            python="The names of the folds to run; all by default.",
+            option="fold",
+            repeated=True,
+            before="output",
+        ),
+    ]
+
+
+class PretrainingChoices(SetupChoices, total=False):
+    """What a pre-training chooses."""
+
+    pairs: Annotated[
+        str,
+        Choice(
+            "synchronous, or random: the control.",
+            "synchronous",
+            before="normalisation",
+        ),
+    ]
+
+
+def choices_of(kind: type) -> dict[str, Choice]:
+    """Return the choices of one of these classes, each where it stands in lists."""
+    hints = get_type_hints(kind, include_extras=True)
+    found: dict[str, Choice] = {}
+    for name, hint in hints.items():
+        annotation, choice = get_args(hint)
+        found[name] = replace(choice, annotation=annotation)
+    return {name: found[name] for name in ordered(found)}
+
+
+def ordered(choices: Mapping[str, Choice], others: Iterable[str] = ()) -> list[str]:
+    """Return the names of choices in order, and those of other things after them.
+
+    A choice that stands before something that there is not stands after the others.
+    """
+    names = [name for name, choice in choices.items() if choice.before is None]
+    last = names[-1]
+    names += others
+    for name, choice in reversed([*choices.items()]):
+        if choice.before is not None:
+            known = choice.before in names
+            place = choice.before if known else last
+            names.insert(names.index(place) + (not known), name)
+    return names
+
+
+def complete(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was chosen, with the default of everything else.
+
+    Raises
+    ------
+    TypeError
+        For a keyword that is no choice.
+    """
+    choices = choices_of(kind)
+    for name in given:
+        if name not in choices:
+            raise TypeError(
+                f"Unexpected keyword argument {name!r}."
+                f"{did_you_mean(name, choices)} Expected some of {', '.join(choices)}."
+            )
+    return {name: choice.default for name, choice in choices.items()} | dict(given)
+
+
+def choosing(function: Function) -> Function:
+    """Show a function's choices in its signature and its documentation.
+
+    Parameters
+    ----------
+    function : callable
+        Takes ``**choices: Unpack[...]`` of one of the classes above, for which its
+        docstring has a line ``**choices``, and a line on it.
+    """
+    # The rest is for whoever asks `help` or `inspect`; type checkers read the class.
+    signature = inspect.signature(function)
+    kind = keywords(function)
+    choices = choices_of(kind)
+    own = {
+        name: each
+        for name, each in signature.parameters.items()
+        if each.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    only = inspect.Parameter.KEYWORD_ONLY
+    own |= {
+        name: inspect.Parameter(
+            name, only, default=each.default, annotation=each.annotation
+        )
+        for name, each in choices.items()
+    }
+    leading = [name for name, each in own.items() if each.kind is not only]
+    trailing = [name for name in own if name not in (*leading, *choices)]
+    order = [*leading, *ordered(choices, trailing)]
+    shown = signature.replace(parameters=[own[name] for name in order])
+    function.__signature__ = shown  # type: ignore[attr-defined]
+    if function.__doc__:
+        function.__doc__ = _with_choices(function.__doc__, choices)
+    return function
+
+
+def keywords(function: Callable[..., Any]) -> type:
+    """Return the class that a function's ``**choices`` are of."""
+    (kind,) = get_args(get_type_hints(function)["choices"])
+    return kind  # type: ignore[no-any-return]
+
+
+def _with_choices(text: str, choices: Mapping[str, Choice]) -> str:
+    """Return a docstring with every choice in place of ``**choices``."""
+    lines = text.split("\n")
+    start = next(i for i, line in enumerate(lines) if line.strip() == "**choices")
+    margin = lines[start].removesuffix("**choices")
+    shown = []
+    for name, choice in choices.items():
+        kinds = (
+            "name, class or object" if k is Any else _named(k) for k in choice.types
+        )
+        optional = ", optional" if choice.default is None else ""
+        shown.append(f"{margin}{name} : {' or '.join(kinds)}{optional}")
+        shown.append(f"{margin}    {choice.python or choice.help}")
+    return "\n".join([*lines[:start], *shown, *lines[start + 2 :]])
+
+
+def _named(kind: Any) -> str:
+    if kind is Any:
+        return "name, class or object"
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Sequence:
+        each = getattr(inner[0], "__name__", str(inner[0]))
+        return f"sequence of {each.replace(' | ', ' or ')}"
+    if origin is Literal:
+        return f"{{{', '.join(map(repr, inner))}}}"
+    return "mapping of str to value" if origin is Mapping else str(kind.__name__)

@@ -1,0 +1,127 @@
+"""The named studies and published setups, and what a data set given beside one adds."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, DomainemoWarning, did_you_mean
+
+__all__ = ["read_configuration", "studies"]
+
+
+def studies() -> dict[str, Path]:
+    """Return the shipped configurations by name."""
+    found = {path.stem: path for path in _shipped().glob("named/*.toml")}
+    return dict(sorted(found.items()))
+
+
+def read_configuration(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a configuration: a file, that of a folder, or a shipped one by its name.
+
+    Parameters
+    ----------
+    name : str
+    said : mapping
+        What the command line says, such as which ``dataset``; None where nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such file and no such name.
+
+    Warns
+    -----
+    DomainemoWarning
+        Where there is a published setup for the data set that is given.
+    """
+    from ..runs.folder import read_config
+
+    place, shipped = Path(name), studies()
+    path = place / "config.toml" if place.is_dir() else place
+    if path.exists() or (place.is_dir() and name not in shipped):
+        return read_config(path)
+    if name in shipped:
+        return _with_its_data_set(name, read_config(shipped[name]), said)
+    raise ConfigurationError(
+        _instead(name, said)
+        or f"{name}: there is no such configuration file."
+        f"{did_you_mean(name, shipped)} Give the path of a TOML file, or a name that "
+        f"`domainemo list studies` shows."
+    )
+
+
+def _shipped() -> Path:
+    spec = importlib.util.find_spec("domainemo.studies")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def _data_sets() -> dict[str, dict[str, Any]]:
+    """Return what a study adds of each data set."""
+    from ..runs.folder import read_config
+
+    return read_config(_shipped() / "datasets.toml")
+
+
+def _searching(backbone: str) -> dict[str | None, str]:
+    """Return a system's studies by the data set they are for; None for any."""
+    from ..runs.folder import read_config
+
+    read = {name: read_config(path) for name, path in studies().items()}
+    return {
+        found.get("dataset"): name
+        for name, found in read.items()
+        if "space" in found and found["backbone"] == backbone
+    }
+
+
+def _with_its_data_set(
+    name: str, found: dict[str, Any], said: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a shipped configuration; a study with what its data set adds."""
+    dataset = said.get("dataset") or found.get("dataset")
+    if "space" not in found or not dataset or Path(dataset, "dataset.toml").is_file():
+        return found
+    backbone = said.get("backbone") or found["backbone"]
+    setup = _searching(backbone).get(dataset, name)
+    if setup != name:
+        warnings.warn(
+            f"For {backbone} on {dataset} there is a published setup: --config "
+            f"{setup}. {name} does not have its options.",
+            DomainemoWarning,
+            stacklevel=1,
+        )
+    added = _data_sets().get(dataset, {})
+    study = {**added.get("study", {}), **found.get("study", {})}
+    return {**added, **found, "study": study}
+
+
+def _instead(former: str, said: Mapping[str, Any]) -> str | None:
+    """Return what to type for a study that was called DATASET-SYSTEM; else None."""
+    for dataset, added in _data_sets().items():
+        system = former.removeprefix(f"{dataset}-")
+        found = _searching(system) if system != former else {}
+        if not found:
+            continue
+        given = said.get("dataset") or dataset
+        now = found.get(dataset) or found[None]
+        if dataset not in found or given != dataset:
+            now += f" --dataset {given}"
+        text = f"{former}: this study is now `--config {now}`."
+        if given == dataset:
+            return text
+        set_for = {**added, **added["study"]}
+        del set_for["study"]
+        options = " ".join(
+            f"--{option} {','.join(value) if isinstance(value, list) else value}"
+            for option, value in set_for.items()
+        )
+        return (
+            f"{text} What it set for {dataset} is yours to say of other recordings: "
+            f"{options} (`adapt` takes no --development)."
+        )
+    return None

@@ -1,0 +1,1 @@
+"""Samplings: how windows become the samples that a network sees."""

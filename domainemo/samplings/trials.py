@@ -1,0 +1,47 @@
+"""Whole trials."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pandas as pd
+
+from ..core import Rows, Sampling
+from ..errors import ConfigurationError
+from ..registry import register
+from .shared import padded, trials_of
+
+__all__ = ["Trials"]
+
+
+@register
+class Trials(Sampling):
+    """Every trial is a sample, padded to the longest, or cropped to one length.
+
+    Where every subject watches the same clips, the number of windows tells the clip
+    and with it the label: compare with the control "clip duration only", or crop.
+
+    Parameters
+    ----------
+    crop : int, optional
+        Keep this many consecutive windows from the middle of each trial.
+    """
+
+    level: ClassVar[str] = "trial"
+
+    def __init__(self, *, crop: int | None = None) -> None:
+        if crop is not None and crop < 1:
+            raise ConfigurationError(f"A crop keeps at least 1 window; got {crop}.")
+        self.crop = crop
+
+    def rows(self, windows: pd.DataFrame) -> Rows:
+        """Return window numbers; shape (trials, longest or crop), -1 where padded."""
+        trials = list(trials_of(windows))
+        if self.crop is not None:
+            trials = [_middle(trial, self.crop) for trial in trials]
+        return padded(trials, self.crop or max(map(len, trials), default=1))
+
+
+def _middle(trial: Rows, length: int) -> Rows:
+    first = max(len(trial) - length, 0) // 2
+    return trial[first : first + length]

@@ -1,0 +1,1 @@
+"""Screens: which samples of the target are believed, and who learns from them."""

@@ -1,0 +1,293 @@
+"""Labels of the target that are given on purpose: they train, no other does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import domainemo as de
+from domainemo.adapters.none import SourceOnly
+from domainemo.core import Fold, Protocol, Validator
+from domainemo.errors import ConfigurationError
+from domainemo.protocols.cross_subject import CrossSubject
+from domainemo.reports.run import write_run_report
+from domainemo.runs import execution
+from domainemo.runs.checks import canonical
+from domainemo.runs.run import plan
+from domainemo.testing import FirstFold, check, with_random_target_labels
+from domainemo.training.settings import Training
+
+torch.set_num_threads(1)
+TINY = {"backbone.width": 8, "backbone.heads": 2}
+
+
+class Calibrated(Protocol):
+    """Across subjects, with the first trials of the target for calibration."""
+
+    domain = "subject"
+
+    def __init__(self, *, trials: int = 3, held_out: float = 0.0):
+        self.trials, self.held_out = trials, held_out
+
+    def split(self, windows):
+        for fold in CrossSubject(held_out=self.held_out).split(windows):
+            trial = windows["trial"].to_numpy()
+            first = trial[fold.target] <= np.unique(trial)[self.trials - 1]
+            given, target = fold.target[first], fold.target[~first]
+            test = fold.test if self.held_out else target
+            yield Fold(fold.name, fold.source, target, test, given)
+
+
+@pytest.fixture(scope="module")
+def data():
+    made = de.Simulated(subjects=3, sessions=1, trials=9, windows=(3, 5)).load()
+    return made.take(canonical(made.inputs))
+
+
+def run(data, output, **choices):
+    chosen = {
+        "adapter": "marginal",
+        "options": TINY,
+        "baselines": False,
+        "protocol": FirstFold(Calibrated()),
+        "training": Training(epochs=2, batch_size=8),
+    }
+    return de.run(data, output=output, device="cpu", **(chosen | choices))
+
+
+def first(data, protocol=None):
+    return next(iter((protocol or Calibrated()).split(data.inputs.windows)))
+
+
+def with_noise(data, rows):
+    """Give trials other labels than they had."""
+    labels = data.labels.copy()
+    labels[rows] = (labels[rows] + 1) % len(data.classes)
+    return dataclasses.replace(data, labels=labels)
+
+
+def left(output):
+    found = {}
+    for path in sorted(output.glob("folds/**/*.*")):
+        if path.name in ("model.safetensors", "history.csv", "model.json"):
+            found[path.relative_to(output).as_posix()] = path.read_bytes()
+        if path.name == "predictions.npz":
+            with np.load(path) as file:
+                content = {key: file[key].tobytes() for key in file}
+            found[path.relative_to(output).as_posix()] = content
+    assert found
+    return found
+
+
+# --------------------------------------------------------------------- the firewall
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.3])
+@pytest.mark.parametrize("validator", ["last", "source-and-information"])
+def test_calibration_alone_passes_the_firewall(data, tmp_path, held_out, validator):
+    protocol = Calibrated(trials=2, held_out=held_out)
+    choices = {"protocol": FirstFold(protocol), "validator": validator}
+    fold = first(data, protocol)
+    noisy = with_random_target_labels(data, protocol)
+    given = fold.calibration
+    np.testing.assert_array_equal(noisy.labels[given], data.labels[given])
+    assert (noisy.labels[fold.test] != data.labels[fold.test]).any()
+    others = with_noise(data, given)
+    for name, each in (("true", data), ("noise", noisy), ("given", others)):
+        run(each, tmp_path / name, **choices)
+    true, noise, changed = (left(tmp_path / n) for n in ("true", "noise", "given"))
+    assert true == noise
+    weights = [name for name in true if name.endswith("model.safetensors")]
+    assert len(weights) == 1
+    assert true[weights[0]] != changed[weights[0]]
+
+
+def test_logistic_regression_and_controls_are_given_them_too(data, tmp_path):
+    fold = first(data)
+    for name, each in (("true", data), ("given", with_noise(data, fold.calibration))):
+        run(each, tmp_path / name, baselines=True, adapter="none")
+    one, other = (left(tmp_path / name) for name in ("true", "given"))
+    linear = [name for name in one if "logistic" in name]
+    assert linear and all(one[name] != other[name] for name in linear)
+
+
+def test_a_job_holds_these_labels_and_no_others(data, tmp_path, monkeypatch):
+    received = []
+
+    def record(inputs, experiment, job, report=None):
+        received.append((inputs, experiment, job))
+        return run_job(inputs, experiment, job, report)
+
+    run_job = execution.run_job
+    monkeypatch.setattr(execution, "run_job", record)
+    generator = np.random.default_rng(0)
+    trials = data.inputs.windows.groupby(["subject", "trial"]).ngroup().to_numpy()
+    drawn = generator.permutation(np.arange(trials.max() + 1) % len(data.classes))
+    data = dataclasses.replace(data, labels=drawn[trials])
+    run(data, tmp_path / "run")
+    fold = first(data)
+    ((*_, job),) = received
+    known = np.append(fold.source, fold.calibration)
+    np.testing.assert_array_equal(job.labelled, known)
+    np.testing.assert_array_equal(job.source_labels, data.labels[known])
+    sent = pickle.dumps(received)
+    assert data.labels[known].tobytes() in sent
+    for kind in (np.int64, np.int32, np.int8):
+        assert data.labels[fold.test].astype(kind).tobytes() not in sent
+
+
+# ------------------------------------------------------------------------- training
+
+
+class Notes(SourceOnly):
+    """Writes down which domains train, and how many it was told there are."""
+
+    def __init__(self, *, path=""):
+        super().__init__()
+        self.path = path
+
+    def prepare(self, dims, classes, domains):
+        self.domains = domains
+
+    def forward(self, source, target):
+        with open(self.path, "a") as file:
+            found = [self.domains, *source.domains.unique().tolist()]
+            file.write(json.dumps(found) + "\n")
+        return {}
+
+
+def test_calibration_is_a_domain_of_its_own_after_the_sources(data, tmp_path):
+    path = tmp_path / "domains"
+    training = Training(epochs=1, batch_size=1000)
+    run(data, tmp_path / "run", adapter=Notes(path=str(path)), training=training)
+    assert json.loads(path.read_text()) == [3, 0, 1, 2]
+    path.unlink()
+    plain = FirstFold(CrossSubject())
+    notes = Notes(path=str(path))
+    run(data, tmp_path / "plain", adapter=notes, training=training, protocol=plain)
+    assert json.loads(path.read_text()) == [2, 0, 1]
+
+
+class Sees(Validator):
+    """Writes down what it is handed."""
+
+    held_out, needs_training = True, True
+
+    def __init__(self, *, path=""):
+        self.path = path
+
+    def __call__(self, training, held_out, target):
+        found = [training.domains.tolist(), held_out.domains.tolist()]
+        found += [len(each.labels) for each in (training, held_out)]
+        with open(self.path, "a") as file:
+            file.write(json.dumps(found) + "\n")
+        return target.progress
+
+
+def test_calibration_is_never_held_out(data, tmp_path):
+    path = tmp_path / "seen"
+    run(data, tmp_path / "run", validator=Sees(path=str(path)))
+    fold = first(data)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 2
+    for trained, held, counted, held_count in lines:
+        # One of two source subjects trains, then calibration; the other is held out.
+        assert sorted(set(trained)) == [0, 1]
+        assert len(set(held)) == 1 and min(held) > 1
+        assert counted == len(trained) and held_count == len(held)
+        trials = data.inputs.windows.iloc[fold.calibration]["trial"].nunique()
+        assert trials <= trained.count(1) <= len(fold.calibration)
+
+
+# -------------------------------------------------------------------------- results
+
+
+def test_every_result_counts_the_labels(data, tmp_path):
+    output = tmp_path / "run"
+    results = run(data, output, protocol=Calibrated(), baselines=True)
+    windows = data.inputs.windows
+    assert set(results.table["method"]) > {"marginal", "majority class"}
+    for fold in Calibrated().split(windows):
+        words = results.table.loc[results.table["fold"] == fold.name, "calibration"]
+        assert set(words) == {f"3 trials, {len(fold.calibration)} windows"}
+    assert results.table["target_seen"].str.contains("labels given for calib").all()
+    assert "labels of the target given for calibration: 3 trials, " in results.how()
+    assert results.how() in (output / "how.txt").read_text(encoding="utf-8")
+    table = pd.read_csv(output / "results.csv")
+    assert table["calibration"].equals(results.table["calibration"])
+    tested = results.predictions[results.predictions["method"] == "marginal"]
+    assert tested["trial"].min() > np.unique(windows["trial"])[2]
+    write_run_report(output)
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "labels given of the target" in page
+
+
+def test_results_without_calibration_do_not_mention_it(data, tmp_path):
+    results = run(data, tmp_path / "run", protocol=FirstFold(CrossSubject()))
+    assert "calibration" not in results.table
+    assert "calibration" not in results.how()
+    fold = first(data, CrossSubject())
+    assert len(fold.calibration) == 0 and "calibration" not in repr(fold)
+    assert f"calibration: {len(first(data).calibration)}" in repr(first(data))
+
+
+# -------------------------------------------------------------------------- refused
+
+
+def test_the_shipped_checks():
+    check(Calibrated, options={"trials": 1})
+
+
+class Wrong(Calibrated):
+    """Gives windows for calibration that have another part."""
+
+    def __init__(self, *, part: str = "test", whole: bool = True):
+        super().__init__()
+        self.part, self.whole = part, whole
+
+    def split(self, windows):
+        for fold in super().split(windows):
+            rows = fold.parts[self.part][:1]
+            given = np.append(fold.calibration, rows)
+            target, test = fold.target, fold.test
+            if not self.whole:  # the window itself has left the part, its trial not
+                target, test = target[1:], test[1:]
+            yield dataclasses.replace(fold, target=target, test=test, calibration=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"part": "test"}, "calibration and target share a trial"),
+        ({"part": "source"}, "calibration and source share a trial"),
+        ({"part": "test", "whole": False}, "calibration and target share a trial"),
+        (
+            {"part": "calibration"},
+            "its calibration rows are empty, repeated or outside",
+        ),
+    ],
+)
+def test_labels_of_what_has_another_part_are_refused(data, options, found):
+    chosen = de.runs.experiment.experiment(protocol=Wrong(**options), options=TINY)
+    with pytest.raises(ConfigurationError, match=found):
+        plan(data, chosen)
+
+
+def test_a_trial_that_is_tested_is_refused(data):
+    class Tested(Calibrated):
+        def split(self, windows):
+            for fold in CrossSubject(held_out=0.3).split(windows):
+                given, test = fold.test[:1], fold.test[1:]
+                yield Fold(fold.name, fold.source, fold.target, test, given)
+
+    chosen = de.runs.experiment.experiment(protocol=Tested(), options=TINY)
+    with pytest.raises(ConfigurationError, match="calibration and test share a trial"):
+        plan(data, chosen)
+    with pytest.raises(AssertionError, match="1 trial of calibration in the test"):
+        check(Tested)

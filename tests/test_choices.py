@@ -1,0 +1,150 @@
+"""One list of choices: Python, the command line and files are read off it."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+import pytest
+
+import domainemo as de
+from domainemo.choices import (
+    AdapterChoices,
+    Choice,
+    PretrainingChoices,
+    RunChoices,
+    choices_of,
+    ordered,
+)
+from domainemo.runs.experiment import Experiment, experiment
+from domainemo.studies.settings import VALIDATOR, StudySettings, TuningChoices
+from domainemo.training.settings import Training
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [(de.run, RunChoices), (de.pretrain, PretrainingChoices), (de.tune, TuningChoices)],
+)
+def test_signature_and_help_name_every_choice_with_its_default(function, kind):
+    parameters = inspect.signature(function).parameters
+    assert "choices" not in parameters
+    for name, choice in choices_of(kind).items():
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[name].default == choice.default
+        assert f"    {name} : " in function.__doc__
+    assert "output" in parameters
+
+
+def test_the_defaults_are_these():
+    found = {name: each.default for name, each in choices_of(RunChoices).items()}
+    assert {
+        name: value for name, value in found.items() if value not in (None, ())
+    } == {
+        "protocol": "cross-subject",
+        "backbone": "r2gfanet",
+        "adapter": "uf-ama",
+        "validator": "last",
+        "normalisation": "session",
+        "seeds": (0,),
+        "device": "auto",
+        "baselines": True,
+    }
+    assert choices_of(TuningChoices)["validator"].default == VALIDATOR
+
+
+def test_a_study_is_asked_for_its_settings_and_an_experiment():
+    settings = {each.name: each.default for each in fields(StudySettings)}
+    own = choices_of(TuningChoices)
+    assert {name: own[name].default for name in settings} == settings
+    rest = own.keys() - settings.keys() - {"space", "validator"}
+    assert rest == choices_of(AdapterChoices).keys()
+
+
+@pytest.mark.parametrize("function", [de.run, de.pretrain])
+def test_an_unknown_keyword_is_refused(function):
+    with pytest.raises(TypeError, match=r"'bakbone'. Did you mean 'backbone'"):
+        function(None, bakbone="dgcnn", output="x")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "stored"),
+    [
+        (bool, bool),
+        (float | None, float),
+        (str | None, str),
+        (Sequence[int], list[int]),
+        (Sequence[str] | str | None, list[str]),
+        (Mapping[str, object], dict),
+    ],
+)
+def test_what_a_file_holds_follows_from_the_annotation(annotation, stored):
+    assert Choice("x", annotation=annotation).stored == stored
+
+
+def test_choices_stand_where_they_say():
+    choices = {
+        "a": Choice(""),
+        "early": Choice("", before="a"),
+        "late": Choice("", before="own"),
+        "nowhere": Choice("", before="missing"),
+    }
+    assert ordered(choices, ["own", "last"]) == [
+        "early",
+        "a",
+        "nowhere",
+        "late",
+        "own",
+        "last",
+    ]
+
+
+def test_a_choice_needs_no_second_line(tmp_path):
+    """A line more in the list is a keyword, an option, a key, and in the file."""
+    program = """
+import inspect, sys
+from typing import Annotated
+from domainemo.choices import Choice, RunChoices
+RunChoices.__annotations__["colour"] = Annotated[str, Choice("Which colour.", "red")]
+
+import domainemo as de
+from domainemo.cli.configuration import configure
+from domainemo.errors import ConfigurationError
+from domainemo.runs.experiment import experiment
+
+print(inspect.signature(de.run).parameters["colour"].default)
+print("Which colour." in de.run.__doc__)
+print(experiment().describe()["colour"], experiment(colour="green").more)
+with open("file.toml", "w") as file:
+    file.write('colour = "blue"')
+print(configure({}, [], "file.toml").describe()["colour"])
+print(configure({"colour": "grey"}, [], "file.toml").describe()["colour"])
+for make in (lambda: experiment(colour=1.5), lambda: configure({}, [], "wrong.toml")):
+    with open("wrong.toml", "w") as file:
+        file.write('colours = "blue"')
+    try:
+        make()
+    except ConfigurationError as error:
+        print(error)
+from domainemo.cli import main
+sys.argv = ["domainemo", "adapt", "--help"]
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    lines = ended.stdout.splitlines()
+    assert lines[:5] == ["red", "True", "red {'colour': 'green'}", "blue", "grey"]
+    assert lines[5].startswith("colour is 1.5 of type float; expected str, a word")
+    assert lines[6] == "wrong.toml has no option 'colours'. Did you mean 'colour'?"
+    assert any("--colour" in line and "Which colour." in line for line in lines[7:])
+
+
+def test_an_experiment_has_a_field_or_an_entry_for_every_choice():
+    made = experiment(device="cpu", training=Training(epochs=1))
+    known = {each.name for each in fields(Experiment)} | made.more.keys() | {"options"}
+    assert choices_of(RunChoices).keys() <= known

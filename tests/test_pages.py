@@ -1,0 +1,134 @@
+"""The pages that show how to add a part: written to a file, checked and run."""
+
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import domainemo as de
+from domainemo import registry
+from domainemo.cli import main
+from domainemo.cli.configuration import stored_experiment
+from domainemo.parts import part
+from domainemo.review.predict import find_trained, load_trained, predict_recording
+
+DOCS = Path(__file__).parents[1] / "docs"
+NAMES = {
+    "sampling": "ends",
+    "normalisation": "robust",
+    "control": "same-clip",
+    "screen": "agreement",
+    "protocol": "halves",
+    "validator": "margin",
+}
+TINY = [
+    "--set=data.subjects=3",
+    "--set=data.sessions=1",
+    "--set=data.trials=6",
+    "--set=data.windows=[3, 5]",
+    "--backbone=concatenation-mlp",
+    "--epochs=1",
+    "--jobs=1",
+    "--output=run",
+]
+
+
+def page(kind):
+    return (DOCS / f"new-{kind}.md").read_text(encoding="utf-8")
+
+
+def blocks(kind):
+    return re.findall(r"^```python\n(.*?)^```", page(kind), re.DOTALL | re.MULTILINE)
+
+
+def commands(kind):
+    return re.findall(r"^    domainemo (.*)$", page(kind), re.MULTILINE)
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    """Forget what a test registers, and import its files anew."""
+    for kind in registry.KINDS:  # what is built in stays imported
+        for entry in registry.entries(kind):
+            registry.find(kind, entry.name)
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    yield
+    for name in [each for each in sys.modules if each.startswith(registry._PLUGIN)]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, capsys, own_registry):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("DOMAINEMO_DATA", "")
+    return tmp_path
+
+
+def domainemo(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["domainemo", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
+    source, checking = blocks(kind)
+    file = re.search(r"^`(\w+\.py)`", page(kind), re.MULTILINE)[1]
+    (folder / file).write_text(source, encoding="utf-8")
+    registry.load_plugin(file)
+    exec(compile(checking, kind, "exec"), {})
+    listing, adapt = map(shlex.split, commands(kind))
+    domainemo(monkeypatch, *listing)
+    name = NAMES[kind]
+    assert name in capsys.readouterr().out
+    domainemo(monkeypatch, *adapt, *TINY)
+    table = pd.read_csv(folder / "run" / "results.csv")
+    words = {
+        "sampling": "ends (length 2)",
+        "normalisation": "by median and interquartile range per subject",
+        "control": "same clip",
+        "protocol": "halves",
+        "validator": "margin",
+    }
+    column = {"control": "method", "validator": "selection"}.get(kind, kind)
+    assert kind == "screen" or words[kind] in set(table[column])
+    stored = (folder / "run" / "config.toml").read_text(encoding="utf-8")
+    assert name in stored and file in stored
+    assert len(page(kind).splitlines()) <= 60
+
+
+def test_what_a_normalisation_learned_serves_predict(folder, monkeypatch):
+    """The medians and ranges of the source, computed here again."""
+    (folder / "robust.py").write_text(blocks("normalisation")[0], encoding="utf-8")
+    adapt = shlex.split(commands("normalisation")[1])
+    domainemo(monkeypatch, *adapt, *TINY)
+    run = folder / "run"
+    place = find_trained(run, fold="subject 1", adapter="none")
+    trained = load_trained(place, stored_experiment(run))
+    data = de.Simulated(subjects=3, sessions=1, trials=6, windows=(3, 5)).load()
+    subjects = data.inputs.windows["subject"].astype(str).to_numpy()
+    source = np.flatnonzero(subjects != "1")
+    for name, array in data.inputs.signals.items():
+        low, middle, high = np.nanquantile(array[source], (0.25, 0.5, 0.75), axis=0)
+        np.testing.assert_allclose(trained.learned[name]["middle"], middle, rtol=1e-5)
+        np.testing.assert_allclose(
+            trained.learned[name]["range"], high - low, rtol=1e-5
+        )
+    own = data.inputs.take(np.flatnonzero(subjects == "1"))
+    found = predict_recording(trained, own, "source")
+    scaled = {
+        name: (array - trained.learned[name]["middle"]) / trained.learned[name]["range"]
+        for name, array in own.signals.items()
+    }
+    plain = replace(trained.experiment, normalisation=part("normalisation", "none"))
+    expected = predict_recording(
+        replace(trained, experiment=plain), replace(own, signals=scaled)
+    )
+    pd.testing.assert_frame_equal(found, expected)
