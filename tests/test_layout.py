@@ -48,10 +48,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
-CHECKS = {
-    f"checks_{kind}" for kind in ("normalisation", "control", "sampling", "screen")
-}
-LAST = {"studies", "reports", "testing", "cli"} | CHECKS
+LAST = {"studies", "reports", "testing", "cli"}
 
 
 def python_files():

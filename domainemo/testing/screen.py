@@ -6,21 +6,22 @@ from dataclasses import fields
 
 import torch
 
-from .core import Pseudo, Screen, Target
-from .testing import _BRANCHES, _CLASSES, Check, Tensors, _draw, _hostile, _outputs
-from .testing import _require as require
-from .testing import _require_options as require_options
+from ..core import Pseudo, Screen, Target
+from .batches import BRANCHES, CLASSES, Tensors, draw, hostile, outputs_of
+from .requirements import Check, require, require_options
 
 __all__ = ["SCREEN"]
 
 
 def _target(screen: Screen, tensors: Tensors, progress: float) -> Target:
     """Return a batch as the fit loop hands it over."""
-    teacher = _outputs(tensors, "target", detach=True) if screen.needs_teacher else None
+    teacher = (
+        outputs_of(tensors, "target", detach=True) if screen.needs_teacher else None
+    )
     judge = None
     if screen.judged_from is not None and progress >= screen.judged_from:
-        judge = _outputs(tensors, "target", detach=True)
-    return Target(_outputs(tensors, "target"), progress, teacher, judge=judge)
+        judge = outputs_of(tensors, "target", detach=True)
+    return Target(outputs_of(tensors, "target"), progress, teacher, judge=judge)
 
 
 def _believed(screen: Screen, tensors: Tensors, progress: float = 1.0) -> Pseudo:
@@ -36,10 +37,10 @@ def _screen_options(check: Check) -> None:
 
 def _screen_beliefs(check: Check) -> None:
     """Require a class for each sample, and a weight from 0 to 1 for every branch."""
-    for branches in _BRANCHES:
-        cases = {"in an ordinary batch": lambda batch: batch, **_hostile(branches)}
+    for branches in BRANCHES:
+        cases = {"in an ordinary batch": lambda batch: batch, **hostile(branches)}
         for where, change in cases.items():
-            tensors = change(_draw(branches))
+            tensors = change(draw(branches))
             for progress in (0.0, 1.0):
                 _require_beliefs(
                     _believed(check.build(), tensors, progress), tensors, where
@@ -47,14 +48,14 @@ def _screen_beliefs(check: Check) -> None:
 
 
 def _require_beliefs(found: Pseudo, tensors: Tensors, where: str) -> None:
-    outputs = _outputs(tensors, "target")
+    outputs = outputs_of(tensors, "target")
     samples = len(next(iter(outputs.logits.values())))
     labels = found.labels
     require(
         tuple(labels.shape) == (samples,) and not labels.is_floating_point(),
         f"labels of shape {tuple(labels.shape)} and type {labels.dtype} {where}",
     )
-    inside = bool(((labels >= 0) & (labels < _CLASSES)).all())
+    inside = bool(((labels >= 0) & (labels < CLASSES)).all())
     require(inside, f"labels {labels.tolist()} {where}")
     missing = sorted(set(outputs.logits) - set(found.weights))
     require(not missing, f"no weights for {', '.join(missing)} {where}")
@@ -69,7 +70,7 @@ def _screen_gradients(check: Check) -> None:
     """Require beliefs that no gradient flows through."""
     tensors = {
         path: values.clone().requires_grad_() if values.is_floating_point() else values
-        for path, values in _draw(_BRANCHES[0]).items()
+        for path, values in draw(BRANCHES[0]).items()
     }
     found = _believed(check.build(), tensors)
     for name, weights in found.weights.items():
@@ -80,11 +81,11 @@ def _screen_gradients(check: Check) -> None:
 
 def _screen_deterministic(check: Check) -> None:
     """Require the same beliefs of the same batch, which is left as it was."""
-    tensors = _draw(_BRANCHES[0])
+    tensors = draw(BRANCHES[0])
     before = {path: values.clone() for path, values in tensors.items()}
     screen = check.build()
     first = _believed(screen, tensors)
-    _believed(screen, _draw(_BRANCHES[0], seed=1))
+    _believed(screen, draw(BRANCHES[0], seed=1))
     for other, where in (
         (screen, "the second time"),
         (check.build(), "of a new object"),
@@ -108,7 +109,7 @@ def _screen_sees_no_labels(check: Check) -> None:
             require(asked, f"a look for target.{name}")
             return super().__getattribute__(name)
 
-    screen, tensors = check.build(), _draw(_BRANCHES[0])
+    screen, tensors = check.build(), draw(BRANCHES[0])
     target = _target(screen, tensors, 1.0)
     screen(Watched(**{name: getattr(target, name) for name in known}))
 

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .testing import Check
-from .testing import _require as require
-from .testing import _require_options as require_options
+from .requirements import Check, require, require_options
 
 __all__ = ["NORMALISATION"]
 
@@ -28,7 +26,7 @@ def _windows(seed: int = 0, windows: int = 40) -> Array:
     return values.astype(np.float32)
 
 
-def _hostile() -> Mapping[str, Array]:
+def hostile() -> Mapping[str, Array]:
     """Return what recordings hold sooner or later, by how it is called."""
     lost, constant, zero = _windows(), _windows(), _windows()
     lost[:, 2] = np.nan
@@ -76,7 +74,7 @@ def _normalisation_options(check: Check) -> None:
 
 def _normalisation_values(check: Check) -> None:
     """Require every value that is there to stay there, finite, in an array alike."""
-    for where, values in _hostile().items():
+    for where, values in hostile().items():
         found = _apply(check.build(), values, _learn(check, values))
         there = np.isfinite(values)
         lost = int((~np.isfinite(found[there])).sum())

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .core import PROVENANCE, Rows, Sampling
-from .testing import Check
-from .testing import _require as require
-from .testing import _require_options as require_options
+from ..core import PROVENANCE, Rows, Sampling
+from .requirements import Check, require, require_options
 
 __all__ = ["SAMPLING"]
 

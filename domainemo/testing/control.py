@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .core import PROVENANCE, Control
-from .testing import Check
-from .testing import _require as require
-from .testing import _require_options as require_options
+from ..core import PROVENANCE, Control
+from .requirements import Check, require, require_options
 
 __all__ = ["CONTROL"]
 
-_CLASSES = 3
+CLASSES = 3
 _VALUES = 6
 
 
@@ -31,7 +29,7 @@ def _windows() -> pd.DataFrame:
 
 
 def _labels() -> NDArray[np.int64]:
-    return _windows()["trial"].to_numpy(dtype=np.int64) % _CLASSES
+    return _windows()["trial"].to_numpy(dtype=np.int64) % CLASSES
 
 
 def _rows(subject: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -66,13 +64,13 @@ def _predict(
         control.predict(_windows(), source, _labels()[source], test, values.copy())
     )
     if found.ndim == 1 and found.dtype.kind in "iu":
-        inside = found.min() >= 0 and found.max() < _CLASSES
+        inside = found.min() >= 0 and found.max() < CLASSES
         require(bool(inside), f"classes from {found.min()} to {found.max()}")
-        found = np.eye(_CLASSES)[found]
+        found = np.eye(CLASSES)[found]
     require(
-        found.shape == (len(test), _CLASSES),
+        found.shape == (len(test), CLASSES),
         f"an array of shape {found.shape} and type {found.dtype} for {len(test)} "
-        f"windows and {_CLASSES} classes",
+        f"windows and {CLASSES} classes",
     )
     return found
 

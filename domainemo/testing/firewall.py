@@ -1,0 +1,70 @@
+"""Labels that no training may see, replaced by noise in a single fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from ..core import EmotionData, Fold, Protocol
+from ..runs.checks import canonical
+
+__all__ = ["FirstFold", "with_random_target_labels"]
+
+
+class FirstFold(Protocol):
+    """Only the first fold of another protocol.
+
+    One fold's target is the source of the next: the label firewall can be tried on a
+    single fold only.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        The protocol that is cut short.
+    """
+
+    domain = "subject"
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.domain = protocol.domain  # type: ignore[misc]
+
+    def split(self, windows: pd.DataFrame) -> Iterator[Fold]:
+        """Yield one fold."""
+        yield next(iter(self.protocol.split(windows)))
+
+
+def with_random_target_labels(
+    data: EmotionData, protocol: Protocol, *, seed: int = 0
+) -> EmotionData:
+    """Replace the labels that no training may see by noise.
+
+    Parameters
+    ----------
+    data : EmotionData
+    protocol : Protocol
+        The labels of the target and test windows of its first fold are replaced.
+    seed : int
+
+    Returns
+    -------
+    EmotionData
+        In canonical order, with one label a trial and, where the fold's target has two
+        trials, at least two classes among the new labels.
+    """
+    data = data.take(canonical(data.inputs))
+    fold = next(iter(protocol.split(data.inputs.windows)))
+    rows = np.union1d(fold.target, fold.test)
+    labels = data.labels.copy()
+    generator = np.random.default_rng(seed)
+    place = ["subject", "session", "trial"]
+    trials = data.inputs.windows.iloc[rows].groupby(place, sort=False).ngroup()
+    drawn = generator.integers(len(data.classes), size=trials.max() + 1)
+    drawn[:2] = (0, 1)[: len(drawn)]
+    labels[rows] = drawn[trials]
+    if np.array_equal(labels, data.labels):
+        labels[rows] = (labels[rows] + 1) % len(data.classes)
+    return replace(data, labels=labels)

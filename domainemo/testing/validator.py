@@ -1,0 +1,72 @@
+"""The checks of a validator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..core import Target, Validator
+from .batches import BRANCHES, Tensors, draw, hostile, map_logits, outputs_of, source_of
+from .requirements import Check, Suite, require, require_options
+
+__all__ = ["VALIDATOR"]
+
+
+def _score(validator: Validator, tensors: Tensors, progress: float = 0.5) -> float:
+    source = source_of(tensors)
+    training = source if validator.needs_training else None
+    held_out = source if validator.held_out else None
+    return validator(
+        training, held_out, Target(outputs_of(tensors, "target"), progress)
+    )
+
+
+def _validator_options(check: Check) -> None:
+    """Require constructor parameters that are keyword-only, with defaults."""
+    require_options(check.part, required=0)
+
+
+def _validator_scores(check: Check) -> None:
+    """Require a finite float, without any target label."""
+    for branches in BRANCHES:
+        for progress in (0.05, 1.0):
+            score = _score(check.build(), draw(branches), progress)
+            require(isinstance(score, float), f"a score of type {type(score).__name__}")
+            require(math.isfinite(score), f"the score {score}")
+
+
+def _validator_degenerate(check: Check) -> None:
+    """Require a finite score or minus infinity, whatever the model."""
+    cases = dict(hostile(BRANCHES[0]))
+    for name, value in (("NaN", math.nan), ("infinite", math.inf), ("huge", 3e38)):
+
+        def fill(logits: Tensor, value: float = value) -> Tensor:
+            return torch.full_like(logits, value)
+
+        cases[f"with logits that are {name}"] = map_logits("", fill)
+    cases["with a single sample"] = lambda batch: {p: v[:1] for p, v in batch.items()}
+    for where, change in cases.items():
+        score = _score(check.build(), change(draw(BRANCHES[0])))
+        require(math.isfinite(score) or score == -math.inf, f"{score} {where}")
+
+
+def _validator_deterministic(check: Check) -> None:
+    """Require the same score of the same outputs, which are left as they were."""
+    tensors = draw(BRANCHES[0])
+    before = {path: values.clone() for path, values in tensors.items()}
+    validator = check.build()
+    scores = [_score(validator, tensors), _score(validator, tensors)]
+    scores.append(_score(check.build(), tensors))
+    require(len(set(scores)) == 1, f"the scores {', '.join(map(str, scores))}")
+    for path, values in tensors.items():
+        require(torch.equal(values, before[path]), f"{path} changed in place")
+
+
+VALIDATOR: Suite = {
+    "options": _validator_options,
+    "scores": _validator_scores,
+    "degenerate": _validator_degenerate,
+    "deterministic": _validator_deterministic,
+}
