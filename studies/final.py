@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from ..files import write
 from ..runs.experiment import SOURCE_ONLY, Experiment
-from ..runs.folder import folder_name, origin, write_results
+from ..runs.folder import folder_name, origin
 from ..runs.job import load_record, run_job
 from ..runs.metrics import metrics
-from ..runs.results import Results
+from ..runs.results import Results, write_results
 from ..runs.run import run_plan
 from ..runs.scorer import prediction_rows
 from .candidate import candidate_folder, candidate_job, source_only

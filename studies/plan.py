@@ -13,7 +13,7 @@ from ..core import EmotionData, Fold, Inputs
 from ..errors import ConfigurationError
 from ..runs.experiment import Experiment
 from ..runs.job import Job
-from ..runs.run import Plan, plan
+from ..runs.plan import Plan, plan
 from ..training.seeds import derive_seed
 from ..values import LARGEST_SEED
 from .settings import StudySettings

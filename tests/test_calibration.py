@@ -19,7 +19,7 @@ from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports.run import write_run_report
 from domainemo.runs import execution
 from domainemo.runs.checks import canonical
-from domainemo.runs.run import plan
+from domainemo.runs.plan import plan
 from domainemo.testing import FirstFold, check, with_random_target_labels
 from domainemo.training.settings import Training
 

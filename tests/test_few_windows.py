@@ -14,7 +14,7 @@ from domainemo.data.normalisation import check_enough, scales_of
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.review.predict import Trained, predict_recording
 from domainemo.runs.experiment import experiment
-from domainemo.runs.run import prepare
+from domainemo.runs.plan import prepare
 from domainemo.training.model import Model
 
 

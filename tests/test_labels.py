@@ -17,7 +17,7 @@ from domainemo.data.labels import check_trials, settle
 from domainemo.data.table import Table, write_table
 from domainemo.errors import DomainemoWarning
 from domainemo.runs.experiment import experiment
-from domainemo.runs.run import plan
+from domainemo.runs.plan import plan
 
 PEOPLE = ("ann", "bob", "eve")
 

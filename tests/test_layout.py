@@ -134,6 +134,24 @@ def test_the_scan_sees_imports_of_every_form(tmp_path, monkeypatch):
     assert rooms_imported(path) - {"data"} == set()
 
 
+def files_imported(path):
+    """Return the files of this package that a file imports from, for types as well."""
+    for name in imported(path):
+        for length in (len(name), len(name) - 1):
+            if (found := ".".join(name[:length])) in FILES:
+                yield found
+                break
+
+
+def test_no_circle_among_files():
+    """The front door apart, which everybody may ask for the version."""
+    left = {name: {*files_imported(path)} - {name} for name, path in FILES.items()}
+    del left["domainemo"]
+    while ready := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in ready}
+    assert not left
+
+
 def test_the_contract_knows_nothing_of_this_package_but_its_errors():
     assert rooms_imported(FILES["domainemo.core"]) == {"errors"}
 

@@ -13,7 +13,7 @@ from domainemo.cli import names
 from domainemo.errors import did_you_mean
 from domainemo.registry import KINDS, entries, find, parameters
 from domainemo.runs.experiment import experiment
-from domainemo.runs.run import plan
+from domainemo.runs.plan import plan
 from domainemo.training.pairs import PAIRINGS
 from domainemo.training.pretrain import USED_SETTINGS
 from domainemo.training.settings import Training

@@ -23,8 +23,8 @@ from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.labels import labelled_rows
+from domainemo.runs.plan import plan
 from domainemo.runs.pretraining import plan_pretraining, pretraining
-from domainemo.runs.run import plan
 from domainemo.testing import FirstFold, checks
 from domainemo.training import loop
 from domainemo.training.pairs import Random, Synchronous

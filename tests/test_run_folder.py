@@ -37,7 +37,7 @@ from domainemo.runs.folder import (
 )
 from domainemo.runs.job import folder_name, load_record
 from domainemo.runs.metrics import METRICS
-from domainemo.runs.run import plan
+from domainemo.runs.plan import plan
 
 KEYS = ["method", "fold", "seed"]
 TRIAL = ["subject", "session", "trial"]

@@ -49,7 +49,8 @@ def _run(
     cache: bool,
 ) -> None:
     from ..processes import process_pool
-    from ..runs.run import plan, run_plan
+    from ..runs.plan import plan
+    from ..runs.run import run_plan
     from .screens import Progress, show_plan, show_results
 
     planned = plan(use.recordings(configuration, cache), configuration.experiment)

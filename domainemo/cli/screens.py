@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..core import Inputs
     from ..runs.execution import JobState, Monitor
     from ..runs.job import Work
+    from ..runs.plan import Plan
     from ..runs.results import Results
-    from ..runs.run import Plan
 
 __all__ = [
     "Progress",
@@ -139,7 +139,7 @@ class Reading:
 
 def show_plan(planned: Plan, folder: Path) -> None:
     """Print the folds and their sizes."""
-    from ..runs.run import missing_share, subjects_without_fold
+    from ..runs.plan import missing_share, subjects_without_fold
 
     console = Console()
     windows = planned.data.inputs.windows

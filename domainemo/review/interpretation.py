@@ -23,7 +23,7 @@ from ..errors import ConfigurationError, DataError
 from ..runs.checks import select_modalities
 from ..runs.experiment import Experiment, method_name
 from ..runs.job import load_record
-from ..runs.run import prepare
+from ..runs.plan import prepare
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible

@@ -29,8 +29,8 @@ from ..runs.folder import (
     read_tables,
 )
 from ..runs.job import FACTS, RECORDED
+from ..runs.plan import prepare
 from ..runs.results import Results
-from ..runs.run import prepare
 
 __all__ = [
     "Network",

@@ -60,14 +60,16 @@ def control_probabilities(
     if control.sees_signals:
         values = _side_by_side(inputs, normalisation, fold)
     tested = np.unique(members[members >= 0])
-    found = np.asarray(control.predict(inputs.windows, labelled, labels, tested, values))
+    found = np.asarray(
+        control.predict(inputs.windows, labelled, labels, tested, values)
+    )
     if found.ndim == 1 and found.dtype.kind in "iu":
         found = np.eye(classes)[found]
     if found.ndim != 2 or len(found) != len(tested) or found.shape[1] > classes:
         raise ConfigurationError(
             f"The control {type(control).__name__} predicted an array of shape "
-            f"{found.shape} for {len(tested)} windows and {classes} classes; expected a "
-            f"class's number, or a probability of every class, for each window."
+            f"{found.shape} for {len(tested)} windows and {classes} classes; expected "
+            f"a class's number, or a probability of every class, for each window."
         )
     by_window = np.zeros((len(inputs), classes))
     by_window[tested, : found.shape[1]] = found

@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
     from numpy.typing import NDArray
 
     from ..core import EmotionData, Inputs
-    from .results import Results
 
 __all__ = [
     "check_job",
@@ -54,7 +53,6 @@ __all__ = [
     "read_table",
     "read_tables",
     "rerun",
-    "write_results",
     "write_table",
 ]
 
@@ -383,16 +381,6 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path}: expected TOML, but {error}. Correct the file."
         ) from error
-
-
-def write_results(folder: Path, results: Results) -> None:
-    """Write the tables as Parquet and CSV."""
-    for name, table in (
-        ("results", results.table),
-        ("predictions", results.predictions),
-    ):
-        write_table(folder, name, table)
-    files.write_recorded(folder / "how.txt", results.how() + "\n")
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:

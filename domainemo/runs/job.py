@@ -354,9 +354,7 @@ def _train(
     device = torch.device(experiment.device)
     fold = job.fold
     method = experiment.build_normalisation()
-    normalised, scales = normalise(
-        inputs, method, source=fold.source, target=fold.seen
-    )
+    normalised, scales = normalise(inputs, method, source=fold.source, target=fold.seen)
     torch.manual_seed(derive_seed(job.seed, fold.name))
     backbone = experiment.build_backbone(inputs.modalities)
     if job.start is not None:
@@ -497,7 +495,7 @@ def _draw(
 def _domain_codes(
     inputs: Inputs, domain: str, fold: Fold, trained: Rows
 ) -> tuple[NDArray[np.int64], int]:
-    """Number the domains of all windows; return also how many of them train.
+    """Return the number of every window's domain, and how many of them train.
 
     These count from 0, and calibration is a domain of its own after the source's.
     """

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core import Inputs
 from ..errors import RunError
 from .job import Job, Work
@@ -34,8 +32,8 @@ def memory_needed(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int = 1) -
     """Return about how many bytes training takes beside the recordings themselves.
 
     Every fold normalises a copy of its windows; a control that sees signals works on
-    one of twice the precision. The network's own memory, which depends on its size and the
-    batch, comes on top.
+    one of twice the precision. The network's own memory, which depends on its size and
+    the batch, comes on top.
 
     Parameters
     ----------

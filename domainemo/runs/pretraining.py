@@ -44,7 +44,7 @@ from .folder import (
 )
 from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
 from .job import FACTS, HISTORY, Work, write_file
-from .run import prepare, trial
+from .plan import build_once, prepare
 
 __all__ = [
     "Pretraining",
@@ -250,7 +250,7 @@ def plan_pretraining(
         chosen.contrast.build(view_widths(backbone, inputs.modalities))
 
     with reproducible(chosen.training.threads):
-        sampling = trial(inputs, chosen, complete).sampling
+        sampling = build_once(inputs, chosen, complete).sampling
     sources = [Fold(fold.name, fold.source, _NOTHING, _NOTHING) for fold in folds]
     planned = PretrainingPlan(inputs, chosen, sources, sampling)
     for fold in sources:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .. import files
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
+from .folder import write_table
 from .statistics import Comparison, bootstrap_interval, compare
 
-__all__ = ["Results"]
+__all__ = ["Results", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -177,3 +180,13 @@ class Results:
         of_level = self.table[self.table["level"] == self.level]
         scored = of_level.groupby("subject", sort=False)["balanced_accuracy"].count()
         return [f"subject {subject}" for subject in scored.index[scored == 0]]
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write the tables as Parquet and CSV."""
+    for name, table in (
+        ("results", results.table),
+        ("predictions", results.predictions),
+    ):
+        write_table(folder, name, table)
+    files.write_recorded(folder / "how.txt", results.how() + "\n")

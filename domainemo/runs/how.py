@@ -1,0 +1,113 @@
+"""How a number was obtained: the words that stand beside every one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import __version__
+from ..core import Fold, Sampling
+from ..parts import describe_object
+from ..words import count
+from .experiment import Experiment
+from .job import Job, Record
+from .plan import Plan
+
+__all__ = ["called", "how_control", "how_trained"]
+
+
+def called(job: Job, chosen: Experiment) -> str:
+    """Return what a job is called in tables; an oracle's name says so."""
+    chose_by_labels = chosen.validator is None and job.adapter is not None
+    return f"{job.method} [ORACLE]" if chose_by_labels else job.method
+
+
+def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
+    """Return the words beside the numbers of a job."""
+    chosen, fold = planned.experiment, job.fold
+    seen, normalisation = [], chosen.build_normalisation()
+    network = job.adapter is not None
+    if job.adapter is not None and job.adapter.build().needs_target:
+        seen.append("training")
+    blind = job.control is not None and not job.control.build().sees_signals
+    if normalisation.by in ("session", "subject") and not blind:
+        seen.append("normalisation")
+    if network and chosen.validator and chosen.validator.build().sees_target:
+        seen.append("selection")
+    target_seen = "target not seen"
+    if seen:
+        target_seen = f"target's windows seen in {' and '.join(seen)}, unlabelled"
+    target_seen += _calibrated(fold)
+    if network and chosen.validator is None:
+        target_seen += "; ORACLE: the epoch was chosen by the target's labels"
+    return {
+        "method": called(job, chosen),
+        "fold": fold.name,
+        "seed": job.seed,
+        **_common(planned, fold),
+        "initialisation": _start(chosen) if network else "",
+        "access": fold.access if seen else "inductive",
+        "target_seen": target_seen,
+        "normalisation": "" if blind else normalisation.words,
+        "backbone": chosen.backbone.name if network else "",
+        "selection": chosen.selection if network else "",
+        "epoch": record.facts.get("epoch"),
+        "parameters": record.facts.get("parameters"),
+        "seconds": record.facts["seconds"],
+    }
+
+
+def how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
+    """Return the words beside the numbers of a control that ran as no job."""
+    return {
+        "method": name,
+        "fold": fold.name,
+        "seed": planned.experiment.seeds[0],
+        **_common(planned, fold),
+        "access": "inductive",
+        "target_seen": "target not seen" + _calibrated(fold),
+    }
+
+
+def _calibrated(fold: Fold) -> str:
+    return "; some of its labels given for calibration" if len(fold.calibration) else ""
+
+
+def _calibration(planned: Plan, fold: Fold) -> dict[str, str]:
+    """Return how many target labels a fold gives, where any of the run's gives some."""
+    if not any(len(each.calibration) for each in planned.folds):
+        return {}
+    windows = planned.data.inputs.windows.iloc[fold.calibration]
+    trials = windows[["subject", "session", "trial"]].drop_duplicates()
+    words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
+    return {"calibration": words}
+
+
+def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
+    chosen = planned.experiment
+    sampling = describe_object(planned.sampling)
+    options = ", ".join(f"{k} {v}" for k, v in sampling.items() if k != "class")
+    protocol = chosen.protocol.describe()
+    if protocol.get("unfit") == "refuse":
+        del protocol["unfit"]  # there is no such fold
+    detail = ", ".join(f"{key} {value}" for key, value in protocol.items())
+    return {
+        "dataset": planned.data.inputs.name,
+        "modalities": ", ".join(planned.data.inputs.modalities),
+        "excluded": ", ".join(chosen.exclude),
+        "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
+        "version": __version__,
+        "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
+        "label_share": chosen.training.label_share,
+        **_calibration(planned, fold),
+        "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
+    }
+
+
+def _called(sampling: Sampling) -> str:
+    """Return a sampling's name; an object's of a class without one, its class's."""
+    cls = type(sampling)
+    return str(vars(cls).get("registered_name", cls.__qualname__.lower()))
+
+
+def _start(chosen: Experiment) -> str:
+    return chosen.init_from.words if chosen.init_from else "random initialisation"

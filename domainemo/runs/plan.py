@@ -1,0 +1,243 @@
+"""Plan a run: what is checked, and laid out, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
+from ..data.given import expect_labelled
+from ..data.labels import check_trials
+from ..data.normalisation import check_enough, check_visible
+from ..errors import ConfigurationError, DomainemoError, did_you_mean
+from ..parts import Part
+from ..training.model import Model
+from ..training.seeds import reproducible
+from ..words import in_order
+from .checks import (
+    canonical,
+    check_classes,
+    check_folds,
+    check_modalities,
+    check_signals,
+    kept_rows,
+    select_modalities,
+    unfit_folds,
+)
+from .controls import control_name
+from .experiment import Experiment, Setup
+from .folder import (
+    job_folder,
+)
+from .initialisation import check_initialisation
+from .job import Job
+from .labels import labelled_rows
+
+__all__ = [
+    "Plan",
+    "build_once",
+    "missing_share",
+    "plan",
+    "prepare",
+    "subjects_without_fold",
+]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Recordings and folds that have been checked, and what will be run on them.
+
+    Attributes
+    ----------
+    data : EmotionData
+        In canonical order, with the chosen modalities only.
+    experiment : Experiment
+    folds : list of Fold
+    sampling : Sampling
+        What was asked for, or else the backbone's own.
+    skipped : mapping of str to str
+        Why folds are not run that the protocol was told to skip, by their names.
+    """
+
+    data: EmotionData
+    experiment: Experiment
+    folds: list[Fold]
+    sampling: Sampling
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    def jobs(self, folder: Path) -> list[Job]:
+        """Return the training jobs: fold x seed x adapter."""
+        return [
+            self.job(folder, fold, seed, each)
+            for seed in self.experiment.seeds
+            for fold in self.folds
+            for each in self.experiment.trained
+            # A control has no random start: one seed says it all.
+            if each.kind == "adapter" or seed == self.experiment.seeds[0]
+        ]
+
+    def labelled(self, fold: Fold, seed: int) -> Rows:
+        """Return the windows whose labels may be used, calibration after the source."""
+        share = self.experiment.training.label_share
+        source = labelled_rows(self.data, fold, share, seed)
+        return np.append(source, fold.calibration)
+
+    def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
+        """Return the job of an adapter or a control.
+
+        Of target labels, it has calibration's alone.
+        """
+        labelled, start = self.labelled(fold, seed), self.experiment.init_from
+        network = chosen.kind == "adapter"
+        method = chosen.name if network else control_name(chosen)
+        return Job(
+            fold=fold,
+            labelled=labelled,
+            source_labels=self.data.labels[labelled],
+            classes=self.data.classes,
+            adapter=chosen if network else None,
+            control=None if network else chosen,
+            seed=seed,
+            folder=str(job_folder(folder, fold.name, seed, method)),
+            start=str(start.weights(fold.name, seed)) if start and network else None,
+        )
+
+
+def plan(data: EmotionData, chosen: Experiment) -> Plan:
+    """Check recordings against an experiment and lay out its folds.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        For anything that would fail later.
+    """
+    data = expect_labelled(data, "the recordings")
+    rows, folds = prepare(data.inputs, chosen)
+    folds = _chosen(folds, chosen.folds)
+    inputs = select_modalities(data.inputs, chosen.modalities, chosen.exclude)
+    data = replace(data, inputs=inputs).take(rows)
+    check_trials(data)
+    protocol = chosen.protocol.build()
+    skipped = unfit_folds(data, folds) if protocol.unfit == "skip" else {}
+    if len(skipped) < len(folds):
+        folds = [fold for fold in folds if fold.name not in skipped]
+    check_classes(data, folds, "unfit" in chosen.protocol.describe())
+    if chosen.init_from is not None:
+        check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
+    classes = len(data.classes)
+    with reproducible(chosen.training.threads):
+        backbone = build_once(
+            data.inputs, chosen, lambda b: Model(b, inputs.modalities, classes)
+        )
+    return Plan(data, chosen, folds, backbone.sampling, skipped)
+
+
+def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
+    """Choose the windows to use, put them in canonical order, and lay out the folds.
+
+    Returns
+    -------
+    rows : ndarray of int
+        The windows of `inputs` to take.
+    folds : list of Fold
+        Counting the windows so taken.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        For recordings or folds that do not fit.
+    """
+    inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
+    kept = kept_rows(inputs, chosen.exclude)
+    bare = replace(inputs, signals={}, modalities={})
+    rows = kept[canonical(bare.take(kept))]
+    inputs = inputs.take(rows)
+    check_modalities(inputs)
+    check_signals(inputs)
+    folds = list(chosen.protocol.build().split(inputs.windows))
+    check_folds(inputs, folds)
+    learns_by = chosen.build_normalisation().by
+    for fold in folds:
+        used = fold.used
+        visible = np.isin(used, np.append(fold.source, fold.seen))
+        windows = inputs.windows.iloc[used]
+        check_visible(inputs.name, windows, learns_by, visible)
+    check_enough(
+        inputs,
+        learns_by,
+        (_visible(inputs, fold) for fold in folds),
+        remedy="Leave them out (--exclude), or choose another normalisation "
+        "(--normalisation subject or source).",
+    )
+    return rows, folds
+
+
+def _visible(inputs: Inputs, fold: Fold) -> NDArray[np.bool_]:
+    """Return which windows a fold's training may see."""
+    visible = np.zeros(len(inputs), dtype=bool)
+    visible[fold.source] = visible[fold.seen] = True
+    return visible
+
+
+def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
+    """Return the folds of these names; all where none is named."""
+    there = [fold.name for fold in folds]
+    unknown = [name for name in wanted if name not in there]
+    if unknown:
+        raise ConfigurationError(
+            f"There is no fold {', '.join(map(repr, unknown))}."
+            f"{_meant(unknown[0], there)} Found {', '.join(map(repr, there))}."
+        )
+    return [fold for fold in folds if fold.name in wanted or not wanted]
+
+
+def _meant(name: str, there: Sequence[str]) -> str:
+    """Ask after the nearest fold; the subject alone, without the word, names one."""
+    alone = [fold for fold in there if name in fold.split(" ")]
+    return f" Did you mean {alone[0]!r}?" if alone else did_you_mean(name, there)
+
+
+def build_once(
+    inputs: Inputs, chosen: Setup, complete: Callable[[Backbone], object]
+) -> Backbone:
+    """Build the network once, so that an option it cannot take is told at once.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    chosen : Setup
+    complete : callable
+        Builds what stands on the backbone.
+    """
+    try:
+        backbone = chosen.build_backbone(inputs.modalities)
+        complete(backbone)
+    except DomainemoError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"The backbone {chosen.backbone.name!r} could not be built for "
+            f"{', '.join(inputs.modalities)}: {type(error).__name__}: {error}. Check "
+            f"its options."
+        ) from error
+    return backbone
+
+
+def missing_share(inputs: Inputs) -> dict[str, float]:
+    """Return the share of windows that each modality's sensor lost."""
+    return {
+        name: float(np.isnan(array).all(axis=(1, 2)).mean())
+        for name, array in inputs.signals.items()
+    }
+
+
+def subjects_without_fold(planned: Plan) -> list[Any]:
+    """Return the subjects that no fold tests."""
+    windows = planned.data.inputs.windows
+    tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
+    return in_order(set(windows["subject"]) - tested)
