@@ -22,8 +22,7 @@ from domainemo.cli import main
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
-from domainemo.runs.labels import labelled_rows
-from domainemo.runs.plan import plan
+from domainemo.runs.plan import labelled_rows, plan
 from domainemo.runs.pretraining import plan_pretraining, pretraining
 from domainemo.testing import FirstFold, checks
 from domainemo.training import loop

@@ -17,7 +17,7 @@ from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part
 from ..training.model import Model
-from ..training.seeds import reproducible
+from ..training.seeds import derive_seed, reproducible
 from ..words import in_order
 from .checks import (
     canonical,
@@ -36,11 +36,11 @@ from .folder import (
 )
 from .initialisation import check_initialisation
 from .job import Job
-from .labels import labelled_rows
 
 __all__ = [
     "Plan",
     "build_once",
+    "labelled_rows",
     "missing_share",
     "plan",
     "prepare",
@@ -241,3 +241,33 @@ def subjects_without_fold(planned: Plan) -> list[Any]:
     windows = planned.data.inputs.windows
     tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
     return in_order(set(windows["subject"]) - tested)
+
+
+def labelled_rows(data: EmotionData, fold: Fold, share: float, seed: int) -> Rows:
+    """Return the windows of a fold's source whose labels may be used.
+
+    Whole trials are drawn, of every class that share of its trials and at least one.
+    Trials are drawn in one random order, so that a larger share holds the smaller
+    one's trials. Nothing but the source's own labels is looked at.
+
+    Parameters
+    ----------
+    data : EmotionData
+    fold : Fold
+    share : float
+        Above 0, up to 1, which takes all.
+    seed : int
+    """
+    if share == 1:
+        return fold.source
+    windows = data.inputs.windows.iloc[fold.source]
+    trials = windows.groupby(["subject", "session", "trial"], sort=True).ngroup()
+    labels = data.labels[fold.source]
+    generator = np.random.default_rng(derive_seed(seed, fold.name, "labelled"))
+    kept = np.zeros(len(fold.source), dtype=bool)
+    for label in np.unique(labels):
+        theirs = np.unique(trials.to_numpy()[labels == label])
+        count = max(round(share * len(theirs)), 1)
+        drawn = generator.permutation(theirs)[:count]
+        kept |= np.isin(trials, drawn) & (labels == label)
+    return fold.source[kept]
