@@ -164,7 +164,7 @@ class Setup:
 
     def names(self) -> dict[str, Any]:
         """Return the parts' names, and the choices that only this kind of run has."""
-        shared = choices_of(SetupChoices).keys() - set(self.parts)
+        shared = choices_of(SetupChoices).keys() - {"protocol", "backbone"}
         own = [name for name in choices_of(self.choices) if name not in shared]
         return {name: self._told(name) for name in own}
 
@@ -208,6 +208,11 @@ class Experiment(Setup):
 
     choices: ClassVar[type] = RunChoices
     parts: ClassVar[tuple[str, ...]] = (*Setup.parts, "adapter", "validator")
+
+    def __post_init__(self) -> None:
+        # Controls are baselines, also where another field is replaced.
+        if not self.baselines:
+            object.__setattr__(self, "controls", ())
 
     @property
     def selection(self) -> str:
@@ -296,7 +301,7 @@ def _controls(given: Sequence[Any] | str, baselines: bool) -> tuple[Part, ...]:
         raise ConfigurationError(
             f"The controls are {', '.join(called)}; expected each of them once."
         )
-    return tuple(chosen) if baselines else ()
+    return tuple(chosen)
 
 
 def _unusual(controls: Sequence[Part]) -> list[str] | None:
