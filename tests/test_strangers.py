@@ -450,6 +450,8 @@ def test_a_plugin_given_again_runs(made, monkeypatch, tmp_path):
     kept = [line for line in path.read_text().splitlines() if '"adapter.' not in line]
     path.write_text("\n".join(kept))
     (folder / JOB).rename(folder / JOB.with_name("own"))
+    record = folder / JOB.with_name("own") / "record.json"
+    record.write_text(record.read_text().replace('"marginal"', '"own"'))
     monkeypatch.chdir(made)
     command = ["predict", str(folder), "--dataset=./data", f"--plugin={plugin}"]
     monkeypatch.setattr(sys, "argv", ["domainemo", *command])
