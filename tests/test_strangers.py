@@ -452,6 +452,7 @@ def test_a_plugin_given_again_runs(made, monkeypatch, tmp_path):
     (folder / JOB).rename(folder / JOB.with_name("own"))
     record = folder / JOB.with_name("own") / "record.json"
     record.write_text(record.read_text().replace('"marginal"', '"own"'))
+    record.with_name("files.json").unlink()
     monkeypatch.chdir(made)
     command = ["predict", str(folder), "--dataset=./data", f"--plugin={plugin}"]
     monkeypatch.setattr(sys, "argv", ["domainemo", *command])
