@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigurationError
-from .registry import KINDS, base, find, parameters, plugin_of
+from .registry import base, find, parameters, plugin_of
 from .values import check_value, option_types
 
 __all__ = ["Part", "describe_object", "part"]
@@ -117,11 +117,11 @@ class Part:
         return (*(self._class(name) for name in self.names), *self._named())
 
     def _named(self) -> Iterator[type]:
-        """Yield the classes of parts that options name, such as an adapter's screen."""
+        """Yield the classes of parts that options name: an adapter's screen."""
         for option, value in self.options.items():
-            kind = option.rpartition(".")[2]
-            if kind in KINDS and isinstance(value, str):
-                yield find(kind, value)
+            screens = self.kind == "adapter" and option.rpartition(".")[2] == "screen"
+            if screens and isinstance(value, str):
+                yield find("screen", value)
 
     def _class(self, name: str) -> type:
         return self.cls or find(self.kind, name)

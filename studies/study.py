@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from ..choices import RunChoices, choices_of, choosing
+from ..choices import RunChoices, choices_of, choosing, complete
 from ..core import EmotionData
 from ..errors import RunError
 from ..files import discard_damaged, is_expected, write_recorded
@@ -142,6 +142,7 @@ def tune(
     >>> found = de.tune(data, adapter="marginal", candidates=20, output="study")
     >>> print(found.best, found.final.summary())
     """
+    complete(TuningChoices, choices)  # refuses what is none
     said: dict[str, Any] = {"validator": VALIDATOR, **choices}
     space, options = said.pop("space", None), said.get("options")
     of_run = choices_of(RunChoices).keys() & choices_of(TuningChoices).keys()

@@ -37,6 +37,8 @@ def adapt(
 
     chosen, short = use.read(RunChoices, said)
     sets = [*short, *(set_ or ())]
+    if chosen["baselines"] is False and chosen["controls"] is None:
+        chosen["controls"] = []  # also where the file names some
     with interruptible():
         _run(configure(chosen, sets, config), output, jobs, dry_run, cache)
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..backbones.explanation import Explainable
 from ..parts import part
-from ..registry import entries
+from ..registry import entries, find
 from ..review.embedding import embed
 from ..review.histories import histories, loss_terms
 from ..review.interpretation import interpret
@@ -280,12 +280,11 @@ def _controls(run: _Run) -> Section | None:
     means = mean_accuracies(run.results)
     names = run.results.controls
     if not names:
-        run.left_out.append(
-            "controls, which were not run; leave out --no-baselines for them"
-        )
+        run.left_out.append("controls, which were not run")
         return None
     known = [part("control", each.name) for each in entries("control")]
-    words = {control_name(each): each.build().words for each in known}
+    kinds = {control_name(each): find("control", each.name) for each in known}
+    words = {name: getattr(cls, "words", "") for name, cls in kinds.items()}
     own = means[run.method]
     table = pd.DataFrame(
         {

@@ -353,7 +353,8 @@ def who_was_tested(findings: Findings, results: Results) -> str:
     if per_fold(findings):
         return (
             f"Every fold was tested on its own target, whose labels neither trained "
-            f"nor chose anything: {count(len(tested), 'subject')} in all."
+            f"nor chose anything{_but_for(results)}: {count(len(tested), 'subject')} "
+            f"in all."
         )
     chose = in_order(str(name) for name in _development(findings))
     if not chose:
@@ -368,6 +369,11 @@ def who_was_tested(findings: Findings, results: Results) -> str:
         f"{count(len(chose), 'subject')} chose ({', '.join(chose)}); "
         f"{count(len(tested), 'subject')} were tested ({', '.join(tested)}). {apart}"
     )
+
+
+def _but_for(results: Results) -> str:
+    calibrated = "calibration" in results.table
+    return ", but for those given for calibration" if calibrated else ""
 
 
 def who_chose(findings: Findings) -> str:

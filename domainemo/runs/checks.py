@@ -267,6 +267,13 @@ def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
 def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
     size = len(trials)
     for role, rows in fold.parts.items():
+        whole = isinstance(rows, np.ndarray) and rows.ndim == 1
+        if not (whole and rows.dtype.kind in "iu"):
+            raise ConfigurationError(
+                f"Fold {fold.name!r}: its {role} rows are {type(rows).__name__}; "
+                f"expected an array of whole numbers, such as numpy.flatnonzero(...). "
+                f"The protocol must be corrected."
+            )
         if role == "calibration" and not len(rows):
             continue
         inside = len(rows) > 0 and rows.min() >= 0 and rows.max() < size
@@ -318,8 +325,16 @@ def check_folds(inputs: Inputs, folds: list[Fold]) -> None:
     trials = np.asarray(
         inputs.windows.groupby(["subject", "session", "trial"]).ngroup(), dtype=np.int64
     )
+    people = inputs.windows["subject"].to_numpy()
     for fold in folds:
         _check_leakage(fold, trials)
+        theirs = people[np.append(fold.target, fold.test)]
+        if not np.isin(people[fold.calibration], theirs).all():
+            raise ConfigurationError(
+                f"Fold {fold.name!r}: calibration holds windows of subjects who are "
+                f"neither in the target nor in the test; expected the target's. Whose "
+                f"labels train otherwise belongs to the source."
+            )
     _check_copies(inputs, folds, trials)
 
 

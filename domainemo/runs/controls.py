@@ -64,12 +64,22 @@ def control_probabilities(
         control.predict(inputs.windows, labelled, labels, tested, values)
     )
     if found.ndim == 1 and found.dtype.kind in "iu":
+        if len(found) and not 0 <= found.min() <= found.max() < classes:
+            raise ConfigurationError(
+                f"The control {type(control).__name__} predicted classes from "
+                f"{found.min()} to {found.max()}; expected 0 to {classes - 1}."
+            )
         found = np.eye(classes)[found]
     if found.ndim != 2 or len(found) != len(tested) or found.shape[1] > classes:
         raise ConfigurationError(
             f"The control {type(control).__name__} predicted an array of shape "
             f"{found.shape} for {len(tested)} windows and {classes} classes; expected "
             f"a class's number, or a probability of every class, for each window."
+        )
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise ConfigurationError(
+            f"The control {type(control).__name__} predicted what is no finite number; "
+            f"expected probabilities."
         )
     by_window = np.zeros((len(inputs), classes))
     by_window[tested, : found.shape[1]] = found

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, Unpack
 
 from .. import __version__
 from ..choices import CONTROLS, RunChoices, SetupChoices, choices_of, choosing, complete
-from ..core import Backbone, Modality, Normalisation, Sampling
+from ..core import Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
 from ..training.settings import Training
@@ -137,9 +137,7 @@ class Setup:
         given = grouped(options, [*self.parts, "training"])
         training = _training(self.training, given.pop("training"), self.settings)
         parts = {
-            name: replace(
-                getattr(self, name), options=getattr(self, name).options | new
-            )
+            name: getattr(self, name).with_options(new)
             for name, new in given.items()
             if new
         }
@@ -242,7 +240,7 @@ class Experiment(Setup):
             if name == "init_from":
                 start = self.init_from
                 told["initialisation"] = start.words if start else None
-        told["controls"] = _unusual(self.controls)
+        told["controls"] = _unusual(self.controls) if self.baselines else None
         return told | ({"validator": ORACLE} if self.validator is None else {})
 
 
@@ -276,22 +274,54 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
         folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
         controls=_controls(given["controls"], given["baselines"]),
     )
+    _check_names(made)
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
-    made.build_normalisation()
+    check_words(made.build_normalisation(), "by", "words")
     made.build_sampling()
+    for each in made.controls:
+        check_words(each.build(), "words")
     return made
 
 
-def _controls(given: Sequence[Any] | str, baselines: bool) -> tuple[Part, ...]:
+def check_words(made: object, *needed: str) -> None:
+    """Refuse an object whose class lacks what results say of it."""
+    for name in needed:
+        if not isinstance(getattr(made, name, None), str):
+            raise ConfigurationError(
+                f"{type(made).__name__} has no {name!r}; expected text, which results "
+                f"say of it. Add `{name} = ...` to the class."
+            )
+
+
+def _check_names(made: Experiment) -> None:
+    """Refuse a control that is called as what it would stand beside."""
+    beside = {method_name(made.adapter.name), SOURCE_ONLY}
+    for each in made.controls:
+        if control_name(each) in beside:
+            raise ConfigurationError(
+                f"The control {each.name!r} is called as the adapter, or source only, "
+                f"beside which it would stand. Give it another name."
+            )
+
+
+def _controls(given: Any, baselines: bool) -> tuple[Part, ...]:
     """Return the controls to run; none without baselines."""
-    names = given.split(",") if isinstance(given, str) else given
+    if isinstance(given, str):
+        given = given.split(",")
+    elif isinstance(given, type | Control):
+        given = [given]
+    if not isinstance(given, Sequence):
+        raise ConfigurationError(
+            f"controls is {given!r}; expected names, classes or objects of controls."
+        )
+    names = list(given)
     chosen = [
         part("control", each.strip() if isinstance(each, str) else each)
         for each in names
     ]
-    if not baselines and tuple(names) != CONTROLS:
+    if not baselines and names and tuple(names) != CONTROLS:
         raise ConfigurationError(
             "controls were named, but the baselines, of which they are, are left out. "
             "Leave out one of both (--controls, --no-baselines)."
@@ -305,9 +335,17 @@ def _controls(given: Sequence[Any] | str, baselines: bool) -> tuple[Part, ...]:
 
 
 def _unusual(controls: Sequence[Part]) -> list[str] | None:
-    """Return the controls' names where they are not those of every run."""
-    names = [each.name for each in controls]
-    return names if controls and tuple(names) != CONTROLS else None
+    """Return the controls where they are not those of every run.
+
+    By name; one that was made in Python with options, with these.
+    """
+    names = []
+    for each in controls:
+        options = {k: v for k, v in each.describe().items() if k != "class"}
+        detail = ", ".join(f"{name} {value}" for name, value in options.items())
+        made = each.made is not None and detail
+        names.append(f"{each.name} ({detail})" if made else each.name)
+    return names if tuple(names) != CONTROLS else None
 
 
 def setup_choices(

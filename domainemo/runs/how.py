@@ -33,7 +33,7 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         seen.append("normalisation")
     if network and chosen.validator and chosen.validator.build().sees_target:
         seen.append("selection")
-    target_seen = "target not seen"
+    target_seen = _unseen(fold)
     if seen:
         target_seen = f"target's windows seen in {' and '.join(seen)}, unlabelled"
     target_seen += _calibrated(fold)
@@ -64,8 +64,14 @@ def how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
         "seed": planned.experiment.seeds[0],
         **_common(planned, fold),
         "access": "inductive",
-        "target_seen": "target not seen" + _calibrated(fold),
+        "target_seen": _unseen(fold) + _calibrated(fold),
     }
+
+
+def _unseen(fold: Fold) -> str:
+    if len(fold.calibration):
+        return "no unlabelled window of the target seen"
+    return "target not seen"
 
 
 def _calibrated(fold: Fold) -> str:

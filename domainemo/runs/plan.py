@@ -159,7 +159,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     inputs = inputs.take(rows)
     check_modalities(inputs)
     check_signals(inputs)
-    folds = list(chosen.protocol.build().split(inputs.windows))
+    folds = list(chosen.protocol.build().split(inputs.windows.copy()))
     check_folds(inputs, folds)
     learns_by = chosen.build_normalisation().by
     for fold in folds:

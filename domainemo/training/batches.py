@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core import Inputs, Rows, Sampling
+from ..errors import ConfigurationError
 
 __all__ = ["LabelledSamples", "Samples", "epoch_batches", "majority_label", "sample"]
 
@@ -84,7 +86,9 @@ def sample(
     members : ndarray of int, shape (samples, time)
         The windows of `inputs` in each sample, -1 where padded.
     """
-    local = sampling.rows(inputs.windows.iloc[rows].reset_index(drop=True))
+    windows = inputs.windows.iloc[rows].reset_index(drop=True)
+    local = sampling.rows(windows)
+    _check_samples(sampling, local, windows)
     members = np.where(local >= 0, rows[local], -1)
     if device.type != "cpu":
         # Its memory is small: it is given the windows that are used.
@@ -97,6 +101,28 @@ def sample(
         signals[name] = torch.from_numpy(array).to(device, torch.float32)
         present[name] = _finite(signals[name])
     return Samples(signals, present, torch.from_numpy(numbers).to(device)), members
+
+
+def _check_samples(sampling: Sampling, local: Rows, windows: pd.DataFrame) -> None:
+    """Refuse samples that are none, empty, or reach beyond their trial."""
+    whole = isinstance(local, np.ndarray) and local.dtype.kind in "iu"
+    wrong = ""
+    if not whole or local.ndim != 2:
+        wrong = "no whole numbers of shape (samples, time)"
+    elif not len(local) or (local.max(1) < 0).any():
+        wrong = "no sample, or one without a window"
+    elif local.min() < -1 or local.max() >= len(windows):
+        wrong = f"numbers beyond the {len(windows)} windows"
+    else:
+        trials = windows.groupby(["subject", "session", "trial"]).ngroup().to_numpy()
+        first = np.where(local >= 0, trials[local], len(trials)).min(1)
+        if ((local >= 0) & (trials[local] != first[:, None])).any():
+            wrong = "a sample of two trials, whose labels may differ"
+    if wrong:
+        raise ConfigurationError(
+            f"The sampling {type(sampling).__name__} returned {wrong}; expected window "
+            f"numbers, -1 where padded, each sample within one trial."
+        )
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -383,6 +383,13 @@ def _score(
     if held_out is not None:
         correct = balanced_accuracy(held_out.outputs.logits[FUSION], held_out.labels)
         accuracy = {"held_out": float(correct)}
-    score = validator(trained, held_out, target)
+    found = validator(trained, held_out, target)
+    try:
+        score = float(found)
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigurationError(
+            f"The validator {type(validator).__name__} returned a "
+            f"{type(found).__name__}; expected a number."
+        ) from None
     # What is no number, or infinite, chooses nothing.
     return {"score": score if math.isfinite(score) else -math.inf, **accuracy}

@@ -75,10 +75,11 @@ def predicted(adapter: Adapter, outputs: Outputs) -> Outputs:
     with torch.no_grad():
         logits = adapter.predict(outputs)
     expected = outputs.logits[FUSION].shape
-    if logits.shape != expected:
+    if not isinstance(logits, Tensor) or logits.shape != expected:
         raise ConfigurationError(
-            f"{type(adapter).__name__}.predict returned logits of shape "
-            f"{tuple(logits.shape)}; expected (samples, classes), {tuple(expected)}."
+            f"{type(adapter).__name__}.predict returned a {type(logits).__name__} of "
+            f"shape {tuple(getattr(logits, 'shape', ()))}; expected a Tensor of "
+            f"logits, (samples, classes), {tuple(expected)}."
         )
     return replace(outputs, logits={**outputs.logits, FUSION: logits})
 
