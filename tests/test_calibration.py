@@ -291,3 +291,33 @@ def test_a_trial_that_is_tested_is_refused(data):
         plan(data, chosen)
     with pytest.raises(AssertionError, match="1 trial of calibration in the test"):
         check(Tested)
+
+
+class Rewrites(Calibrated):
+    """Makes every window a trial of its own, and gives half of each trial."""
+
+    def split(self, windows):
+        for fold in CrossSubject().split(windows):
+            given, test = fold.target[::2], fold.target[1::2]
+            windows["trial"] = np.arange(len(windows))
+            yield Fold(fold.name, fold.source, test, test, given)
+
+
+class Others(Calibrated):
+    """Gives the labels of somebody else."""
+
+    def split(self, windows):
+        for fold in CrossSubject().split(windows):
+            who = windows["subject"].to_numpy()[fold.source]
+            given = fold.source[who == who[0]]
+            yield Fold(
+                fold.name, fold.source[who != who[0]], fold.target, fold.test, given
+            )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "found"), [(Rewrites, "share a trial"), (Others, "neither in the")]
+)
+def test_a_protocol_cannot_get_around_it(data, tmp_path, protocol, found):
+    with pytest.raises(ConfigurationError, match=found):
+        run(data, tmp_path / "run", protocol=FirstFold(protocol()))

@@ -199,6 +199,7 @@ def test_a_strangers_control_stands_beside_the_result_and_forgets_each_fold():
         ({"controls": ["majorty-class"]}, "no control called 'majorty-class'. Did you"),
         ({"controls": ["majority-class"] * 2}, "expected each of them once"),
         ({"controls": "majority-class", "baselines": False}, "--no-baselines"),
+        ({"controls": None}, "controls is None"),
     ],
 )
 def test_controls_that_cannot_be_run_are_told(changes, sentence):
@@ -225,3 +226,29 @@ def test_what_is_no_prediction_is_refused():
             fold.test[:, None],
             3,
         )
+
+
+def test_a_control_is_not_called_as_what_it_stands_beside():
+    same = type("marginal", (Remembers,), {})
+    with pytest.raises(de.ConfigurationError, match="Give it another name"):
+        experiment(device="cpu", adapter="marginal", controls=[same])
+
+
+def test_no_control_at_all_is_a_choice_that_is_kept():
+    assert experiment(device="cpu", controls=[]).describe()["controls"] == []
+    assert "controls" not in experiment(device="cpu").describe()
+    assert "controls" not in experiment(device="cpu", baselines=False).describe()
+    assert experiment(device="cpu", baselines=False).trained[1:] == []
+
+
+@pytest.mark.parametrize("value", [-1, 3])
+def test_a_class_that_there_is_not_is_refused(value):
+    class Beyond(de.Control):
+        def predict(self, windows, source, labels, test, values):
+            return np.full(len(test), value)
+
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(1, 2)).load()
+    fold = next(CrossSubject().split(data.inputs.windows))
+    known = fold, fold.source, data.labels[fold.source], fold.test[:, None]
+    with pytest.raises(de.ConfigurationError, match="expected 0 to 2"):
+        control_probabilities(Beyond(), data.inputs, "none", *known, 3)

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainemo import ConfigurationError, Sequences, Trials, Windows
+from domainemo import ConfigurationError, Sequences, Simulated, Trials, Windows
 from domainemo.registry import entries, find
+from domainemo.training import batches
 
 quick = settings(max_examples=25, deadline=None, database=None)
 TRIAL = ["subject", "session", "trial"]
@@ -209,3 +211,22 @@ def test_trials_refuse_an_empty_crop():
 def test_each_sampling_says_what_a_sample_is():
     levels = {e.name: find("sampling", e.name).level for e in entries("sampling")}
     assert levels == {"windows": "window", "sequences": "sequence", "trials": "trial"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (np.arange(6), "no whole numbers of shape"),
+        (np.array([[0, -1], [-1, -1]]), "one without a window"),
+        (np.array([[0, 6]]), "beyond the 6 windows"),
+        (np.array([[2, 3]]), "two trials"),
+    ],
+)
+def test_samples_that_break_the_contract_are_refused(rows, found):
+    class Wrong(Windows):
+        def rows(self, windows):
+            return rows
+
+    inputs = Simulated(subjects=1, sessions=1, trials=3, windows=(3, 3)).load().inputs
+    with pytest.raises(ConfigurationError, match=found):
+        batches.sample(inputs, np.arange(6), Wrong(), torch.device("cpu"))
