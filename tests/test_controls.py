@@ -231,7 +231,7 @@ def test_what_is_no_prediction_is_refused():
 def test_a_control_is_not_called_as_what_it_stands_beside():
     same = type("marginal", (Remembers,), {})
     with pytest.raises(de.ConfigurationError, match="Give it another name"):
-        experiment(device="cpu", adapter="marginal", controls=[same])
+        experiment(device="cpu", adapter="marginal", controls=[same()])
 
 
 def test_no_control_at_all_is_a_choice_that_is_kept():
