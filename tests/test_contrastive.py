@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from domainemo import testing
 from domainemo.adapters.contrastive import CrossModalContrast, contrast
 from domainemo.backbones.mmstg_net import MMSTGNet
 from domainemo.core import FUSION, Outputs, Source, Target
@@ -198,10 +197,7 @@ def test_unfit_branches_and_options_are_explained():
 
 
 @pytest.mark.parametrize("check", checks(CrossModalContrast))
-def test_shipped_checks(check, monkeypatch):
-    # It refuses modality branches of unlike dimension.
-    widths = {"eeg": 6, "eye": 6, FUSION: 8}
-    monkeypatch.setattr(testing, "_WIDTHS", widths)
+def test_shipped_checks(check):
     check()
 
 

@@ -118,7 +118,7 @@ def test_unfit_options_are_explained():
         ({"filters": 0}, "filters of at least 1"),
         ({"companion_hidden": 0}, "companion_hidden of at least 1"),
         ({"order": 0}, "order=0"),
-        ({"spectrum": "none"}, "bound, exact"),
+        ({"spectrum": "none"}, "'bound', 'exact'"),
         ({"prior": -1.0}, "prior=-1.0"),
     ):
         with pytest.raises(ConfigurationError, match=words):

@@ -137,6 +137,8 @@ def test_options_are_refused_by_name_with_what_is_possible(name, tmp_path):
 # --------------------------------------------------------------------- the main job
 
 
+# The fixture's few eye movements are alike in some trials.
+@pytest.mark.filterwarnings("ignore:.*the signals of 'eye' are the same")
 @pytest.mark.parametrize("backbone", ["r2gfanet", "uf-ama"])
 @every_reader
 def test_adapt_runs(name, backbone, roots, loaded, kept, tmp_path):
