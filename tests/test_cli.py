@@ -476,7 +476,6 @@ def test_a_python_run_can_be_applied(tmp_path, inside):
     assert "made from Python" in " ".join(done.stderr.split())
 
 
-@pytest.mark.campaign
 def test_the_readme_runs(capsys):
     """The README's Python is what it says, and its commands are this package's."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -18,8 +18,9 @@ from domainemo.backbones.uf_ama import UFAMA
 from domainemo.cli import main
 from domainemo.controls.logistic_regression import LogisticRegression
 from domainemo.core import FUSION
-from domainemo.data.normalisation import normalise
+from domainemo.data.normalisation import learned_of, normalise
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
+from domainemo.parts import Part
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
 from domainemo.review.predict import Trained, predict_recording
@@ -463,14 +464,13 @@ def test_a_recording_without_the_modality_is_one_that_lost_every_window(
 
 def test_windows_without_the_modality_leave_the_others_as_they_are(trained, recording):
     """With the source's scale no window depends on another."""
-    stored = normalise(
-        recording,
-        "source",
-        source=np.arange(len(recording)),
-        target=np.arange(len(recording)),
-    )[1]
-    chosen = dataclasses.replace(trained.experiment, normalisation="source")
-    model = dataclasses.replace(trained, experiment=chosen, scales=stored)
+    everything = np.arange(len(recording))
+    stored = normalise(recording, "source", source=everything, target=everything)[1]
+    source = Part("normalisation", "source")
+    learned = learned_of(recording, source.build(), everything)
+    chosen = dataclasses.replace(trained.experiment, normalisation=source)
+    known = {"scales": stored, "learned": learned}
+    model = dataclasses.replace(trained, experiment=chosen, **known)
     array = recording.signals["eye"].copy()
     array[::2] = np.nan
     partly = dataclasses.replace(recording, signals={**recording.signals, "eye": array})
