@@ -95,6 +95,7 @@ def some_results(**accuracies) -> Results:
             "sampling": "windows",
             "modalities": "eeg, eye",
             "selection": "last",
+            "backbone": "a network" if method in ("adapter", "source_only") else "",
         }
         for method, values in accuracies.items()
         for number, value in enumerate(values)
