@@ -51,7 +51,7 @@ from domainemo.registry import entries, find
 outputs = Outputs({}, {"fusion": torch.eye(3)})
 source = Source(outputs, torch.arange(3), torch.zeros(3, dtype=int))
 for each in entries("validator"):
-    find("validator", each.name)()(source, Target(outputs, 1.0))
+    find("validator", each.name)()(source, source, Target(outputs, 1.0))
 assert not any(name.startswith("pytorch_adapt") for name in sys.modules)
 """
     )
