@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -39,6 +40,8 @@ class _Answer:
         self.received = self.received or signal.Signals(number).name
         # Compiled modules print what is raised while they are imported.
         if first and self.working and not _is_importing(frame):
+            # It logs that a query was interrupted, with a traceback.
+            logging.getLogger("sqlalchemy").setLevel(logging.CRITICAL)
             raise Stopped
         self.leave()
 
