@@ -30,6 +30,7 @@ from .training.settings import Training
 __all__ = [
     "CONTROLS",
     "AdapterChoices",
+    "ORACLE",
     "Choice",
     "PlaceChoices",
     "PretrainingChoices",
@@ -41,6 +42,9 @@ __all__ = [
     "keywords",
     "ordered",
 ]
+
+ORACLE = "oracle"
+"""Not a validator: the epoch is chosen by the test labels, after training."""
 
 CONTROLS = ("logistic-regression", "majority-class", "clip-duration-only")
 """The controls that run beside an adapter where nothing else is said."""

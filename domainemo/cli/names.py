@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..choices import ORACLE
 from ..errors import ConfigurationError, did_you_mean
 from ..parts import unknown_option
 from ..registry import KINDS, entries, find, options_in_text, parameters
@@ -22,9 +23,6 @@ __all__ = [
     "options_of",
     "with_part",
 ]
-
-ORACLE = "oracle"
-"""What stands for a validator, and is none."""
 
 _KINDS = tuple(kind for kind in KINDS if kind not in ("dataset", "screen", "control"))
 _DICTIONARIES: Mapping[str, tuple[str, str]] = {

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..backbones.explanation import Explainable
+from ..choices import ORACLE
 from ..parts import part
 from ..registry import entries, find
 from ..review.embedding import embed
@@ -22,7 +23,6 @@ from ..review.reading import Network, Recordings, baseline, networks, read_resul
 from ..review.screening import screening
 from ..review.tables import typical_fold
 from ..runs.controls import control_name
-from ..runs.experiment import ORACLE
 from ..runs.folder import ENVIRONMENT, read_json, rerun
 from ..runs.metrics import METRICS
 from ..runs.results import Results

@@ -19,15 +19,16 @@ import numpy as np
 
 from .. import files
 from ..core import Inputs
-from ..errors import DomainemoError, RunError
+from ..errors import ConfigurationError, DomainemoError, RunError
 from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
+from ..values import check_value
 from ..words import count
 from .experiment import Setup
 from .job import PROGRESS, Work, is_finished, partial_folder, run_job
 from .memory import check_memory
 
-__all__ = ["JobState", "Monitor", "execute", "load_shared", "shared"]
+__all__ = ["JobState", "Monitor", "check_call", "execute", "load_shared", "shared"]
 
 _POLL_SECONDS = 0.25
 
@@ -62,6 +63,20 @@ class Monitor:
 
 
 OnProgress = Callable[[Monitor], None]
+
+
+def check_call(executor: Any, on_progress: Any) -> None:
+    """Refuse what cannot train, and what cannot be told how far training is.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    check_value("executor", executor, Executor | None)
+    if not (on_progress is None or callable(on_progress)):
+        raise ConfigurationError(
+            f"on_progress is {on_progress!r}; expected a function of one value."
+        )
 
 
 def execute(

@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, Unpack
 
 from .. import __version__
-from ..choices import CONTROLS, RunChoices, SetupChoices, choices_of, choosing, complete
+from ..choices import (
+    CONTROLS,
+    ORACLE,
+    RunChoices,
+    SetupChoices,
+    choices_of,
+    choosing,
+    complete,
+)
 from ..core import Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
@@ -18,7 +26,6 @@ from .controls import control_name, is_trained
 from .initialisation import Initialisation, read_initialisation
 
 __all__ = [
-    "ORACLE",
     "SOURCE_ONLY",
     "Experiment",
     "Setup",
@@ -27,9 +34,6 @@ __all__ = [
     "method_name",
     "setup_choices",
 ]
-
-ORACLE = "oracle"
-"""Not a validator: the epoch is chosen by the test labels, after training."""
 
 SOURCE_ONLY = "source only"
 """The name under which the unadapted network stands in every table."""

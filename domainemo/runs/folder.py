@@ -37,6 +37,7 @@ __all__ = [
     "check_job",
     "check_no_link",
     "differences",
+    "find_exchange",
     "fingerprint",
     "flat",
     "folder_name",
@@ -320,21 +321,41 @@ def check_job(run: Path, place: Path, facts: Mapping[str, Any]) -> None:
     """
     if files.records(run) is None:
         return
+    exchanged = find_exchange(place, facts, origin(run) if facts.get("origin") else "")
+    if exchanged is not None:
+        raise exchanged
+
+
+def find_exchange(
+    place: Path, facts: Mapping[str, Any], begun: str
+) -> DataError | None:
+    """Return what is wrong with a finished job that belongs elsewhere; else None.
+
+    Parameters
+    ----------
+    place : Path
+        The job's folder.
+    facts : mapping
+        What its own record says.
+    begun : str
+        The run's :func:`origin`; empty where it is not known.
+    """
     path = place / "record.json"
     said = [str(facts.get(key)) for key in ("fold", "adapter", "seed")]
     if "adapter" not in facts:
         said[1] = "pretrained"
-    meant = job_folder(run, said[0], said[2], said[1])
-    if meant.parts[-3:] != place.parts[-3:]:
-        raise data_error(
+    meant = job_folder(place.parents[3], said[0], said[2], said[1])
+    if meant != place:
+        return data_error(
             path,
             f"the record of {', '.join(said[:2])}, seed {said[2]}",
             f"one of what belongs into {'/'.join(place.parts[-3:])}",
             files.REMEDY,
         )
-    if facts.get("origin") and facts["origin"] != origin(run):
+    if begun and facts.get("origin") not in (None, begun):
         expected = "one of this run"
-        raise data_error(path, "the record of another run", expected, files.REMEDY)
+        return data_error(path, "the record of another run", expected, files.REMEDY)
+    return None
 
 
 def read_stored_config(folder: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
 from .folder import (
     check_no_link,
+    find_exchange,
     fingerprint,
     flat,
     folder_name,
@@ -300,25 +301,11 @@ def is_finished(job: Work[Any]) -> bool:
 
 def _find_exchange(job: Work[Any]) -> DataError | None:
     """Return what is wrong with a finished folder that is not this job's; else None."""
-    path = Path(job.folder) / FACTS
+    place = Path(job.folder)
     try:
-        facts = read_json(path)
+        return find_exchange(place, read_json(place / FACTS), job.origin)
     except DataError as error:
         return error
-    found = {key: facts.get(key) for key in ("fold", "seed")}
-    wanted: dict[str, Any] = {"fold": job.fold.name, "seed": job.seed}
-    if "adapter" in facts:
-        found["adapter"] = method_name(str(facts["adapter"]))
-        wanted["adapter"] = job.method
-    if found != wanted:
-        theirs, ours = (", ".join(map(str, each.values())) for each in (found, wanted))
-        return data_error(
-            path, f"the record of {theirs}", f"that of {ours}", files.REMEDY
-        )
-    if job.origin and facts.get("origin") not in (None, job.origin):
-        expected = "one of this run"
-        return data_error(path, "the record of another run", expected, files.REMEDY)
-    return None
 
 
 def _train_job(
@@ -390,18 +377,13 @@ def _train(
         report=report,
     )
     facts = {
-        "fold": fold.name,
-        "adapter": chosen.name,
-        "seed": job.seed,
-        "origin": job.origin,
+        **_facts(job, backbone.sampling, began),
         "epoch": fitted.epoch,
         "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
-        "seconds": round(time.monotonic() - began, 2),
         "parameters": sum(
             p.numel() for part in (model, adapter) for p in part.parameters()
         ),
-        "level": backbone.sampling.level,
         "device": str(device),
     }
     members = _among_all(members, used)
@@ -440,15 +422,20 @@ def _run_control(
         members,
         len(job.classes),
     )
-    facts = {
-        "fold": fold.name,
-        "adapter": job.method,
+    facts = _facts(job, sampling, began)
+    _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
+
+
+def _facts(job: Job, sampling: Sampling, began: float) -> dict[str, Any]:
+    """Return what every record says of its job."""
+    return {
+        "fold": job.fold.name,
+        "adapter": job.method if job.adapter is None else job.adapter.name,
         "seed": job.seed,
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
         "level": sampling.level,
     }
-    _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
 def _among_all(members: Rows, used: Rows) -> Rows:

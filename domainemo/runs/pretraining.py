@@ -31,7 +31,7 @@ from ..training.seeds import derive_seed, reproducible
 from ..training.synchrony import SynchronyContrast
 from ..words import count
 from .checks import select_modalities
-from .execution import Monitor, execute
+from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
 from .folder import (
     identity,
@@ -298,6 +298,7 @@ def pretrain(
         If a fold fails; the finished ones are kept in `output`.
     """
     chosen = pretraining(**choices)
+    check_call(executor, on_progress)
     planned = plan_pretraining(recordings, chosen)
     description = {"recordings": planned.inputs.name, **chosen.describe()}
     if chosen.plugins:

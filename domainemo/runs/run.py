@@ -13,8 +13,7 @@ from typing import Any, Unpack
 from ..choices import RunChoices, choosing
 from ..core import EmotionData
 from ..errors import ConfigurationError
-from ..values import check_value
-from .execution import Monitor, execute
+from .execution import Monitor, check_call, execute
 from .experiment import experiment
 from .folder import (
     fingerprint,
@@ -67,11 +66,7 @@ def run(
     chosen = experiment(**choices)
     if not (output is None or isinstance(output, str | Path)):
         raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
-    check_value("executor", executor, Executor | None)
-    if not (on_progress is None or callable(on_progress)):
-        raise ConfigurationError(
-            f"on_progress is {on_progress!r}; expected a function of one value."
-        )
+    check_call(executor, on_progress)
     planned = plan(data, chosen)
     description = {"recordings": data.inputs.name, **chosen.describe()}
     plugins = chosen.plugins

@@ -311,7 +311,7 @@ def _losses(
     progress: float = 0.5,
     target: type[Target] = Target,
 ) -> dict[str, Tensor]:
-    """Call an adapter as the fit loop does."""
+    """Call an adapter as training does."""
     teacher = None
     if adapter.needs_teacher:
         teacher = outputs_of(tensors, "target", detach=True)

@@ -14,7 +14,7 @@ __all__ = ["SCREEN"]
 
 
 def _target(screen: Screen, tensors: Tensors, progress: float) -> Target:
-    """Return a batch as the fit loop hands it over."""
+    """Return a batch as training hands it over."""
     teacher = (
         outputs_of(tensors, "target", detach=True) if screen.needs_teacher else None
     )

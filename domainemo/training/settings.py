@@ -1,4 +1,4 @@
-"""How to train: the settings of the one fit loop."""
+"""How to train: the settings of the one loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _THREADS = Bounds(
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of the fit loop.
+    """Settings of the loop that trains.
 
     Attributes
     ----------
