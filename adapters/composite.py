@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from domainemo.core import Adapter, Outputs, Screen, Source, Target
 from domainemo.errors import ConfigurationError
 
-__all__ = ["Composite"]
+__all__ = ["Composite", "on_source_alone"]
 
 
 class Composite(Adapter):
@@ -84,3 +84,29 @@ class Composite(Adapter):
     def shapes_prediction(self) -> bool:
         """Whether a term does."""
         return self._predicting is not None
+
+
+def on_source_alone(adapter: Adapter) -> Adapter:
+    """Return an adapter, or what of its terms needs no target.
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing is left of it.
+    """
+    if not adapter.needs_target:
+        return adapter
+    terms = getattr(adapter, "terms", {}) if isinstance(adapter, Composite) else {}
+    kept = {
+        name: on_source_alone(term)
+        for name, term in terms.items()
+        if not cast(Adapter, term).needs_target or isinstance(term, Composite)
+    }
+    if not kept:
+        raise ConfigurationError(
+            f"The adapter {type(adapter).__name__} adapts to a target, and here is "
+            f"none; expected one with a term for the source alone, or --adapter none. "
+            f"`domainemo adapt --target` adapts to people who are there; `domainemo "
+            f"predict --adapt` adapts a model to a recording."
+        )
+    return Composite(terms=kept)

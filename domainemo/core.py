@@ -986,6 +986,10 @@ class Protocol(ABC):
     domain: ClassVar[str]
     """The column that tells one source domain from another."""
 
+    scored: ClassVar[bool] = True
+    """Whether the labels of what is tested are known, so that predictions are scored.
+    `run` is for these; others have a command of their own."""
+
     unfit: str = "refuse"
     """What becomes of folds whose classes do not allow to train or to score them:
     ``"refuse"`` them all, or ``"skip"`` these and name them in the results."""

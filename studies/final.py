@@ -198,9 +198,10 @@ def true_accuracies(
         if not place.exists():
             accuracies.append(np.nan)
             continue
-        data = planned.choosing[row["study"]].data
-        run_job(data.inputs, experiment, job)  # again, where it was damaged since
-        accuracies.append(_balanced_accuracy(prediction_rows(data, load_record(place))))
+        choosing = planned.choosing[row["study"]]
+        run_job(choosing.inputs, experiment, job)  # again, where it was damaged since
+        rows = prediction_rows(choosing, load_record(place))
+        accuracies.append(_balanced_accuracy(rows))
     return np.array(accuracies, dtype=np.float64)
 
 

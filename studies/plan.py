@@ -51,7 +51,7 @@ class StudyPlan:
     @property
     def inputs(self) -> Inputs:
         """The recordings of those that choose, without labels."""
-        return next(iter(self.choosing.values())).data.inputs
+        return next(iter(self.choosing.values())).inputs
 
     def jobs(self, key: str, origin: str = "") -> tuple[Job, ...]:
         """Return what a candidate of a study trains; no target label is in it."""
@@ -142,10 +142,10 @@ def _development(whole: Plan, settings: StudySettings) -> tuple[str, ...]:
 
 def _subjects(planned: Plan) -> list[str]:
     """Return all subjects' names, in order."""
-    return list(dict.fromkeys(planned.data.inputs.windows["subject"].astype(str)))
+    return list(dict.fromkeys(planned.inputs.windows["subject"].astype(str)))
 
 
 def _tests(planned: Plan, fold: Fold) -> set[str]:
     """Return the subjects that a fold tests."""
-    windows = planned.data.inputs.windows
+    windows = planned.inputs.windows
     return set(windows["subject"].iloc[fold.test].astype(str))

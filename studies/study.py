@@ -178,8 +178,8 @@ def run_study(
     """
     address = address_of(folder, effort.storage)
     context = Context(folder, places, effort.plugins, on_progress=effort.on_train)
-    known = identity(planned.tested.data, effort.plugins)
-    facts = {"signals": fingerprint(planned.tested.data.inputs)}
+    known = identity(planned.tested.fingerprint(), effort.plugins)
+    facts = {"signals": fingerprint(planned.tested.inputs)}
     open_folder(folder, _describe(planned, context, name, address), known, facts)
     task = _task(planned, folder, name, address, effort)
     with locked(folder):
@@ -230,7 +230,7 @@ def _searching(planned: StudyPlan, task: Task) -> Iterator[None]:
     """
     path = task.folder / STUDY
     facts: dict[str, Any] = {
-        "recordings": planned.tested.data.inputs.name,
+        "recordings": planned.tested.inputs.name,
         "studies": dict(task.names),
     }
 
@@ -286,7 +286,7 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
     with quiet():
         studies = open_studies(task)
     for key, study in studies.items():
-        classes = len(planned.choosing[key].data.classes)
+        classes = len(planned.choosing[key].classes)
         found = best_candidate(study, classes)
         if found is None:
             continue

@@ -293,7 +293,7 @@ def labels_of_the_caller():
     while frame is not None:
         planned = frame.f_locals.get("planned")
         if planned is not None:
-            return int(planned.data.labels @ np.arange(len(planned.data)))
+            return int(planned.labels @ np.arange(len(planned.labels)))
         frame = frame.f_back
     return 0
 

@@ -258,11 +258,11 @@ def test_a_dead_channel_is_one_rule_and_can_be_left_out():
     (option,) = re.findall(r"for everybody \(--exclude '(.*?)'\)", str(caught.value))
     assert option == f"eye/{dead[0]},eye/{dead[1]}"
     made = planned(data, exclude=option.split(","))
-    kept = made.data.inputs.modalities["eye"].channels
+    kept = made.inputs.modalities["eye"].channels
     assert len(kept) == 31 and not set(dead) & set(kept)
     assert len(made.folds) == 3
     expected = np.delete(data.inputs.signals["eye"], [8, 10], axis=1)
-    np.testing.assert_array_equal(made.data.inputs.signals["eye"], expected)
+    np.testing.assert_array_equal(made.inputs.signals["eye"], expected)
     # Whoever leaves the subject out keeps the channels.
     assert len(planned(data, exclude=["2"], folds=()).folds) == 2
 

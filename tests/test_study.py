@@ -105,7 +105,7 @@ def test_those_who_choose_are_not_tested(data):
     assert {fold.name for fold in found.tested.folds} == {
         f"subject {name}" for name in set("12345") - chosen
     }
-    theirs = found.choosing[""].data.inputs.windows["subject"].astype(str)
+    theirs = found.choosing[""].inputs.windows["subject"].astype(str)
     assert set(theirs) == chosen
     named = planned(data, development=("2", "5"))
     assert named.settings.development == ("2", "5")

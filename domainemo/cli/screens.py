@@ -142,10 +142,10 @@ def show_plan(planned: Plan, folder: Path) -> None:
     from ..runs.plan import missing_share, subjects_without_fold
 
     console = Console()
-    windows = planned.data.inputs.windows
-    backbone = planned.experiment.build_backbone(planned.data.inputs.modalities)
+    windows = planned.inputs.windows
+    backbone = planned.experiment.build_backbone(planned.inputs.modalities)
     level = planned.sampling.level
-    table = Table(title=planned.data.inputs.name)
+    table = Table(title=planned.inputs.name)
     table.add_column("fold", no_wrap=True)
     given = any(len(fold.calibration) for fold in planned.folds)
     roles = ("source", "target", "test", *(["calibration"] if given else []))
@@ -165,15 +165,14 @@ def show_plan(planned: Plan, folder: Path) -> None:
     console.print(table)
     parameters = sum(p.numel() for p in backbone.parameters())
     missing = ", ".join(
-        f"{name} {share:.1%}"
-        for name, share in missing_share(planned.data.inputs).items()
+        f"{name} {share:.1%}" for name, share in missing_share(planned.inputs).items()
     )
     jobs = planned.jobs(folder)
     console.say(
         f"{count(len(jobs), 'job')} in {count(len(planned.folds), 'fold')}, "
         f"{count(parameters, 'parameter')}; windows lost: {missing}; folder {folder}."
     )
-    show_memory(console, planned.data.inputs, jobs)
+    show_memory(console, planned.inputs, jobs)
     for name, why in planned.skipped.items():
         console.print(f"Skipped: {name}, as {why}.")
     left_out = subjects_without_fold(planned)

@@ -165,7 +165,7 @@ def match_recordings(
     inputs = select_modalities(data.inputs, *chosen)
     data = replace(data, inputs=inputs).take(rows)
     environment = read_json(folder / ENVIRONMENT, recordings=str)
-    if environment["recordings"] != fingerprint(data):
+    if environment["recordings"] != fingerprint(data.inputs, data.labels, data.classes):
         raise DataError(
             f"{folder}: {data.inputs.name} are not, to the last value and label, the "
             f"recordings of this run. Name the folder of those with --data-root."

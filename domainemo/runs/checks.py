@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import PROVENANCE, EmotionData, Fold, Inputs, Rows
@@ -305,8 +306,17 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
             )
 
 
-def check_folds(inputs: Inputs, folds: list[Fold]) -> None:
+def check_folds(
+    inputs: Inputs, folds: list[Fold], shown: pd.DataFrame | None = None
+) -> None:
     """Refuse folds that would leak.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    folds : list of Fold
+    shown : DataFrame, optional
+        Where windows come from as messages say it.
 
     Raises
     ------
@@ -335,19 +345,21 @@ def check_folds(inputs: Inputs, folds: list[Fold]) -> None:
                 f"neither in the target nor in the test; expected the target's. Whose "
                 f"labels train otherwise belongs to the source."
             )
-    _check_copies(inputs, folds, trials)
+    _check_copies(inputs, folds, trials, inputs.windows if shown is None else shown)
 
 
-def _check_copies(inputs: Inputs, folds: list[Fold], trials: NDArray[np.int64]) -> None:
+def _check_copies(
+    inputs: Inputs, folds: list[Fold], trials: NDArray[np.int64], shown: pd.DataFrame
+) -> None:
     """Refuse folds that train on one copy of a recording and test the other.
 
     Where a single modality is a copy, warn: it may hold the stimulus, not the person.
     """
     everything = tuple(inputs.signals)
-    for fold, names in _copies(inputs, folds, trials, everything):
+    for fold, names in _copies(inputs, folds, trials, everything, shown):
         raise copies_error(f"{inputs.name}, fold {fold}", [names])
     for each in everything if len(everything) > 1 else ():
-        for fold, names in _copies(inputs, folds, trials, (each,)):
+        for fold, names in _copies(inputs, folds, trials, (each,), shown):
             warnings.warn(
                 f"{inputs.name}, fold {fold}: the signals of {each!r} are the same, "
                 f"bit for bit, in {' and '.join(names)}, while other modalities "
@@ -364,6 +376,7 @@ def _copies(
     folds: list[Fold],
     trials: NDArray[np.int64],
     modalities: tuple[str, ...],
+    shown: pd.DataFrame,
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield folds that train on one of several trials which agree in some modalities.
 
@@ -380,7 +393,7 @@ def _copies(
             seen = np.isin(firsts, np.append(fold.source, fold.calibration))
             other = np.isin(firsts, np.concatenate([fold.target, fold.test]))
             if seen.any() and other.any():
-                agree = inputs.windows.iloc[firsts[seen | other]].itertuples()
+                agree = shown.iloc[firsts[seen | other]].itertuples()
                 yield (
                     repr(fold.name),
                     [

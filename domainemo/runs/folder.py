@@ -28,10 +28,11 @@ from ..data.files.limits import (
 from ..errors import ConfigurationError, DataError, data_error
 
 if TYPE_CHECKING:  # a configuration is read before anything heavy is imported
+    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from ..core import EmotionData, Inputs
+    from ..core import Inputs
 
 __all__ = [
     "check_job",
@@ -82,21 +83,22 @@ _PACKAGES = (
 )
 
 
-def fingerprint(data: EmotionData | Inputs) -> str:
+def fingerprint(
+    inputs: Inputs,
+    labels: NDArray[np.int64] | None = None,
+    classes: tuple[str, ...] = (),
+) -> str:
     """Return a hash of everything in the recordings: signals, provenance, labels."""
     import numpy as np
 
-    from ..core import EmotionData, Inputs
-
-    inputs = data if isinstance(data, Inputs) else data.inputs
     digest = sha256()
     for name in inputs.signals:
         digest.update(f"{name} {inputs.modalities[name]}".encode())
         digest.update(np.ascontiguousarray(inputs.signals[name]).data)
     digest.update(inputs.windows.to_csv(index=False).encode())
-    if isinstance(data, EmotionData):
-        digest.update(np.ascontiguousarray(data.labels).data)
-        digest.update(repr(data.classes).encode())
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels).data)
+        digest.update(repr(classes).encode())
     return digest.hexdigest()
 
 
@@ -117,13 +119,20 @@ def job_folder(run: Path, fold: str, seed: int | str, method: str) -> Path:
     return run / "folds" / folder_name(fold) / f"seed-{seed}" / folder_name(method)
 
 
-def identity(data: EmotionData | Inputs, plugins: Sequence[str]) -> dict[str, str]:
-    """Return what must not change between a run's beginning and its resumption."""
+def identity(recordings: str, plugins: Sequence[str]) -> dict[str, str]:
+    """Return what must not change between a run's beginning and its resumption.
+
+    Parameters
+    ----------
+    recordings : str
+        Their `fingerprint`.
+    plugins : sequence of str
+    """
     code = sha256()
     for plugin in plugins:
         code.update(Path(plugin).read_bytes())
     return {
-        "recordings": fingerprint(data),
+        "recordings": recordings,
         "plugins": code.hexdigest() if plugins else "none",
         "torch": _version("torch"),
     }

@@ -82,7 +82,7 @@ def _calibration(planned: Plan, fold: Fold) -> dict[str, str]:
     """Return how many target labels a fold gives, where any of the run's gives some."""
     if not any(len(each.calibration) for each in planned.folds):
         return {}
-    windows = planned.data.inputs.windows.iloc[fold.calibration]
+    windows = planned.inputs.windows.iloc[fold.calibration]
     trials = windows[["subject", "session", "trial"]].drop_duplicates()
     words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
     return {"calibration": words}
@@ -97,8 +97,9 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         del protocol["unfit"]  # there is no such fold
     detail = ", ".join(f"{key} {value}" for key, value in protocol.items())
     return {
-        "dataset": planned.data.inputs.name,
-        "modalities": ", ".join(planned.data.inputs.modalities),
+        "dataset": planned.inputs.name,
+        **({"target": planned.target} if planned.target else {}),
+        "modalities": ", ".join(planned.inputs.modalities),
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
         "version": __version__,

@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from .. import files
-from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling
+from ..adapters.composite import on_source_alone
+from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
 from ..processes import can_fork, pack, run_alone, unpack
-from ..registry import load_plugin
+from ..registry import entries, find, load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, fit, predict
+from ..training.fit import Fitted, fit, predict, scores
 from ..training.loop import Report
 from ..training.model import Model, state_of
 from ..training.seeds import derive_seed, reproducible
@@ -355,6 +356,8 @@ def _train(
     domain = experiment.protocol.build().domain
     codes, domains = _domain_codes(inputs, domain, fold, train_rows)
     adapter: Adapter = chosen.build()
+    if not len(fold.target):
+        adapter = on_source_alone(adapter)
     adapter.prepare(model.dims, model.classes, domains)
     adapter.to(device)
 
@@ -363,13 +366,15 @@ def _train(
 
     target, seen = sample(normalised, fold.target, backbone.sampling, device)
     test, members = sample(normalised, fold.test, backbone.sampling, device)
+    trained = labelled(train_rows)
+    held_out = None if held_rows is None else labelled(held_rows)
     fitted = fit(
         model,
         adapter,
-        labelled(train_rows),
+        trained,
         target,
         validator=validator or Part("validator", "last").build(),
-        held_out=None if held_rows is None else labelled(held_rows),
+        held_out=held_out,
         training=experiment.training,
         seed=derive_seed(job.seed, fold.name),
         traced=test if validator is None else None,
@@ -389,6 +394,10 @@ def _train(
     members = _among_all(members, used)
     write_file(folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False))
     probabilities = predict(model, adapter, test)
+    if len(fold.target) and not experiment.protocol.build().scored:
+        # Nobody can score it by labels, so that all that is left stands beside it.
+        judged = scores(model, adapter, trained, held_out, target, _telling())
+        facts["scores"] = judged
     _write_predictions(folder, members, probabilities, fitted.trace, facts)
     _write_screening(folder, _among_all(seen, used), fitted)
     if job.keeps_model:
@@ -397,6 +406,16 @@ def _train(
         kept = model, adapter, domains
         known = scales, raw, learned
         _write_model(folder, *kept, inputs.modalities, job.classes, *known)
+
+
+def _telling() -> dict[str, Validator]:
+    """Return all validators whose score depends on what a network says."""
+    found = {each.name: find("validator", each.name)() for each in entries("validator")}
+    return {
+        name: validator
+        for name, validator in found.items()
+        if validator.sees_target or validator.held_out or validator.needs_training
+    }
 
 
 def _run_control(

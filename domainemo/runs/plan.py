@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
@@ -31,9 +33,7 @@ from .checks import (
 )
 from .controls import control_name
 from .experiment import Experiment, Setup
-from .folder import (
-    job_folder,
-)
+from .folder import fingerprint, job_folder
 from .initialisation import check_initialisation
 from .job import Job
 
@@ -41,7 +41,9 @@ __all__ = [
     "Plan",
     "build_once",
     "labelled_rows",
+    "chosen_folds",
     "missing_share",
+    "ordered",
     "plan",
     "prepare",
     "subjects_without_fold",
@@ -54,21 +56,49 @@ class Plan:
 
     Attributes
     ----------
-    data : EmotionData
+    inputs : Inputs
         In canonical order, with the chosen modalities only.
+    labels : ndarray of int, shape (windows,)
+    classes : tuple of str
     experiment : Experiment
     folds : list of Fold
     sampling : Sampling
         What was asked for, or else the backbone's own.
     skipped : mapping of str to str
         Why folds are not run that the protocol was told to skip, by their names.
+    shown : DataFrame or None
+        Where windows come from as tables say it, where `inputs` calls people otherwise.
+    target : str
+        The name of recordings without labels that are adapted to.
     """
 
-    data: EmotionData
+    inputs: Inputs
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
     experiment: Experiment
     folds: list[Fold]
     sampling: Sampling
     skipped: Mapping[str, str] = field(default_factory=dict)
+    shown: pd.DataFrame | None = None
+    target: str = ""
+
+    @property
+    def windows(self) -> pd.DataFrame:
+        """Where each window comes from, as tables say it."""
+        return self.inputs.windows if self.shown is None else self.shown
+
+    @property
+    def scored(self) -> bool:
+        """Whether the labels of what is tested are known."""
+        return bool(self.experiment.protocol.build().scored)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the recordings and their labels."""
+        found = fingerprint(self.inputs, self.labels, self.classes)
+        if self.shown is None:
+            return found
+        names = self.shown.to_csv(index=False)
+        return sha256(f"{found} {names}".encode()).hexdigest()
 
     def jobs(self, folder: Path) -> list[Job]:
         """Return the training jobs: fold x seed x adapter."""
@@ -84,7 +114,7 @@ class Plan:
     def labelled(self, fold: Fold, seed: int) -> Rows:
         """Return the windows whose labels may be used, calibration after the source."""
         share = self.experiment.training.label_share
-        source = labelled_rows(self.data, fold, share, seed)
+        source = labelled_rows(self.inputs, self.labels, fold, share, seed)
         return np.append(source, fold.calibration)
 
     def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
@@ -98,8 +128,8 @@ class Plan:
         return Job(
             fold=fold,
             labelled=labelled,
-            source_labels=self.data.labels[labelled],
-            classes=self.data.classes,
+            source_labels=self.labels[labelled],
+            classes=self.classes,
             adapter=chosen if network else None,
             control=None if network else chosen,
             seed=seed,
@@ -117,8 +147,16 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         For anything that would fail later.
     """
     data = expect_labelled(data, "the recordings")
+    if not chosen.protocol.build().scored:
+        raise ConfigurationError(
+            f"The protocol {chosen.protocol.name!r} tests nobody whose labels are "
+            f"known, so that there is nothing to score. `domainemo adapt --target` "
+            f"(domainemo.adapt) adapts to people without labels, `domainemo train` "
+            f"(domainemo.train) trains on everybody; `domainemo list protocols` shows "
+            f"the others."
+        )
     rows, folds = prepare(data.inputs, chosen)
-    folds = _chosen(folds, chosen.folds)
+    folds = chosen_folds(folds, chosen.folds)
     inputs = select_modalities(data.inputs, chosen.modalities, chosen.exclude)
     data = replace(data, inputs=inputs).take(rows)
     check_trials(data)
@@ -134,7 +172,8 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         backbone = build_once(
             data.inputs, chosen, lambda b: Model(b, inputs.modalities, classes)
         )
-    return Plan(data, chosen, folds, backbone.sampling, skipped)
+    made = data.inputs, data.labels, data.classes
+    return Plan(*made, chosen, folds, backbone.sampling, skipped)
 
 
 def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
@@ -153,9 +192,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
         For recordings or folds that do not fit.
     """
     inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
-    kept = kept_rows(inputs, chosen.exclude)
-    bare = replace(inputs, signals={}, modalities={})
-    rows = kept[canonical(bare.take(kept))]
+    rows = ordered(inputs, chosen.exclude)
     inputs = inputs.take(rows)
     check_modalities(inputs)
     check_signals(inputs)
@@ -177,6 +214,21 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     return rows, folds
 
 
+def ordered(inputs: Inputs, exclude: Sequence[str] = ()) -> Rows:
+    """Return the windows that are used, in canonical order.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    exclude : sequence of str
+        Subjects to leave out.
+    """
+    kept = kept_rows(inputs, exclude)
+    bare = replace(inputs, signals={}, modalities={})
+    rows: Rows = kept[canonical(bare.take(kept))]
+    return rows
+
+
 def _visible(inputs: Inputs, fold: Fold) -> NDArray[np.bool_]:
     """Return which windows a fold's training may see."""
     visible = np.zeros(len(inputs), dtype=bool)
@@ -184,7 +236,7 @@ def _visible(inputs: Inputs, fold: Fold) -> NDArray[np.bool_]:
     return visible
 
 
-def _chosen(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
+def chosen_folds(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
     """Return the folds of these names; all where none is named."""
     there = [fold.name for fold in folds]
     unknown = [name for name in wanted if name not in there]
@@ -238,12 +290,14 @@ def missing_share(inputs: Inputs) -> dict[str, float]:
 
 def subjects_without_fold(planned: Plan) -> list[Any]:
     """Return the subjects that no fold tests."""
-    windows = planned.data.inputs.windows
+    windows = planned.inputs.windows
     tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
     return in_order(set(windows["subject"]) - tested)
 
 
-def labelled_rows(data: EmotionData, fold: Fold, share: float, seed: int) -> Rows:
+def labelled_rows(
+    inputs: Inputs, known: NDArray[np.int64], fold: Fold, share: float, seed: int
+) -> Rows:
     """Return the windows of a fold's source whose labels may be used.
 
     Whole trials are drawn, of every class that share of its trials and at least one.
@@ -252,7 +306,9 @@ def labelled_rows(data: EmotionData, fold: Fold, share: float, seed: int) -> Row
 
     Parameters
     ----------
-    data : EmotionData
+    inputs : Inputs
+    known : ndarray of int, shape (windows,)
+        Their labels.
     fold : Fold
     share : float
         Above 0, up to 1, which takes all.
@@ -260,9 +316,9 @@ def labelled_rows(data: EmotionData, fold: Fold, share: float, seed: int) -> Row
     """
     if share == 1:
         return fold.source
-    windows = data.inputs.windows.iloc[fold.source]
+    windows = inputs.windows.iloc[fold.source]
     trials = windows.groupby(["subject", "session", "trial"], sort=True).ngroup()
-    labels = data.labels[fold.source]
+    labels = known[fold.source]
     generator = np.random.default_rng(derive_seed(seed, fold.name, "labelled"))
     kept = np.zeros(len(fold.source), dtype=bool)
     for label in np.unique(labels):

@@ -34,6 +34,7 @@ from .checks import select_modalities
 from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
 from .folder import (
+    fingerprint,
     identity,
     job_folder,
     locked,
@@ -329,7 +330,7 @@ def run_pretraining(
     plugins : sequence of str
         Files to import in every process.
     """
-    known = identity(planned.inputs, plugins)
+    known = identity(fingerprint(planned.inputs), plugins)
     facts = {
         "modalities": list(planned.inputs.modalities),
         "signals": known["recordings"],

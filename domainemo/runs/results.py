@@ -15,8 +15,18 @@ from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import write_table
 from .statistics import Comparison, bootstrap_interval, compare
+from .unscored import trial_predictions
 
 __all__ = ["Results", "write_results"]
+
+
+_SCORED = (
+    "Balanced accuracy per {level}; mean, standard deviation and 95 % bootstrap "
+    "interval over subjects."
+)
+_UNSCORED = (
+    "No label of the target exists: nothing here tells how often a prediction is right."
+)
 
 
 @dataclass(frozen=True)
@@ -28,19 +38,29 @@ class Results:
     table : DataFrame
         A row per method x fold x seed x level, with the metrics and how the number
         was obtained: dataset, protocol, access, what of the target was seen,
-        normalisation, selection, sampling.
+        normalisation, selection, sampling. Where nobody knows a label, in place of the
+        metrics: ``share_CLASS`` of the predictions, their mean ``confidence``, the
+        share ``changed`` against source only, and ``score_VALIDATOR`` of the network.
     predictions : DataFrame
         A row per method x fold x seed x sample, with the probability of each class.
     description : mapping
         The configuration, as in ``config.toml``.
     method : str
         The adapter that was asked for, as named in the tables.
+    distances : DataFrame or None
+        Of newcomers, whose labels nobody knows: how far they lie from the others.
     """
 
     table: pd.DataFrame
     predictions: pd.DataFrame
     description: Mapping[str, Any]
     method: str
+    distances: pd.DataFrame | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether the labels of what was predicted are known."""
+        return "label" in self.predictions
 
     def __repr__(self) -> str:
         """Say what was run on what; :meth:`summary` has the numbers."""
@@ -67,24 +87,65 @@ class Results:
         """All methods, the adapter first."""
         return list(dict.fromkeys(self.table["method"]))
 
+    @property
+    def metric(self) -> str:
+        """What is compared where nothing else is asked for."""
+        return "balanced_accuracy" if self.scored else "confidence"
+
     def per_subject(
-        self, metric: str = "balanced_accuracy", level: str | None = None
+        self, metric: str | None = None, level: str | None = None
     ) -> pd.DataFrame:
         """Return a row per subject and a column per method, averaged over seeds.
 
         Subjects stand in natural order: 2 before 10.
         """
-        wide = self._wide(metric, level)
+        wide = self._wide(metric or self.metric, level)
         return wide.loc[in_order(wide.index)]
 
-    def per_fold(self, metric: str = "balanced_accuracy") -> pd.DataFrame:
+    def per_fold(self, metric: str | None = None) -> pd.DataFrame:
         """Return a row per fold and a column per method, averaged over seeds."""
         chosen = self.table[self.table["level"] == self.level]
+        metric = metric or self.metric
         wide = chosen.pivot_table(metric, index="fold", columns="method", sort=False)
         return wide[self.methods]
 
+    def people(self, level: str | None = None) -> pd.DataFrame:
+        """Return a row per subject and method: what the predictions look like.
+
+        The share of each class, the mean confidence, and the share that source only
+        predicts otherwise; averaged over seeds. For newcomers, whom nothing can score.
+        """
+        chosen = self.table[self.table["level"] == (level or self.level)]
+        shares = [name for name in chosen if str(name).startswith("share_")]
+        rows = chosen.groupby(["subject", "method"], sort=False)
+        found = rows[[*shares, "confidence", "changed"]].mean()
+        order = [
+            (who, method)
+            for who in in_order(chosen["subject"])
+            for method in self.methods
+            if (who, method) in found.index
+        ]
+        return found.loc[order]
+
+    def validators(self) -> pd.DataFrame:
+        """Return a row per validator: its score of each method, and whom it chooses.
+
+        For newcomers: scores of finished networks that need no label of theirs, mean
+        over folds and seeds. ``chooses`` is the method of the highest; nobody can tell
+        here whether it is the best one.
+        """
+        chosen = self.table[self.table["level"] == self.level]
+        columns = [name for name in chosen if str(name).startswith("score_")]
+        means = chosen.groupby("method", sort=False)[columns].mean()
+        means = means.dropna(axis=0, how="all").dropna(axis=1, how="all").T
+        means.index = [name.removeprefix("score_") for name in means.index]
+        means.columns.name = None
+        return means.assign(chooses=means.idxmax(axis=1)) if len(means) else means
+
     def summary(self, metric: str = "balanced_accuracy") -> pd.DataFrame:
         """Return mean, deviation and 95 % bootstrap interval over subjects.
+
+        Of newcomers, whom nothing can score, what :meth:`people` returns.
 
         Parameters
         ----------
@@ -97,6 +158,8 @@ class Results:
             A row per method: ``mean``, ``deviation``, ``low``, ``high``, ``subjects``,
             and the mean of whole trials, ``trial``.
         """
+        if not self.scored and metric == "balanced_accuracy":
+            return self.people()
         subjects, trials = self._wide(metric), self._wide(metric, "trial")
         rows = {}
         for method in self.methods:
@@ -118,7 +181,7 @@ class Results:
         Returns None where source only was not run, or is the adapter itself.
         """
         baseline = next((m for m in self.methods if m.startswith(SOURCE_ONLY)), None)
-        if baseline is None or self.method == baseline:
+        if baseline is None or self.method == baseline or not self.scored:
             return None
         wide = self._wide(metric)
         return compare(
@@ -152,18 +215,18 @@ class Results:
         unscored = (
             f"no score for {', '.join(alone)} (a single class); " if alone else ""
         )
+        onto = f", adapted to {first['target']}" if first.get("target") else ""
         device = self.description.get("device", "cpu")
         where = "" if device == "cpu" else f"on {device}; "
         return (
-            f"{first['dataset']}, {first['modalities']}; {self.method} on "
+            f"{first['dataset']}{onto}, {first['modalities']}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {where}domainemo {first['version']}. Balanced "
-            f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
-            f"interval over subjects."
+            f"seed {seeds}; {where}domainemo {first['version']}. "
+            + (_SCORED.format(level=self.level) if self.scored else _UNSCORED)
         )
 
     def _calibration(self) -> str:
@@ -177,6 +240,8 @@ class Results:
 
     def _single_class(self) -> list[str]:
         """Return the subjects of whom a single class was tested, who have no score."""
+        if not self.scored:
+            return []
         of_level = self.table[self.table["level"] == self.level]
         scored = of_level.groupby("subject", sort=False)["balanced_accuracy"].count()
         return [f"subject {subject}" for subject in scored.index[scored == 0]]
@@ -184,9 +249,11 @@ class Results:
 
 def write_results(folder: Path, results: Results) -> None:
     """Write the tables as Parquet and CSV."""
-    for name, table in (
-        ("results", results.table),
-        ("predictions", results.predictions),
-    ):
+    tables = {"results": results.table, "predictions": results.predictions}
+    if not results.scored:
+        tables["trials"] = trial_predictions(results.predictions)
+    if results.distances is not None:
+        tables["distances"] = results.distances
+    for name, table in tables.items():
         write_table(folder, name, table)
     files.write_recorded(folder / "how.txt", results.how() + "\n")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,7 +14,7 @@ from ..choices import RunChoices, choosing
 from ..core import EmotionData
 from ..errors import ConfigurationError
 from .execution import Monitor, check_call, execute
-from .experiment import experiment
+from .experiment import Experiment, experiment
 from .folder import (
     fingerprint,
     identity,
@@ -22,11 +22,12 @@ from .folder import (
     open_folder,
     origin,
 )
+from .job import Job
 from .plan import Plan, plan
 from .results import Results, write_results
 from .scorer import collect
 
-__all__ = ["run", "run_plan"]
+__all__ = ["check_output", "described", "run", "run_plan", "trained"]
 
 
 @choosing
@@ -64,18 +65,39 @@ def run(
         If a fold fails; the finished ones are kept in `output`.
     """
     chosen = experiment(**choices)
-    if not (output is None or isinstance(output, str | Path)):
-        raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
+    place = check_output(output)
     check_call(executor, on_progress)
     planned = plan(data, chosen)
-    description = {"recordings": data.inputs.name, **chosen.describe()}
-    plugins = chosen.plugins
-    if plugins:
-        description["plugins"] = list(plugins)
-    with nullcontext(output) if output else tempfile.TemporaryDirectory() as folder:
+    with place as folder:
         return run_plan(
-            planned, Path(folder), description, executor, on_progress, plugins
+            planned,
+            Path(folder),
+            described(data.inputs.name, chosen),
+            executor,
+            on_progress,
+            chosen.plugins,
         )
+
+
+def check_output(output: Any) -> AbstractContextManager[str | Path]:
+    """Return the folder to write to, for as long as a block runs where it is None.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no folder.
+    """
+    if not (output is None or isinstance(output, str | Path)):
+        raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
+    return nullcontext(output) if output else tempfile.TemporaryDirectory()
+
+
+def described(recordings: str, chosen: Experiment) -> dict[str, Any]:
+    """Return the full configuration of a run that is made from Python."""
+    description = {"recordings": recordings, **chosen.describe()}
+    if chosen.plugins:
+        description["plugins"] = list(chosen.plugins)
+    return description
 
 
 def run_plan(
@@ -99,16 +121,43 @@ def run_plan(
     plugins : sequence of str
         Files to import in every process.
     """
+    with trained(planned, folder, description, executor, on_progress, plugins) as jobs:
+        results = collect(planned, jobs, description)
+        write_results(folder, results)
+    return results
+
+
+@contextmanager
+def trained(
+    planned: Plan,
+    folder: Path,
+    description: Mapping[str, Any],
+    executor: Executor | None = None,
+    on_progress: Callable[[Monitor], None] | None = None,
+    plugins: Sequence[str] = (),
+) -> Iterator[list[Job]]:
+    """Train what is missing of a plan, and hold its folder while the block runs.
+
+    Parameters
+    ----------
+    planned, folder, description, executor, on_progress, plugins
+        See :func:`run_plan`.
+
+    Yields
+    ------
+    list of Job
+        All finished.
+    """
     start = planned.experiment.init_from
-    known = identity(planned.data, plugins)
+    known = identity(planned.fingerprint(), plugins)
     known |= {"pre-training": start.content} if start else {}
-    signals = fingerprint(planned.data.inputs)
+    signals = fingerprint(planned.inputs)
     open_folder(folder, description, known, {"signals": signals})
     begun = origin(folder)
     jobs = [replace(job, origin=begun) for job in planned.jobs(folder)]
     with locked(folder):
         execute(
-            planned.data.inputs,
+            planned.inputs,
             planned.experiment,
             jobs,
             folder=folder,
@@ -116,6 +165,4 @@ def run_plan(
             on_progress=on_progress,
             plugins=plugins,
         )
-        results = collect(planned, jobs, description)
-        write_results(folder, results)
-    return results
+        yield jobs

@@ -11,15 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import EmotionData, Fold, Rows
+from ..core import Fold, Rows
 from ..parts import Part
 from ..training.batches import majority_label
 from .controls import control_name, control_probabilities, is_trained
+from .distance import newcomers_distances
 from .how import called, how_control, how_trained
 from .job import Job, Record, load_record
 from .metrics import metrics
 from .plan import Plan
 from .results import Results
+from .unscored import describe_rows, with_changes
 
 __all__ = ["collect", "oracle_epoch", "prediction_rows", "score_rows"]
 
@@ -30,6 +32,8 @@ def collect(
     planned: Plan, jobs: Sequence[Job], description: Mapping[str, Any]
 ) -> Results:
     """Join every job's predictions, and the controls', to the labels; score them.
+
+    Where nobody knows a label, say instead what the predictions look like.
 
     Parameters
     ----------
@@ -47,11 +51,13 @@ def collect(
     for job in jobs:
         record = load_record(Path(job.folder))
         if chosen.validator is None and job.adapter is not None:
-            epoch = oracle_epoch(planned.data, record)
+            epoch = oracle_epoch(planned, record)
             facts = {**record.facts, "epoch": epoch}
             record = replace(record, probabilities=record.trace[epoch - 1], facts=facts)
         members[job.fold.name], level = record.members, record.facts["level"]
         how = how_trained(planned, job, record)
+        judged = record.facts.get("scores", {})
+        how |= {f"score_{name}": score for name, score in judged.items()}
         _add(planned, how, record, level, scores, predictions)
     for fold in planned.folds:
         for control in chosen.controls:
@@ -59,11 +65,14 @@ def collect(
                 record = _control_record(planned, fold, control, members[fold.name])
                 how = how_control(planned, fold, control_name(control))
                 _add(planned, how, record, level, scores, predictions)
+    table = pd.DataFrame(scores).astype({"epoch": "Int64", "parameters": "Int64"})
+    everything = pd.concat(predictions, ignore_index=True)
     return Results(
-        table=pd.DataFrame(scores).astype({"epoch": "Int64", "parameters": "Int64"}),
-        predictions=pd.concat(predictions, ignore_index=True),
+        table=table if planned.scored else with_changes(table, everything),
+        predictions=everything,
         description=description,
         method=called(jobs[0], chosen),
+        distances=None if planned.scored else newcomers_distances(planned),
     )
 
 
@@ -75,13 +84,13 @@ def _control_record(planned: Plan, fold: Fold, control: Part, members: Rows) -> 
     )
     probabilities = control_probabilities(
         control.build(),
-        planned.data.inputs,
+        planned.inputs,
         chosen.build_normalisation(),
         fold,
         labelled,
-        planned.data.labels[labelled],
+        planned.labels[labelled],
         members,
-        len(planned.data.classes),
+        len(planned.classes),
     )
     nothing = np.empty((0, *probabilities.shape), dtype=np.float32)
     return Record(members, probabilities, nothing, {})
@@ -95,12 +104,12 @@ def _add(
     scores: list[dict[str, Any]],
     predictions: list[pd.DataFrame],
 ) -> None:
-    rows = prediction_rows(planned.data, record)
+    rows = prediction_rows(planned, record)
     keys = {key: how[key] for key in ("method", "fold", "seed")}
     predictions.append(rows.assign(**keys))
-    classes = len(planned.data.classes)
+    said = score_rows if planned.scored else describe_rows
     for subject, theirs in rows.groupby("subject"):
-        for name, samples, values in score_rows(theirs, level, classes):
+        for name, samples, values in said(theirs, level, planned.classes):
             scores.append(
                 {**keys, "subject": subject, "level": name, "samples": samples}
                 | values
@@ -108,33 +117,37 @@ def _add(
             )
 
 
-def prediction_rows(data: EmotionData, record: Record) -> pd.DataFrame:
+def prediction_rows(planned: Plan, record: Record) -> pd.DataFrame:
     """Return a row per predicted sample: provenance, label, probabilities.
+
+    Where nobody knows a label, the predicted class has its name, and not its number.
 
     Parameters
     ----------
-    data : EmotionData
-        All recordings, in canonical order.
+    planned : Plan
     record : Record
         Of one finished job.
     """
     members = record.members
-    windows = data.inputs.windows.iloc[members[:, 0]].reset_index(drop=True)
-    labels = majority_label(members, data.labels)
+    windows = planned.windows.iloc[members[:, 0]].reset_index(drop=True)
+    predicted = record.probabilities.argmax(1)
+    known: dict[str, Any] = {"predicted": np.array(planned.classes)[predicted]}
+    if planned.scored:
+        labels = majority_label(members, planned.labels)
+        known = {"label": labels, "predicted": predicted}
     probabilities = {
         f"p_{name}": record.probabilities[:, index]
-        for index, name in enumerate(data.classes)
+        for index, name in enumerate(planned.classes)
     }
     return windows.assign(
         windows=(members >= 0).sum(1),
-        label=labels,
-        predicted=record.probabilities.argmax(1),
+        **known,
         **probabilities,
     )
 
 
 def score_rows(
-    predictions: pd.DataFrame, level: str, classes: int
+    predictions: pd.DataFrame, level: str, classes: Sequence[str]
 ) -> Iterator[tuple[str, int, dict[str, float]]]:
     """Yield level, number of samples and metrics: per sample, and per trial.
 
@@ -147,7 +160,7 @@ def score_rows(
         Of one fold and one seed, from `prediction_rows`.
     level : str
         What one row is.
-    classes : int
+    classes : sequence of str
     """
     columns = [name for name in predictions.columns if name.startswith("p_")]
     probabilities = predictions[columns].to_numpy()
@@ -156,21 +169,21 @@ def score_rows(
     if level == "trial":
         return
     # Where a vote is tied, the more probable class wins, not the first.
-    votes = np.eye(classes)[predictions["predicted"]] + 1e-6 * probabilities
+    votes = np.eye(len(classes))[predictions["predicted"]] + 1e-6 * probabilities
     votes /= votes.sum(1, keepdims=True)
     codes = predictions.groupby(_TRIAL, sort=True).ngroup().to_numpy()
-    truth = _per_group(codes, np.eye(classes)[labels]).argmax(1)
+    truth = _per_group(codes, np.eye(len(classes))[labels]).argmax(1)
     for name, values in (("trial", probabilities), ("trial, majority", votes)):
         averaged = _per_group(codes, values)
         yield name, len(truth), metrics(truth, averaged)
 
 
-def oracle_epoch(data: EmotionData, record: Record) -> int:
+def oracle_epoch(planned: Plan, record: Record) -> int:
     """Return the epoch, from 1, whose predictions agree best with the test labels.
 
     This is what much of the field reports; here it is for diagnosis only.
     """
-    labels = majority_label(record.members, data.labels)
+    labels = majority_label(record.members, planned.labels)
     scores = [metrics(labels, epoch)["balanced_accuracy"] for epoch in record.trace]
     return int(np.argmax(scores)) + 1
 

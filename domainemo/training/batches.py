@@ -87,8 +87,10 @@ def sample(
         The windows of `inputs` in each sample, -1 where padded.
     """
     windows = inputs.windows.iloc[rows].reset_index(drop=True)
-    local = sampling.rows(windows)
-    _check_samples(sampling, local, windows)
+    local = np.empty((0, 1), np.int64)
+    if len(rows):
+        local = sampling.rows(windows)
+        _check_samples(sampling, local, windows)
     members = np.where(local >= 0, rows[local], -1)
     if device.type != "cpu":
         # Its memory is small: it is given the windows that are used.
@@ -158,7 +160,7 @@ def epoch_batches(
     Parameters
     ----------
     source, target : int
-        Number of samples.
+        Number of samples. Without a target, its batches are empty.
     batch_size : int
         Lowered to `source` where that is less.
     generator : torch.Generator
@@ -166,7 +168,7 @@ def epoch_batches(
     size = min(batch_size, source)
     steps = source // size
     order = torch.randperm(source, generator=generator)
-    passes = -(-steps * size // target)
+    passes = -(-steps * size // target) if target else 1
     others = torch.cat(
         [torch.randperm(target, generator=generator) for _ in range(passes)]
     )

@@ -26,7 +26,7 @@ from .model import Model, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
 
-__all__ = ["Fitted", "fit", "predict"]
+__all__ = ["Fitted", "fit", "predict", "scores"]
 
 _EVALUATION_BATCH = 256
 _RESERVED = {"classification", "total", "epoch", "score", "held_out"}
@@ -84,7 +84,7 @@ def fit(
         Trained together; both on one device, the adapter prepared for the model.
     source : LabelledSamples
     target : Samples
-        Unlabelled.
+        Unlabelled; none, where the adapter needs no target.
     validator : Validator
         The epoch of its highest score is kept, the later one where two are equal. What
         it is handed, and every score, is of the adapter's prediction.
@@ -146,6 +146,43 @@ def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.floa
             f"lower training.learning_rate."
         )
     return probabilities.cpu().numpy()
+
+
+def scores(
+    model: Model,
+    adapter: Adapter,
+    source: LabelledSamples,
+    held_out: LabelledSamples | None,
+    target: Samples,
+    validators: Mapping[str, Validator],
+) -> dict[str, float | None]:
+    """Return what validators make of a trained network; None where one cannot tell.
+
+    Parameters
+    ----------
+    model, adapter
+        Trained.
+    source : LabelledSamples
+        What they were trained on.
+    held_out : LabelledSamples or None
+        Source domains that they were not; without, some validators cannot tell.
+    target : Samples
+        Unlabelled.
+    validators : mapping of str to Validator
+    """
+    seen, _ = _seen(model, target, 1.0)
+    shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+    trained = _shown(model, adapter, source)
+    held = None if held_out is None else _shown(model, adapter, held_out)
+    found: dict[str, float | None] = {}
+    for name, validator in validators.items():
+        needed = held if validator.held_out else None
+        score = None
+        if needed is not None or not validator.held_out:
+            training = trained if validator.needs_training else None
+            score = _score(validator, training, needed, shown)["score"]
+        found[name] = score if score is not None and math.isfinite(score) else None
+    return found
 
 
 class _Fitting(Task):
@@ -332,6 +369,9 @@ def _without_dropout(model: Model, batch: Batch) -> Outputs:
 def _evaluate(model: Model, samples: Samples) -> Outputs:
     """Return the outputs for all samples, without dropout or gradient."""
     model.eval()
+    if not len(samples):  # a network need not take a batch of none
+        one = _evaluate(model, replace(samples, rows=samples.rows.new_zeros(1, 1)))
+        return _cut(one)
     index = torch.arange(len(samples), device=samples.rows.device)
     with torch.no_grad():
         parts: list[Outputs] = [
@@ -346,6 +386,16 @@ def _evaluate(model: Model, samples: Samples) -> Outputs:
         }
 
     return Outputs(joined("embeddings"), joined("logits"), joined("present"))
+
+
+def _cut(outputs: Outputs) -> Outputs:
+    """Return the outputs for no sample at all."""
+    return Outputs(
+        *(
+            {branch: values[:0] for branch, values in each.items()}
+            for each in (outputs.embeddings, outputs.logits, outputs.present)
+        )
+    )
 
 
 def _seen(
