@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
     from .registry import register
+    from .runs.newcomers import adapt
     from .runs.pretraining import pretrain
     from .runs.results import Results
     from .runs.run import run
@@ -69,6 +70,7 @@ _HOME = {
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
+    "runs.newcomers": "adapt",
     "runs.pretraining": "pretrain",
     "runs.results": "Results",
     "runs.run": "run",
@@ -113,6 +115,7 @@ __all__ = [
     "Validator",
     "Windows",
     "Wrapped",
+    "adapt",
     "from_arrays",
     "from_epochs",
     "join",

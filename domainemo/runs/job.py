@@ -554,7 +554,7 @@ def _write_predictions(
         content,
         members=members,
         probabilities=probabilities,
-        trace=np.array(trace, dtype=np.float32).reshape(-1, *probabilities.shape),
+        trace=np.array(trace, np.float32).reshape(len(trace), *probabilities.shape),
     )
     write_file(folder / PREDICTIONS, content.getvalue())
     write_file(folder / FACTS, json.dumps(facts, indent=1))

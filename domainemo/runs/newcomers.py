@@ -29,7 +29,7 @@ from .plan import Plan, build_once, chosen_folds, ordered
 from .results import Results
 from .run import check_output, described, run_plan
 
-__all__ = ["adapt", "plan_newcomers"]
+__all__ = ["adapt", "check_source", "plan_newcomers"]
 
 _NOBODY_KNOWS = -1
 """In place of a label, where there is none."""
@@ -139,7 +139,7 @@ def plan_newcomers(
     inputs = select_modalities(inputs, tuple(theirs.modalities))
     source = replace(source, inputs=inputs).take(ordered(inputs, chosen.exclude))
     theirs = theirs.take(ordered(theirs))
-    _check_source(source, chosen)
+    check_source(source, chosen)
     _check_newcomers(theirs, chosen)
     joined, shown = _side_by_side(source.inputs, theirs)
     new = np.arange(len(joined)) >= len(source)
@@ -186,7 +186,7 @@ def _check_choices(chosen: Experiment) -> None:
         )
 
 
-def _check_source(source: EmotionData, chosen: Experiment) -> None:
+def check_source(source: EmotionData, chosen: Experiment) -> None:
     """Refuse labelled recordings that nothing can be learnt from."""
     check_trials(source)
     check_modalities(source.inputs)
