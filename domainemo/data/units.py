@@ -20,7 +20,7 @@ from ..core import Inputs, Modality
 from ..errors import DomainemoWarning
 from .normalisation import Scale
 
-__all__ = ["warn_of_distance", "warn_of_units"]
+__all__ = ["distances", "warn_of_distance", "warn_of_units"]
 
 Array = NDArray[np.float64]
 
@@ -114,6 +114,13 @@ def warn_of_distance(inputs: Inputs, scales: Mapping[str, Scale], whose: str) ->
     DomainemoWarning
         Naming the modality, and typical values of both.
     """
+    for told in distances(inputs, scales, whose):
+        warnings.warn(told, DomainemoWarning, stacklevel=3)
+
+
+def distances(inputs: Inputs, scales: Mapping[str, Scale], whose: str) -> list[str]:
+    """Return what :func:`warn_of_distance` warns of, a sentence per modality."""
+    told = []
     for name, modality in inputs.modalities.items():
         array = inputs.signals[name]
         there = array[np.isfinite(array).any(axis=(1, 2))].astype(np.float64)
@@ -124,22 +131,51 @@ def warn_of_distance(inputs: Inputs, scales: Mapping[str, Scale], whose: str) ->
             middle, spread = np.nanmedian(there, axis=0), np.nanstd(there, axis=0)
         if len(there) <= _FEW_WINDOWS:
             spread[:] = np.nan
-        found = []
+        found, looks = [], set()
         for measure, columns in _measures(modality):
             own = _typical(middle, spread, columns)
             other = _typical(scales[name].mean, scales[name].deviation, columns)
-            kinds = _logarithmic(modality, measure)
-            if any(_is_far(own, other, logarithm) for logarithm in kinds):
+            far = [
+                logarithm
+                for logarithm in _logarithmic(modality, measure)
+                if _is_far(own, other, logarithm)
+            ]
+            if far:
                 of = f" of {measure}" * bool(measure)
                 found.append(f"{own[0]:.3g} and {other[0]:.3g}{of}")
+                looks.add(_plain_factor(own[0], other[0], far[-1], modality.unit))
         if found:
-            warnings.warn(
+            one = next(iter(looks)) if len(looks) == 1 else ""
+            told.append(
                 f"{inputs.name}, modality {name!r}: values lie as far from {whose} as "
                 f"they do in another unit, such as volts beside microvolts: typical "
-                f"are {'; '.join(found)}. Bring them to one unit.",
-                DomainemoWarning,
-                stacklevel=3,
+                f"are {'; '.join(found)}{one}. Bring them to one unit."
             )
+    return told
+
+
+_UNITS: Mapping[int, str] = {3: "millivolts and microvolts", 6: "volts and microvolts"}
+"""What is written by mistake, by the powers of ten that lie between."""
+
+
+def _plain_factor(own: float, other: float, logarithm: bool, unit: str) -> str:
+    """Return what lies between two typical values, where units may; else nothing.
+
+    Which logarithm it is must be told by its unit.
+    """
+    if not logarithm:
+        decades = abs(np.log10(abs(own)) - np.log10(abs(other)))
+    elif re.search(r"\bnat\b|\bln", unit, re.IGNORECASE):
+        decades = abs(own - other) / np.log(10)
+    else:
+        return ""
+    of_squares = re.search(r"\^2|²", unit) is not None
+    decades /= 1 + of_squares
+    nearest = min(_UNITS, key=lambda each: abs(each - decades))
+    if abs(nearest - decades) > 0.5:  # people themselves differ by less, mostly
+        return ""
+    squared = " squared" * of_squares
+    return f", about a factor of 1e{nearest}{squared}, as between {_UNITS[nearest]}"
 
 
 def _typical(
