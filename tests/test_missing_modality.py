@@ -18,6 +18,7 @@ from domainemo.backbones.uf_ama import UFAMA
 from domainemo.cli import main
 from domainemo.controls.logistic_regression import LogisticRegression
 from domainemo.core import FUSION
+from domainemo.data.matching import match
 from domainemo.data.normalisation import learned_of, normalise
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.parts import Part
@@ -559,6 +560,15 @@ def test_channels_and_features_are_found_by_name(trained, recording, modality):
     pd.testing.assert_frame_equal(predict_recording(trained, more), expected)
 
 
+def test_other_sensors_go_by_any_capitals(trained, recording):
+    eye = recording.modalities["eye"].channels
+    names = [name.upper() for name in eye]
+    assert names != list(eye)
+    other = rearranged(recording, "eye", range(len(eye)), [0], names)
+    expected = predict_recording(trained, recording)
+    pd.testing.assert_frame_equal(predict_recording(trained, other), expected)
+
+
 def test_electrodes_go_by_old_names_and_any_capitals(trained, recording):
     expected = predict_recording(trained, recording)
     names = recording.modalities["eeg"].channels
@@ -573,12 +583,12 @@ def test_electrodes_go_by_old_names_and_any_capitals(trained, recording):
 
 def test_a_channel_that_is_missing_or_there_twice_is_named(trained, recording):
     names = recording.modalities["eeg"].channels
-    kept = [number for number, name in enumerate(names) if name not in ("PZ", "OZ")]
+    kept = [number for number, name in enumerate(names) if name not in ("CB1", "OZ")]
     for numbers, channels, said in (
         (
             kept,
             None,
-            r"'eeg': channels of training are missing.*: PZ, OZ; found .*leave",
+            r"'eeg': channels of the training are missing.*: CB1, OZ; found .*leave",
         ),
         (
             [*range(62), 0],
@@ -590,15 +600,28 @@ def test_a_channel_that_is_missing_or_there_twice_is_named(trained, recording):
             other = rearranged(recording, "eeg", numbers, np.arange(5), channels)
             predict_recording(trained, other)
     few = rearranged(recording, "eeg", np.arange(62), [0, 1, 2, 4])
-    with pytest.raises(DataError, match=r"features of training are missing.*: beta;"):
+    with pytest.raises(
+        DataError, match=r"features of the training are missing.*: beta;"
+    ):
         predict_recording(trained, few)
-    # Of other sensors a name is a name.
     eye = recording.modalities["eye"].channels
-    other = rearranged(
-        recording, "eye", np.arange(len(eye)), [0], [name.upper() for name in eye]
-    )
-    with pytest.raises(DataError, match=rf"'eye': channels .*: {eye[0]},"):
+    other = rearranged(recording, "eye", range(1, len(eye)), [0])
+    with pytest.raises(DataError, match=rf"'eye': channels .*: {eye[0]};"):
         predict_recording(trained, other)
+
+
+def test_electrodes_that_were_not_recorded_are_interpolated_and_told(
+    trained, recording
+):
+    """As match makes them, whose own tests hold them against MNE."""
+    names = recording.modalities["eeg"].channels
+    kept = [number for number, name in enumerate(names) if name not in ("PZ", "OZ")]
+    few = rearranged(recording, "eeg", kept, np.arange(5))
+    whole = match(few, trained.modalities, wanted_of="the training").inputs
+    with pytest.warns(DomainemoWarning, match="PZ, OZ of the training .*interpolated"):
+        found = predict_recording(trained, few)
+    pd.testing.assert_frame_equal(found, predict_recording(trained, whole))
+    assert not found.equals(predict_recording(trained, recording))
 
 
 def test_samples_of_which_nothing_is_left_are_counted(trained, recording):

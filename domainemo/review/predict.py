@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import pandas as pd
 import torch
 
 from .. import files
-from ..core import Adapter, Inputs, Modality, canonical_name
+from ..core import Adapter, Inputs, Modality
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
+from ..data.matching import match
 from ..data.normalisation import (
     Learned,
     Scale,
@@ -249,8 +250,9 @@ def predict_recording(
 ) -> pd.DataFrame:
     """Return a row per sample: provenance, predicted class, probabilities.
 
-    Channels and features may come in any order, and beside others; modalities may be
-    missing, for some windows, for a subject or altogether.
+    Modalities, channels and features may come in any order and spelling, and beside
+    others; modalities may be missing, for some windows, for a subject or altogether,
+    and a few electrodes are interpolated (:func:`domainemo.data.matching.match`).
 
     Parameters
     ----------
@@ -270,20 +272,22 @@ def predict_recording(
         folder does not hold the source's scale.
     DataError
         If none of the modalities of training is there, or one is there without some
-        of the channels or features of training; if normalisation leaves nothing of the
-        recording; or if the baseline lacks a subject or a modality.
+        of the features of training, or of its channels that are not interpolated; if a
+        value is infinite; if normalisation leaves nothing of the recording; or if the
+        baseline lacks a subject or a modality.
 
     Warns
     -----
     DomainemoWarning
-        Naming the modalities that are missing altogether, the number of samples
-        in which every modality is, what was normalised by few windows, and values as
-        of another unit than those they are normalised by.
+        Naming the modalities that are missing altogether, electrodes that were
+        interpolated, units and kinds that are others than in training, a sensor whose
+        values are the same in all windows, the number of samples in which every
+        modality is, what was normalised by few windows, and values as of another unit
+        than those they are normalised by.
     """
     inputs = expect_inputs(inputs, "the recording")
-    aligned = _aligned(trained, inputs)
-    _note_missing(aligned, tuple(inputs.modalities))
-    inputs = aligned.take(canonical(aligned))
+    matched = _matched(trained, inputs)
+    inputs = matched.take(canonical(matched))
     check_signals(inputs, "Interpolate it, or leave the whole modality out.")
     normalised = _normalised(trained, inputs, normalise_by)
     everything = np.arange(len(inputs))
@@ -363,7 +367,7 @@ def _by_baseline(
     baseline: Inputs,
 ) -> Inputs:
     """Return the recording scaled per subject by the windows of the baseline alone."""
-    baseline = _aligned(trained, baseline)
+    baseline = _matched(trained, baseline)
     names = [each.windows["subject"].astype(str) for each in (inputs, baseline)]
     absent = [name for name in names[0].unique() if name not in set(names[1])]
     if absent:
@@ -405,82 +409,14 @@ def _by_baseline(
     return replace(normalised.take(own), windows=inputs.windows)
 
 
-def _aligned(trained: Trained, inputs: Inputs) -> Inputs:
-    """Return the modalities, channels and features of training, in its order.
-
-    They are found by name, electrodes also by their old names and in other capitals;
-    what else was recorded is left out. A modality that the recording does not have is
-    NaN in all windows.
-    """
-    if not any(name in inputs.modalities for name in trained.modalities):
-        raise DataError(
-            f"{inputs.name}: found the modalities {', '.join(inputs.modalities)}; "
-            f"expected at least one of those the model was trained on, "
-            f"{', '.join(trained.modalities)}. Rename the modalities of the recording "
-            f"if they are the same sensors."
-        )
-    signals = {}
-    for name, wanted in trained.modalities.items():
-        if name not in inputs.modalities:
-            shape = len(inputs), len(wanted.channels), len(wanted.features)
-            signals[name] = np.full(shape, np.nan, np.float32)
-            continue
-        array, found = inputs.signals[name], inputs.modalities[name]
-        where = f"{inputs.name}, modality {name!r}"
-        called = canonical_name if wanted.kind == "eeg" else str
-        channels = _places(
-            wanted.channels, found.channels, f"{where}: channels", called
-        )
-        features = _places(wanted.features, found.features, f"{where}: features")
-        signals[name] = array.take(channels, axis=1).take(features, axis=2)
-    return replace(inputs, signals=signals, modalities=trained.modalities)
-
-
-def _places(
-    wanted: Sequence[str],
-    found: Sequence[str],
-    where: str,
-    called: Callable[[str], str] = str,
-) -> list[int]:
-    """Return where each name of training stands in the recording.
-
-    The very name comes before one that is only `called` the same.
-    """
-    places, missing = [], []
-    for name in wanted:
-        same = [place for place, each in enumerate(found) if each == name] or [
-            place for place, each in enumerate(found) if called(each) == called(name)
-        ]
-        places += same[:1]
-        if len(same) != 1:
-            missing.append(name)
-    if missing:
-        raise DataError(
-            f"{where} of training are missing, or there twice: {', '.join(missing)}; "
-            f"found {', '.join(found)}. Rename them where they are called otherwise, "
-            f"interpolate what was not recorded, or leave out the whole modality."
-        )
-    return places
-
-
-def _note_missing(inputs: Inputs, found: tuple[str, ...]) -> None:
-    """Warn of modalities without a single value; refuse a recording of no other."""
-    lost = [name for name, array in inputs.signals.items() if np.isnan(array).all()]
-    there = [name for name in inputs.signals if name not in lost]
-    if not there:
-        raise DataError(
-            f"{inputs.name}: every value of {', '.join(lost)} is missing; expected at "
-            f"least one modality of training to be there in some windows."
-        )
-    if lost:
-        warnings.warn(
-            f"{inputs.name}: {', '.join(lost)} of the training "
-            f"{'is' if len(lost) == 1 else 'are'} missing in all windows (the "
-            f"recording has {', '.join(found)}); the predictions rest on "
-            f"{', '.join(there)} alone.",
-            DomainemoWarning,
-            stacklevel=3,
-        )
+def _matched(trained: Trained, inputs: Inputs) -> Inputs:
+    """Return the recording as the model takes it; what it lacks altogether is NaN."""
+    found = match(
+        inputs, trained.modalities, wanted_of="the training", keep_missing=True
+    )
+    for told in found.warnings:
+        warnings.warn(told, DomainemoWarning, stacklevel=3)
+    return found.inputs
 
 
 def _note_empty(name: str, samples: Samples) -> None:
