@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..choices import RunChoices, choosing
-from ..core import PROVENANCE, EmotionData, Inputs
+from ..core import PROVENANCE, EmotionData, Inputs, spelling
 from ..data.given import expect_inputs, expect_labelled
 from ..data.labels import check_trials
 from ..data.matching import match, step_of
@@ -135,7 +135,9 @@ def plan_newcomers(
             stacklevel=2,
         )
     inputs = select_modalities(source.inputs, chosen.modalities, chosen.exclude)
-    theirs = _fitted(expect_inputs(target, "the newcomers"), inputs)
+    theirs = expect_inputs(target, "the newcomers")
+    deselected = set(source.inputs.modalities) - set(inputs.modalities)
+    theirs = _fitted(_without(theirs, deselected), inputs)
     inputs = select_modalities(inputs, tuple(theirs.modalities))
     source = replace(source, inputs=inputs).take(ordered(inputs, chosen.exclude))
     theirs = theirs.take(ordered(theirs))
@@ -217,6 +219,13 @@ def _check_enough(inputs: Inputs, chosen: Experiment) -> None:
         remedy="Bring a longer recording, or choose another normalisation "
         "(--normalisation subject or source).",
     )
+
+
+def _without(inputs: Inputs, deselected: set[str]) -> Inputs:
+    """Return recordings without modalities that nobody wants of the source either."""
+    out = set(map(spelling, deselected))
+    left = [name for name in inputs.modalities if spelling(name) not in out]
+    return select_modalities(inputs, tuple(left))
 
 
 def _fitted(target: Inputs, source: Inputs) -> Inputs:
