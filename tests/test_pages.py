@@ -82,8 +82,11 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
     source, checking = blocks(kind)
     file = re.search(r"^`(\w+\.py)`", page(kind), re.MULTILINE)[1]
     (folder / file).write_text(source, encoding="utf-8")
-    registry.load_plugin(file)
-    exec(compile(checking, kind, "exec"), {})
+    with monkeypatch.context() as alone:  # a command imports the file by itself
+        alone.setattr(registry, "_classes", dict(registry._classes))
+        alone.syspath_prepend(folder)
+        exec(compile(checking, kind, "exec"), {})
+        alone.delitem(sys.modules, Path(file).stem)
     listing, adapt = map(shlex.split, commands(kind))
     domainemo(monkeypatch, *listing)
     name = NAMES[kind]
@@ -101,6 +104,10 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
     assert kind == "screen" or words[kind] in set(table[column])
     stored = (folder / "run" / "config.toml").read_text(encoding="utf-8")
     assert name in stored and file in stored
+    if kind == "control":
+        told = (folder / "run" / "how.txt").read_text(encoding="utf-8")
+        assert '"control.same-clip.least" = 3' in stored
+        assert "control same-clip (least 3)" in told
     assert len(page(kind).splitlines()) <= 60
 
 

@@ -161,9 +161,9 @@ class Results:
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {where}domainemo {first['version']}. Balanced "
-            f"accuracy per {self.level}; mean, standard deviation and 95 % bootstrap "
-            f"interval over subjects."
+            f"seed {seeds}; {self._control_options()}{where}domainemo "
+            f"{first['version']}. Balanced accuracy per {self.level}; mean, standard "
+            f"deviation and 95 % bootstrap interval over subjects."
         )
 
     def _calibration(self) -> str:
@@ -174,6 +174,17 @@ class Results:
         alike = in_order(folds.unique())
         shown = " or ".join(alike) if len(alike) < 3 else f"{alike[0]} to {alike[-1]}"
         return f"labels of the target given for calibration: {shown} a fold; "
+
+    def _control_options(self) -> str:
+        """Return the options of the controls that were run, if they have any."""
+        found: dict[str, list[str]] = {}
+        for key, value in self.description["options"].items():
+            if key.startswith("control."):
+                name, _, option = key.removeprefix("control.").rpartition(".")
+                found.setdefault(name, []).append(f"{option} {value}")
+        return "".join(
+            f"control {name} ({', '.join(own)}); " for name, own in found.items()
+        )
 
     def _single_class(self) -> list[str]:
         """Return the subjects of whom a single class was tested, who have no score."""
