@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from domainemo.parts import part
 from domainemo.review.predict import find_trained, load_trained, predict_recording
 
 DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^    domainemo (.*)$", re.MULTILINE)
 NAMES = {
+    "adapter": "mean-alignment",
     "sampling": "ends",
     "normalisation": "robust",
     "control": "same-clip",
@@ -43,11 +47,11 @@ def page(kind):
 
 
 def blocks(kind):
-    return re.findall(r"^```python\n(.*?)^```", page(kind), re.DOTALL | re.MULTILINE)
+    return BLOCK.findall(page(kind))
 
 
 def commands(kind):
-    return re.findall(r"^    domainemo (.*)$", page(kind), re.MULTILINE)
+    return COMMAND.findall(page(kind))
 
 
 @pytest.fixture
@@ -77,16 +81,23 @@ def domainemo(monkeypatch, *words):
     assert not ended.value.code
 
 
+@contextmanager
+def alone(folder, file, monkeypatch):
+    """Import from a folder, and forget it: each command imports its plug-ins itself."""
+    with monkeypatch.context() as here:
+        here.setattr(registry, "_classes", dict(registry._classes))
+        here.syspath_prepend(folder)
+        yield
+        here.delitem(sys.modules, Path(file).stem)
+
+
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
-    source, checking = blocks(kind)
+    source, checking, *_ = blocks(kind)
     file = re.search(r"^`(\w+\.py)`", page(kind), re.MULTILINE)[1]
     (folder / file).write_text(source, encoding="utf-8")
-    with monkeypatch.context() as alone:  # a command imports the file by itself
-        alone.setattr(registry, "_classes", dict(registry._classes))
-        alone.syspath_prepend(folder)
+    with alone(folder, file, monkeypatch):
         exec(compile(checking, kind, "exec"), {})
-        alone.delitem(sys.modules, Path(file).stem)
     listing, adapt = map(shlex.split, commands(kind))
     domainemo(monkeypatch, *listing)
     name = NAMES[kind]
@@ -99,8 +110,11 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
         "control": "same clip",
         "protocol": "halves",
         "validator": "margin",
+        "adapter": "mean-alignment",
     }
-    column = {"control": "method", "validator": "selection"}.get(kind, kind)
+    column = {"adapter": "method", "control": "method", "validator": "selection"}.get(
+        kind, kind
+    )
     assert kind == "screen" or words[kind] in set(table[column])
     stored = (folder / "run" / "config.toml").read_text(encoding="utf-8")
     assert name in stored and file in stored
@@ -109,6 +123,36 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
         assert '"control.same-clip.least" = 3' in stored
         assert "control same-clip (least 3)" in told
     assert len(page(kind).splitlines()) <= 60
+
+
+def test_an_adapter_that_predicts_is_written_checked_and_run(folder, monkeypatch):
+    text = (DOCS / "predicting-adapter.md").read_text(encoding="utf-8")
+    source, checking = BLOCK.findall(text)
+    (folder / "subject_heads.py").write_text(source, encoding="utf-8")
+    with alone(folder, "subject_heads.py", monkeypatch):
+        exec(compile(checking, "predicting-adapter", "exec"), {})
+    (command,) = COMMAND.findall(text)
+    domainemo(monkeypatch, *shlex.split(command), *TINY)
+    table = pd.read_csv(folder / "run" / "results.csv")
+    assert "subject-heads" in set(table["method"])
+    assert len(text.splitlines()) <= 60
+
+
+def test_a_plugin_is_run_and_tested_as_its_page_says(folder, monkeypatch, capsys):
+    text = (DOCS / "plug-ins.md").read_text(encoding="utf-8")
+    (folder / "mean_alignment.py").write_text(blocks("adapter")[0], encoding="utf-8")
+    with alone(folder, "mean_alignment.py", monkeypatch):
+        space: dict = {}
+        exec(compile(BLOCK.findall(text)[0], "plug-ins", "exec"), space)
+        (mark,) = space["test_contract"].pytestmark
+        names, each = mark.args
+        assert names == "check" and {"firewall", "vectorises"} <= {c.name for c in each}
+        space["test_contract"](next(c for c in each if c.name == "vectorises"))
+    listing, adapt = map(shlex.split, COMMAND.findall(text))
+    domainemo(monkeypatch, *listing)
+    assert "mean-alignment" in capsys.readouterr().out
+    domainemo(monkeypatch, *adapt, *TINY)
+    assert len(text.splitlines()) <= 60
 
 
 def test_what_a_normalisation_learned_serves_predict(folder, monkeypatch):
