@@ -209,8 +209,8 @@ def of_controls(
                 f"control.{key} names no control, of which several may run; expected "
                 f"control.NAME.{key}. These are run: {shown}."
             )
-        find("control", name)  # which refuses a name that nothing has
         if name not in found:
+            find("control", name)  # which refuses a name that nothing has
             raise ConfigurationError(
                 f"control.{key} is set, but the control {name!r} is not run; these "
                 f"are: {shown}. Name it among the controls (--controls), or leave its "
