@@ -184,6 +184,22 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
     return Part(kind, name, made=given)
 
 
+def unknown_option(where: str, option: str, known: list[str]) -> str:
+    """Return the sentence that says so, with the nearest names."""
+    by_last_name = {name.rpartition(".")[2]: name for name in known} | {
+        name: name for name in known
+    }
+    near = difflib.get_close_matches(option.lower(), list(by_last_name), cutoff=0.6)
+    if near:
+        meant = dict.fromkeys(by_last_name[name] for name in near[:2])
+        return (
+            f"{where} has no option {option!r}. Did you mean "
+            f"{' or '.join(map(repr, meant))}?"
+        )
+    expected = f"expected one of {', '.join(known)}" if known else "it has none at all"
+    return f"{where} has no option {option!r}; {expected}."
+
+
 def of_controls(
     options: Mapping[str, Any], running: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
@@ -218,22 +234,6 @@ def of_controls(
             )
         found[name][option] = value
     return found
-
-
-def unknown_option(where: str, option: str, known: list[str]) -> str:
-    """Return the sentence that says so, with the nearest names."""
-    by_last_name = {name.rpartition(".")[2]: name for name in known} | {
-        name: name for name in known
-    }
-    near = difflib.get_close_matches(option.lower(), list(by_last_name), cutoff=0.6)
-    if near:
-        meant = dict.fromkeys(by_last_name[name] for name in near[:2])
-        return (
-            f"{where} has no option {option!r}. Did you mean "
-            f"{' or '.join(map(repr, meant))}?"
-        )
-    expected = f"expected one of {', '.join(known)}" if known else "it has none at all"
-    return f"{where} has no option {option!r}; {expected}."
 
 
 def describe_object(value: Any) -> Any:
