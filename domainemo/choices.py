@@ -157,11 +157,11 @@ class SetupChoices(TypedDict, total=False):
     protocol: Annotated[Any, Choice("Who trains, who is tested.", "cross-subject")]
     backbone: Annotated[Any, Choice("The fusion network.", "r2gfanet")]
     normalisation: Annotated[
-        Any, Choice("session, subject, source or none.", "session")
+        Any, Choice("By whose windows values are scaled.", "session")
     ]
     sampling: Annotated[
         Any,
-        Choice("windows, sequences or trials; else the backbone's own."),
+        Choice("What a sample is made of; else the backbone's own."),
     ]
     modalities: Annotated[
         Sequence[str] | str | None, Choice("Modalities to use, such as eeg,eye.")

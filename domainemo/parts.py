@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from .errors import ConfigurationError
 from .registry import base, find, parameters, plugin_of
 from .values import check_value, option_types
 
-__all__ = ["Part", "describe_object", "part"]
+__all__ = ["Part", "describe_object", "of_controls", "part"]
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,42 @@ def unknown_option(where: str, option: str, known: list[str]) -> str:
         )
     expected = f"expected one of {', '.join(known)}" if known else "it has none at all"
     return f"{where} has no option {option!r}; {expected}."
+
+
+def of_controls(
+    options: Mapping[str, Any], running: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return options of controls, each ``NAME.OPTION``, by the control's name.
+
+    Parameters
+    ----------
+    options : mapping of str to value
+    running : sequence of str
+        The controls that are run.
+
+    Raises
+    ------
+    ConfigurationError
+        For one that is not run, and where none is named.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in running}
+    shown = ", ".join(running) or "none"
+    for key, value in options.items():
+        name, dot, option = key.rpartition(".")
+        if not dot:
+            raise ConfigurationError(
+                f"control.{key} names no control, of which several may run; expected "
+                f"control.NAME.{key}. These are run: {shown}."
+            )
+        if name not in found:
+            find("control", name)  # which refuses a name that nothing has
+            raise ConfigurationError(
+                f"control.{key} is set, but the control {name!r} is not run; these "
+                f"are: {shown}. Name it among the controls (--controls), or leave its "
+                f"option out."
+            )
+        found[name][option] = value
+    return found
 
 
 def describe_object(value: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["count", "in_order", "listed", "were"]
+__all__ = ["but_for_calibration", "count", "in_order", "listed", "were"]
 
 
 def count(number: int, noun: str) -> str:
@@ -27,6 +27,17 @@ def listed(names: Sequence[str]) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def but_for_calibration(given: bool) -> str:
+    """Return what follows where no label of a target is said to have been seen.
+
+    Parameters
+    ----------
+    given : bool
+        Whether some were, on purpose: a fold's calibration.
+    """
+    return ", but for those given for calibration" if given else ""
 
 
 def in_order(names: Iterable[Any]) -> list[Any]:

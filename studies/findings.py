@@ -84,7 +84,7 @@ SOURCE_ONLY_CANDIDATE = -1
 
 @dataclass(frozen=True)
 class Choice:
-    """A configuration that was chosen without a label of those it is tested on.
+    """A configuration that was chosen without the labels that it is tested by.
 
     Attributes
     ----------
@@ -141,6 +141,8 @@ class Findings:
     final : Results or None
         The chosen configuration, the defaults and the baselines with fresh seeds on
         folds that had no part in choosing; None where that has not been run.
+    calibrated : bool
+        Whether labels of a target were given on purpose, for calibration.
     """
 
     folder: Path
@@ -152,6 +154,7 @@ class Findings:
     scores: pd.DataFrame
     choices: list[Choice]
     final: Results | None
+    calibrated: bool = False
 
     def __repr__(self) -> str:
         """Say what was searched and how far; the tables have the numbers."""
@@ -205,6 +208,9 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
     ranges = description.get("space", {})
     description["space"] = {k: in_words(range_of(k, v)) for k, v in ranges.items()}
     objectives = description["study"]["objectives"]
+    final = _final(folder)
+    # A study of an earlier version noted nothing; its final table shows it.
+    noted = bool(facts.get("calibration", False))
     return Findings(
         folder=folder,
         name=str(description["study"]["name"]),
@@ -214,7 +220,8 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
         candidates=_candidates(studies, objectives, list(ranges)),
         scores=_scores(studies, folder),
         choices=_choices(folder, description.get("plugins", ())),
-        final=_final(folder),
+        final=final,
+        calibrated=noted or (final is not None and "calibration" in final.table),
     )
 
 

@@ -53,8 +53,14 @@ class StudyPlan:
         """The recordings of those that choose, without labels."""
         return next(iter(self.choosing.values())).inputs
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether labels of a target are given on purpose, for calibration."""
+        plans = (*self.choosing.values(), self.tested)
+        return any(len(fold.calibration) for each in plans for fold in each.folds)
+
     def jobs(self, key: str, origin: str = "") -> tuple[Job, ...]:
-        """Return what a candidate of a study trains; no target label is in it."""
+        """Return what a candidate trains; of target labels, calibration's alone."""
         planned = self.choosing[key]
         return tuple(
             replace(

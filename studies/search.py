@@ -74,7 +74,9 @@ _EXPLAINED = 64  # exit code of a process that an error ended which is a sentenc
 
 @dataclass(frozen=True)
 class Task:
-    """What every process of a search is handed; no label of a target is in it.
+    """What every process of a search is handed.
+
+    Of a target's labels it has those alone that are given for calibration.
 
     Attributes
     ----------

@@ -153,6 +153,11 @@ def search_space(
     for name in ranges:
         if name not in known and name.partition(".")[0] not in SEARCHED:
             raise ConfigurationError(unknown_option("The space", name, list(known)))
+        if name.startswith("control."):
+            raise ConfigurationError(
+                f"The space names {name}; a control stands beside what is chosen and "
+                f"is not searched. Set it with --set {name}=VALUE."
+            )
     set_back = {name: known.get(name) for name, each in ranges.items() if each is False}
     space = Space(
         experiment=experiment,

@@ -233,6 +233,8 @@ def _searching(planned: StudyPlan, task: Task) -> Iterator[None]:
         "recordings": planned.tested.inputs.name,
         "studies": dict(task.names),
     }
+    if planned.calibrated:
+        facts["calibration"] = True
 
     def note() -> None:
         if is_local(task.address):

@@ -13,13 +13,22 @@ import torch
 
 import domainemo as de
 from domainemo.adapters.none import SourceOnly
+from domainemo.cli.studies import show_study_plan
 from domainemo.core import Fold, Protocol, Validator
 from domainemo.errors import ConfigurationError
+from domainemo.files import write_recorded
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports.run import write_run_report
+from domainemo.reports.study import study_sections
 from domainemo.runs import execution
 from domainemo.runs.checks import canonical
+from domainemo.runs.experiment import experiment
 from domainemo.runs.plan import plan
+from domainemo.studies.findings import load_findings
+from domainemo.studies.plan import plan_study
+from domainemo.studies.settings import StudySettings
+from domainemo.studies.space import search_space
+from domainemo.studies.study import Effort, run_study
 from domainemo.testing import FirstFold, check, with_random_target_labels
 from domainemo.training.settings import Training
 
@@ -235,6 +244,58 @@ def test_results_without_calibration_do_not_mention_it(data, tmp_path):
     fold = first(data, CrossSubject())
     assert len(fold.calibration) == 0 and "calibration" not in repr(fold)
     assert f"calibration: {len(first(data).calibration)}" in repr(first(data))
+
+
+SAID = {
+    "per-fold": (
+        "Each of 3 folds chooses for itself, without its target's labels{}.",
+        "sees no target label{}, on each of 3 folds",
+        "by its source's labels and its target's signals without labels{}; no other",
+        "nor chose anything{}: 3 subjects",
+        "itself, without a label of its target{}.",
+    ),
+    "global-source": (
+        "2 subjects choose and are not tested",
+        "sees no target label{}, averaged over 2 folds",
+        "each in turn playing the target, without its labels{}",
+    ),
+}
+
+
+@pytest.mark.parametrize("select", SAID)
+@pytest.mark.parametrize("given", [True, False])
+def test_a_study_says_whether_labels_were_given(data, tmp_path, capsys, select, given):
+    protocol = Calibrated() if given else CrossSubject()
+    chosen = experiment(
+        protocol=protocol,
+        backbone="concatenation-mlp",
+        adapter="marginal",
+        validator="information-maximisation",
+        options={"adapter.distance": "coral"},
+        training=Training(epochs=2, batch_size=16),
+        device="cpu",
+    )
+    settings = StudySettings(
+        candidates=1, select=select, development=2, final_seeds=(1,)
+    )
+    planned = plan_study(data, search_space(chosen, ["adapter"], {}, {}), settings)
+    show_study_plan(planned, tmp_path)
+    final = select == "per-fold"
+    places = {"recordings": data.inputs.name}
+    found = run_study(planned, tmp_path / "s", places, "s", Effort(final=final))
+    with pd.option_context("display.max_colwidth", None):
+        page = f"{study_sections(found)} {capsys.readouterr().out}"
+    page = " ".join(page.replace("\\'", "'").split())
+    but = ", but for those given for calibration" if given else ""
+    for sentence in SAID[select]:
+        assert sentence.format(but) in page
+    assert given or "given for calibration" not in page
+    path = tmp_path / "s" / "study.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    assert found.calibrated == given == facts.pop("calibration", False)
+    # Where an earlier version noted nothing, the table of the final runs tells.
+    write_recorded(path, json.dumps(facts))
+    assert load_findings(tmp_path / "s").calibrated == (given and final)
 
 
 # -------------------------------------------------------------------------- refused

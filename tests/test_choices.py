@@ -1,6 +1,7 @@
 """One list of choices: Python, the command line and files are read off it."""
 
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,10 @@ from domainemo.choices import (
     choices_of,
     ordered,
 )
+from domainemo.cli.adapt import adapt
+from domainemo.cli.pretrain import pretrain
+from domainemo.cli.tune import tune
+from domainemo.registry import KINDS, entries
 from domainemo.runs.experiment import Experiment, experiment
 from domainemo.studies.settings import VALIDATOR, StudySettings, TuningChoices
 from domainemo.training.settings import Training
@@ -52,6 +57,20 @@ def test_the_defaults_are_these():
         "controls": ("logistic-regression", "majority-class", "clip-duration-only"),
     }
     assert choices_of(TuningChoices)["validator"].default == VALIDATOR
+
+
+def test_no_help_lists_the_names_that_a_registry_knows():
+    """A plug-in's would be missing; that names are listed is said once a command."""
+    kinds = {"dataset": "dataset", "controls": "control"}
+    for choices in map(choices_of, (RunChoices, PretrainingChoices, TuningChoices)):
+        for choice, each in choices.items():
+            kind = kinds.get(choice, choice)
+            known = [e.name for e in entries(kind)] if kind in KINDS else []
+            said = [name for name in known if re.search(rf"\b{name}\b", each.help)]
+            assert len(said) < 2, f"{choice}: {each.help}"
+    for command in (adapt, pretrain, tune):
+        assert "list samplings` and the like" in " ".join(command.__doc__.split())
+        assert "--plugin" in command.__doc__
 
 
 def test_a_study_is_asked_for_its_settings_and_an_experiment():

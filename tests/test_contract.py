@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from torch import nn
@@ -114,14 +115,14 @@ def test_fifteen_lines_in_one_file(tmp_path, own_registry):
     assert "mean-alignment" in {entry.name for entry in entries("adapter")}
 
 
-def test_the_page_runs_as_it_stands(own_registry, monkeypatch, capsys):
+def test_options_are_drawn_as_the_page_says(own_registry, monkeypatch):
     module = types.ModuleType("page_of_the_new_adapter")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for block in page_blocks():
-        exec(compile(block, str(PAGE), "exec"), vars(module))
-    assert "mean-alignment" in capsys.readouterr().out
-    assert module.Tuned.space.__doc__
-    check(module.Tuned, skip=("trains", "firewall"))
+    written, _, drawn = page_blocks()
+    exec(compile(f"{written}\n{drawn}", str(PAGE), "exec"), vars(module))
+    trial = optuna.trial.FixedTrial({"weight": 0.3})
+    assert module.MeanAlignment.space(trial) == {"weight": 0.3}
+    check(module.MeanAlignment, skip=("trains", "firewall"))
 
 
 def test_a_check_has_a_name_for_pytest_and_needs_no_registration():

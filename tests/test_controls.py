@@ -1,7 +1,8 @@
 """Controls: what can be predicted from next to nothing, against slow loops."""
 
+import re
 from collections import Counter
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import domainemo as de
+from domainemo import registry
 from domainemo.choices import CONTROLS
+from domainemo.cli.configuration import configure
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
 from domainemo.runs.controls import control_probabilities
 from domainemo.runs.experiment import experiment
+from domainemo.studies.space import search_space
+from domainemo.values import Bounds
 
 NOTHING = np.empty((0, 0))
 BLIND = [name for name in CONTROLS if not find("control", name).sees_signals]
@@ -205,6 +210,111 @@ def test_a_strangers_control_stands_beside_the_result_and_forgets_each_fold():
 def test_controls_that_cannot_be_run_are_told(changes, sentence):
     with pytest.raises(de.ConfigurationError, match=sentence):
         experiment(device="cpu", **changes)
+
+
+@pytest.fixture
+def own_controls(monkeypatch):
+    """Register two controls with options, for as long as a test runs."""
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+
+    @registry.register
+    class AlwaysOne(de.Control):
+        words = "always the same class"
+
+        def __init__(self, *, which: Annotated[int, Bounds(0)] = 0, least: int = 1):
+            self.which, self.least = which, least
+
+        def predict(self, windows, source, labels, test, values):
+            return np.full(len(test), self.which)
+
+    @registry.register
+    class AlwaysOther(AlwaysOne):
+        words = "always the same class"
+
+    return AlwaysOne
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_an_option_of_a_control_is_used_stored_and_told(own_controls, by_class):
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(2, 3)).load()
+    results = de.run(
+        data,
+        backbone="concatenation-mlp",
+        adapter="none",
+        training=de.Training(epochs=1),
+        controls=[own_controls if by_class else "always-one", "always-other"],
+        options={"control.always-one.which": 2},
+        device="cpu",
+    )
+    found = results.predictions.groupby("method")["predicted"].unique()
+    assert found["always one"] == [2] and found["always other"] == [0]
+    options = results.description["options"]
+    assert {k: v for k, v in options.items() if k.startswith("control.")} == {
+        "control.always-one.least": 1,
+        "control.always-one.which": 2,
+        "control.always-other.least": 1,
+        "control.always-other.which": 0,
+    }
+    assert (
+        "control always-one (least 1, which 2); control always-other" in results.how()
+    )
+
+
+WRONG = {
+    "which": "control.which names no control",
+    "alwys-one.which": "no control called 'alwys-one'. Did you mean 'always-one'",
+    "majority-class.which": "control 'majority-class' is not run; these are: always",
+    "always-one.wich": "'always-one' has no option 'wich'. Did you mean 'which'",
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_an_option_that_no_control_has_is_refused(own_controls, option):
+    chosen = {"controls": ["always-one", "always-other"], "device": "cpu"}
+    with pytest.raises(de.ConfigurationError, match=re.escape(WRONG[option])):
+        experiment(**chosen, options={f"control.{option}": 1})
+    with pytest.raises(de.ConfigurationError, match=re.escape(WRONG[option])):
+        configure(chosen, [f"control.{option}=1"], None)
+
+
+def test_a_value_that_a_controls_option_cannot_have_is_refused(own_controls):
+    sentence = "control 'always-one': which is -1; expected at least 0"
+    with pytest.raises(de.ConfigurationError, match=sentence):
+        configure({"controls": ["always-one"]}, ["control.always-one.which=-1"], None)
+    with pytest.raises(de.ConfigurationError, match="given as an object"):
+        experiment(controls=[own_controls()], options={"control.always-one.which": 1})
+    with pytest.raises(de.ConfigurationError, match="these are: none"):
+        experiment(baselines=False, options={"control.always-one.which": 1})
+
+
+def test_a_file_sets_a_controls_option_and_the_command_line_another(
+    own_controls, tmp_path
+):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'controls = ["always-one"]\n[options.control.always-one]\nwhich = 2\n',
+        encoding="utf-8",
+    )
+
+    def options(chosen=(), sets=()):
+        made = configure(dict(chosen), sets, str(file)).experiment
+        return [dict(each.options) for each in made.controls]
+
+    assert options() == [{"which": 2}]
+    assert options(sets=["control.always-one.which=1"]) == [{"which": 1}]
+    assert options(sets=["least=5"]) == [{"which": 2, "least": 5}]
+    assert options({"controls": ["always-other"]}) == [{}], "the file's went with it"
+    with pytest.raises(
+        de.ConfigurationError, match=r"control\.always-one\.least or contr"
+    ):
+        options({"controls": ["always-one", "always-other"]}, ["least=5"])
+
+
+def test_a_controls_option_is_not_searched(own_controls):
+    made = experiment(adapter="marginal", controls=["always-one"], device="cpu")
+    ranges = {"control.always-one.which": {"low": 0, "high": 2}}
+    with pytest.raises(de.ConfigurationError, match="a control stands beside what is"):
+        search_space(made, ["adapter"], ranges, {})
 
 
 def test_what_is_no_prediction_is_refused():

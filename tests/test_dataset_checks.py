@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import shlex
 import sys
 from dataclasses import replace
 from functools import lru_cache
@@ -54,7 +55,7 @@ def stranger(monkeypatch, tmp_path):
     monkeypatch.setenv("DOMAINEMO_CACHE", str(tmp_path / "kept"))
     yield tmp_path
     registry._classes.pop(("dataset", "film-lab"), None)
-    for name in ("film_lab", "test_film_lab"):
+    for name in ("film_lab", "check_film_lab"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -64,42 +65,97 @@ def page_blocks():
 
 
 def page_module(folder):
-    """Write both files of the page, and import the one that tests the other."""
-    reader, tests = page_blocks()
+    """Write both files of the page, and import the one that checks the other."""
+    reader, _, checking = page_blocks()
     (folder / "film_lab.py").write_text(reader, encoding="utf-8")
-    (folder / "test_film_lab.py").write_text(tests, encoding="utf-8")
-    return importlib.import_module("test_film_lab")
+    (folder / "check_film_lab.py").write_text(checking, encoding="utf-8")
+    return importlib.import_module("check_film_lab")
 
 
 def test_the_page_runs_as_it_stands(stranger):
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     assert len([line for line in lines if line]) <= 60, "one screen"
-    module = page_module(stranger)
-    (mark,) = module.test_contract.pytestmark
-    names, each = mark.args
-    assert names == "check"
-    assert {"cut_files", "order"} <= {one.name for one in each}
-    for one in each:
-        module.test_contract(one)
+    module = page_module(stranger)  # which runs the checks
     check(module.FilmLab, options={"logarithm": False}, files=module.write)
 
 
 def test_the_page_says_how_it_is_run(stranger):
     (stranger / "film_lab.py").write_text(page_blocks()[0], encoding="utf-8")
     space = {"np": np}
-    text = page_blocks()[1]
-    exec(text[text.index("def write") : text.index("@pytest")], space)
+    text = page_blocks()[2]
+    exec(text[text.index("def write") : text.index("check(FilmLab")], space)
     (stranger / "recordings").mkdir()
     space["write"](stranger / "recordings")
     (command,) = re.findall(r"^    domainemo (.*)", PAGE.read_text(), re.MULTILINE)
-    small = ["--epochs=1", "--no-baselines", "--jobs=1", "--set=backbone.width=8"]
+    (first,) = re.findall(r"`(--fold .*?)`", PAGE.read_text())
+    small = ["--no-baselines", "--jobs=1", "--set=backbone.width=8", "--output=run"]
     done = CliRunner().invoke(
         app,
-        [*command.split(), *small, "--set=backbone.heads=1", "--output=run"],
+        [*command.split(), *shlex.split(first), *small, "--set=backbone.heads=1"],
         catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output
-    assert "film lab (band power)" in Path("run/how.txt").read_text()
+    told = Path("run/how.txt").read_text()
+    assert "film lab (band power)" in told and "1 fold," in told
+
+
+class Csv(Dataset):
+    """Two people, a CSV file each, counted as the page does.
+
+    Parameters
+    ----------
+    root : Path
+    """
+
+    def __init__(self, root):
+        self.root = Path(root)
+
+    def load(self):
+        files = sorted(self.root.glob("P0[0-9].csv"))
+        if not files:
+            raise DataError(f"{self.root}: found no P01.csv; expected a file a person.")
+        people = [self.read(path) for path in files]
+        table = pd.concat(people)
+        return from_arrays(
+            {"eeg": table[[*ELECTRODES]].to_numpy()[:, :, None]},
+            table["emotion"].to_numpy(),
+            subject=np.repeat([path.stem for path in files], [*map(len, people)]),
+            trial=table["film"].to_numpy(),
+            classes=["sad", "happy"],
+            modalities={"eeg": ELECTRODES},
+            name="films in CSV",
+        )
+
+    def read(self, path):
+        numbers = dict.fromkeys(ELECTRODES, float)
+        columns = {"film": int, "emotion": str, **numbers}
+        try:
+            exec(page_blocks()[1], {"path": path, "DataError": DataError})
+            table = pd.read_csv(path, dtype=columns)
+            if list(table) != list(columns):
+                raise DataError(f"columns {', '.join(table)}")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: {error}") from error
+        return table
+
+
+def write_csv(folder):
+    for number in (1, 2):
+        power = np.random.default_rng(number).exponential(size=(40, 4))
+        table = pd.DataFrame(power, columns=ELECTRODES)
+        table.insert(0, "emotion", np.repeat(["sad", "happy"] * 2, 10))
+        table.insert(0, "film", np.repeat([1, 2, 3, 4], 10))
+        table.to_csv(folder / f"P0{number}.csv", index=False)
+
+
+def test_counting_lines_as_the_page_does_notices_every_cut(tmp_path):
+    check(Csv, files=write_csv)
+    write_csv(tmp_path)
+    whole = (tmp_path / "P02.csv").read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / "P02.csv").write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"P02\.csv: found \d+ whole lines"):
+            Csv(tmp_path).read(tmp_path / "P02.csv")
 
 
 # ----------------------------------------------------------------------- good data sets

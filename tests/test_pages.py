@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,11 @@ from domainemo.parts import part
 from domainemo.review.predict import find_trained, load_trained, predict_recording
 
 DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^    domainemo (.*)$", re.MULTILINE)
 NAMES = {
+    "adapter": "mean-alignment",
+    "backbone": "average",
     "sampling": "ends",
     "normalisation": "robust",
     "control": "same-clip",
@@ -43,11 +48,11 @@ def page(kind):
 
 
 def blocks(kind):
-    return re.findall(r"^```python\n(.*?)^```", page(kind), re.DOTALL | re.MULTILINE)
+    return BLOCK.findall(page(kind))
 
 
 def commands(kind):
-    return re.findall(r"^    domainemo (.*)$", page(kind), re.MULTILINE)
+    return COMMAND.findall(page(kind))
 
 
 @pytest.fixture
@@ -77,18 +82,30 @@ def domainemo(monkeypatch, *words):
     assert not ended.value.code
 
 
+@contextmanager
+def alone(folder, file, monkeypatch):
+    """Import from a folder, and forget it: each command imports its plug-ins itself."""
+    with monkeypatch.context() as here:
+        here.setattr(registry, "_classes", dict(registry._classes))
+        here.syspath_prepend(folder)
+        yield
+        here.delitem(sys.modules, Path(file).stem)
+
+
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
-    source, checking = blocks(kind)
+    source, checking, *_ = blocks(kind)
     file = re.search(r"^`(\w+\.py)`", page(kind), re.MULTILINE)[1]
     (folder / file).write_text(source, encoding="utf-8")
-    registry.load_plugin(file)
-    exec(compile(checking, kind, "exec"), {})
+    with alone(folder, file, monkeypatch):
+        exec(compile(checking, kind, "exec"), {})
     listing, adapt = map(shlex.split, commands(kind))
     domainemo(monkeypatch, *listing)
     name = NAMES[kind]
     assert name in capsys.readouterr().out
-    domainemo(monkeypatch, *adapt, *TINY)
+    # What the page names holds; the tests' own backbone is a small one.
+    tiny = [each for each in TINY if kind != "backbone" or "backbone" not in each]
+    domainemo(monkeypatch, *adapt, *tiny)
     table = pd.read_csv(folder / "run" / "results.csv")
     words = {
         "sampling": "ends (length 2)",
@@ -96,12 +113,50 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
         "control": "same clip",
         "protocol": "halves",
         "validator": "margin",
+        "adapter": "mean-alignment",
+        "backbone": "average",
     }
-    column = {"control": "method", "validator": "selection"}.get(kind, kind)
+    column = {"adapter": "method", "control": "method", "validator": "selection"}.get(
+        kind, kind
+    )
     assert kind == "screen" or words[kind] in set(table[column])
     stored = (folder / "run" / "config.toml").read_text(encoding="utf-8")
     assert name in stored and file in stored
+    if kind == "control":
+        told = (folder / "run" / "how.txt").read_text(encoding="utf-8")
+        assert '"control.same-clip.least" = 3' in stored
+        assert "control same-clip (least 3)" in told
     assert len(page(kind).splitlines()) <= 60
+
+
+def test_an_adapter_that_predicts_is_written_checked_and_run(folder, monkeypatch):
+    text = (DOCS / "predicting-adapter.md").read_text(encoding="utf-8")
+    source, checking = BLOCK.findall(text)
+    (folder / "subject_heads.py").write_text(source, encoding="utf-8")
+    with alone(folder, "subject_heads.py", monkeypatch):
+        exec(compile(checking, "predicting-adapter", "exec"), {})
+    (command,) = COMMAND.findall(text)
+    domainemo(monkeypatch, *shlex.split(command), *TINY)
+    table = pd.read_csv(folder / "run" / "results.csv")
+    assert "subject-heads" in set(table["method"])
+    assert len(text.splitlines()) <= 60
+
+
+def test_a_plugin_is_run_and_tested_as_its_page_says(folder, monkeypatch, capsys):
+    text = (DOCS / "plug-ins.md").read_text(encoding="utf-8")
+    (folder / "mean_alignment.py").write_text(blocks("adapter")[0], encoding="utf-8")
+    with alone(folder, "mean_alignment.py", monkeypatch):
+        space: dict = {}
+        exec(compile(BLOCK.findall(text)[0], "plug-ins", "exec"), space)
+        (mark,) = space["test_contract"].pytestmark
+        names, each = mark.args
+        assert names == "check" and {"firewall", "vectorises"} <= {c.name for c in each}
+        space["test_contract"](next(c for c in each if c.name == "vectorises"))
+    listing, adapt = map(shlex.split, COMMAND.findall(text))
+    domainemo(monkeypatch, *listing)
+    assert "mean-alignment" in capsys.readouterr().out
+    domainemo(monkeypatch, *adapt, *TINY)
+    assert len(text.splitlines()) <= 60
 
 
 def test_what_a_normalisation_learned_serves_predict(folder, monkeypatch):

@@ -30,8 +30,8 @@ def adapt(
 ) -> None:
     """Train and test an adapter on every fold of a protocol, beside its baselines.
 
-    Ctrl-C keeps the finished folds; the same command resumes. `domainemo list` shows
-    every name.
+    Ctrl-C keeps the finished folds; the same command resumes. `domainemo list
+    samplings` and the like show every name, a plug-in's with --plugin.
     """
     from .configuration import configure
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..choices import (
+    CONTROLS,
     Choice,
     PlaceChoices,
     PretrainingChoices,
@@ -450,6 +451,10 @@ def _forget_stale(
             prefix = f"{kinds.get(key, key)}."
             for name in [name for name in options if name.startswith(prefix)]:
                 del options[name]
+    replaced = {*stored.get("controls", CONTROLS)} - {*merged.get("controls", ())}
+    for name in [name for name in options if name.startswith("control.")]:
+        if name.removeprefix("control.").rpartition(".")[0] in replaced:
+            del options[name]
 
 
 def read_value(text: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..choices import ORACLE
 from ..errors import ConfigurationError, did_you_mean
-from ..parts import unknown_option
+from ..parts import of_controls, unknown_option
 from ..registry import KINDS, entries, find, options_in_text, parameters
 from ..training.settings import Training
 
@@ -106,15 +106,26 @@ def check_options(options: Iterable[str], names: Mapping[str, Any]) -> None:
     """
     owners = _owners(names)
     for option in options:
-        group, _, name = option.partition(".")
+        group, name = _divided(option, names)
         if group in owners and name not in owners[group]:
-            part = names.get("dataset" if group == "data" else group)
-            kind = "dataset" if group == "data" else group
+            kind, _, control = group.partition(".")
+            kind = "dataset" if kind == "data" else kind
+            part = control or names.get(kind)
             where = kind if part is None else f"{kind} {part!r}"
             raise ConfigurationError(unknown_option(where, name, owners[group]))
         if group not in owners and group not in (*_KINDS, *_DICTIONARIES):
             known = [f"{part}.{each}" for part, each in _pairs(owners)]
             raise ConfigurationError(unknown_option("The configuration", option, known))
+
+
+def _divided(option: str, names: Mapping[str, Any]) -> tuple[str, str]:
+    """Return whose an option is, and its own name; a control is named itself."""
+    group, _, name = option.partition(".")
+    if group != "control" or "controls" not in names:
+        return group, name
+    of_controls({name: None}, names["controls"] or ())
+    control, _, name = name.rpartition(".")
+    return f"control.{control}", name
 
 
 def with_part(option: str, names: Mapping[str, Any]) -> str:
@@ -154,6 +165,8 @@ def _owners(names: Mapping[str, Any]) -> dict[str, list[str]]:
         name = str(names.get(kind) or ORACLE)
         if name != ORACLE:
             owners["data" if kind == "dataset" else kind] = options_of(kind, name)
+    for name in names.get("controls") or ():
+        owners[f"control.{name}"] = _entry_options("control", name)
     return owners
 
 

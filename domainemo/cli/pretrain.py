@@ -36,7 +36,8 @@ def pretrain(
     What different people show at the same moment of the same stimulus is drawn
     together. Then `domainemo adapt --init-from FOLDER`, with the same protocol,
     backbone and normalisation, starts from it. Ctrl-C keeps the finished folds; the
-    same command resumes.
+    same command resumes. `domainemo list samplings` and the like show every name, a
+    plug-in's with --plugin.
     """
     from .configuration import configure_pretraining
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import TaskID
 
-from ..words import count, in_order
+from ..words import but_for_calibration, count, in_order
 from .console import Console, Table
 from .screens import Progress as Training
 from .screens import bars, show_memory, show_summary
@@ -96,7 +96,7 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
     trainings = folds * len(experiment.seeds) * settings.candidates
     if settings.select == "per-fold":
         who = f"Each of {count(folds, 'fold')} chooses for itself, without its "
-        who += "target's labels."
+        who += f"target's labels{but_for_calibration(planned.calibrated)}."
     else:
         chosen = settings.development
         names = in_order(chosen) if isinstance(chosen, tuple) else []

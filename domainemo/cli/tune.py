@@ -49,7 +49,8 @@ def tune(
     """Search loss weights and other options, without target labels; test the choice.
 
     Ctrl-C keeps what is finished; the same command resumes. An option that --set or a
-    configuration sets is not searched, unless a --space names it.
+    configuration sets is not searched, unless a --space names it. `domainemo list
+    samplings` and the like show every name, a plug-in's with --plugin.
     """
     from .configuration import configure_study
 

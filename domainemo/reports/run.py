@@ -26,7 +26,7 @@ from ..runs.controls import control_name
 from ..runs.folder import ENVIRONMENT, read_json, rerun
 from ..runs.metrics import METRICS
 from ..runs.results import Results
-from ..words import count
+from ..words import but_for_calibration, count
 from . import attention
 from . import run_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
@@ -382,8 +382,9 @@ def _selection(run: _Run) -> Section | None:
                 "validator",
                 partial(figures.draw_scores, history, kept, str(name)),
                 f"The score of the validator, {name}, which saw no label of the "
-                f"target: mean over folds, and range. Triangles are the epochs kept, "
-                f"each the highest score of its own fold.",
+                f"target{but_for_calibration('calibration' in rows)}: mean over folds, "
+                f"and range. Triangles are the epochs kept, each the highest score of "
+                f"its own fold.",
             )
         ],
     )

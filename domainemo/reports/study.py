@@ -26,7 +26,7 @@ from ..studies.findings import (
     load_findings,
 )
 from ..studies.storage import address_of
-from ..words import count, listed, were
+from ..words import but_for_calibration, count, listed, were
 from . import study_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
 from .study_numbers import (
@@ -187,7 +187,8 @@ def _chosen(study: _Study) -> list[Block]:
         ]
         table = Table(
             pd.DataFrame(rows).set_index("fold"),
-            "What each fold chose for itself, without a label of its target. "
+            f"What each fold chose for itself, without a label of its target"
+            f"{but_for_calibration(findings.calibrated)}. "
             f"Candidate {SOURCE_ONLY_CANDIDATE} stands for source only.",
         )
     else:

@@ -18,7 +18,7 @@ from ..studies.findings import (
     Choice,
     Findings,
 )
-from ..words import count, in_order, listed, were
+from ..words import but_for_calibration, count, in_order, listed, were
 from .study_numbers import (
     Agreement,
     Importances,
@@ -77,7 +77,7 @@ def what_ran(findings: Findings) -> str:
         f"{described.get('backbone', 'a backbone')} and {findings.recordings}. "
         f"{count(len(table), 'candidate')}: {', '.join(states) or 'none has begun'}. "
         f"Candidates are compared by the validator {_validator(findings)!r}, which "
-        f"sees no target label, {where}."
+        f"sees no target label{but_for_calibration(findings.calibrated)}, {where}."
     )
 
 
@@ -353,8 +353,8 @@ def who_was_tested(findings: Findings, results: Results) -> str:
     if per_fold(findings):
         return (
             f"Every fold was tested on its own target, whose labels neither trained "
-            f"nor chose anything{_but_for(results)}: {count(len(tested), 'subject')} "
-            f"in all."
+            f"nor chose anything{but_for_calibration(findings.calibrated)}: "
+            f"{count(len(tested), 'subject')} in all."
         )
     chose = in_order(str(name) for name in _development(findings))
     if not chose:
@@ -371,24 +371,20 @@ def who_was_tested(findings: Findings, results: Results) -> str:
     )
 
 
-def _but_for(results: Results) -> str:
-    calibrated = "calibration" in results.table
-    return ", but for those given for calibration" if calibrated else ""
-
-
 def who_chose(findings: Findings) -> str:
     """Return by whose recordings the configuration was chosen."""
+    but = but_for_calibration(findings.calibrated)
     if per_fold(findings):
         return (
-            "each fold for itself, by its source's labels and its target's signals "
-            "without labels; no other fold has a say"
+            f"each fold for itself, by its source's labels and its target's signals "
+            f"without labels{but}; no other fold has a say"
         )
     chose = in_order(str(name) for name in _development(findings))
     if not chose:
         return "once for all folds, on source subjects only"
     return (
         f"once for all folds, on source subjects only ({', '.join(chose)}), each in "
-        f"turn playing the target, without its labels"
+        f"turn playing the target, without its labels{but}"
     )
 
 

@@ -19,7 +19,7 @@ from ..choices import (
 )
 from ..core import Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
-from ..parts import Part, part, unknown_option
+from ..parts import Part, of_controls, part, unknown_option
 from ..training.settings import Training
 from ..values import check_seeds, check_value
 from .controls import control_name, is_trained
@@ -107,6 +107,12 @@ class Setup:
         parts = [getattr(self, name) for name in self.parts]
         return [part for part in parts if part is not None]
 
+    @property
+    def optioned(self) -> dict[str, Part]:
+        """The parts whose options a configuration has, by what these begin with."""
+        parts = {name: getattr(self, name) for name in self.parts}
+        return {name: part for name, part in parts.items() if part is not None}
+
     def build_backbone(self, modalities: Mapping[str, Modality]) -> Backbone:
         """Return a new backbone with the sampling that was asked for."""
         backbone: Backbone = self.backbone.build(modalities)
@@ -150,9 +156,8 @@ class Setup:
     def describe(self) -> dict[str, Any]:
         """Return every choice, defaults spelled out, as a configuration file has it."""
         options: dict[str, Any] = {}
-        for name in self.parts:
-            chosen: Part | None = getattr(self, name)
-            described = chosen.describe() if chosen else {}
+        for name, chosen in self.optioned.items():
+            described = chosen.describe()
             options |= {f"{name}.{key}": value for key, value in described.items()}
         for key, value in asdict(self.training).items():
             if key in self.settings:
@@ -229,6 +234,15 @@ class Experiment(Setup):
         return [*super().used, *self.controls]
 
     @property
+    def optioned(self) -> dict[str, Part]:
+        """The parts whose options a configuration has, by what these begin with.
+
+        Those of a control that was made in Python stand beside its name.
+        """
+        named = [each for each in self.controls if each.made is None]
+        return super().optioned | {f"control.{each.name}": each for each in named}
+
+    @property
     def trained(self) -> list[Part]:
         """What runs as jobs: the adapter, source only, and some controls."""
         found = [self.adapter]
@@ -276,7 +290,7 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
         baselines=given["baselines"],
         init_from=None if start is None else read_initialisation(start),
         folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
-        controls=_controls(given["controls"], given["baselines"]),
+        controls=_controls(given["controls"], given["baselines"], options["control"]),
     )
     _check_names(made)
     # Parts whose options clash are refused here, before any recording is read.
@@ -310,8 +324,10 @@ def _check_names(made: Experiment) -> None:
             )
 
 
-def _controls(given: Any, baselines: bool) -> tuple[Part, ...]:
-    """Return the controls to run; none without baselines."""
+def _controls(
+    given: Any, baselines: bool, options: Mapping[str, Any]
+) -> tuple[Part, ...]:
+    """Return the controls to run, with their options; none without baselines."""
     if isinstance(given, str):
         given = given.split(",")
     elif isinstance(given, type | Control):
@@ -335,7 +351,11 @@ def _controls(given: Any, baselines: bool) -> tuple[Part, ...]:
         raise ConfigurationError(
             f"The controls are {', '.join(called)}; expected each of them once."
         )
-    return tuple(chosen)
+    own = of_controls(options, [each.name for each in chosen] if baselines else [])
+    return tuple(
+        each.with_options(own[each.name]) if own.get(each.name) else each
+        for each in chosen
+    )
 
 
 def _unusual(controls: Sequence[Part]) -> list[str] | None:
@@ -465,7 +485,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-_GROUPS = (*Experiment.parts, "training")
+_GROUPS = (*Experiment.parts, "control", "training")
 
 
 def grouped(

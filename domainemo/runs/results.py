@@ -225,7 +225,8 @@ class Results:
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {where}domainemo {first['version']}. "
+            f"seed {seeds}; {self._control_options()}{where}domainemo "
+            f"{first['version']}. "
             + (_SCORED.format(level=self.level) if self.scored else _UNSCORED)
         )
 
@@ -237,6 +238,17 @@ class Results:
         alike = in_order(folds.unique())
         shown = " or ".join(alike) if len(alike) < 3 else f"{alike[0]} to {alike[-1]}"
         return f"labels of the target given for calibration: {shown} a fold; "
+
+    def _control_options(self) -> str:
+        """Return the options of the controls that were run, if they have any."""
+        found: dict[str, list[str]] = {}
+        for key, value in self.description["options"].items():
+            if key.startswith("control."):
+                name, _, option = key.removeprefix("control.").rpartition(".")
+                found.setdefault(name, []).append(f"{option} {value}")
+        return "".join(
+            f"control {name} ({', '.join(own)}); " for name, own in found.items()
+        )
 
     def _single_class(self) -> list[str]:
         """Return the subjects of whom a single class was tested, who have no score."""
