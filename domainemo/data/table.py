@@ -37,10 +37,9 @@ from ..files import explained, writing
 from ..registry import register
 from .files.limits import TABLE, TEXT, Refusal, parse_toml, read_text
 from .given import expect_inputs
-from .labels import CHOICES, TrialLabel, settle
+from .labels import TrialLabel, settle
 from .montage import check_electrodes
 from .normalisation import let_go
-from .options import check_option
 from .telling import warn_of_telling
 from .units import warn_of_units
 
@@ -101,8 +100,6 @@ class Table(Dataset):
                 "The dataset 'table' needs the folder to read; found none. Give it "
                 "with --data-root FOLDER, or root= in Python."
             )
-        if label is not None:
-            check_option("table", "label", label, CHOICES)
         self.root, self.label = Path(root), label
 
     def load(self) -> EmotionData:
