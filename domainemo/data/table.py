@@ -40,6 +40,7 @@ from .given import expect_inputs
 from .labels import TrialLabel, settle
 from .montage import check_electrodes
 from .normalisation import let_go
+from .sentinels import warn_of_sentinels
 from .telling import warn_of_telling
 from .units import warn_of_units
 
@@ -254,6 +255,7 @@ def from_arrays(
     }
     inputs = Inputs(tidy, frame, described, name)
     warn_of_units(inputs)
+    warn_of_sentinels(inputs)
     if labels is None:
         return inputs
     encoded, names = _encode(labels, classes, count, f"{name}, labels")
@@ -634,6 +636,7 @@ def _read_inputs(
     }
     inputs = Inputs(signals, windows, description.modalities, description.name)
     warn_of_units(inputs)
+    warn_of_sentinels(inputs)
     return inputs
 
 
