@@ -6,8 +6,9 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures.notebook import Notebook
 
-from domainemo import Dataset, Modality, Simulated, from_arrays, write_table
+from domainemo import Modality, Simulated, from_arrays, write_table
 from domainemo.core import Inputs
 from domainemo.data.loading import load
 from domainemo.data.sentinels import _ROWS, warn_of_sentinels
@@ -140,6 +141,14 @@ def test_arrays_and_tables_are_looked_at(tmp_path):
         load("table", tmp_path / "kept")
 
 
+def test_what_a_reader_reads_is_looked_at(tmp_path):
+    """None is told of the built-in ones' fixtures, as tests/test_readers shows."""
+    for subject in (1, 2):
+        (tmp_path / f"{subject}.txt").write_text("1 0 3 4 -9999\n1 1 5 -9999 4\n")
+    with pytest.warns(DomainemoWarning, match=r"33\.3% of the windows") as told:
+        Notebook(tmp_path).load()
+    assert "channel Cz: found the value -9999" in str(told[0].message)
+
+
 def test_a_simulation_has_none():
-    assert isinstance(Simulated(), Dataset)
     warn_of_sentinels(Simulated(subjects=3, trials=3).load().inputs)

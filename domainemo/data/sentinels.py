@@ -63,7 +63,8 @@ def warn_of_sentinels(inputs: Inputs) -> None:
             subjects = inputs.windows["subject"].iloc[found.rows].astype(str).unique()
             place = _places(modality, found.columns)
             warnings.warn(
-                f"{inputs.name}, modality {name!r}, {place}: found the value {found.code:.7g}, far from all others, in "
+                f"{inputs.name}, modality {name!r}, {place}: found the value "
+                f"{found.code:.7g}, far from all others, in "
                 f"{len(found.rows) / len(array):.1%} of the windows, of "
                 f"subject{'s' * (len(subjects) > 1)} {listed(subjects.tolist())}. It "
                 f"looks like a code for a missing value, and is taken for a "
