@@ -255,7 +255,7 @@ class PretrainingChoices(SetupChoices, total=False):
     """What a pre-training chooses."""
 
     pairs: Annotated[
-        str,
+        Literal["synchronous", "random"],
         Choice(
             "synchronous, or random: the control.",
             "synchronous",

@@ -119,8 +119,7 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
                 f"Two {key[0]}s are called {key[1]!r}: {taken} and "
                 f"{_address(cls)}. Rename one with @register(name=...)."
             )
-        if key[0] != "dataset":  # readers check what depends on their files
-            checks_options(cls, key[1])
+        checks_options(cls, key[1])
         _classes[key] = cls
         cls.registered_name = key[1]  # type: ignore[attr-defined]
         return cls

@@ -32,6 +32,7 @@ from .errors import ConfigurationError
 
 __all__ = [
     "LARGEST_SEED",
+    "SEEDS",
     "Bounds",
     "checks_options",
     "option_types",
@@ -94,6 +95,10 @@ class Bounds:
         return f"{'at most' if self.below is None else 'below'} {high}"
 
 
+SEEDS = Bounds(0, LARGEST_SEED, words=f"a whole number from 0 to {LARGEST_SEED}")
+"""What a seed may be."""
+
+
 def checks_options(cls: type, name: str) -> None:
     """Have a class refuse options that do not fit, whoever makes an object of it.
 
@@ -112,9 +117,11 @@ def checks_options(cls: type, name: str) -> None:
         known = inspect.signature(made).parameters
         annotations = option_types(made)
         for option in options.keys() & known.keys():
-            default = known[option].default
+            value, default = options[option], known[option].default
+            if type(value).__module__ == "numpy" and value.shape == ():
+                value = options[option] = value.item()  # a number as Python has it
             annotation = annotations.get(option, Any)
-            check_value(f"{name}: {option}", options[option], annotation, default)
+            check_value(f"{name}: {option}", value, annotation, default)
         made(self, *arguments, **options)
 
     cls.__init__ = checking  # type: ignore[misc]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from domainemo.core import Fold, Protocol
 from domainemo.errors import DataError
 from domainemo.registry import register
+from domainemo.values import SEEDS
 from domainemo.words import in_order
 
 from .held_out import HeldOut, Unfit, Unit, divide
@@ -49,7 +50,7 @@ class CrossSubject(Protocol):
         session: str | int = "pooled",
         held_out: HeldOut = 0.0,
         unit: Unit = "trial",
-        seed: int = 0,
+        seed: Annotated[int, SEEDS] = 0,
         unfit: Unfit = "refuse",
     ) -> None:
         self.session, self.held_out = session, held_out

@@ -14,10 +14,10 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import ConfigurationError, DataError, DomainemoError, data_error
-from .storage import file_of
+from ..errors import DataError, DomainemoError, data_error
+from .storage import disk_error, file_of
 
-__all__ = ["check_file", "check_studies", "digest_of", "explained", "named"]
+__all__ = ["check_file", "check_studies", "digest_of", "explained", "making", "named"]
 
 _REMEDY = (
     "The study was not begun anew, since its candidates would be lost. Put back a copy "
@@ -114,16 +114,40 @@ def named(address: str) -> Iterator[None]:
     """
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
-        path = file_of(address)
-        if path is None:
+    except DomainemoError:
+        raise
+    except Exception as error:
+        path, found = file_of(address), _of_storage(error)
+        if path is None or found is None:
             raise
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigurationError(
-            f"{path}: the study's storage could not be read or written: {reason}. What "
-            f"is finished is kept. See that its disk has room and that you may write "
-            f"to it, and run the same command again."
-        ) from error
+        raise disk_error(path, found) from error
+
+
+@contextmanager
+def making(address: str) -> Iterator[None]:
+    """Do the same where a study's own file is made; half of one is not kept.
+
+    What was there before is left as it is.
+    """
+    path = file_of(address)
+    made = path is not None and not path.exists()
+    try:
+        with named(address):
+            yield
+    except DomainemoError:
+        if path is not None and made:
+            for left in (path, path.with_name(f"{path.name}-journal")):
+                left.unlink(missing_ok=True)
+        raise
+
+
+def _of_storage(error: BaseException | None) -> Exception | None:
+    """Return the storage's own error; Optuna may trip over it while it tidies up."""
+    while error is not None:
+        if isinstance(error, StorageInternalError | SQLAlchemyError | sqlite3.Error):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from .candidate import (
     values_of,
 )
 from .findings import SCORES, SOURCE_ONLY_SCORES
+from .integrity import named
 from .pruning import make_pruner
 from .sampling import RETRY_OF, Repeatable
 from .settings import StudySettings
@@ -444,7 +445,7 @@ def _work_in(context: Path) -> None:
     follow_parent()
     try:
         inputs, task = load_shared(str(context))
-        with quiet():
+        with quiet(), named(task.address):
             work(inputs, task)
     except Exception as error:
         known = isinstance(error, DomainemoError)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from ..choices import AdapterChoices, Choice
 from ..errors import ConfigurationError
 from ..parts import unknown_option
-from ..values import LARGEST_SEED, Bounds, check_fields, check_seeds
+from ..values import SEEDS, Bounds, check_fields, check_seeds
 
 __all__ = [
     "JOURNAL",
@@ -33,8 +33,6 @@ VALIDATOR = "source-and-information"
 """What compares configurations where nothing else is said."""
 
 SQLITE, JOURNAL = "sqlite", "journal"
-
-_SEEDS = Bounds(0, LARGEST_SEED, words=f"a whole number from 0 to {LARGEST_SEED}")
 
 
 def is_kind(given: object) -> bool:
@@ -78,7 +76,7 @@ class StudySettings:
     objectives: tuple[str, ...] = ("validator",)
     select: Select = "global-source"
     development: Annotated[int, Bounds(0)] | tuple[str, ...] = 0
-    seed: Annotated[int, _SEEDS] = 0
+    seed: Annotated[int, SEEDS] = 0
     final_seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

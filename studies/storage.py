@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..data.files.limits import LARGEST, Refusal, check_file
 from ..errors import ConfigurationError
-from ..files import lock
+from ..files import explained, lock
 from .sampling import RETRY_OF
 from .settings import JOURNAL, SQLITE
 
@@ -29,6 +30,7 @@ __all__ = [
     "OPTIONS",
     "WORKER",
     "address_of",
+    "disk_error",
     "file_of",
     "is_alive",
     "is_local",
@@ -120,8 +122,7 @@ def open_storage(address: str, read_only: bool = False) -> BaseStorage:
         if file is not None:
             _check_place(file, read_only)
         if "://" not in address:
-            journal = JournalFileBackend(address, lock_obj=_JournalLock(address))
-            return JournalStorage(journal)
+            return JournalStorage(_Journal(address, lock_obj=_JournalLock(address)))
         choices: dict[str, Any] = {"skip_table_creation": read_only}
         if is_local(address):
             choices["engine_kwargs"] = {"connect_args": {"timeout": 120}}
@@ -133,6 +134,15 @@ def open_storage(address: str, read_only: bool = False) -> BaseStorage:
         # A server is told, and does not find out by itself, that nobody asks any more.
         weakref.finalize(storage, storage.engine.dispose)
         return storage
+
+
+class _Journal(JournalFileBackend):
+    """Names the file where it cannot be written; half a line is cut off later."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines at the end."""
+        with explained(Path(self._file_path)):
+            super().append_logs(logs)
 
 
 class _JournalLock(JournalFileOpenLock):
@@ -196,7 +206,6 @@ def _check_place(file: Path, read_only: bool) -> None:
     check_file(file, LARGEST)
     if not read_only or file.suffix != ".db":
         return
-    import sqlite3
     from contextlib import closing
 
     with closing(sqlite3.connect(_read_only(file), uri=True)) as connection:
@@ -228,11 +237,31 @@ def _explained(address: str) -> Iterator[None]:
             f"postgresql+psycopg://user@host/database."
         ) from error
     except Exception as error:  # SQLAlchemy's and every driver's own
+        file = file_of(address)
+        if file is not None and isinstance(error.__cause__, sqlite3.OperationalError):
+            raise disk_error(file, error) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigurationError(
             f"{without_password(address)}: the study's storage cannot be opened: "
             f"{reason}. Check the address, and that the server runs."
         ) from error
+
+
+def disk_error(file: Path, error: Exception) -> ConfigurationError:
+    """Return the error that names a study's own file which a disk or its rights fail.
+
+    Parameters
+    ----------
+    file : Path
+    error : Exception
+        SQLite's, or what SQLAlchemy or Optuna made of it.
+    """
+    reason = str(error.__cause__ or error).splitlines()[0]
+    return ConfigurationError(
+        f"{file}: the study's storage could not be read or written: {reason}. What "
+        f"is finished is kept. See that its disk has room and that you may write "
+        f"to it, and run the same command again."
+    )
 
 
 def _heartbeats() -> dict[str, Any]:

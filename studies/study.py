@@ -38,7 +38,7 @@ from .findings import (
     Findings,
     load_findings,
 )
-from .integrity import check_file, check_studies, digest_of, explained, named
+from .integrity import check_file, check_studies, digest_of, explained, making, named
 from .plan import StudyPlan, plan_study
 from .search import (
     Progress,
@@ -250,7 +250,8 @@ def _searching(planned: StudyPlan, task: Task) -> Iterator[None]:
                 studies = open_studies(task)
             check_studies(task.address, studies, known.get("candidates"))
         else:
-            create_studies(task)
+            with making(task.address):
+                create_studies(task)
     # From here on candidates are added, and there is a storage to be missed.
     write_recorded(path, json.dumps(facts, indent=1))
     try:

@@ -137,9 +137,9 @@ def test_unfit_modalities_and_sizes_are_explained():
     for cls in (R2GFANet, UFAMA):
         with pytest.raises(ConfigurationError, match="multiple of the number"):
             cls(pair(), width=10, heads=4)
-        with pytest.raises(ConfigurationError, match=r"dropout of 1\.0"):
+        with pytest.raises(ConfigurationError, match=r"dropout is 1\.0; expected"):
             cls(pair(), dropout=1.0)
-    with pytest.raises(ConfigurationError, match="kernel of at least 1"):
+    with pytest.raises(ConfigurationError, match=r"kernel is .*; expected at least 1"):
         R2GFANet(pair(), kernel=0)
     with pytest.raises(DataError, match="'heart'"):
         R2GFANet({"eeg": eeg(["Cz", "heart"])})

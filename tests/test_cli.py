@@ -18,11 +18,9 @@ import pytest
 
 import domainemo as de
 from domainemo.cli import app, main
-from domainemo.cli.listing import PAIRINGS
 from domainemo.cli.named import studies
 from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
-from domainemo.training import pairs
 
 TINY = [
     "--set=data.subjects=3",
@@ -135,29 +133,13 @@ def test_list_takes_two_screens_at_most_and_shows_every_name(
     shown = [line.split()[:2] for line in lines[1:]]
     parts = [[kind, entry.name] for kind in KINDS for entry in entries(kind)]
     studied = [["study", name] for name in studies()]
-    assert [each for each in shown if each[0] != "pairs"] == parts + studied
+    assert shown == parts + studied
     # One kind alone is told in full.
     told = " ".join(inside("list", "studies", cwd=tmp_path).stdout.split())
     for path in studies().values():
         headline = path.read_text(encoding="utf-8").splitlines()[0]
         last = headline.removeprefix("# ").split()[-1]
         assert headline.endswith(".") and last in told and len(headline) < 88
-
-
-def test_list_shows_the_pairings_as_they_describe_themselves(tmp_path):
-    """They are listed without being imported."""
-    described = {n: c.__doc__.split("\n", 1)[0] for n, c in pairs.PAIRINGS.items()}
-    assert described == PAIRINGS
-    shown = domainemo("list", "pairs", cwd=tmp_path).stdout.splitlines()[1:]
-    rows = [line.split(maxsplit=1) for line in shown]
-    assert [kind for kind, _ in rows] == ["pairs", "pairs"]
-    for (_, row), name in zip(rows, described, strict=True):
-        default = " (default)" if name == "synchronous" else ""
-        assert row.startswith(f"{name}{default} ")
-        assert row.rstrip().endswith(described[name])
-    assert "synchronous" in domainemo("list", cwd=tmp_path).stdout
-    said = domainemo("list", "pear", cwd=tmp_path, code=2).stderr
-    assert "pairs" in said and "study" in said
 
 
 def test_screen_says_how_and_shows_baselines(finished):

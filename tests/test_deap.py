@@ -434,22 +434,25 @@ def test_folders_that_do_not_fit_are_named(tmp_path):
     [
         (
             {"feature": "wavelet"},
-            r"deap: found feature='wavelet'; expected one of 'de'",
+            r"deap: feature is 'wavelet' of type str; expected one of 'de'",
         ),
         ({"window": 0.1}, "deap: found window=0.1; expected 0.5 to 60 s"),
-        ({"window": True}, "window=True"),
+        ({"window": True}, "window is True of type bool"),
         (
             {"bands": ("delta",)},
             "found bands=.*expected some of theta, alpha, beta, gam",
         ),
         ({"bands": ()}, "bands="),
         ({"bands": ("beta", "beta")}, "each once"),
-        ({"baseline": "subtract"}, "baseline='subtract'.*'features', 'signal', 'none'"),
+        (
+            {"baseline": "subtract"},
+            "baseline is 'subtract'.*'features', 'signal', 'no",
+        ),
         ({"peripheral_channels": ()}, "set peripheral=False"),
         ({"peripheral_channels": ("ECG",)}, "expected some of hEOG, vEOG"),
-        ({"target": "fun"}, "target='fun'"),
-        ({"ties": "up"}, "ties='up'"),
-        ({"threshold": 0.0}, "threshold=0.0"),
+        ({"target": "fun"}, "target is 'fun' .*expected one of 'valence'"),
+        ({"ties": "up"}, "ties is 'up' .*expected one of 'high'"),
+        ({"threshold": 0.0}, "threshold is 0.0; expected a number between 1 and 9"),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, message):

@@ -114,12 +114,12 @@ def test_unfit_options_are_explained():
         with pytest.raises(ConfigurationError, match=f"dgcnn needs .* found {found}"):
             DGCNN(modalities)
     for options, words in (
-        ({"width": 0}, "width of at least 1"),
-        ({"filters": 0}, "filters of at least 1"),
-        ({"companion_hidden": 0}, "companion_hidden of at least 1"),
-        ({"order": 0}, "order=0"),
+        ({"width": 0}, r"width is .*; expected at least 1"),
+        ({"filters": 0}, r"filters is .*; expected at least 1"),
+        ({"companion_hidden": 0}, r"companion_hidden is .*; expected at least 1"),
+        ({"order": 0}, "order is 0; expected at least 1"),
         ({"spectrum": "none"}, "'bound', 'exact'"),
-        ({"prior": -1.0}, "prior=-1.0"),
+        ({"prior": -1.0}, "prior is -1.0; expected a weight"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             DGCNN(pair(), **options)

@@ -9,12 +9,15 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 
-from domainemo import files
+from domainemo import Simulated, Training, files, tune
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.files.integrity import _digest_of
+from domainemo.studies import search
+from domainemo.studies.storage import open_storage
 from domainemo.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
@@ -361,3 +364,63 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path):
         with pytest.warns(DomainemoWarning, match=r"checkpoint\.pt is set aside"):
             assert checkpoint.load(CPU) is None
         assert not checkpoint.path.exists()
+
+
+# ------------------------------------------------------------------ a study's storage
+
+
+def searched(folder):
+    data = Simulated(subjects=5, sessions=1, trials=3, windows=(3, 5)).load()
+    return tune(
+        data,
+        backbone="concatenation-mlp",
+        adapter="marginal",
+        options={"backbone.width": 4, "backbone.hidden": [4]},
+        training=Training(epochs=1, batch_size=16),
+        candidates=2,
+        sampler="random",
+        pruner="none",
+        development=3,
+        device="cpu",
+        final=False,
+        output=folder,
+    )
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_full_disk_under_a_study_is_named_and_loses_nothing(
+    tmp_path, monkeypatch, begun
+):
+    """While the storage is made, and while candidates are written to it."""
+    undisturbed = searched(tmp_path / "undisturbed").candidates
+    place, room = tmp_path / "study", 10_000
+    if begun:
+        monkeypatch.setattr(search, "work", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            searched(place)
+        monkeypatch.undo()
+        room = (place / "study.db").stat().st_size // 2
+    with (
+        small_disk(room),
+        pytest.raises(ConfigurationError, match=r"study\.db: .*could not be") as raised,
+    ):
+        searched(place)
+    assert raised.value.exit_code == 2 and "disk has room" in str(raised.value)
+    again = searched(place).candidates
+    done = again[again["state"] == "complete"]  # beside one that was cut off
+    assert done["value"].tolist() == undisturbed["value"].tolist()
+    assert len(again) <= 2 + begun
+
+
+def test_a_full_disk_under_a_journal_is_named_and_loses_nothing(tmp_path):
+    path = tmp_path / "study.journal"
+    study = optuna.create_study(storage=open_storage(str(path)), study_name="a")
+    study.set_user_attr("known", 1)
+    with (
+        small_disk(path.stat().st_size + 10),
+        pytest.raises(ConfigurationError, match=r"journal: could not be written"),
+    ):
+        study.set_user_attr("lost", 2)
+    study.set_user_attr("later", 3)
+    back = optuna.load_study(storage=open_storage(str(path)), study_name="a")
+    assert back.user_attrs == {"known": 1, "later": 3}

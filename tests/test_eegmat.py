@@ -228,7 +228,7 @@ def test_folders_that_do_not_fit_are_named(tmp_path):
 
 
 def test_options_that_do_not_fit_are_named():
-    with pytest.raises(ConfigurationError, match="window=0"):
+    with pytest.raises(ConfigurationError, match=r"window is 0; expected 0.5 to 60 s"):
         EEGMAT(None, window=0)
     with pytest.raises(ConfigurationError, match=r"'nose'.*'average', 'linked-ears'"):
         EEGMAT(None, reference="nose")

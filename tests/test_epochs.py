@@ -277,7 +277,7 @@ def test_epochs_that_do_not_fit_are_named():
     metadata = pd.DataFrame({"felt": ["a", None, "b", "a"], "person": list("xxyy")})
     described = make(metadata=metadata)
     fails(
-        "feature='power'; expected one of 'de', 'psd'",
+        "feature is 'power' of type str; expected one of 'de', 'psd'",
         error=ConfigurationError,
         feature="power",
     )
@@ -431,7 +431,7 @@ def test_what_cannot_be_interpolated_is_refused_with_the_choices():
     few.info["bads"] = ["Cz"]
     with pytest.raises(DataError, match=r"'Cz', which cannot.*at least 4 good ones"):
         from_epochs(few, **options)
-    with pytest.raises(ConfigurationError, match="bads='skip'"):
+    with pytest.raises(ConfigurationError, match="bads is 'skip'"):
         from_epochs(few, bads="skip", **options)
 
 

@@ -120,9 +120,9 @@ def test_split_against_a_loop(seed):
 def test_nothing_is_touched_where_no_label_changes():
     data = rated(list("aaaabbbb"))
     assert settle(data, "split") is data and settle(data, "majority") is data
-    with pytest.raises(ConfigurationError, match="label='mean'"):
+    with pytest.raises(ConfigurationError, match="label is 'mean'"):
         settle(data, "mean")
-    with pytest.raises(ConfigurationError, match="label='mean'"):
+    with pytest.raises(ConfigurationError, match="label is 'mean'"):
         Table("anywhere", label="mean")
 
 

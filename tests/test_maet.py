@@ -131,11 +131,11 @@ def test_unfit_options_are_explained():
         MAET({})
     for options, words in (
         ({"width": 30}, "multiple of the number"),
-        ({"view_count": 0}, "view_count of at least 1"),
-        ({"blocks": 0}, "blocks of at least 1"),
-        ({"feedforward_ratio": 0}, "feedforward_ratio of at least 1"),
-        ({"mixture_from": -1}, "mixture_from of at least 0"),
-        ({"dropout": 1.0}, "dropout of 1"),
+        ({"view_count": 0}, r"view_count is .*; expected at least 1"),
+        ({"blocks": 0}, r"blocks is .*; expected at least 1"),
+        ({"feedforward_ratio": 0}, r"feedforward_ratio is .*; expected at least 1"),
+        ({"mixture_from": -1}, r"mixture_from is .*; expected at least 0"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected at least 0"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             MAET(PAIR, **options)

@@ -14,7 +14,7 @@ from domainemo.errors import did_you_mean
 from domainemo.registry import KINDS, entries, find, parameters
 from domainemo.runs.experiment import experiment
 from domainemo.runs.plan import plan
-from domainemo.training.pairs import PAIRINGS
+from domainemo.training.pairs import Random, Synchronous
 from domainemo.training.pretrain import USED_SETTINGS
 from domainemo.training.settings import Training
 from domainemo.training.synchrony import SynchronyContrast
@@ -148,12 +148,10 @@ def test_most_options_are_told_by_the_text():
     assert len(untold) <= 2, untold
 
 
-def test_names_beside_the_parts_are_those_of_their_dictionaries():
-    assert list(names._keys("pairs")) == list(PAIRINGS)
-    for name, cls in PAIRINGS.items():
-        found = names._dictionary_options("pairs", name)
-        assert found == list(parameters(cls)), name
+def test_options_beside_the_parts_are_those_of_their_classes():
     owners = names._owners({"pairs": "random"})
+    for cls in (Synchronous, Random):
+        assert owners["pairs"] == list(parameters(cls))
     assert owners["training"] == list(USED_SETTINGS)
     assert owners["contrast"] == list(parameters(SynchronyContrast))
     assert names._owners({})["training"] == list(Training.names())

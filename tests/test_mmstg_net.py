@@ -128,11 +128,13 @@ def test_unfit_options_are_explained():
     for options, words in (
         ({"kernels": (1, 2)}, "odd numbers"),
         ({"kernels": ()}, "odd numbers"),
-        ({"width": 0}, "width of at least 1"),
-        ({"block_widths": ()}, "block_widths of at least 1"),
+        ({"width": 0}, r"width is .*; expected at least 1"),
+        ({"block_widths": ()}, "block_widths is empty"),
+        ({"block_widths": (8, 0)}, r"block_widths is \(8, 0\); expected at least 1"),
+        ({"prior_scale": 0}, "prior_scale is 0; expected metres above 0"),
         ({"readout": "lobes"}, "'regions', 'electrodes'"),
-        ({"order": 0}, "order=0"),
-        ({"dropout": 1.0}, "dropout of 1"),
+        ({"order": 0}, "order is 0; expected at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected at least 0"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             MMSTGNet(pair(), **options)

@@ -115,11 +115,11 @@ def test_what_is_out_of_range_is_explained():
     with pytest.raises(ConfigurationError, match=r"found none.*--modalities"):
         PhysioSync({})
     for option in ("length", "blocks", "gate", "fusion_width", "feedforward_ratio"):
-        with pytest.raises(ConfigurationError, match=f"{option} of at least"):
+        with pytest.raises(ConfigurationError, match=f"{option} is 0; expected"):
             PhysioSync(PAIR, **{option: 0})
     with pytest.raises(ConfigurationError, match="multiple of the number"):
         PhysioSync(PAIR, long_width=30)
-    with pytest.raises(ConfigurationError, match=r"dropout of 1\.0"):
+    with pytest.raises(ConfigurationError, match=r"dropout is 1\.0; expected"):
         PhysioSync(PAIR, dropout=1.0)
 
 

@@ -198,7 +198,7 @@ def test_a_fold_without_pairs_is_named_before_anything_is_trained(data, tmp_path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pairs": "nearby"}, "no pairs called 'nearby'"),
+        ({"pairs": "nearby"}, "pairs is 'nearby'.*'synchronous', 'random'"),
         ({"options": {"pairs.member": 2}}, "Did you mean 'members'"),
         ({"options": {"pairs.members": 0}}, "at least 1 member"),
         ({"options": {"contrast.temperature": 0.0}}, "temperature"),

@@ -7,14 +7,15 @@ import itertools
 import numpy as np
 import pytest
 
+from domainemo.data.readers.deap import DEAP
 from domainemo.data.readers.shared.ratings import RatingClasses
 from domainemo.errors import ConfigurationError
 
 SCALES = ("valence", "arousal", "dominance", "liking")
 
 
-def rule(target="valence", threshold=5.0, ties="high", highest=9):
-    return RatingClasses("deap", SCALES, 1, highest, target, threshold, ties)
+def rule(target="valence", threshold=5.0, ties="high"):
+    return RatingClasses(target, threshold, ties)
 
 
 def rated(valence, arousal=1.0):
@@ -87,9 +88,7 @@ def test_on_whole_numbers_the_tie_decides_which_class_is_larger():
     ratings = np.repeat([1, 2, 3, 4, 5], [10, 20, 40, 20, 10])
 
     def high(ties):
-        labels = [
-            rule(threshold=3.0, ties=ties, highest=5).label(rated(r)) for r in ratings
-        ]
+        labels = [rule(threshold=3.0, ties=ties).label(rated(r)) for r in ratings]
         return labels.count(1), labels.count(0), labels.count(None)
 
     assert high("high") == (70, 30, 0)
@@ -112,13 +111,13 @@ def test_the_rule_is_said_in_words():
     [
         (
             {"target": "joy"},
-            r"deap: found target='joy'; expected one of 'valence'.*'quad",
+            r"deap: target is 'joy' .*; expected one of 'valence'.*'quad",
         ),
-        ({"ties": "both"}, r"ties='both'; expected one of 'high', 'low', 'drop'"),
-        ({"threshold": 9.0}, r"threshold=9.0; expected a number between 1 and 9"),
-        ({"threshold": float("nan")}, "threshold=nan"),
+        ({"ties": "both"}, r"ties is 'both' .*; expected one of 'high', 'low', 'drop'"),
+        ({"threshold": 9.0}, r"threshold is 9.0; expected a number between 1 and 9"),
+        ({"threshold": float("nan")}, "threshold is nan"),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, message):
     with pytest.raises(ConfigurationError, match=message):
-        rule(**options)
+        DEAP(None, **options)

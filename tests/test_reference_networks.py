@@ -145,8 +145,8 @@ def test_unfit_options_are_explained(cls):
     with pytest.raises(ConfigurationError, match=r"found none.*--modalities"):
         cls({})
     for options, words in (
-        ({"width": 0}, "width of at least 1"),
-        ({"dropout": 1.0}, "dropout of 1"),
+        ({"width": 0}, r"width is .*; expected at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected at least 0"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             cls(PAIR, **options)
@@ -154,9 +154,15 @@ def test_unfit_options_are_explained(cls):
 
 def test_options_of_one_network_are_explained():
     for build_it, words in (
-        (lambda: Concatenation(PAIR, hidden=(8, 0)), "hidden of at least 1"),
-        (lambda: Concatenation(PAIR, fusion_width=0), "fusion_width of at least 1"),
-        (lambda: BiLSTMAttention(PAIR, layers=0), "layers of at least 1"),
+        (
+            lambda: Concatenation(PAIR, hidden=(8, 0)),
+            r"hidden is .*; expected at least 1",
+        ),
+        (
+            lambda: Concatenation(PAIR, fusion_width=0),
+            r"fusion_width is .*; expected at least 1",
+        ),
+        (lambda: BiLSTMAttention(PAIR, layers=0), r"layers is .*; expected at least 1"),
         (lambda: DeepCCA(PAIR, activation="tanh"), "expected one of 'relu', 'sigmoid'"),
         (lambda: DeepCCA(PAIR, fusion="sum"), "expected one of 'attention', 'weighted"),
         (lambda: CanonicalCorrelation(regularisation=0), "regularisation is 0"),

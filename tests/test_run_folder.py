@@ -34,6 +34,7 @@ from domainemo.runs.folder import (
     open_folder,
     origin,
     read_config,
+    read_stored_config,
 )
 from domainemo.runs.job import folder_name, load_record
 from domainemo.runs.metrics import METRICS
@@ -354,6 +355,13 @@ def test_config_files_that_are_none_are_refused(tmp_path):
     (tmp_path / "bad.toml").write_text("a = = 1")
     with pytest.raises(ConfigurationError, match="expected TOML"):
         read_config(tmp_path / "bad.toml")
+
+
+def test_a_stored_configuration_is_checked_once(folder, monkeypatch):
+    checked, check = [], files.check
+    monkeypatch.setattr(files, "check", lambda *a: checked.append(a[0]) or check(*a))
+    assert read_stored_config(folder)["backbone"] == "r2gfanet"
+    assert checked == [folder / "config.toml"]
 
 
 # ----------------------------------------------------------------------- resumption

@@ -173,9 +173,12 @@ def test_the_title_names_every_choice():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feature": "dasm"}, r"feature='dasm'; expected one of 'de', 'psd'"),
-        ({"smoothing": "LDS"}, r"smoothing='LDS'; expected one of 'lds'"),
-        ({"source": "raw"}, r"source='raw'; expected one of 'released', 'computed'"),
+        ({"feature": "dasm"}, r"feature is 'dasm'.*; expected one of 'de', 'psd'"),
+        ({"smoothing": "LDS"}, r"smoothing is 'LDS'.*; expected one of 'lds'"),
+        (
+            {"source": "raw"},
+            r"source is 'raw'.*expected one of 'released', 'computed'",
+        ),
         ({"smoothing": "none"}, r"'none' with source='released'.*source='computed'"),
         ({"window": 2.0}, r"window=2 with source='released'; expected 1 or 4 s"),
         ({"window": 0.2, "source": "computed"}, r"window=0.2.*expected 0.5 to 185"),
@@ -187,7 +190,7 @@ def test_the_title_names_every_choice():
     ],
 )
 def test_options_that_do_not_fit_are_named(options, message):
-    with pytest.raises(ConfigurationError, match=f"^seed: found .*{message}"):
+    with pytest.raises(ConfigurationError, match=f"^seed: .*{message}"):
         SEED(None, **options)
 
 

@@ -551,18 +551,27 @@ def test_files_that_are_none_are_named(one, data):
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"feature": "dasm"}, "feature='dasm'; expected one of 'de', 'psd'"),
-        ({"smoothing": "kalman"}, "smoothing='kalman'.*'lds', 'moving-average'"),
-        ({"smoothing": "none"}, "smoothing='none'"),
-        ({"source": "raw"}, "source='raw'.*'released', 'computed'"),
-        ({"eye": 1}, "eye=1; expected one of True, False"),
-        ({"window": 1}, "window=1 with source='released'; expected 4"),
-        ({"window": 1, "source": "computed"}, "window=1 with eye=True.*eye=False"),
-        ({"window": 0.1, "source": "computed", "eye": False}, "window=0.1"),
-        ({"window": "4"}, "window='4'"),
-        ({"window": float("nan")}, "window=nan"),
+        ({"feature": "dasm"}, "feature is 'dasm'.*; expected one of 'de', 'psd'"),
+        ({"smoothing": "kalman"}, "smoothing is 'kalman'.*'lds', 'moving-average'"),
+        (
+            {"smoothing": "none"},
+            "found smoothing='none' with source='released'",
+        ),
+        ({"source": "raw"}, "source is 'raw'.*'released', 'computed'"),
+        ({"eye": 1}, "eye is 1 of type int; expected bool, true or false"),
+        ({"window": 1}, "found window=1 with source='released'; expected 4"),
+        (
+            {"window": 1, "source": "computed"},
+            "found window=1 with eye=True",
+        ),
+        (
+            {"window": 0.1, "source": "computed", "eye": False},
+            "window is 0.1; expected 0.5 to",
+        ),
+        ({"window": "4"}, "window is '4'"),
+        ({"window": float("nan")}, "window is nan"),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, found):
-    with pytest.raises(ConfigurationError, match=f"^seed-iv: found {found}"):
+    with pytest.raises(ConfigurationError, match=f"^seed-iv: {found}"):
         SEEDIV(None, **options)

@@ -422,5 +422,5 @@ def test_what_is_missing_is_listed(one):
 
 
 def test_options_that_do_not_fit_are_named():
-    with pytest.raises(ConfigurationError, match=r"^seed-v: found eye='no'; expected"):
+    with pytest.raises(ConfigurationError, match=r"^seed-v: eye is 'no' of type str"):
         SEEDV(None, eye="no")

@@ -464,17 +464,29 @@ def test_files_that_are_none_are_named(one, data):
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"feature": "asm"}, "feature='asm'; expected one of 'de', 'psd'"),
-        ({"smoothing": "moving-average"}, "smoothing='moving-average'.*'lds', 'none'"),
-        ({"source": "raw"}, "source='raw'.*'released', 'computed'"),
-        ({"eye": None}, "eye=None; expected one of True, False"),
-        ({"clip_statistics": 0}, "clip_statistics=0; expected one of True, False"),
-        ({"feature": "psd"}, "feature='psd' with smoothing='lds'.*smoothing='none'"),
-        ({"window": 1}, "window=1 with source='released'; expected 4"),
-        ({"window": 1, "source": "computed"}, "window=1 with eye=True.*eye=False"),
-        ({"window": 21, "source": "computed", "eye": False}, "window=21; expected"),
+        ({"feature": "asm"}, "feature is 'asm'.*; expected one of 'de', 'psd'"),
+        (
+            {"smoothing": "moving-average"},
+            "smoothing is 'moving-average'.*'lds'",
+        ),
+        ({"source": "raw"}, "source is 'raw'.*'released', 'computed'"),
+        ({"eye": None}, "eye is None of type NoneType; expected bool"),
+        ({"clip_statistics": 0}, "clip_statistics is 0 of type int; expected bool"),
+        (
+            {"feature": "psd"},
+            "found feature='psd' with smoothing='lds'.*'none'",
+        ),
+        ({"window": 1}, "found window=1 with source='released'; expected 4"),
+        (
+            {"window": 1, "source": "computed"},
+            "found window=1 with eye=True",
+        ),
+        (
+            {"window": 21, "source": "computed", "eye": False},
+            "window is 21; expected 0.5",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, found):
-    with pytest.raises(ConfigurationError, match=f"^seed-vii: found {found}"):
+    with pytest.raises(ConfigurationError, match=f"^seed-vii: {found}"):
         SEEDVII(None, **options)

@@ -145,7 +145,7 @@ def test_folders_and_options_that_do_not_fit_are_named(tmp_path):
         SSVEPExo(tmp_path).load()
     with pytest.raises(DataError, match="no data root"):
         SSVEPExo(None).load()
-    with pytest.raises(ConfigurationError, match=r"include_excluded='no'.*True or"):
+    with pytest.raises(ConfigurationError, match=r"include_excluded is 'no' .*true"):
         SSVEPExo(None, include_excluded="no")
 
 

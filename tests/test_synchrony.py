@@ -9,6 +9,7 @@ from torch.nn import functional
 from domainemo.backbones.physiosync import PhysioSync
 from domainemo.core import Modality
 from domainemo.errors import ConfigurationError
+from domainemo.parts import Part
 from domainemo.training.synchrony import SynchronyContrast, ntx
 
 torch.set_num_threads(1)
@@ -258,11 +259,16 @@ def test_alignments_of_their_own_allow_different_dimensions():
 def test_what_is_out_of_range_is_explained():
     with pytest.raises(ConfigurationError, match="at least one view"):
         SynchronyContrast({})
-    with pytest.raises(ConfigurationError, match="temperature is 0"):
-        SynchronyContrast(DIMS, temperature=0)
-    for sizes in ((), (0,)):
-        with pytest.raises(ConfigurationError, match="projection is"):
-            SynchronyContrast(DIMS, projection=sizes)
+    for option, value in (
+        ("temperature", 0),
+        ("projection", (0,)),
+        ("alignment", 0),
+        ("dropout", 1.0),
+    ):
+        with pytest.raises(ConfigurationError, match=f"{option} is .*; expected"):
+            Part("contrast", "synchrony", {option: value}, cls=SynchronyContrast)
+    with pytest.raises(ConfigurationError, match="projection is empty"):
+        SynchronyContrast(DIMS, projection=())
     first, second = groups()
     del second["ecg/short"]
     with pytest.raises(ConfigurationError, match="ecg/short is missing"):

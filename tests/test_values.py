@@ -1,10 +1,14 @@
 """Options are refused in the plan, by one rule for parts, settings and spaces."""
 
+import ast
+import inspect
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 import domainemo as de
@@ -19,7 +23,7 @@ from domainemo.runs.folder import folder_name, job_folder
 from domainemo.studies.plan import _fresh
 from domainemo.studies.space import search_space
 from domainemo.studies.study import Effort
-from domainemo.training.pairs import PAIRINGS
+from domainemo.training.pairs import Synchronous
 from domainemo.training.synchrony import SynchronyContrast
 from domainemo.values import (
     LARGEST_SEED,
@@ -135,6 +139,20 @@ def test_a_part_from_outside_is_checked_by_its_annotations_alone(monkeypatch):
             experiment(adapter="outside-check", options={f"adapter.{option}": value})
 
 
+def test_a_data_set_is_checked_by_its_annotations_too():
+    for wrong in ({"subjects": 0}, {"windows": [8, 9, 10]}, {"noise": np.float64(-1)}):
+        name, value = next(iter(wrong.items()))
+        with pytest.raises(ConfigurationError, match=f"^simulated: {name} is "):
+            Simulated(**wrong)
+        with pytest.raises(ConfigurationError, match=f"'simulated': {name} is"):
+            load("simulated", **{name: np.asarray(value).tolist()})
+
+
+def test_numbers_of_numpy_are_plain_ones():
+    made = Simulated(subjects=np.int64(2), noise=np.float32(1))
+    assert [type(each) for each in (made.subjects, made.noise)] == [int, float]
+
+
 def test_a_default_stands_in_for_an_annotation_and_may_be_anything():
     check_value("x", 3, default=1)
     for value in (1.5, True, "3"):
@@ -159,7 +177,7 @@ def test_annotations_that_cannot_be_resolved_leave_the_default_to_speak():
 # -------------------------------------------------------------- every part and setting
 
 OTHERS = [
-    *(("pairs", name, cls) for name, cls in PAIRINGS.items()),
+    ("pairs", "synchronous", Synchronous),
     ("contrast", "synchrony", SynchronyContrast),
 ]
 PARTS = [(kind, e.name, find(kind, e.name)) for kind in KINDS for e in entries(kind)]
@@ -168,6 +186,25 @@ OPTIONS = [
     for kind, name, cls in [*PARTS, *OTHERS]
     for option in parameters(cls)
 ]
+
+
+def test_every_option_of_every_part_has_an_annotation_that_can_be_read():
+    for kind, name, cls, option in OPTIONS:
+        assert option in option_types(cls), (kind, name, option)
+
+
+def test_no_part_compares_an_option_with_numbers_itself():
+    """Its annotation says the range; a part compares options with one another alone."""
+    for kind, name, cls in PARTS:
+        if "__init__" not in vars(cls):
+            continue
+        text = textwrap.dedent(inspect.getsource(inspect.unwrap(cls.__init__)))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.If) and isinstance(node.body[0], ast.Raise):
+                used = {e.id for e in ast.walk(node.test) if isinstance(e, ast.Name)}
+                compared = any(isinstance(e, ast.Compare) for e in ast.walk(node.test))
+                alone = len(used) == 1 and used <= {*parameters(cls)}
+                assert not (compared and alone), (kind, name, ast.unparse(node.test))
 
 
 def test_every_option_of_every_part_refuses_what_does_not_fit():
@@ -436,7 +473,7 @@ def refused(monkeypatch, capsys, *arguments):
         ("adapt --set training.clip=inf", "training.clip is inf"),
         ("adapt --set training.clip=1e999", "training.clip is inf"),
         ("adapt --set data.noise=nan", "noise is nan"),
-        ("adapt --set data.seed=-1", "found seed=-1"),
+        ("adapt --set data.seed=-1", "seed is -1; expected a whole number from 0"),
         ("adapt --set adapter.rule=", "rule is ''"),
         ("adapt --set epochs=3 --set epochs=4", "training.epochs is set twice, to 3"),
         ("adapt --epochs 3 --set training.epochs=4", "training.epochs is set twice"),

@@ -14,10 +14,11 @@ from ..registry import register
 from ..samplings.sequences import Sequences
 from .layers import (
     Dropout,
+    DropoutShare,
+    Size,
     channel_order,
     observed,
     require_modalities,
-    require_sizes,
 )
 
 __all__ = ["AdditiveAttention", "BiLSTMAttention", "BidirectionalLSTM"]
@@ -64,18 +65,14 @@ class BiLSTMAttention(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        width: int = 64,
-        layers: int = 1,
-        attention_width: int = 64,
-        dropout: float = 0.3,
+        width: Size = 64,
+        layers: Size = 1,
+        attention_width: Size = 64,
+        dropout: DropoutShare = 0.3,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
         require_modalities("bilstm-attention", modalities)
-        require_sizes(
-            "bilstm-attention",
-            {"width": width, "layers": layers, "attention_width": attention_width},
-        )
         self.width, self.layers = width, layers
         self.attention_width, self.dropout = attention_width, dropout
         self.sampling = sampling or Sequences(length=8)

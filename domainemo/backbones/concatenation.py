@@ -14,10 +14,11 @@ from ..registry import register
 from ..samplings.windows import Windows
 from .layers import (
     Dropout,
+    DropoutShare,
+    Size,
     channel_order,
     observed,
     require_modalities,
-    require_sizes,
 )
 
 __all__ = [
@@ -69,20 +70,16 @@ class Concatenation(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        hidden: Sequence[int] = (128,),
-        width: int = 64,
-        fusion_width: int = 128,
-        dropout: float = 0.3,
+        hidden: Sequence[Size] = (128,),
+        width: Size = 64,
+        fusion_width: Size = 128,
+        dropout: DropoutShare = 0.3,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
         require_modalities("concatenation-mlp", modalities)
         self.hidden, self.width = tuple(hidden), width
         self.fusion_width, self.dropout = fusion_width, dropout
-        require_sizes(
-            "concatenation-mlp",
-            {"hidden": self.hidden, "width": width, "fusion_width": fusion_width},
-        )
         self.sampling = sampling or Windows()
         self.encoders = nn.ModuleDict(
             {

@@ -12,7 +12,13 @@ from ..core import FUSION, Backbone, Modality, Sampling
 from ..registry import register
 from ..samplings.windows import Windows
 from .concatenation import Activation, ModalityPerceptron
-from .layers import masked_softmax, observed, require_modalities, require_sizes
+from .layers import (
+    DropoutShare,
+    Size,
+    masked_softmax,
+    observed,
+    require_modalities,
+)
 
 __all__ = ["DeepCCA", "Fusion"]
 
@@ -68,18 +74,17 @@ class DeepCCA(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        hidden: Sequence[int] = (128, 34),
-        width: int = 12,
+        hidden: Sequence[Size] = (128, 34),
+        width: Size = 12,
         activation: Activation = "sigmoid",
         fusion: Fusion = "attention",
-        dropout: float = 0.0,
+        dropout: DropoutShare = 0.0,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
         require_modalities("deep-cca", modalities)
         self.hidden, self.width = tuple(hidden), width
         self.activation, self.fusion, self.dropout = activation, fusion, dropout
-        require_sizes("deep-cca", {"hidden": self.hidden, "width": width})
         self.sampling = sampling or Windows()
         self.encoders = nn.ModuleDict(
             {

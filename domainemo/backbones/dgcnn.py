@@ -14,14 +14,18 @@ from ..samplings.windows import Windows
 from .graphs import (
     ChebyshevConvolution,
     LearnedGraph,
+    Order,
+    Prior,
+    Reach,
     Spectrum,
     electrode_positions,
 )
 from .layers import (
     Dropout,
+    DropoutShare,
+    Size,
     channel_order,
     mean_over_windows,
-    require_sizes,
     single_eeg,
 )
 
@@ -105,14 +109,14 @@ class DGCNN(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        width: int = 64,
-        filters: int = 32,
-        order: int = 2,
-        prior: float = 0.0,
-        prior_scale: float = 0.03,
+        width: Size = 64,
+        filters: Size = 32,
+        order: Order = 2,
+        prior: Prior = 0.0,
+        prior_scale: Reach = 0.03,
         spectrum: Spectrum = "bound",
-        companion_hidden: int = 64,
-        head_dropout: float = 0.5,
+        companion_hidden: Size = 64,
+        head_dropout: DropoutShare = 0.5,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
@@ -120,10 +124,6 @@ class DGCNN(Backbone):
         self.prior, self.prior_scale, self.spectrum = prior, prior_scale, spectrum
         self.companion_hidden, self.head_dropout = companion_hidden, head_dropout
         self.sampling = sampling or Windows()
-        require_sizes(
-            "dgcnn",
-            {"width": width, "filters": filters, "companion_hidden": companion_hidden},
-        )
         self.eeg = single_eeg("dgcnn", modalities)
         self.companions = tuple(name for name in modalities if name != self.eeg)
         self._build(modalities)

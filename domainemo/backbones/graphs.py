@@ -7,7 +7,7 @@ Signals on a graph have the shape (..., nodes, features).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -16,11 +16,15 @@ from torch import Tensor, nn
 
 from ..core import canonical_name
 from ..errors import ConfigurationError
+from ..values import Bounds
 from .regions import regions, standard_places
 
 __all__ = [
     "ChebyshevConvolution",
     "LearnedGraph",
+    "Order",
+    "Prior",
+    "Reach",
     "RegionPooling",
     "Spectrum",
     "chebyshev",
@@ -30,6 +34,9 @@ __all__ = [
 ]
 
 Spectrum = Literal["bound", "exact"]
+Order = Annotated[int, Bounds(1, words="at least 1, the node itself")]
+Prior = Annotated[float, Bounds(0, words="a weight of at least 0")]
+Reach = Annotated[float, Bounds(above=0, words="metres above 0, such as 0.03")]
 
 _STANDARD_NEIGHBOUR = {"CB1": "PO9", "CB2": "PO10"}
 """Electrodes of the NeuroScan cap that the 10-05 system has no place for.
@@ -87,17 +94,7 @@ def distance_prior(positions: NDArray[np.float64], scale: float = 0.03) -> Tenso
     Returns
     -------
     Tensor of shape (nodes, nodes)
-
-    Raises
-    ------
-    ConfigurationError
-        If `scale` is not above zero.
     """
-    if scale <= 0:
-        raise ConfigurationError(
-            f"A distance prior with scale={scale} is not possible; expected metres "
-            f"above 0, such as 0.03."
-        )
     gaps = positions[:, None] - positions[None]
     weights = np.exp(-(gaps**2).sum(-1) / (2 * scale**2))
     np.fill_diagonal(weights, 0.0)
@@ -179,22 +176,12 @@ class ChebyshevConvolution(nn.Module):
         The K of the equation.
     bias : bool
         Whether to add :math:`b`.
-
-    Raises
-    ------
-    ConfigurationError
-        If `order` is below 1.
     """
 
     def __init__(
         self, inputs: int, outputs: int, order: int = 3, *, bias: bool = True
     ) -> None:
         super().__init__()
-        if order < 1:
-            raise ConfigurationError(
-                f"A graph convolution with order={order} is not possible; expected at "
-                f"least 1, the node itself."
-            )
         self.order = order
         self.mix = nn.Linear(order * inputs, outputs, bias=bias)
 
@@ -234,11 +221,6 @@ class LearnedGraph(nn.Module):
         See :func:`distance_prior`.
     spectrum : {"bound", "exact"}
         See :func:`scaled_laplacian`.
-
-    Raises
-    ------
-    ConfigurationError
-        If an option is out of range.
     """
 
     distances: Tensor
@@ -252,16 +234,6 @@ class LearnedGraph(nn.Module):
         spectrum: Spectrum = "bound",
     ) -> None:
         super().__init__()
-        if spectrum not in get_args(Spectrum):
-            raise ConfigurationError(
-                f"A graph with spectrum={spectrum!r} is not possible; expected one of "
-                f"{', '.join(get_args(Spectrum))}."
-            )
-        if prior < 0:
-            raise ConfigurationError(
-                f"A graph with prior={prior} is not possible; expected a weight of at "
-                f"least 0."
-            )
         self.prior, self.spectrum = prior, spectrum
         count = len(positions)
         self.weight = nn.Parameter(_LARGEST_START * torch.rand(count, count))

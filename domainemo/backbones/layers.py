@@ -7,8 +7,9 @@ whole stacks of networks run under ``torch.func.vmap``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import reduce
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,15 @@ from torch.nn import functional
 
 from ..core import FUSION, Modality, canonical_name
 from ..errors import ConfigurationError
+from ..values import Bounds
 
 __all__ = [
     "Attention",
     "Dropout",
+    "DropoutShare",
     "GroupedLinear",
     "MultiViewEmbedding",
+    "Size",
     "TemporalPooling",
     "TransformerLayer",
     "channel_order",
@@ -31,10 +35,15 @@ __all__ = [
     "observed",
     "require_divisible",
     "require_modalities",
-    "require_sizes",
     "single_eeg",
     "trimmed",
 ]
+
+Size = Annotated[int, Bounds(1)]
+"""An option that counts: units, layers, heads, windows."""
+
+DropoutShare = Annotated[float, Bounds(0, below=1, words="at least 0 and less than 1")]
+"""An option that is what :class:`Dropout` takes."""
 
 
 def observed(
@@ -194,11 +203,11 @@ def single_eeg(backbone: str, modalities: Mapping[str, Modality]) -> str:
 
 def require_divisible(width: int, heads: int) -> None:
     """Raise :class:`ConfigurationError` unless `heads` divides `width`."""
-    if width < 1 or heads < 1 or width % heads:
+    if width % heads:
         raise ConfigurationError(
             f"width={width} cannot be divided among heads={heads}; expected a width "
             f"that is a multiple of the number of attention heads, such as "
-            f"width={max(heads, 1) * 16}."
+            f"width={heads * 16}."
         )
 
 
@@ -218,29 +227,6 @@ def require_modalities(backbone: str, modalities: Mapping[str, Modality]) -> Non
         )
 
 
-def require_sizes(
-    backbone: str, sizes: Mapping[str, int | Sequence[int]], least: int = 1
-) -> None:
-    """Raise :class:`ConfigurationError` if a number of units or layers is too small.
-
-    Parameters
-    ----------
-    backbone : str
-        Registered name of the backbone that is built.
-    sizes : mapping of str to int or sequence of int
-        Numbers by the name of the option that holds them.
-    least : int
-        The smallest that is possible.
-    """
-    for option, size in sizes.items():
-        each = [size] if isinstance(size, int) else size
-        if min(each, default=least) < least:
-            raise ConfigurationError(
-                f"The backbone {backbone} needs {option} of at least {least}; got "
-                f"{size}."
-            )
-
-
 class Dropout(nn.Module):
     """Dropout as :class:`torch.nn.Dropout` does it, several times faster on a CPU.
 
@@ -252,11 +238,6 @@ class Dropout(nn.Module):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
-        if not 0.0 <= probability < 1.0:
-            raise ConfigurationError(
-                f"A dropout of {probability} is not possible; expected at least 0 and "
-                f"less than 1."
-            )
         self.probability = probability
 
     def forward(self, values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +11,18 @@ from torch import Tensor, nn
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..registry import register
 from ..samplings.windows import Windows
+from ..values import Bounds
 from .layers import (
     Attention,
     Dropout,
+    DropoutShare,
     MultiViewEmbedding,
+    Size,
     channel_order,
     masked_softmax,
     mean_over_windows,
     require_divisible,
     require_modalities,
-    require_sizes,
 )
 
 __all__ = ["MAET", "MixtureBlock", "SummaryFusion"]
@@ -104,14 +107,14 @@ class MAET(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        width: int = 32,
-        view_count: int = 5,
-        blocks: int = 3,
-        heads: int = 4,
-        feedforward_ratio: int = 4,
-        mixture_from: int = 2,
+        width: Size = 32,
+        view_count: Size = 5,
+        blocks: Size = 3,
+        heads: Size = 4,
+        feedforward_ratio: Size = 4,
+        mixture_from: Annotated[int, Bounds(0)] = 2,
         layer_scale: float = 0.1,
-        dropout: float = 0.0,
+        dropout: DropoutShare = 0.0,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
@@ -123,13 +126,6 @@ class MAET(Backbone):
         self.layer_scale, self.dropout = layer_scale, dropout
         self.sampling = sampling or Windows()
         self.branches = tuple(modalities)
-        sizes = {
-            "view_count": view_count,
-            "blocks": blocks,
-            "feedforward_ratio": feedforward_ratio,
-        }
-        require_sizes("maet", sizes)
-        require_sizes("maet", {"mixture_from": mixture_from}, least=0)
         self._build(modalities)
         self.apply(_initialise)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,15 +16,21 @@ from ..core import FUSION, Backbone, Modality, Sampling
 from ..errors import ConfigurationError
 from ..registry import register
 from ..samplings.sequences import Sequences
+from ..values import Bounds
 from .graphs import (
     ChebyshevConvolution,
     LearnedGraph,
+    Order,
+    Prior,
+    Reach,
     RegionPooling,
     Spectrum,
     electrode_positions,
 )
 from .layers import (
     Dropout,
+    DropoutShare,
+    Size,
     TemporalPooling,
     channel_order,
     observed,
@@ -133,19 +139,19 @@ class MMSTGNet(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        width: int = 64,
+        width: Size = 64,
         kernels: Sequence[int] = (1, 3, 5),
-        scale_width: int = 16,
-        block_widths: Sequence[int] = (32, 64),
-        order: int = 3,
+        scale_width: Size = 16,
+        block_widths: Sequence[Size] = (32, 64),
+        order: Order = 3,
         partition: str = "16",
-        prior: float = 1.0,
-        prior_scale: float = 0.03,
+        prior: Prior = 1.0,
+        prior_scale: Reach = 0.03,
         spectrum: Spectrum = "bound",
         readout: Readout = "regions",
-        dropout: float = 0.3,
-        fusion_width: int = 128,
-        head_dropout: float = 0.5,
+        dropout: DropoutShare = 0.3,
+        fusion_width: Size = 128,
+        head_dropout: Annotated[float, Bounds(0, 1)] = 0.5,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
@@ -157,24 +163,14 @@ class MMSTGNet(Backbone):
         self.readout, self.dropout = readout, dropout
         self.fusion_width, self.head_dropout = fusion_width, head_dropout
         self.sampling = sampling or Sequences(length=8, stride=4)
-        self._require_options()
+        if not self.block_widths:
+            raise ConfigurationError(
+                "mmstg-net: block_widths is empty; expected the width of each block, "
+                "such as the default (32, 64)."
+            )
         self.eeg = single_eeg("mmstg-net", modalities)
         self.companions = tuple(name for name in modalities if name != self.eeg)
         self._build(modalities)
-
-    def _require_options(self) -> None:
-        sizes = {
-            "width": self.width,
-            "scale_width": self.scale_width,
-            "fusion_width": self.fusion_width,
-            "block_widths": min(self.block_widths, default=0),
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise ConfigurationError(
-                    f"The backbone mmstg-net needs {name} of at least 1; got "
-                    f"{getattr(self, name)}."
-                )
 
     def _build(self, modalities: Mapping[str, Modality]) -> None:
         """Make the layers."""

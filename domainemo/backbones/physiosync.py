@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,18 @@ from torch.nn import functional
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..registry import register
 from ..samplings.sequences import Sequences
+from ..values import Bounds
 from .layers import (
     Attention,
     Dropout,
+    DropoutShare,
     MultiViewEmbedding,
+    Size,
     channel_order,
     masked_mean,
     observed,
     require_divisible,
     require_modalities,
-    require_sizes,
 )
 
 if TYPE_CHECKING:
@@ -112,19 +114,19 @@ class PhysioSync(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        length: int = 5,
-        short_width: int = 32,
-        long_width: int = 64,
-        blocks: int = 3,
-        heads: int = 4,
-        feedforward_ratio: int = 4,
+        length: Size = 5,
+        short_width: Size = 32,
+        long_width: Size = 64,
+        blocks: Size = 3,
+        heads: Size = 4,
+        feedforward_ratio: Size = 4,
         layer_scale: float = 0.1,
-        prompts: int = 2,
-        dropout: float = 0.2,
-        gate: int = 3,
-        fusion_hidden: int = 256,
-        fusion_width: int = 128,
-        head_dropout: float = 0.2,
+        prompts: Annotated[int, Bounds(0)] = 2,
+        dropout: DropoutShare = 0.2,
+        gate: Annotated[int, Bounds(2)] = 3,
+        fusion_hidden: Size = 256,
+        fusion_width: Size = 128,
+        head_dropout: Annotated[float, Bounds(0, 1)] = 0.2,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
@@ -135,24 +137,11 @@ class PhysioSync(Backbone):
         self.prompts, self.dropout, self.gate = prompts, dropout, gate
         self.fusion_hidden, self.fusion_width = fusion_hidden, fusion_width
         self.head_dropout = head_dropout
-        self._require_options()
+        for width in (short_width, long_width):
+            require_divisible(width, heads)
         self.sampling = sampling or Sequences(length=length)
         self.branches = tuple(modalities)
         self._build(modalities)
-
-    def _require_options(self) -> None:
-        sizes = {
-            "length": self.length,
-            "blocks": self.blocks,
-            "feedforward_ratio": self.feedforward_ratio,
-            "fusion_hidden": self.fusion_hidden,
-            "fusion_width": self.fusion_width,
-        }
-        require_sizes("physiosync", sizes)
-        require_sizes("physiosync", {"prompts": self.prompts}, least=0)
-        require_sizes("physiosync", {"gate": self.gate}, least=2)
-        for width in (self.short_width, self.long_width):
-            require_divisible(width, self.heads)
 
     def _build(self, modalities: Mapping[str, Modality]) -> None:
         """Make the layers."""

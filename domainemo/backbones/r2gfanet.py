@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +13,19 @@ from torch.nn import functional
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..registry import register
 from ..samplings.sequences import Sequences
+from ..values import Bounds
 from .explanation import Explanation
 from .layers import (
     Dropout,
+    DropoutShare,
     GroupedLinear,
+    Size,
     TemporalPooling,
     TransformerLayer,
     channel_order,
     masked_softmax,
     observed,
     require_divisible,
-    require_sizes,
     single_eeg,
     trimmed,
 )
@@ -113,26 +115,20 @@ class R2GFANet(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        width: int = 64,
-        heads: int = 4,
-        dropout: float = 0.3,
-        kernel: int = 3,
+        width: Size = 64,
+        heads: Size = 4,
+        dropout: DropoutShare = 0.3,
+        kernel: Size = 3,
         partition: str = "16",
         sampling: Sampling | None = None,
-        feedforward: int = 128,
-        global_layers: int = 1,
+        feedforward: Size = 128,
+        global_layers: Annotated[int, Bounds(0)] = 1,
         shared_attention: bool = True,
-        fusion_width: int = 128,
-        head_dropout: float = 0.5,
+        fusion_width: Size = 128,
+        head_dropout: Annotated[float, Bounds(0, 1)] = 0.5,
     ) -> None:
         super().__init__()
         require_divisible(width, heads)
-        sizes = {
-            "kernel": kernel,
-            "feedforward": feedforward,
-            "fusion_width": fusion_width,
-        }
-        require_sizes("r2gfanet", sizes)
         self.width, self.heads, self.dropout = width, heads, dropout
         # A configuration file may well say 16 where it means "16".
         self.kernel, self.partition, self.feedforward = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..registry import register
 from ..samplings.windows import Windows
+from ..values import Bounds
 from .layers import (
     Attention,
+    DropoutShare,
+    Size,
     TransformerLayer,
     channel_order,
     mean_over_windows,
@@ -70,11 +73,11 @@ class UFAMA(Backbone):
         self,
         modalities: Mapping[str, Modality],
         *,
-        width: int = 64,
-        layers: int = 1,
-        heads: int = 2,
-        dropout: float = 0.1,
-        head_dropout: float = 0.5,
+        width: Size = 64,
+        layers: Annotated[int, Bounds(0)] = 1,
+        heads: Size = 2,
+        dropout: DropoutShare = 0.1,
+        head_dropout: Annotated[float, Bounds(0, 1)] = 0.5,
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()

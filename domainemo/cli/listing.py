@@ -10,23 +10,13 @@ from ..errors import ConfigurationError
 from ..registry import KINDS, entries
 from .options import Plugin, import_plugins
 
-__all__ = ["PAIRINGS", "list_parts"]
-
-PAIRINGS = {
-    "synchronous": (
-        "Draws pairs of groups of subjects who are at the same moment of a stimulus."
-    ),
-    "random": (
-        "The control: as many pairs in steps of the same sizes, of samples by chance."
-    ),
-}
-"""The pairings of pre-training: names and docstrings, without importing them."""
+__all__ = ["list_parts"]
 
 
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(KINDS)}, pairs, study."),
+        typer.Argument(help=f"{', '.join(KINDS)}, study."),
     ] = None,
     plugin: Plugin = None,
 ) -> None:
@@ -34,11 +24,11 @@ def list_parts(
 
     One kind alone is shown without cutting long lines short.
     """
-    from .configuration import DEFAULTS, PRETRAINING_DEFAULTS
+    from .configuration import DEFAULTS
     from .console import Console, Table
     from .named import studies
 
-    kinds = [*KINDS, "pairs", "study"]
+    kinds = [*KINDS, "study"]
     plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
     if kind is not None and plural.get(kind, kind) in kinds:
         kinds = [plural.get(kind, kind)]
@@ -56,13 +46,10 @@ def list_parts(
     for name in kinds:
         if name == "study":
             rows = [(study, _headline(path)) for study, path in studies().items()]
-        elif name == "pairs":
-            rows = list(PAIRINGS.items())
         else:
             rows = [(entry.name, entry.summary) for entry in entries(name)]
         for part, summary in rows:
-            chosen = {**PRETRAINING_DEFAULTS, **DEFAULTS}.get(name)
-            default = " (default)" if chosen == part else ""
+            default = " (default)" if DEFAULTS.get(name) == part else ""
             table.add_row(name, part + default, summary)
     Console().print(table)
 

@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..choices import ORACLE
+from ..choices import ORACLE, PretrainingChoices, choices_of
 from ..errors import ConfigurationError, did_you_mean
 from ..parts import of_controls, unknown_option
 from ..registry import KINDS, entries, find, options_in_text, parameters
 from ..training.settings import Training
+from ..values import check_value
 
 __all__ = [
     "check_dataset",
@@ -25,10 +26,11 @@ __all__ = [
 ]
 
 _KINDS = tuple(kind for kind in KINDS if kind not in ("dataset", "screen", "control"))
-_DICTIONARIES: Mapping[str, tuple[str, str]] = {
-    "pairs": ("domainemo.training.pairs", "PAIRINGS"),
-}
-"""Names that are keys of a dictionary, by the module that it stands in."""
+_PRETRAINED = (
+    ("pairs", "pairs", "Synchronous"),
+    ("contrast", "synchrony", "SynchronyContrast"),
+)
+"""What a pre-training has beside the parts: its group, module and class."""
 
 
 def check_names(names: Mapping[str, Any]) -> None:
@@ -45,14 +47,9 @@ def check_names(names: Mapping[str, Any]) -> None:
                 _entry_options(kind, part)
     for name in names.get("controls") or ():
         _entry_options("control", name)
-    for kind in _DICTIONARIES:
-        name, known = names.get(kind), _keys(kind)
-        if isinstance(name, str) and name not in known:
-            article = "are no pairs" if kind == "pairs" else f"is no {kind}"
-            raise ConfigurationError(
-                f"There {article} called {name!r}.{did_you_mean(name, known)} Expected "
-                f"one of {', '.join(known)}."
-            )
+    if "pairs" in names:
+        known = choices_of(PretrainingChoices)["pairs"].annotation
+        check_value("pairs", names["pairs"], known)
 
 
 def check_dataset(name: str) -> None:
@@ -113,7 +110,7 @@ def check_options(options: Iterable[str], names: Mapping[str, Any]) -> None:
             part = control or names.get(kind)
             where = kind if part is None else f"{kind} {part!r}"
             raise ConfigurationError(unknown_option(where, name, owners[group]))
-        if group not in owners and group not in (*_KINDS, *_DICTIONARIES):
+        if group not in owners and group not in (*_KINDS, "pairs"):
             known = [f"{part}.{each}" for part, each in _pairs(owners)]
             raise ConfigurationError(unknown_option("The configuration", option, known))
 
@@ -158,9 +155,8 @@ def _owners(names: Mapping[str, Any]) -> dict[str, list[str]]:
     if "pairs" in names:
         used = _assigned("domainemo.training.pretrain", "USED_SETTINGS")
         owners["training"] = list(ast.literal_eval(used))
-        owners["pairs"] = _dictionary_options("pairs", str(names["pairs"]))
-        contrast = _classes("domainemo.training.synchrony")["SynchronyContrast"]
-        owners["contrast"] = list(contrast or ())
+        for group, module, cls in _PRETRAINED:
+            owners[group] = list(_classes(f"domainemo.training.{module}")[cls] or ())
     for kind in (*_KINDS, "dataset"):
         name = str(names.get(kind) or ORACLE)
         if name != ORACLE:
@@ -180,22 +176,6 @@ def _entry_options(kind: str, name: str) -> list[str]:
         if entry.name == name and entry.options is not None:
             return list(entry.options)
     return list(parameters(find(kind, name)))
-
-
-def _dictionary_options(kind: str, name: str) -> list[str]:
-    cls = _keys(kind).get(name)
-    return list(_classes(_DICTIONARIES[kind][0]).get(cls or "") or ())
-
-
-def _keys(kind: str) -> dict[str, str | None]:
-    """Return the keys of a dictionary, and the class that each stands for."""
-    node = _assigned(*_DICTIONARIES[kind])
-    assert isinstance(node, ast.Dict)
-    return {
-        ast.literal_eval(key): value.id if isinstance(value, ast.Name) else None
-        for key, value in zip(node.keys, node.values, strict=True)
-        if key is not None
-    }
 
 
 def _assigned(module: str, variable: str) -> ast.expr:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ..core import EmotionData, Modality, electrode_name
-from ..errors import ConfigurationError, data_error
+from ..errors import data_error
+from ..values import check_value
 from .montage import check_electrodes, other_sensor, standard_montage
-from .options import check_option
 from .signals.features import (
     BANDS,
     HEART_MEASURES,
@@ -57,7 +57,8 @@ _NO_SIGNALS = ("stim", "misc", "syst", "exci", "ias", "chpi", "dipole", "gof")
 """Channel types that hold triggers, answers or the machine's state."""
 
 
-_BADS = ("interpolate", "nan", "drop")
+Feature = Literal["de", "psd"]
+Bads = Literal["interpolate", "nan", "drop"]
 
 _FEWEST = 4
 """Good electrodes from which on a bad one is interpolated."""
@@ -71,11 +72,11 @@ def from_epochs(
     session: ArrayLike = 1,
     trial: ArrayLike | None = None,
     stimulus: ArrayLike | None = None,
-    feature: str = "de",
+    feature: Feature = "de",
     bands: Bands = BANDS,
     window: float = 4.0,
     before_event: bool = False,
-    bads: str = "interpolate",
+    bads: Bads = "interpolate",
     classes: Sequence[str] | None = None,
     name: str = "own epochs",
 ) -> EmotionData:
@@ -160,12 +161,8 @@ def from_epochs(
     ...          for s in subjects]
     >>> data = join(*parts)
     """
-    if feature not in _FEATURES:
-        raise ConfigurationError(
-            f"{name}: found feature={feature!r}; expected one of "
-            f"{', '.join(map(repr, _FEATURES))}."
-        )
-    check_option(name, "bads", bads, _BADS)
+    check_value(f"{name}: feature", feature, Feature)
+    check_value(f"{name}: bads", bads, Bads)
     epochs, notes = _prepared(_loaded(epochs, name), window, before_event, bads, name)
     _check_length(epochs, window, name)
     columns = _columns(
@@ -205,7 +202,7 @@ def from_epochs(
 
 
 def _prepared(
-    epochs: mne.BaseEpochs, window: float, before_event: bool, bads: str, name: str
+    epochs: mne.BaseEpochs, window: float, before_event: bool, bads: Bads, name: str
 ) -> tuple[mne.BaseEpochs, list[str]]:
     """Return the epochs with electrodes' names, from the event on, without bads.
 
@@ -351,7 +348,7 @@ def _placed(epochs: mne.BaseEpochs, types: Mapping[str, str]) -> mne.BaseEpochs:
 
 
 def _modalities(
-    epochs: mne.BaseEpochs, feature: str, bands: Bands, window: float, name: str
+    epochs: mne.BaseEpochs, feature: Feature, bands: Bands, window: float, name: str
 ) -> dict[str, tuple[Array, Modality]]:
     """Return each modality's (epochs, windows, channels, features) and description."""
     parts = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from ..core import EmotionData
 from ..errors import data_error
-from .options import check_option
+from ..values import check_value
 
-__all__ = ["CHOICES", "TrialLabel", "check_trials", "settle", "trials_that_change"]
+__all__ = ["TrialLabel", "check_trials", "settle", "trials_that_change"]
 
 TrialLabel = Literal["majority", "split"]
-
-CHOICES = get_args(TrialLabel)
 """What may become of a trial in which the label changes."""
 
 _TRIAL = ["subject", "session", "trial"]
@@ -86,7 +84,7 @@ def settle(data: EmotionData, label: TrialLabel | None) -> EmotionData:
     """
     if label is None:
         return data
-    check_option(data.inputs.name, "label", label, CHOICES)
+    check_value(f"{data.inputs.name}: label", label, TrialLabel)
     found = trials_that_change(data)
     if not found:
         return data

@@ -24,6 +24,7 @@ from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import DataError, RunError, data_error
 from ..processes import can_pack, cores, pack, process_pool, unpack
 from ..registry import load_plugin, plugin_of
+from .sentinels import warn_of_sentinels
 
 __all__ = ["OnRead", "Reader", "Recording", "Trial"]
 
@@ -263,6 +264,7 @@ class Reader(Dataset):
             self.modalities(),
             f"{self.title()}; {_read_so_far(ordered)}",
         )
+        warn_of_sentinels(inputs)
         return EmotionData(inputs, labels.astype(np.int64), self.classes)
 
 

@@ -13,13 +13,12 @@ another draw, and more subjects leave the first ones as they were.
 from __future__ import annotations
 
 import math
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from numbers import Integral, Real
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import ConfigurationError
 from ..registry import parameters, register
-from ..values import LARGEST_SEED
+from ..values import SEEDS, Bounds
 from ..words import count
 from .peripherals import PERIPHERALS, misleading, reaction, uninformative
 
@@ -360,16 +359,9 @@ _SIZES = ("seed", "subjects", "sessions", "trials", "classes")
 _MOST_WINDOWS = 2_000_000
 """More are gigabytes."""
 
-_STRENGTHS = (
-    "effect",
-    "strength_spread",
-    "stimulus_effect",
-    "synchrony",
-    "subject_shift",
-    "session_shift",
-    "noise",
-    "artefact",
-)
+_Count = Annotated[int, Bounds(1, words="a whole number from 1 up")]
+_Strength = Annotated[float, Bounds(0, words="a number from 0 up")]
+_Share = Annotated[float, Bounds(0, 0.5, words="a share between 0 and 0.5")]
 
 
 @dataclass(frozen=True)
@@ -466,27 +458,31 @@ class Simulated(Dataset):
     def __init__(
         self,
         *,
-        subjects: int = 8,
-        sessions: int = 2,
-        trials: int = 12,
-        windows: Sequence[int] = (8, 14),
-        classes: int = 3,
-        effect: float = 2.2,
-        strength_spread: float = 0.2,
-        stimulus_effect: float = 0.3,
-        synchrony: float = 0.0,
-        subject_shift: float = 1.0,
-        session_shift: float = 1.0,
-        noise: float = 1.0,
-        autocorrelation: float = 0.6,
-        poor: float = 0.15,
-        artefact: float = 2.0,
-        missing: float = 0.02,
+        subjects: _Count = 8,
+        sessions: _Count = 2,
+        trials: _Count = 12,
+        windows: tuple[_Count, _Count] = (8, 14),
+        classes: Annotated[int, Bounds(2, 7, words="2 to 7 emotions")] = 3,
+        effect: _Strength = 2.2,
+        strength_spread: _Strength = 0.2,
+        stimulus_effect: _Strength = 0.3,
+        synchrony: _Strength = 0.0,
+        subject_shift: _Strength = 1.0,
+        session_shift: _Strength = 1.0,
+        noise: _Strength = 1.0,
+        autocorrelation: Annotated[
+            float, Bounds(0, below=1, words="a correlation from 0 to below 1")
+        ] = 0.6,
+        poor: _Share = 0.15,
+        artefact: _Strength = 2.0,
+        missing: _Share = 0.02,
         length_reveals_class: bool = False,
         repeat_stimuli: bool = True,
         peripherals: bool = False,
-        misled: float = 0.4,
-        seed: int = 0,
+        misled: Annotated[
+            float, Bounds(0, 1, words="a probability between 0 and 1")
+        ] = 0.4,
+        seed: Annotated[int, SEEDS] = 0,
     ) -> None:
         self.subjects, self.sessions, self.trials = subjects, sessions, trials
         self.windows, self.classes = windows, classes
@@ -740,72 +736,28 @@ class Simulated(Dataset):
         )
 
     def _check(self) -> None:
-        """Raise where an option is out of its range."""
-        for knob, low in (("subjects", 1), ("sessions", 1), ("seed", 0)):
-            self._expect(
-                knob, _whole(getattr(self, knob), low), f"a whole number from {low} up"
+        """Raise where two options do not go together."""
+        if self.trials < self.classes:
+            raise ConfigurationError(
+                f"simulated: found trials={self.trials}; expected a whole number from "
+                f"{self.classes} up, as there are {self.classes} classes."
             )
-        most = f"a whole number from 0 to {LARGEST_SEED}"
-        self._expect("seed", self.seed <= LARGEST_SEED, most)
-        self._expect(
-            "classes", _whole(self.classes, 2) and self.classes <= 7, "2 to 7 emotions"
-        )
-        self._expect(
-            "trials",
-            _whole(self.trials, self.classes),
-            f"a whole number from {self.classes} up, as there are {self.classes} "
-            f"classes",
-        )
-        self._check_windows()
-        whole = self.subjects * self.sessions * self.trials * self.windows[1]
+        shortest, longest = self.windows
+        if shortest > longest:
+            raise ConfigurationError(
+                f"simulated: found windows={self.windows!r}; expected the shortest and "
+                f"the longest trial in windows, such as (8, 14)."
+            )
+        if self.length_reveals_class and shortest == longest:
+            raise ConfigurationError(
+                f"simulated: found length_reveals_class=True with "
+                f"windows={self.windows!r}, where all trials are of one length; "
+                f"expected a range of lengths."
+            )
+        whole = self.subjects * self.sessions * self.trials * longest
         if whole > _MOST_WINDOWS:
             raise ConfigurationError(
                 f"simulated: found subjects={self.subjects}, sessions={self.sessions}, "
                 f"trials={self.trials} and windows={self.windows!r}, up to {whole} "
                 f"windows in all; expected at most {_MOST_WINDOWS}."
             )
-        for knob in _STRENGTHS:
-            self._expect(knob, _within(getattr(self, knob)), "a number from 0 up")
-        for knob in ("poor", "missing"):
-            share = getattr(self, knob)
-            self._expect(knob, _within(share, 0.5), "a share between 0 and 0.5")
-        self._expect(
-            "autocorrelation",
-            _within(self.autocorrelation, 1) and self.autocorrelation < 1,
-            "a correlation from 0 to below 1",
-        )
-        self._expect("misled", _within(self.misled, 1), "a probability between 0 and 1")
-        for knob in ("length_reveals_class", "repeat_stimuli", "peripherals"):
-            known = isinstance(getattr(self, knob), bool)
-            self._expect(knob, known, "True or False")
-
-    def _check_windows(self) -> None:
-        pair = self.windows
-        fits = isinstance(pair, Sequence) and len(pair) == 2
-        fits = fits and all(_whole(length, 1) for length in pair)
-        self._expect(
-            "windows",
-            fits and pair[0] <= pair[1],
-            "the shortest and the longest trial in windows, such as (8, 14)",
-        )
-        if self.length_reveals_class is True and pair[0] == pair[1]:
-            raise ConfigurationError(
-                f"simulated: found length_reveals_class=True with windows={pair!r}, "
-                f"where all trials are of one length; expected a range of lengths."
-            )
-
-    def _expect(self, knob: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise ConfigurationError(
-                f"simulated: found {knob}={getattr(self, knob)!r}; expected {expected}."
-            )
-
-
-def _whole(value: object, low: int) -> bool:
-    fits = isinstance(value, Integral) and not isinstance(value, bool)
-    return fits and int(value) >= low  # type: ignore[call-overload]
-
-
-def _within(value: object, high: float = sys.float_info.max) -> bool:
-    fits = isinstance(value, Real) and not isinstance(value, bool)
-    return fits and 0 <= float(value) <= high  # type: ignore[arg-type]

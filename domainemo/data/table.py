@@ -37,10 +37,10 @@ from ..files import explained, writing
 from ..registry import register
 from .files.limits import TABLE, TEXT, Refusal, parse_toml, read_text
 from .given import expect_inputs
-from .labels import CHOICES, TrialLabel, settle
+from .labels import TrialLabel, settle
 from .montage import check_electrodes
 from .normalisation import let_go
-from .options import check_option
+from .sentinels import warn_of_sentinels
 from .telling import warn_of_telling
 from .units import warn_of_units
 
@@ -101,8 +101,6 @@ class Table(Dataset):
                 "The dataset 'table' needs the folder to read; found none. Give it "
                 "with --data-root FOLDER, or root= in Python."
             )
-        if label is not None:
-            check_option("table", "label", label, CHOICES)
         self.root, self.label = Path(root), label
 
     def load(self) -> EmotionData:
@@ -257,6 +255,7 @@ def from_arrays(
     }
     inputs = Inputs(tidy, frame, described, name)
     warn_of_units(inputs)
+    warn_of_sentinels(inputs)
     if labels is None:
         return inputs
     encoded, names = _encode(labels, classes, count, f"{name}, labels")
@@ -637,6 +636,7 @@ def _read_inputs(
     }
     inputs = Inputs(signals, windows, description.modalities, description.name)
     warn_of_units(inputs)
+    warn_of_sentinels(inputs)
     return inputs
 
 

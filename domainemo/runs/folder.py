@@ -380,7 +380,7 @@ def read_stored_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if files.is_expected(path):
         files.check(path)
-    return read_config(path)
+    return _parsed(path)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -395,6 +395,10 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if path.name == CONFIG and (path.parent / files.RECORD).exists():
         files.check(path, _ITS_RUN)
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         return parse_toml(read_text(path))
     except FileNotFoundError:

@@ -16,19 +16,20 @@ import pandas as pd
 import torch
 
 from .. import __version__, files
-from ..choices import PretrainingChoices, choosing, complete
+from ..choices import PretrainingChoices, choices_of, choosing, complete
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
-from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..errors import DataError, DomainemoWarning
 from ..parts import Part
 from ..training.batches import sample
 from ..training.loop import Report
-from ..training.pairs import PAIRINGS, Synchronous
+from ..training.pairs import Random, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
 from ..training.seeds import derive_seed, reproducible
 from ..training.synchrony import SynchronyContrast
+from ..values import check_value
 from ..words import count
 from .checks import select_modalities
 from .execution import Monitor, check_call, execute
@@ -102,15 +103,16 @@ def pretraining(**choices: Unpack[PretrainingChoices]) -> Pretraining:
     """
     given = complete(PretrainingChoices, choices)
     pairs = given["pairs"]
-    if pairs not in PAIRINGS:
-        raise ConfigurationError(
-            f"There are no pairs called {pairs!r}; expected one of "
-            f"{', '.join(PAIRINGS)}."
-        )
+    check_value("pairs", pairs, choices_of(PretrainingChoices)["pairs"].annotation)
     options = grouped(given["options"], _GROUPS)
     made = Pretraining(
         **setup_choices(given, options, Pretraining),
-        pairs=Part("pairs", pairs, options["pairs"], cls=PAIRINGS[pairs]),
+        pairs=Part(
+            "pairs",
+            pairs,
+            options["pairs"],
+            cls=Random if pairs == "random" else Synchronous,
+        ),
         contrast=Part(
             "contrast", "synchrony", options["contrast"], cls=SynchronyContrast
         ),

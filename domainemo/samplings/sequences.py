@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pandas as pd
 
 from ..core import Rows, Sampling
 from ..errors import ConfigurationError
 from ..registry import register
+from ..values import Bounds
 from .shared import padded, trials_of
 
 __all__ = ["Sequences"]
@@ -32,11 +33,16 @@ class Sequences(Sampling):
 
     level: ClassVar[str] = "sequence"
 
-    def __init__(self, *, length: int = 8, stride: int | None = None) -> None:
-        if length < 1 or not 1 <= (stride or length) <= length or stride == 0:
+    def __init__(
+        self,
+        *,
+        length: Annotated[int, Bounds(1)] = 8,
+        stride: Annotated[int | None, Bounds(1)] = None,
+    ) -> None:
+        if stride is not None and stride > length:
             raise ConfigurationError(
-                f"Sequences need a length of at least 1 and a stride from 1 to the "
-                f"length; got length={length}, stride={stride}."
+                f"Sequences need a stride from 1 to the length, or windows between "
+                f"them are lost; got length={length}, stride={stride}."
             )
         self.length, self.stride = length, stride
 

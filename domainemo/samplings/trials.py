@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pandas as pd
 
 from ..core import Rows, Sampling
-from ..errors import ConfigurationError
 from ..registry import register
+from ..values import Bounds
 from .shared import padded, trials_of
 
 __all__ = ["Trials"]
@@ -29,9 +29,11 @@ class Trials(Sampling):
 
     level: ClassVar[str] = "trial"
 
-    def __init__(self, *, crop: int | None = None) -> None:
-        if crop is not None and crop < 1:
-            raise ConfigurationError(f"A crop keeps at least 1 window; got {crop}.")
+    def __init__(
+        self,
+        *,
+        crop: Annotated[int | None, Bounds(1, words="at least 1 window")] = None,
+    ) -> None:
         self.crop = crop
 
     def rows(self, windows: pd.DataFrame) -> Rows:

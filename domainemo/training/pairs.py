@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import ConfigurationError, DataError
+from ..errors import DataError
+from ..values import Bounds
 
-__all__ = ["PAIRINGS", "PairBatch", "Random", "Synchronous"]
+__all__ = ["PairBatch", "Random", "Synchronous"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,6 @@ class Synchronous:
 
     Raises
     ------
-    ConfigurationError
-        If an option is out of its range.
     DataError
         If fewer than two moments have enough subjects.
     """
@@ -62,13 +62,9 @@ class Synchronous:
         self,
         moments: pd.DataFrame,
         *,
-        members: int = 1,
+        members: Annotated[int, Bounds(1, words="at least 1 member")] = 1,
         exclude_same_stimulus: bool = False,
     ) -> None:
-        if members < 1:
-            raise ConfigurationError(
-                f"Pairs are of groups of at least 1 member; found members={members}."
-            )
         self.members, self.exclude_same_stimulus = members, exclude_same_stimulus
         self.samples = len(moments)
         subjects = pd.factorize(moments["subject"], sort=True)[0]
@@ -171,7 +167,3 @@ class Random(Synchronous):
         groups = np.concatenate(drawn)[:wanted].astype(np.int64)
         groups = groups.reshape(-1, 2, self.members)
         return [PairBatch(batch) for batch in np.split(groups, np.cumsum(sizes)[:-1])]
-
-
-PAIRINGS: dict[str, type[Synchronous]] = {"synchronous": Synchronous, "random": Random}
-"""How two groups become a pair, by the name a configuration gives it."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import combinations, pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ..adapters.branches import unit
-from ..backbones.layers import Dropout
+from ..backbones.layers import Dropout, DropoutShare, Size
 from ..errors import ConfigurationError
+from ..values import Bounds
 
 __all__ = ["SynchronyContrast", "ntx"]
 
@@ -76,11 +78,13 @@ class SynchronyContrast(nn.Module):
         self,
         dims: Mapping[str, int],
         *,
-        temperature: float = 0.1,
-        projection: Sequence[int] = (128, 128),
-        alignment: int = 128,
+        temperature: Annotated[
+            float, Bounds(above=0, words="a number above 0, such as 0.1")
+        ] = 0.1,
+        projection: Sequence[Size] = (128, 128),
+        alignment: Size = 128,
         shared_alignment: bool = True,
-        dropout: float = 0.2,
+        dropout: DropoutShare = 0.2,
         temporal_weight: float = 0.5,
         cross_weight: float = 1.0,
     ) -> None:
@@ -203,18 +207,9 @@ class SynchronyContrast(nn.Module):
     def _require_options(self) -> None:
         if not self.dims:
             raise ConfigurationError("Synchrony needs at least one view; found none.")
-        if self.temperature <= 0:
+        if not self.projection:
             raise ConfigurationError(
-                f"Synchrony: temperature is {self.temperature!r}; expected a number "
-                f"above 0, such as 0.1."
-            )
-        if (
-            min((*self.projection, self.alignment), default=0) < 1
-            or not self.projection
-        ):
-            raise ConfigurationError(
-                f"Synchrony: projection is {self.projection} and alignment "
-                f"{self.alignment}; expected one size or several, of at least 1."
+                "Synchrony: projection is empty; expected one size or several."
             )
         for views in self._resolutions().values():
             sizes = {view: self.dims[view] for view in views}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,8 @@ from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import read_pickle
-from ..options import check_option
 from ..reader import Reader, Recording, Trial
-from ..signals.eeg import EEGFeatures, mean_second_removed
+from ..signals.eeg import EEGFeature, EEGFeatures, mean_second_removed
 from ..signals.features import baseline_removed
 from ..signals.physiology import (
     PULSE_MEASURES,
@@ -27,7 +26,7 @@ from ..signals.physiology import (
     signal_statistics,
     skin_measures,
 )
-from .shared.ratings import RatingClasses
+from .shared.ratings import RatingClasses, Ties, within_scale
 
 __all__ = ["DEAP"]
 
@@ -68,7 +67,7 @@ SCALES = ("valence", "arousal", "dominance", "liking")
 BANDS = ("theta", "alpha", "beta", "gamma")
 """Bands that the release holds: it was filtered to 4-45 Hz."""
 
-_BASELINES = ("features", "signal", "none")
+Target = Literal["valence", "arousal", "dominance", "liking", "quadrant"]
 _MEASURES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("hEOG", "vEOG", "zEMG", "tEMG"), ("ln_sd",)),
     "GSR": SKIN_MEASURES,
@@ -165,21 +164,20 @@ class DEAP(Reader):
         self,
         root: str | Path | None,
         *,
-        target: str = "valence",
-        threshold: float = 5.0,
-        ties: str = "high",
-        feature: str = "de",
+        target: Target = "valence",
+        threshold: Annotated[float, within_scale(1, 9)] = 5.0,
+        ties: Ties = "high",
+        feature: EEGFeature = "de",
         window: float = 1.0,
         bands: tuple[str, ...] = BANDS,
-        baseline: str = "features",
+        baseline: Literal["features", "signal", "none"] = "features",
         peripheral: bool = True,
         peripheral_channels: tuple[str, ...] = PERIPHERAL,
     ) -> None:
-        self._rule = RatingClasses("deap", SCALES, 1, 9, target, threshold, ties)
+        self._rule = RatingClasses(target, threshold, ties)
         self._eeg = EEGFeatures(
             "deap", SAMPLING_RATE, feature, tuple(bands), window, BANDS
         )
-        check_option("deap", "baseline", baseline, _BASELINES)
         chosen = tuple(peripheral_channels)
         if not chosen or not set(chosen) <= set(PERIPHERAL) or _repeats(chosen):
             raise ConfigurationError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,10 @@ from ...errors import ConfigurationError, DataError, data_error
 from ...processes import cores
 from ...registry import register
 from ..files import open_mat
-from ..options import check_option
 from ..reader import Reader, Recording, Trial
-from ..signals.eeg import EEGFeatures, mean_second_removed
+from ..signals.eeg import EEGFeature, EEGFeatures, mean_second_removed
 from ..signals.features import HEART_MEASURES, baseline_removed, heart_measures
-from .shared.ratings import RatingClasses
+from .shared.ratings import RatingClasses, Ties, within_scale
 
 __all__ = ["DREAMER"]
 
@@ -47,8 +46,6 @@ SCALES = {
 }
 """Fields of the ratings."""
 
-_CROPS = ("last", "first", "all")
-_BASELINES = ("features", "none")
 _FOLDERS = ("", "DREAMER", "dreamer")
 _FILE = "DREAMER.mat"
 _FETCH_AGAIN = f"Fetch {_FILE} again from the publisher."
@@ -133,31 +130,24 @@ class DREAMER(Reader):
         self,
         root: str | Path | None,
         *,
-        target: str = "valence",
-        threshold: float = 3.0,
-        ties: str = "high",
-        feature: str = "de",
+        target: Literal["valence", "arousal", "dominance", "quadrant"] = "valence",
+        threshold: Annotated[float, within_scale(1, 5)] = 3.0,
+        ties: Ties = "high",
+        feature: EEGFeature = "de",
         window: float = 1.0,
         bands: tuple[str, ...] = ("theta", "alpha", "beta"),
-        crop: str = "last",
+        crop: Literal["last", "first", "all"] = "last",
         seconds: float = 60.0,
-        baseline: str = "features",
+        baseline: Literal["features", "none"] = "features",
         ecg: bool = True,
-        ecg_lead: int = 1,
+        ecg_lead: Literal[1, 2] = 1,
     ) -> None:
-        scales = tuple(SCALES)
-        self._rule = RatingClasses("dreamer", scales, 1, 5, target, threshold, ties)
+        self._rule = RatingClasses(target, threshold, ties)
         self._eeg = EEGFeatures("dreamer", EEG_RATE, feature, tuple(bands), window)
-        check_option("dreamer", "crop", crop, _CROPS)
-        check_option("dreamer", "baseline", baseline, _BASELINES)
-        if crop != "all" and not window <= seconds < np.inf:
+        if crop != "all" and seconds < window:
             raise ConfigurationError(
                 f"dreamer: found seconds={seconds!r}; expected at least one window of "
                 f"{window:g} s, or crop='all' for the whole clips."
-            )
-        if ecg_lead not in (1, 2):
-            raise ConfigurationError(
-                f"dreamer: found ecg_lead={ecg_lead!r}; expected 1 or 2."
             )
         self.root = None if root is None else Path(root)
         self.target, self.threshold, self.ties = target, threshold, ties

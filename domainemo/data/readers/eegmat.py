@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core import Modality
-from ...errors import ConfigurationError, DataError, data_error
+from ...errors import DataError, data_error
 from ...registry import register
-from ..options import check_option
+from ...values import Bounds
 from ..reader import Reader, Recording, Trial
 from ..signals.features import (
     BANDS,
@@ -45,7 +46,12 @@ SUBJECTS = range(36)
 """The subjects of the full release, counted from 0 as in the files' names."""
 
 _LABELS = (*(f"EEG {name}" for name in ELECTRODES), "EEG A2-A1", "ECG ECG")
-_REFERENCES = ("average", "linked-ears")
+_WINDOW = Bounds(
+    0.5,
+    60,
+    words="0.5 to 60 s, because the slowest band starts at 1 Hz and the task lasts "
+    "60 s",
+)
 _FOLDERS = (
     "",
     "eegmat_raw",
@@ -109,15 +115,9 @@ class EEGMAT(Reader):
         self,
         root: str | Path | None,
         *,
-        window: float = 4.0,
-        reference: str = "average",
+        window: Annotated[float, _WINDOW] = 4.0,
+        reference: Literal["average", "linked-ears"] = "average",
     ) -> None:
-        if not 0.5 <= window <= 60:
-            raise ConfigurationError(
-                f"eegmat: found window={window:g}; expected 0.5 to 60 s, because the "
-                f"slowest band starts at 1 Hz and the task lasts 60 s."
-            )
-        check_option("eegmat", "reference", reference, _REFERENCES)
         self.root = None if root is None else Path(root)
         self.window, self.reference = window, reference
 

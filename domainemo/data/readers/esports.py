@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from ...core import Modality
 from ...registry import register
-from ..options import check_option
 from .shared.windows_file import Stored, Windows, WindowsReader
 
 __all__ = ["Esports"]
@@ -99,8 +99,12 @@ class Esports(WindowsReader):
         *("eeg_names", "eye_names", "phys_names", "beh_names"),
     )
 
-    def __init__(self, root: str | Path | None, *, target: str = "opponents") -> None:
-        check_option("esports", "target", target, _TARGETS)
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        target: Literal["opponents", "load"] = "opponents",
+    ) -> None:
         self.root = None if root is None else Path(root)
         self.target = target
         self.classes = _TARGETS[target]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
-from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from ..signals.features import band_power, differential_entropy
 from ..signals.smoothing import linear_dynamic_system, moving_average
+from .shared.seed_family import Feature, Source
 
 __all__ = ["CLASSES", "LABELS", "SECONDS", "SEED", "absent_sessions", "find_folder"]
 
@@ -66,10 +66,7 @@ _FEATURE_FOLDERS = {
 _PARENTS = ("", "SEED_EEG", "SEED/SEED_EEG", "SEED")
 _FEATURES = {"de": "differential entropy", "psd": "power spectral density"}
 _KEYS = {"lds": "LDS", "moving-average": "movingAve"}
-_SMOOTHING = {
-    "released": ("lds", "moving-average"),
-    "computed": ("lds", "moving-average", "none"),
-}
+Smoothing = Literal["lds", "moving-average", "none"]
 _SHORTEST = {"de": 0.5, "psd": 1.0}
 _SPAN = 5
 _HOME = "https://bcmi.sjtu.edu.cn/home/seed/seed.html"
@@ -140,13 +137,11 @@ class SEED(Reader):
         self,
         root: str | Path | None,
         *,
-        feature: str = "de",
-        smoothing: str = "lds",
+        feature: Feature = "de",
+        smoothing: Smoothing = "lds",
         window: float = 1.0,
-        source: str = "released",
+        source: Source = "released",
     ) -> None:
-        check_option("seed", "source", source, tuple(_SMOOTHING))
-        check_option("seed", "feature", feature, tuple(_FEATURES))
         _check_smoothing(smoothing, source)
         _check_window(window, source, feature)
         self.root = None if root is None else Path(root)
@@ -294,18 +289,17 @@ class SEED(Reader):
 # ------------------------------------------------------------------------- options
 
 
-def _check_smoothing(smoothing: str, source: str) -> None:
-    check_option("seed", "smoothing", smoothing, _SMOOTHING["computed"])
-    if smoothing not in _SMOOTHING[source]:
+def _check_smoothing(smoothing: Smoothing, source: Source) -> None:
+    if source == "released" and smoothing not in _KEYS:
         raise ConfigurationError(
             f"seed: found smoothing={smoothing!r} with source={source!r}; expected "
-            f"one of {', '.join(map(repr, _SMOOTHING[source]))}, because SEED was "
+            f"one of {', '.join(map(repr, _KEYS))}, because SEED was "
             f"released smoothed only. Set source='computed' to compute features "
             f"from {_RAW}."
         )
 
 
-def _check_window(window: float, source: str, feature: str) -> None:
+def _check_window(window: float, source: Source, feature: Feature) -> None:
     if source == "released" and window not in _FEATURE_FOLDERS:
         raise ConfigurationError(
             f"seed: found window={window:g} with source='released'; expected 1 or 4 "

@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from numpy.typing import NDArray
 
 from ...core import Modality
-from ...errors import DataError, data_error
+from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
-from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from .shared.seed_family import (
     RELEASED_WINDOW,
+    Feature,
+    Source,
     absent,
     check_raw,
     check_window,
@@ -33,6 +34,7 @@ from .shared.seed_family import (
     smoothing_words,
     starts,
     subject_files,
+    window_up_to,
 )
 
 __all__ = ["SEEDIV"]
@@ -109,6 +111,7 @@ the saccades, is what others report."""
 _KEYS = {"lds": "LDS", "moving-average": "movingAve"}
 _EEG_FOLDERS = {"released": "eeg_feature_smooth", "computed": "eeg_raw_data"}
 _EYE_FOLDER = "eye_feature_smooth"
+_LONGEST = 30  # The shortest trial lasts 10 windows of 4 s.
 
 
 @register(name="seed-iv")
@@ -166,19 +169,19 @@ class SEEDIV(Reader):
         self,
         root: str | Path | None,
         *,
-        feature: str = "de",
-        smoothing: str = "lds",
-        source: str = "released",
-        window: float = 4.0,
+        feature: Feature = "de",
+        smoothing: Literal["lds", "moving-average", "none"] = "lds",
+        source: Source = "released",
+        window: Annotated[float, window_up_to(_LONGEST)] = 4.0,
         eye: bool = True,
     ) -> None:
-        check_option("seed-iv", "feature", feature, ("de", "psd"))
-        check_option("seed-iv", "source", source, tuple(_EEG_FOLDERS))
-        check_option("seed-iv", "eye", eye, (True, False))
-        known = (*_KEYS, "none") if source == "computed" else tuple(_KEYS)
-        check_option("seed-iv", "smoothing", smoothing, known)
-        # The shortest trial lasts 10 windows of 4 s.
-        check_window("seed-iv", window, 30, source, eye)
+        if source == "released" and smoothing not in _KEYS:
+            raise ConfigurationError(
+                f"seed-iv: found smoothing={smoothing!r} with source='released'; "
+                f"expected one of {', '.join(map(repr, _KEYS))}, because SEED-IV was "
+                f"released smoothed only. Choose one of these, or source='computed'."
+            )
+        check_window("seed-iv", window, source, eye)
         self.root = None if root is None else Path(root)
         self.feature, self.smoothing, self.source = feature, smoothing, source
         self.window, self.eye = float(window), eye

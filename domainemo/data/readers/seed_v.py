@@ -14,7 +14,6 @@ from ...errors import DataError, data_error
 from ...registry import register
 from ..files import read_pickled_npz
 from ..montage import SEED_BANDS, SEED_ELECTRODES
-from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from .shared.seed_family import (
     NUMBERED_MEASURES,
@@ -109,7 +108,6 @@ class SEEDV(Reader):
     home = "https://bcmi.sjtu.edu.cn/home/seed/seed-v.html"
 
     def __init__(self, root: str | Path | None, *, eye: bool = True) -> None:
-        check_option("seed-v", "eye", eye, (True, False))
         self.root = None if root is None else Path(root)
         self.eye = eye
         self.classes = CLASSES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from numpy.typing import NDArray
 
@@ -13,11 +13,12 @@ from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
-from ..options import check_option
 from ..reader import Reader, Recording, Trial
 from ..simulator import EYE_MEASURES
 from .shared.seed_family import (
     RELEASED_WINDOW,
+    Feature,
+    Source,
     absent,
     check_raw,
     check_window,
@@ -32,6 +33,7 @@ from .shared.seed_family import (
     smoothing_words,
     starts,
     subject_files,
+    window_up_to,
 )
 
 __all__ = ["SEEDVII"]
@@ -128,25 +130,20 @@ class SEEDVII(Reader):
         self,
         root: str | Path | None,
         *,
-        feature: str = "de",
-        smoothing: str = "lds",
-        source: str = "released",
-        window: float = 4.0,
+        feature: Feature = "de",
+        smoothing: Literal["lds", "none"] = "lds",
+        source: Source = "released",
+        window: Annotated[float, window_up_to(SHORTEST * RELEASED_WINDOW)] = 4.0,
         eye: bool = True,
         clip_statistics: bool = True,
     ) -> None:
-        check_option("seed-vii", "feature", feature, ("de", "psd"))
-        check_option("seed-vii", "smoothing", smoothing, ("lds", "none"))
-        check_option("seed-vii", "source", source, tuple(_EEG_FOLDERS))
-        check_option("seed-vii", "eye", eye, (True, False))
-        check_option("seed-vii", "clip_statistics", clip_statistics, (True, False))
         if (feature, smoothing, source) == ("psd", "lds", "released"):
             raise ConfigurationError(
                 "seed-vii: found feature='psd' with smoothing='lds'; expected "
                 "smoothing='none', because the released power spectral density is not "
                 "smoothed. Choose that, or source='computed'."
             )
-        check_window("seed-vii", window, SHORTEST * RELEASED_WINDOW, source, eye)
+        check_window("seed-vii", window, source, eye)
         self.root = None if root is None else Path(root)
         self.feature, self.smoothing, self.source = feature, smoothing, source
         self.window, self.eye = float(window), eye

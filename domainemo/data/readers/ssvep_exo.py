@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from ...core import Modality
-from ...errors import ConfigurationError
 from ...registry import register
 from .shared.windows_file import Stored, Windows, WindowsReader
 
@@ -75,11 +74,6 @@ class SSVEPExo(WindowsReader):
     def __init__(
         self, root: str | Path | None, *, include_excluded: bool = False
     ) -> None:
-        if not isinstance(include_excluded, bool):
-            raise ConfigurationError(
-                f"ssvep-exo: found include_excluded={include_excluded!r}; expected "
-                f"True or False."
-            )
         self.root = None if root is None else Path(root)
         self.include_excluded = include_excluded
 

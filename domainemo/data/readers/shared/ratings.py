@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from ....errors import ConfigurationError
-from ...options import check_option
+from ....values import Bounds
 
-__all__ = ["QUADRANTS", "TIES", "RatingClasses"]
+__all__ = ["QUADRANTS", "RatingClasses", "Ties", "within_scale"]
 
-TIES = ("high", "low", "drop")
+Ties = Literal["high", "low", "drop"]
 """What may become of a rating exactly at the threshold; dropped, a trial is left out.
 """
 
@@ -27,50 +27,33 @@ QUADRANTS = ("LVLA", "LVHA", "HVLA", "HVHA")
 _QUADRANT_SCALES = ("valence", "arousal")
 
 
+def within_scale(lowest: float, highest: float) -> Bounds:
+    """Return where the threshold of a scale may lie."""
+    words = (
+        f"a number between {lowest:g} and {highest:g}, the ends of the scale, so that "
+        f"ratings can be low and high"
+    )
+    return Bounds(above=lowest, below=highest, words=words)
+
+
 @dataclass(frozen=True)
 class RatingClasses:
     """The rule by which a trial's ratings become its class.
 
     Parameters
     ----------
-    data_set : str
-        Its registered name, for messages.
-    scales : tuple of str
-        The rated scales, ``"valence"`` and ``"arousal"`` among them.
-    lowest, highest : float
-        Ends of every scale.
     target : str
-        One of the scales, or ``"quadrant"`` for valence and arousal together.
+        One of the rated scales, or ``"quadrant"`` for valence and arousal together.
     threshold : float
         Ratings above it are high, ratings below it low.
     ties : {"high", "low", "drop"}
         What a rating exactly at the threshold is. A quadrant is dropped if either of
         its ratings is.
-
-    Raises
-    ------
-    ConfigurationError
-        If target or ties are none of these, or a class could not occur.
     """
 
-    data_set: str
-    scales: tuple[str, ...]
-    lowest: float
-    highest: float
     target: str
     threshold: float
-    ties: str
-
-    def __post_init__(self) -> None:
-        targets = (*self.scales, "quadrant")
-        check_option(self.data_set, "target", self.target, targets)
-        check_option(self.data_set, "ties", self.ties, TIES)
-        if not self.lowest < self.threshold < self.highest:
-            raise ConfigurationError(
-                f"{self.data_set}: found threshold={self.threshold!r}; expected a "
-                f"number between {self.lowest:g} and {self.highest:g}, the ends of the "
-                f"scale, so that ratings can be low and high."
-            )
+    ties: Ties
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....core import Modality
 from ....errors import ConfigurationError, data_error
+from ....values import Bounds
 from ...montage import SEED_BANDS, SEED_ELECTRODES
 from ...signals.features import band_power, differential_entropy
 from ...signals.smoothing import linear_dynamic_system, moving_average
@@ -20,6 +21,8 @@ __all__ = [
     "NUMBERED_MEASURES",
     "RAW_RATE",
     "RELEASED_WINDOW",
+    "Feature",
+    "Source",
     "absent",
     "check_raw",
     "check_window",
@@ -35,9 +38,13 @@ __all__ = [
     "smoothing_words",
     "starts",
     "subject_files",
+    "window_up_to",
 ]
 
 Array = NDArray[Any]
+
+Feature = Literal["de", "psd"]
+Source = Literal["released", "computed"]
 
 RELEASED_WINDOW = 4.0
 """Seconds in a window of all released features of SEED-IV, SEED-V and SEED-VII."""
@@ -51,16 +58,17 @@ NUMBERED_MEASURES = tuple(f"measure_{number}" for number in range(1, 34))
 _SPAN = 5
 
 
-def check_window(
-    data_set: str, window: float, longest: float, source: str, eye: bool
-) -> None:
+def window_up_to(longest: float) -> Bounds:
+    """Return how long a window may be, where the shortest clip is of this length."""
+    words = (
+        f"0.5 to {longest:g} s, because the slowest band starts at 1 Hz and the "
+        f"shortest clip is short"
+    )
+    return Bounds(0.5, longest, words=words)
+
+
+def check_window(data_set: str, window: float, source: Source, eye: bool) -> None:
     """Raise :class:`ConfigurationError` for a window that the features cannot have."""
-    number = isinstance(window, int | float) and not isinstance(window, bool)
-    if not number or not 0.5 <= window <= longest:
-        raise ConfigurationError(
-            f"{data_set}: found window={window!r}; expected 0.5 to {longest:g} s, "
-            f"because the slowest band starts at 1 Hz and the shortest clip is short."
-        )
     if window == RELEASED_WINDOW:
         return
     if source == "released":
