@@ -36,7 +36,7 @@ def plan_everyone(data: EmotionData, chosen: Experiment) -> Plan:
     data = EmotionData(inputs, data.labels, data.classes).take(rows)
     check_source(data, chosen)
     on_source_alone(chosen.adapter.build())
-    validator = chosen.validator and chosen.validator.build()
+    validator = None if chosen.validator is None else chosen.validator.build()
     if validator is None or validator.sees_target:
         raise ConfigurationError(
             f"The epoch is to be chosen by {chosen.selection!r}, which looks at a "
