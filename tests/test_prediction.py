@@ -271,9 +271,9 @@ LAST = find("validator", "last")
 
 @pytest.mark.parametrize("cls", [Heads, Prototypes])
 def test_a_killed_training_resumes_with_the_same_bits(data, tmp_path, monkeypatch, cls):
-    from domainemo.training import fit as fitting
+    from domainemo.training import loop
 
-    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     whole, expected = trained(data, cls())
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
@@ -349,7 +349,8 @@ def test_folds_without_modules_are_as_before_and_still_read(
     run(data, tmp_path / "run", "marginal")
     folder = folder_of(tmp_path / "run")
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    assert set(described) == {"classes", "modalities", "scales", "raw_scales"}
+    kept = {"classes", "modalities", "scales", "raw_scales", "learned"}
+    assert set(described) == kept
     names = {name.split(".")[0] for name in load_file(folder / "model.safetensors")}
     assert names == {"backbone", "heads"}
     assert not load_trained(folder, stored("marginal")).adapter.shapes_prediction
