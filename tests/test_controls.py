@@ -215,7 +215,9 @@ def test_what_is_no_prediction_is_refused():
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(1, 2)).load()
     fold = next(CrossSubject().split(data.inputs.windows))
     labels = data.labels[fold.source]
-    with pytest.raises(de.ConfigurationError, match="Wrong predicted an array"):
+    with pytest.raises(
+        de.ConfigurationError, match=r"Wrong\.predict returned an ndarray"
+    ):
         control_probabilities(
             Wrong(),
             data.inputs,

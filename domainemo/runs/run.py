@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from ..choices import RunChoices, choosing
 from ..core import EmotionData
 from ..errors import ConfigurationError
+from ..places import naming_parts
 from .execution import Monitor, check_call, execute
 from .experiment import experiment
 from .folder import (
@@ -30,6 +31,7 @@ __all__ = ["run", "run_plan"]
 
 
 @choosing
+@naming_parts()
 def run(
     data: EmotionData,
     *,
