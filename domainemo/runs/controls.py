@@ -90,7 +90,7 @@ def _probabilities(
             raise contract_error(control, "predict", shown, expected)
         found = np.eye(classes)[found]
     if found.ndim != 2 or len(found) != tested or found.shape[1] > classes:
-        raise contract_error(control, "predict", called(found), expected)
+        raise contract_error(control, "predict", called(given), expected)
     if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         shown = f"{called(found)}, not all of it finite numbers"
         raise contract_error(control, "predict", shown, expected)
