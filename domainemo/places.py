@@ -199,8 +199,8 @@ def _is_ours(module: Any) -> bool:
 
 
 def is_outside(cls: type) -> bool:
-    """Return whether a class is defined in another package, or in a plug-in."""
-    return not _is_ours(cls.__module__)
+    """Return whether a class is a part's that is defined elsewhere than here."""
+    return not _is_ours(cls.__module__) and bool(_named(cls)[1])
 
 
 def _runs_ours(frame: FrameType) -> bool:

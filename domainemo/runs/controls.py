@@ -76,8 +76,8 @@ def _probabilities(
 ) -> NDArray[Any]:
     """Return what a control predicts of each tested window, as probabilities."""
     expected = (
-        f"an array with a class's number, from 0 to {classes - 1}, or the "
-        f"probabilities of the classes, for each of {tested} windows"
+        f"an array with a class's number, 0 to {classes - 1}, or the probabilities "
+        f"of the classes, for each of {tested} windows"
     )
     try:
         found = np.asarray(given)
