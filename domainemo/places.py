@@ -66,6 +66,11 @@ def naming_parts() -> Iterator[None]:
 
 def unforeseen(error: BaseException) -> str:
     """Return what was raised by no part from outside, and where, as a sentence."""
+    if isinstance(error, OSError):
+        return (
+            f"{error.filename or 'a file'}: {error.strerror or error}. Check that the "
+            f"path is right, that it may be written to, and that the disk is not full."
+        )
     steps = _steps(error)
     ours = [step for step in steps if not _is_library(step[0])] or steps
     place = f", in {_place(ours[-1])}" if ours else ""

@@ -43,11 +43,7 @@ def main() -> None:
         _say(f"Error: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        _say(
-            f"Error: {error.filename or 'a file'}: {error.strerror or error}. Check "
-            f"that the path is right, that it may be written to, and that the disk is "
-            f"not full."
-        )
+        _say(f"Error: {unforeseen(error)}")
         sys.exit(2)
     except Exception as error:
         if os.environ.get("DOMAINEMO_TRACEBACK"):
