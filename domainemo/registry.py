@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from .errors import ConfigurationError, did_you_mean
-from .places import PLUGIN, during_import, where
+from .places import PLUGIN as _PLUGIN
+from .places import during_import, where
 from .values import checks_options
 
 __all__ = [
@@ -180,7 +181,7 @@ def load_plugin(path: str | Path) -> None:
         )
     # The path is part of the module's name: two plug-ins of one file name can meet.
     place = sha256(str(path).encode()).hexdigest()[:8]
-    module_name = f"{PLUGIN}{path.stem}_{place}"
+    module_name = f"{_PLUGIN}{path.stem}_{place}"
     if module_name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -203,13 +204,13 @@ def load_plugin(path: str | Path) -> None:
 
 def plugin_loaded(path: str | Path) -> bool:
     """Return whether a plug-in of that file name has been imported."""
-    begins = f"{PLUGIN}{Path(path).stem}_"
+    begins = f"{_PLUGIN}{Path(path).stem}_"
     return any(name.startswith(begins) for name in list(sys.modules))
 
 
 def plugin_of(cls: type) -> str | None:
     """Return the path of the plug-in that a class comes from, if it does."""
-    if not cls.__module__.startswith(PLUGIN):
+    if not cls.__module__.startswith(_PLUGIN):
         return None
     return str(sys.modules[cls.__module__].__file__)
 
