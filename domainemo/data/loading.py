@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Dataset, EmotionData
-from ..errors import ConfigurationError, DomainemoWarning
+from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..places import called, naming_parts, where
 from ..registry import find, parameters
 from ..values import check_value, option_types
 from .cache import entry_folder, read_entry, write_entry
@@ -19,6 +20,7 @@ from .reader import OnRead, Reader
 __all__ = ["load", "takes_root"]
 
 
+@naming_parts()
 def load(
     dataset: str | type[Dataset] | Dataset,
     root: str | Path | None = None,
@@ -74,13 +76,25 @@ def load(
             f"has its root and options; give none beside it."
         )
     if not isinstance(dataset, Reader):
-        return dataset.load()
+        return _loaded(dataset)
     folder = _entry(dataset) if cache else None
     kept = read_entry(folder) if folder else None
     if kept is not None:
         return kept
     data = dataset.load(jobs=jobs, on_read=on_read)
     return data if folder is None else _keep(folder, data)
+
+
+def _loaded(dataset: Dataset) -> EmotionData:
+    """Return what a data set loads; refuse what is no recordings."""
+    data = dataset.load()
+    if not isinstance(data, EmotionData):
+        raise DataError(
+            f"The data set {type(dataset).__name__} loaded {called(data)}; expected "
+            f"EmotionData, as domainemo.from_arrays makes it. Correct "
+            f"{where(dataset, 'load')}."
+        )
+    return data
 
 
 def takes_root(dataset: type[Dataset]) -> bool:

@@ -20,6 +20,7 @@ from ..choices import (
 from ..core import Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, of_controls, part, unknown_option
+from ..places import where
 from ..training.settings import Training
 from ..values import check_seeds, check_value
 from .controls import control_name, is_trained
@@ -119,6 +120,13 @@ class Setup:
         sampling = self.build_sampling()
         if sampling is not None:
             backbone.sampling = sampling
+        if not isinstance(getattr(backbone, "sampling", None), Sampling):
+            raise ConfigurationError(
+                f"The backbone {type(backbone).__name__} has no sampling of its own; "
+                f"expected `self.sampling = ...`, an object of a sampling, in its "
+                f"constructor, or --sampling beside it. Correct "
+                f"{where(backbone, '__init__')}."
+            )
         return backbone
 
     def build_normalisation(self) -> Normalisation:

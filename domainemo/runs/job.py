@@ -26,9 +26,10 @@ from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
+from ..places import naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
-from ..training.batches import LabelledSamples, majority_label, sample
+from ..training.batches import LabelledSamples, majority_label, sample, samples_of
 from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, fit, predict, scores
 from ..training.loop import Report
@@ -318,7 +319,11 @@ def _train_job(
     report: Report,
 ) -> None:
     threads = experiment.training.threads
-    with reproducible(threads), threadpool_limits(threads, user_api="blas"):
+    with (
+        naming_parts(),
+        reproducible(threads),
+        threadpool_limits(threads, user_api="blas"),
+    ):
         job.train(inputs, experiment, folder, used, report)
 
 
@@ -430,7 +435,7 @@ def _run_control(
     fold = job.fold
     sampling = experiment.build_backbone(inputs.modalities).sampling
     windows = inputs.windows.iloc[fold.test].reset_index(drop=True)
-    members = _among_all(sampling.rows(windows), fold.test)
+    members = _among_all(samples_of(sampling, windows), fold.test)
     probabilities = control_probabilities(
         control.build(),
         inputs,

@@ -18,15 +18,16 @@ from ..data.labels import check_trials
 from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part
+from ..places import naming_parts
 from ..training.model import Model
 from ..training.seeds import derive_seed, reproducible
 from ..words import in_order
 from .checks import (
     canonical,
     check_classes,
-    check_folds,
     check_modalities,
     check_signals,
+    folds_of,
     kept_rows,
     select_modalities,
     unfit_folds,
@@ -196,8 +197,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     inputs = inputs.take(rows)
     check_modalities(inputs)
     check_signals(inputs)
-    folds = list(chosen.protocol.build().split(inputs.windows.copy()))
-    check_folds(inputs, folds)
+    folds = folds_of(chosen.protocol.build(), inputs)
     learns_by = chosen.build_normalisation().by
     for fold in folds:
         used = fold.used
@@ -267,8 +267,9 @@ def build_once(
         Builds what stands on the backbone.
     """
     try:
-        backbone = chosen.build_backbone(inputs.modalities)
-        complete(backbone)
+        with naming_parts():
+            backbone = chosen.build_backbone(inputs.modalities)
+            complete(backbone)
     except DomainemoError:
         raise
     except Exception as error:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..adapters.branches import shares
+from ..adapters.composite import losses_of
 from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
+from ..places import called, contract_error, where
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
@@ -275,7 +277,7 @@ class _Fitting(Task):
         if not self.adapter.needs_target:
             # Without a target the adapter sees the source twice, and never uses it.
             seen = Target(labelled.outputs, progress)
-            return classification | self._adapt(labelled, seen)
+            return {**classification, **self._adapt(labelled, seen)}
         batch = target.batch(there)
         teacher = (
             _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
@@ -284,16 +286,17 @@ class _Fitting(Task):
         # Teacher and judge have seen all modalities; the student may miss one.
         batch = drop_modalities(batch, dropout, generator)
         unlabelled = Target(self.model(*batch), progress, teacher, judge=judge)
-        return classification | self._adapt(labelled, unlabelled)
+        return {**classification, **self._adapt(labelled, unlabelled)}
 
-    def _adapt(self, source: Source, target: Target) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.adapter(source, target)
+    def _adapt(self, source: Source, target: Target) -> Mapping[str, Tensor]:
+        losses = losses_of(self.adapter, source, target)
         reserved = _RESERVED & losses.keys()
         if reserved:
             raise ConfigurationError(
                 f"{type(self.adapter).__name__} returned a loss called "
                 f"{', '.join(map(repr, sorted(reserved)))}, a name that the trainer "
-                f"uses itself; call it something else."
+                f"uses itself; call it something else in "
+                f"{where(self.adapter, 'forward')}."
             )
         return losses
 
@@ -434,12 +437,9 @@ def _score(
         correct = balanced_accuracy(held_out.outputs.logits[FUSION], held_out.labels)
         accuracy = {"held_out": float(correct)}
     found = validator(trained, held_out, target)
-    try:
-        score = float(found)
-    except (TypeError, ValueError, RuntimeError):
-        raise ConfigurationError(
-            f"The validator {type(validator).__name__} returned a "
-            f"{type(found).__name__}; expected a number."
-        ) from None
+    single = isinstance(found, Tensor | np.ndarray) and found.reshape(-1).shape == (1,)
+    if not (single or isinstance(found, int | float | np.number)):
+        raise contract_error(validator, "__call__", called(found), "a number")
+    score = float(found)
     # What is no number, or infinite, chooses nothing.
     return {"score": score if math.isfinite(score) else -math.inf, **accuracy}
