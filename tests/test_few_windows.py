@@ -12,10 +12,10 @@ from domainemo.adapters.none import SourceOnly
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.data.normalisation import check_enough, scales_of
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
-from domainemo.review.predict import Trained, predict_recording
+from domainemo.review.predict import Model, predict_recording
 from domainemo.runs.experiment import experiment
 from domainemo.runs.plan import prepare
-from domainemo.training.model import Model
+from domainemo.training.model import Network
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,11 @@ def trained_by(data, method):
         device="cpu",
     )
     modalities = dict(data.inputs.modalities)
-    model = Model(UFAMA(modalities, width=8), modalities, len(data.classes)).eval()
+    model = Network(UFAMA(modalities, width=8), modalities, len(data.classes)).eval()
     source = np.flatnonzero(data.inputs.windows["subject"] != 2)
     raw = scales_of(data.inputs, source)
     scales = raw if method in ("source", "none") else {}
-    return Trained(model, SourceOnly(), chosen, modalities, data.classes, scales, raw)
+    return Model(model, SourceOnly(), chosen, modalities, data.classes, scales, raw)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.parts import Part
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
-from domainemo.review.predict import Trained, predict_recording
+from domainemo.review.predict import Model, predict_recording
 from domainemo.runs.checks import canonical
 from domainemo.runs.controls import control_probabilities
 from domainemo.runs.experiment import experiment
@@ -35,7 +35,7 @@ from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.dropout import drop_modalities, without_one
 from domainemo.training.fit import fit, predict
-from domainemo.training.model import Model
+from domainemo.training.model import Network
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training
 
@@ -215,7 +215,7 @@ def train(data, dropout, *, modalities=("eeg", "eye"), seed=5, **others):
 
     with reproducible(1):
         torch.manual_seed(0)
-        model = Model(UFAMA(described, width=8), described, len(data.classes))
+        model = Network(UFAMA(described, width=8), described, len(data.classes))
         adapter = find("adapter", choices["adapter"])()
         start = {name: value.clone() for name, value in model.state_dict().items()}
         fitted = fit(
@@ -270,13 +270,13 @@ def test_a_single_modality_is_never_dropped(data):
 def test_who_sees_what(data, monkeypatch):
     """Source and target batches are dropped from; who judges and evaluates, not."""
     training, others = [], []
-    forward = Model.forward
+    forward = Network.forward
 
     def record(self, signals, masks):
         (training if self.training else others).append(had(masks))
         return forward(self, signals, masks)
 
-    monkeypatch.setattr(Model, "forward", record)
+    monkeypatch.setattr(Network, "forward", record)
     train(data, 1.0)
     source, target, _ = samples_of(data)
     steps = EPOCHS * (len(source) // 8)
@@ -425,8 +425,8 @@ def trained(data):
     torch.manual_seed(0)
     chosen = experiment(backbone="uf-ama", options={"backbone.width": 8}, device="cpu")
     modalities = dict(data.inputs.modalities)
-    model = Model(UFAMA(modalities, width=8), modalities, 3).eval()
-    return Trained(model, SourceOnly(), chosen, modalities, data.classes, {})
+    model = Network(UFAMA(modalities, width=8), modalities, 3).eval()
+    return Model(model, SourceOnly(), chosen, modalities, data.classes, {})
 
 
 def only(inputs, *names):

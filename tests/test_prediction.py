@@ -28,7 +28,7 @@ from domainemo.testing import FirstFold, check
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.fit import fit, predict
-from domainemo.training.model import Model, state_of
+from domainemo.training.model import Network, state_of
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training
 
@@ -241,7 +241,7 @@ def trained(data, adapter, *, validator="last", checkpoint=None, kill=None):
 
     with reproducible(1):
         torch.manual_seed(0)
-        model = Model(
+        model = Network(
             R2GFANet(inputs.modalities, width=8, heads=2), inputs.modalities, 3
         )
         adapter.prepare(model.dims, 3, 2)

@@ -19,7 +19,13 @@ from ..review.embedding import embed
 from ..review.histories import histories, loss_terms
 from ..review.interpretation import interpret
 from ..review.predict import load_trained
-from ..review.reading import Network, Recordings, baseline, networks, read_results
+from ..review.reading import (
+    Recordings,
+    TrainedNetwork,
+    baseline,
+    networks,
+    read_results,
+)
 from ..review.screening import screening
 from ..review.tables import typical_fold
 from ..runs.controls import control_name
@@ -139,7 +145,7 @@ class _Run:
 
     folder: Path
     results: Results
-    trained: list[Network]
+    trained: list[TrainedNetwork]
     history: pd.DataFrame
     environment: Mapping[str, Any]
     recordings: Recordings | None
@@ -164,7 +170,7 @@ class _Run:
     def oracle(self) -> bool:
         return bool(self.results.description["validator"] == ORACLE)
 
-    def networks(self, method: str) -> list[Network]:
+    def networks(self, method: str) -> list[TrainedNetwork]:
         return [each for each in self.trained if each.method == method]
 
 

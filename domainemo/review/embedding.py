@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from ..core import FUSION
 from ..data.normalisation import normalise
 from ..training.batches import Samples, majority_label, sample
-from ..training.model import Model
+from ..training.model import Network
 from ..training.seeds import derive_seed, reproducible
 from .predict import load_trained
-from .reading import Network, Recordings
+from .reading import Recordings, TrainedNetwork
 
 __all__ = ["embed", "principal_plane"]
 
@@ -23,7 +23,7 @@ _EMBEDDED = 600  # samples of the source, and as many of the target, in a pictur
 _BATCH = 128
 
 
-def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
+def embed(network: TrainedNetwork, recordings: Recordings) -> pd.DataFrame:
     """Return where samples of the source and the target lie in the fusion's embedding.
 
     The plane is that of the two largest principal components of the samples shown,
@@ -31,7 +31,7 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
 
     Parameters
     ----------
-    network : Network
+    network : TrainedNetwork
     recordings : Recordings
 
     Returns
@@ -74,7 +74,7 @@ def _drawn(samples: int, role: str) -> NDArray[np.int64]:
     return np.sort(generator.permutation(samples)[:_EMBEDDED])
 
 
-def _embeddings(model: Model, samples: Samples, drawn: NDArray[np.int64]) -> Array:
+def _embeddings(model: Network, samples: Samples, drawn: NDArray[np.int64]) -> Array:
     """Return the fusion's embeddings of some samples; shape (samples, dim)."""
     with torch.no_grad():
         parts = [

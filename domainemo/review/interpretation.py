@@ -27,7 +27,7 @@ from ..runs.plan import prepare
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible
-from .predict import Trained, find_all_trained, load_trained
+from .predict import Model, find_all_trained, load_trained
 
 __all__ = ["Interpretation", "find_folds", "interpret"]
 
@@ -174,7 +174,7 @@ class _FoldTables:
     probabilities: NDArray[np.float32]
 
 
-def _interpret_fold(trained: Trained, inputs: Inputs, fold: Fold) -> _FoldTables:
+def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
     """Interpret one trained fold on its test windows."""
     backbone = _explainable(trained)
     samples, members, windows = _test_samples(trained, inputs, fold)
@@ -196,7 +196,7 @@ def _interpret_fold(trained: Trained, inputs: Inputs, fold: Fold) -> _FoldTables
 
 
 def _test_samples(
-    trained: Trained, inputs: Inputs, fold: Fold
+    trained: Model, inputs: Inputs, fold: Fold
 ) -> tuple[Samples, NDArray[np.int64], pd.DataFrame]:
     """Return the test samples as the fold saw them, their windows, and the table."""
     inputs, fold = inputs.take(fold.used), fold.renumbered(fold.used)
@@ -223,7 +223,7 @@ def _mean_regions(
 
 
 def _occlusion(
-    trained: Trained,
+    trained: Model,
     samples: Samples,
     windows: pd.DataFrame,
     probabilities: NDArray[np.float32],
@@ -259,7 +259,7 @@ def _occlusion(
 
 
 def _attention(
-    trained: Trained, samples: Samples, subjects: pd.Series[str]
+    trained: Model, samples: Samples, subjects: pd.Series[str]
 ) -> tuple[Array, NDArray[np.bool_], tuple[pd.DataFrame, pd.DataFrame]]:
     """Return each sample's region weights, whether it has EEG, and temporal tables."""
     backbone = _explainable(trained)
@@ -381,7 +381,7 @@ class _Temporal:
         return pd.concat(rows) if rows else pd.DataFrame(columns=columns)
 
 
-def _explainable(trained: Trained) -> Explainable:
+def _explainable(trained: Model) -> Explainable:
     """Return the backbone; raise where it offers no attention over regions."""
     backbone = trained.model.backbone
     if not isinstance(backbone, Explainable):

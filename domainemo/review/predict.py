@@ -35,11 +35,11 @@ from ..runs.initialisation import load_weights
 from ..runs.job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 from ..training.batches import Samples, sample
 from ..training.fit import predict
-from ..training.model import Model, load_state
+from ..training.model import Network, load_state
 from ..training.seeds import reproducible
 
 __all__ = [
-    "Trained",
+    "Model",
     "find_all_trained",
     "find_trained",
     "load_trained",
@@ -48,12 +48,12 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Trained:
+class Model:
     """A trained fold.
 
     Attributes
     ----------
-    model : Model
+    model : Network
     adapter : Adapter
         What shapes the model's prediction, or leaves it as it is.
     experiment : Experiment
@@ -67,7 +67,7 @@ class Trained:
         What the normalisation learned from the source as it was recorded, likewise.
     """
 
-    model: Model
+    model: Network
     adapter: Adapter
     experiment: Experiment
     modalities: dict[str, Modality]
@@ -162,7 +162,7 @@ def _fitting(
     return fitting
 
 
-def load_trained(folder: Path, experiment: Experiment) -> Trained:
+def load_trained(folder: Path, experiment: Experiment) -> Model:
     """Read a trained fold.
 
     Parameters
@@ -180,7 +180,7 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
     known, domains = files.read(folder / MODEL, _parse_model)
     modalities, classes = known["modalities"], known["classes"]
     backbone = experiment.build_backbone(modalities)
-    model = Model(backbone, modalities, len(classes))
+    model = Network(backbone, modalities, len(classes))
     name = read_json(folder / FACTS, **RECORDED)["adapter"]
     adapter = _adapter(folder, name, experiment)
     if domains is not None:
@@ -197,7 +197,7 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
         )
     else:
         load_weights(model.load_state_dict, folder / MODEL_WEIGHTS)
-    return Trained(model.eval(), adapter.eval(), experiment, **known)
+    return Model(model.eval(), adapter.eval(), experiment, **known)
 
 
 def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
@@ -246,7 +246,7 @@ def _parse_model(content: bytes) -> tuple[dict[str, Any], int | None]:
 
 
 def predict_recording(
-    trained: Trained, inputs: Inputs, normalise_by: str | Inputs | None = None
+    trained: Model, inputs: Inputs, normalise_by: str | Inputs | None = None
 ) -> pd.DataFrame:
     """Return a row per sample: provenance, predicted class, probabilities.
 
@@ -256,7 +256,7 @@ def predict_recording(
 
     Parameters
     ----------
-    trained : Trained
+    trained : Model
     inputs : Inputs
     normalise_by : {"own", "source"} or Inputs, optional
         Whose mean and deviation the recording is normalised by: its own, which needs
@@ -312,7 +312,7 @@ _GIVE_OTHER = (
 
 
 def _normalised(
-    trained: Trained, inputs: Inputs, normalise_by: str | Inputs | None
+    trained: Model, inputs: Inputs, normalise_by: str | Inputs | None
 ) -> Inputs:
     """Return the recording normalised by its own, the source's or a baseline's scale.
 
@@ -362,7 +362,7 @@ def _normalised(
 
 
 def _by_baseline(
-    trained: Trained,
+    trained: Model,
     inputs: Inputs,
     baseline: Inputs,
 ) -> Inputs:
@@ -409,7 +409,7 @@ def _by_baseline(
     return replace(normalised.take(own), windows=inputs.windows)
 
 
-def _matched(trained: Trained, inputs: Inputs) -> Inputs:
+def _matched(trained: Model, inputs: Inputs) -> Inputs:
     """Return the recording as the model takes it; what it lacks altogether is NaN."""
     found = match(
         inputs, trained.modalities, wanted_of="the training", keep_missing=True

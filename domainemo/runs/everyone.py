@@ -6,7 +6,7 @@ from ..adapters.composite import on_source_alone
 from ..core import EmotionData
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError
-from ..training.model import Model
+from ..training.model import Network
 from ..training.seeds import reproducible
 from .checks import select_modalities
 from .experiment import Experiment
@@ -47,7 +47,7 @@ def plan_everyone(data: EmotionData, chosen: Experiment) -> Plan:
     classes = len(data.classes)
     with reproducible(chosen.training.threads):
         backbone = build_once(
-            data.inputs, chosen, lambda b: Model(b, data.inputs.modalities, classes)
+            data.inputs, chosen, lambda b: Network(b, data.inputs.modalities, classes)
         )
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling)

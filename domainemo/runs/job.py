@@ -33,7 +33,7 @@ from ..training.batches import LabelledSamples, majority_label, sample, samples_
 from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, fit, predict, scores
 from ..training.loop import Report
-from ..training.model import Model, state_of
+from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
 from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
@@ -353,7 +353,7 @@ def _train(
     if job.start is not None:
         load_weights(backbone.load_state_dict, Path(job.start))
     # The heads are drawn alike, whatever the backbone started from.
-    model = Model(backbone, inputs.modalities, len(job.classes)).to(device)
+    model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
     train_rows, held_rows = job.labelled, None
     if validator is not None and validator.held_out:
@@ -581,7 +581,7 @@ def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
 
 def _write_model(
     folder: Path,
-    model: Model,
+    model: Network,
     adapter: Adapter,
     domains: int,
     modalities: Mapping[str, Modality],

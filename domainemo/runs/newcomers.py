@@ -20,7 +20,7 @@ from ..data.labels import check_trials
 from ..data.matching import match, step_of
 from ..data.normalisation import check_enough, scales_of
 from ..errors import ConfigurationError, DomainemoWarning, data_error
-from ..training.model import Model
+from ..training.model import Network
 from ..training.seeds import reproducible
 from .checks import check_modalities, check_signals, folds_of, select_modalities
 from .execution import Monitor, check_call
@@ -151,7 +151,7 @@ def plan_newcomers(
     classes = source.classes
     with reproducible(chosen.training.threads):
         backbone = build_once(
-            joined, chosen, lambda b: Model(b, joined.modalities, len(classes))
+            joined, chosen, lambda b: Network(b, joined.modalities, len(classes))
         )
     return Plan(
         joined,

@@ -19,7 +19,7 @@ from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part
 from ..places import naming_parts
-from ..training.model import Model
+from ..training.model import Network
 from ..training.seeds import derive_seed, reproducible
 from ..words import in_order
 from .checks import (
@@ -171,7 +171,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     classes = len(data.classes)
     with reproducible(chosen.training.threads):
         backbone = build_once(
-            data.inputs, chosen, lambda b: Model(b, inputs.modalities, classes)
+            data.inputs, chosen, lambda b: Network(b, inputs.modalities, classes)
         )
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling, skipped)

@@ -24,7 +24,7 @@ from .checkpoint import Checkpoint
 from .dropout import Batch, drop_modalities
 from .judge import Judge
 from .loop import Report, Step, Task, train
-from .model import Model, load_state, predicted, state_of
+from .model import Network, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
 
@@ -62,7 +62,7 @@ class Fitted:
 
 
 def fit(
-    model: Model,
+    model: Network,
     adapter: Adapter,
     source: LabelledSamples,
     target: Samples,
@@ -129,7 +129,7 @@ def fit(
     return replace(task.fitted, history=history)
 
 
-def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
+def predict(model: Network, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
     """Return the class probabilities that are predicted; shape (samples, classes).
 
     Raises
@@ -151,7 +151,7 @@ def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.floa
 
 
 def scores(
-    model: Model,
+    model: Network,
     adapter: Adapter,
     source: LabelledSamples,
     held_out: LabelledSamples | None,
@@ -194,7 +194,7 @@ class _Fitting(Task):
 
     def __init__(
         self,
-        model: Model,
+        model: Network,
         adapter: Adapter,
         source: LabelledSamples,
         target: Samples,
@@ -354,14 +354,14 @@ class _Fitting(Task):
         )
 
 
-def _class_weights(model: Model, labels: Tensor, training: Training) -> Tensor:
+def _class_weights(model: Network, labels: Tensor, training: Training) -> Tensor:
     if training.class_weight == "none":
         return torch.ones(model.classes, device=labels.device)
     counts = nn.functional.one_hot(labels, model.classes).sum(0)
     return len(labels) / (model.classes * counts.clamp(min=1))
 
 
-def _without_dropout(model: Model, batch: Batch) -> Outputs:
+def _without_dropout(model: Network, batch: Batch) -> Outputs:
     model.eval()
     with torch.no_grad():
         outputs: Outputs = model(*batch)
@@ -369,7 +369,7 @@ def _without_dropout(model: Model, batch: Batch) -> Outputs:
     return outputs
 
 
-def _evaluate(model: Model, samples: Samples) -> Outputs:
+def _evaluate(model: Network, samples: Samples) -> Outputs:
     """Return the outputs for all samples, without dropout or gradient."""
     model.eval()
     if not len(samples):  # a network need not take a batch of none
@@ -402,7 +402,7 @@ def _cut(outputs: Outputs) -> Outputs:
 
 
 def _seen(
-    model: Model, target: Samples, progress: float
+    model: Network, target: Samples, progress: float
 ) -> tuple[Target, NDArray[np.int64]]:
     """Return what the whole target shows, shuffled, and where each sample went."""
     # In no order that could tell anything, where targets are sorted by trial.
@@ -412,7 +412,7 @@ def _seen(
     return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
 
 
-def _shown(model: Model, adapter: Adapter, source: LabelledSamples) -> Source:
+def _shown(model: Network, adapter: Adapter, source: LabelledSamples) -> Source:
     """Return what all of a source shows, without dropout, and what is predicted."""
     outputs = predicted(adapter, _evaluate(model, source.samples))
     return Source(outputs, source.labels, source.domains)

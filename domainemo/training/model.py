@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from ..core import FUSION, Adapter, Backbone, Modality, Outputs
 from ..places import called, contract_error
 
-__all__ = ["Model", "load_state", "predicted", "state_of"]
+__all__ = ["Network", "load_state", "predicted", "state_of"]
 
 _ADAPTER = "adapter."
 
 
-class Model(nn.Module):
+class Network(nn.Module):
     """A backbone and its heads.
 
     Parameters
@@ -87,12 +87,12 @@ def predicted(adapter: Adapter, outputs: Outputs) -> Outputs:
     return replace(outputs, logits={**outputs.logits, FUSION: logits})
 
 
-def state_of(model: Model, adapter: Adapter) -> dict[str, Tensor]:
+def state_of(model: Network, adapter: Adapter) -> dict[str, Tensor]:
     """Return all weights and buffers by name; the adapter's begin with ``adapter.``."""
     return {**model.state_dict(), **adapter.state_dict(prefix=_ADAPTER)}
 
 
-def load_state(model: Model, adapter: Adapter, state: Mapping[str, Tensor]) -> None:
+def load_state(model: Network, adapter: Adapter, state: Mapping[str, Tensor]) -> None:
     """Put back what :func:`state_of` returned."""
     its_own = {k: v for k, v in state.items() if k.startswith(_ADAPTER)}
     model.load_state_dict({k: v for k, v in state.items() if k not in its_own})
