@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
 
-from domainemo.core import Adapter, Outputs, Screen, Source, Target
+from domainemo.core import Adapter, Batch, Outputs, Screen, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.places import called, contract_error
 
@@ -87,6 +87,16 @@ class Composite(Adapter):
     def shapes_prediction(self) -> bool:
         """Whether a term does."""
         return self._predicting is not None
+
+    def settle(self, network: nn.Module, batches: Sequence[Batch]) -> None:
+        """Have every term change the network, one after the other."""
+        for term in self.terms.values():
+            cast(Adapter, term).settle(network, batches)
+
+    @property
+    def settles(self) -> bool:
+        """Whether a term does."""
+        return any(cast(Adapter, term).settles for term in self.terms.values())
 
 
 def losses_of(adapter: Adapter, source: Source, target: Target) -> Mapping[str, Tensor]:

@@ -17,6 +17,7 @@ from ..choices import (
     PretrainingChoices,
     RunChoices,
     choices_of,
+    flatten,
 )
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
@@ -313,14 +314,11 @@ def stored_experiment(run: Path) -> Experiment:
 
     Plug-ins that it needs have been imported, as the command named them.
     """
+    from ..runs.experiment import experiment_of
+
     stored = read_stored(str(run), _PRETRAIN_ONLY)
-    stored.pop("init_from", None)  # its weights are overwritten by the trained ones
-    options = flatten(stored.get("options", {}))
     with only_given(str(run), stored.pop("plugins", ())):
-        return _experiment(
-            {**DEFAULTS, **stored, "device": "cpu"},
-            {k: v for k, v in options.items() if not k.startswith("data.")},
-        )
+        return experiment_of(stored)
 
 
 def read_stored(
@@ -428,17 +426,6 @@ def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, An
             )
         options[key] = read_value(value)
     return options
-
-
-def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested TOML tables as dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _forget_stale(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
-from ..choices import Choice, PlaceChoices, choices_of, ordered
+from ..choices import Choice, PlaceChoices, choices_of, flatten, ordered
 from ..errors import ConfigurationError
 from ..processes import cores
 from ..registry import load_plugin
@@ -208,7 +208,7 @@ def recordings_of_run(
     """
     from ..data.loading import load
     from ..parts import part
-    from .configuration import dataset_place, flatten, load_dataset, read_stored
+    from .configuration import dataset_place, load_dataset, read_stored
     from .plugins import only_given
 
     stored = read_stored(str(run), ("pairs",))

@@ -18,7 +18,6 @@ from ..registry import entries, find
 from ..review.embedding import embed
 from ..review.histories import histories, loss_terms
 from ..review.interpretation import interpret
-from ..review.predict import load_trained
 from ..review.reading import (
     Recordings,
     TrainedNetwork,
@@ -31,6 +30,7 @@ from ..review.tables import typical_fold
 from ..runs.controls import control_name
 from ..runs.folder import ENVIRONMENT, read_json, rerun
 from ..runs.metrics import METRICS
+from ..runs.model import load_trained
 from ..runs.results import Results
 from ..words import but_for_calibration, count
 from . import attention
@@ -502,7 +502,8 @@ def _attention(run: _Run, tell: Callable[[str], None]) -> Section | None:
         return None
     folders = [each.folder for each in run.networks(run.method)]
     experiment = run.recordings.experiment
-    if not isinstance(load_trained(folders[0], experiment).model.backbone, Explainable):
+    trained = load_trained(folders[0], experiment)
+    if not isinstance(trained.network.backbone, Explainable):
         run.left_out.append(
             f"attention to brain regions, which the backbone "
             f"{experiment.backbone.name} does not offer"

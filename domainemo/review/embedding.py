@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ..core import FUSION
 from ..data.normalisation import normalise
+from ..runs.model import load_trained
 from ..training.batches import Samples, majority_label, sample
 from ..training.model import Network
 from ..training.seeds import derive_seed, reproducible
-from .predict import load_trained
 from .reading import Recordings, TrainedNetwork
 
 __all__ = ["embed", "principal_plane"]
@@ -48,7 +48,7 @@ def embed(network: TrainedNetwork, recordings: Recordings) -> pd.DataFrame:
     source, target = fold.source, fold.seen
     method = recordings.experiment.build_normalisation()
     inputs, _ = normalise(data.inputs.take(used), method, source=source, target=target)
-    sampling = trained.model.backbone.sampling
+    sampling = trained.network.backbone.sampling
     domain = recordings.experiment.protocol.build().domain
     tables, places = [], []
     for role, rows in (("source", source), ("target", fold.test)):
@@ -56,7 +56,7 @@ def embed(network: TrainedNetwork, recordings: Recordings) -> pd.DataFrame:
         drawn = _drawn(len(members), role)
         members = np.where(members >= 0, used[members], -1)[drawn]
         with reproducible(recordings.experiment.training.threads):
-            places.append(_embeddings(trained.model, samples, drawn))
+            places.append(_embeddings(trained.network, samples, drawn))
         windows = data.inputs.windows.iloc[members[:, 0]]
         names = np.array(data.classes)[majority_label(members, data.labels)]
         columns = {"role": role, "class": names, "domain": windows[domain].to_numpy()}

@@ -23,11 +23,11 @@ from ..errors import ConfigurationError, DataError
 from ..runs.checks import select_modalities
 from ..runs.experiment import Experiment, method_name
 from ..runs.job import load_record
+from ..runs.model import Model, find_all_trained, load_trained
 from ..runs.plan import prepare
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible
-from .predict import Model, find_all_trained, load_trained
 
 __all__ = ["Interpretation", "find_folds", "interpret"]
 
@@ -179,7 +179,7 @@ def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
     backbone = _explainable(trained)
     samples, members, windows = _test_samples(trained, inputs, fold)
     with reproducible(trained.experiment.training.threads):
-        probabilities = predict(trained.model, trained.adapter, samples)
+        probabilities = predict(trained.network, trained.adapter, samples)
         frame = pd.DataFrame(
             {
                 "subject": windows["subject"].to_numpy()[members[:, 0]],
@@ -203,7 +203,7 @@ def _test_samples(
     method = trained.experiment.build_normalisation()
     normalised, _ = normalise(inputs, method, source=fold.source, target=fold.seen)
     part = normalised.take(fold.test)
-    sampling = trained.model.backbone.sampling
+    sampling = trained.network.backbone.sampling
     everything = np.arange(len(part))
     samples, members = sample(part, everything, sampling, torch.device("cpu"))
     return samples, members, part.windows
@@ -253,7 +253,7 @@ def _occlusion(
         occluded = signal.clone()
         occluded[:, places] = means[:, places]
         without = replace(samples, signals={**samples.signals, backbone.eeg: occluded})
-        fallen = predict(trained.model, trained.adapter, without)
+        fallen = predict(trained.network, trained.adapter, without)
         falls.append(probabilities[each, chosen] - fallen[each, chosen])
     return np.stack(falls, 1).astype(np.float64)
 
@@ -383,7 +383,7 @@ class _Temporal:
 
 def _explainable(trained: Model) -> Explainable:
     """Return the backbone; raise where it offers no attention over regions."""
-    backbone = trained.model.backbone
+    backbone = trained.network.backbone
     if not isinstance(backbone, Explainable):
         raise ConfigurationError(
             f"The backbone {trained.experiment.backbone.name!r} offers no attention "

@@ -16,6 +16,7 @@ from ..choices import (
     choices_of,
     choosing,
     complete,
+    flatten,
 )
 from ..core import Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
@@ -31,6 +32,7 @@ __all__ = [
     "Experiment",
     "Setup",
     "experiment",
+    "experiment_of",
     "grouped",
     "method_name",
     "setup_choices",
@@ -309,6 +311,22 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     for each in made.controls:
         check_words(each.build(), "words")
     return made
+
+
+def experiment_of(stored: Mapping[str, Any]) -> Experiment:
+    """Return the experiment of a finished run, to be applied on the CPU.
+
+    Parameters
+    ----------
+    stored : mapping
+        What ``config.toml`` holds. Plug-ins that it needs have been imported.
+    """
+    names = [name for name, each in choices_of(RunChoices).items() if each.plain]
+    given = {name: stored[name] for name in names if name in stored}
+    given.pop("init_from", None)  # its weights are overwritten by the trained ones
+    options = flatten(stored.get("options", {}))
+    known = {k: v for k, v in options.items() if k.partition(".")[0] in _GROUPS}
+    return experiment(**given | {"device": "cpu", "options": known})
 
 
 def check_words(made: object, *needed: str) -> None:

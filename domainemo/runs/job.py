@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..adapters.composite import on_source_alone
 from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
+from ..data.matching import step_of
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
@@ -31,7 +32,7 @@ from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample, samples_of
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, fit, predict, scores
+from ..training.fit import Fitted, fit, predict, scores, settle
 from ..training.loop import Report
 from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
@@ -386,6 +387,8 @@ def _train(
         checkpoint=job.checkpoint(inputs, experiment, folder),
         report=report,
     )
+    seed = derive_seed(job.seed, fold.name, "settle")
+    settle(model, adapter, target, training=experiment.training, seed=seed)
     facts = {
         **_facts(job, backbone.sampling, began),
         "epoch": fitted.epoch,
@@ -410,7 +413,8 @@ def _train(
         learned = learned_of(inputs, method, fold.source)
         kept = model, adapter, domains
         known = scales, raw, learned
-        _write_model(folder, *kept, inputs.modalities, job.classes, *known)
+        step = step_of(inputs.windows.iloc[fold.source])
+        _write_model(folder, *kept, inputs.modalities, job.classes, *known, step)
 
 
 def _telling() -> dict[str, Validator]:
@@ -589,11 +593,13 @@ def _write_model(
     scales: Mapping[str, Scale],
     raw_scales: Mapping[str, Scale],
     learned: Mapping[str, Learned],
+    step: float | None,
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
     described: dict[str, Any] = {
         "classes": list(classes),
         "modalities": {name: asdict(m) for name, m in modalities.items()},
+        "step": step,
     }
     if adapter.shapes_prediction or adapter.state_dict():
         described["domains"] = domains  # what the adapter was prepared for

@@ -15,20 +15,20 @@ from torch import Tensor, nn
 
 from ..adapters.branches import shares
 from ..adapters.composite import losses_of
-from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
+from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
 from ..places import called, contract_error, where
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
-from .dropout import Batch, drop_modalities
+from .dropout import drop_modalities
 from .judge import Judge
 from .loop import Report, Step, Task, train
 from .model import Network, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
 
-__all__ = ["Fitted", "fit", "predict", "scores"]
+__all__ = ["Fitted", "fit", "predict", "scores", "settle"]
 
 _EVALUATION_BATCH = 256
 _RESERVED = {"classification", "total", "epoch", "score", "held_out"}
@@ -148,6 +148,53 @@ def predict(model: Network, adapter: Adapter, samples: Samples) -> NDArray[np.fl
             f"lower training.learning_rate."
         )
     return probabilities.cpu().numpy()
+
+
+def settle(
+    model: Network, adapter: Adapter, target: Samples, *, training: Training, seed: int
+) -> None:
+    """Let an adapter change a trained network by the target alone, if it does so.
+
+    Parameters
+    ----------
+    model : Network
+        Changed in place.
+    adapter : Adapter
+    target : Samples
+        Unlabelled.
+    training : Training
+        Of which the batch size counts.
+    seed : int
+        For the order of the samples, and whatever the adapter draws.
+
+    Raises
+    ------
+    RunError
+        If a weight stops being finite.
+    """
+    if not adapter.settles or not len(target):
+        return
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(target), generator=generator)
+    chunks = [*torch.split(order.to(target.rows.device), training.batch_size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1:  # alone, it would have no variance
+        chunks[-2:] = [torch.cat(chunks[-2:])]
+    torch.manual_seed(seed)
+    model.eval()
+    adapter.settle(model, [target.batch(chunk) for chunk in chunks])
+    model.eval()
+    values = dict(model.named_parameters()) | dict(model.named_buffers())
+    bad = [n for n, v in values.items() if v.is_floating_point() and not _finite(v)]
+    if bad:
+        raise RunError(
+            f"{type(adapter).__name__} left {len(bad)} of the network's weights, such "
+            f"as {bad[0]}, that are not finite. Lower its learning rate, if it has "
+            f"one, or leave it out."
+        )
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(values.isfinite().all())
 
 
 def scores(

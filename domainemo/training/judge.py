@@ -7,8 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from ..core import Outputs
-from .dropout import Batch
+from ..core import Batch, Outputs
 from .model import Network
 
 __all__ = ["Judge"]
