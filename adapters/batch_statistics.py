@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from domainemo.core import Adapter, Batch, Source, Target
+from domainemo.core import Adapter, Batch, Descend, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
 
@@ -32,7 +32,9 @@ class AdaptiveBatchNormalisation(Adapter):
         """Return no losses: training is as without adaptation."""
         return {}
 
-    def settle(self, network: nn.Module, batches: Sequence[Batch]) -> None:
+    def settle(
+        self, network: nn.Module, batches: Sequence[Batch], descend: Descend
+    ) -> None:
         """Take the target's statistics."""
         normalise_by_target(network, batches)
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from domainemo.core import Adapter, Batch, Outputs, Screen, Source, Target
+from domainemo.core import Adapter, Batch, Descend, Outputs, Screen, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.places import called, contract_error
 
@@ -88,10 +88,12 @@ class Composite(Adapter):
         """Whether a term does."""
         return self._predicting is not None
 
-    def settle(self, network: nn.Module, batches: Sequence[Batch]) -> None:
+    def settle(
+        self, network: nn.Module, batches: Sequence[Batch], descend: Descend
+    ) -> None:
         """Have every term change the network, one after the other."""
         for term in self.terms.values():
-            cast(Adapter, term).settle(network, batches)
+            cast(Adapter, term).settle(network, batches, descend)
 
     @property
     def settles(self) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from domainemo.core import FUSION, Adapter, Batch, Source, Target
+from domainemo.core import FUSION, Adapter, Batch, Descend, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
 from domainemo.values import Bounds
@@ -57,7 +57,9 @@ class Tent(Adapter):
         """Return no losses: training is as without adaptation."""
         return {}
 
-    def settle(self, network: nn.Module, batches: Sequence[Batch]) -> None:
+    def settle(
+        self, network: nn.Module, batches: Sequence[Batch], descend: Descend
+    ) -> None:
         """Take the steps."""
         layers = [each for each in network.modules() if isinstance(each, _NORMALISING)]
         weights = [weight for layer in layers for weight in layer.parameters(False)]
@@ -70,13 +72,13 @@ class Tent(Adapter):
         network.eval()
         for layer in layers:
             layer.train()  # by the batch's own statistics, where it has some
-        optimiser = torch.optim.Adam(weights, self.learning_rate)
-        for signals, masks in [*batches] * self.epochs:
-            optimiser.zero_grad()
-            loss = entropy(network(signals, masks).logits[FUSION])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        network.eval().zero_grad()
+
+        def step(batch: Batch) -> Tensor:
+            return entropy(network(*batch).logits[FUSION])
+
+        steps = (partial(step, batch) for batch in [*batches] * self.epochs)
+        descend(weights, steps, self.learning_rate)
+        network.eval()
 
 
 def entropy(logits: Tensor) -> Tensor:

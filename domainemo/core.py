@@ -35,6 +35,7 @@ __all__ = [
     "Batch",
     "Control",
     "Dataset",
+    "Descend",
     "EmotionData",
     "Fold",
     "Inputs",
@@ -60,6 +61,11 @@ Rows = NDArray[np.int64]
 
 Batch = tuple[dict[str, Tensor], dict[str, Tensor]]
 """By modality, signals (batch, time, channels, features) and masks (batch, time)."""
+
+Steps = Iterable[Callable[[], Tensor]]
+Descend = Callable[[Iterable[nn.Parameter], Steps, float], None]
+"""Takes gradient steps: of which weights, by a function per step that returns its loss,
+and with which learning rate."""
 
 PROVENANCE = ("subject", "session", "trial", "stimulus", "start")
 """Columns of a windows table, in the order in which windows are sorted."""
@@ -897,7 +903,9 @@ class Adapter(nn.Module, ABC):
         """Whether the prediction is another one than the fusion's."""
         return type(self).predict is not Adapter.predict
 
-    def settle(self, network: nn.Module, batches: Sequence[Batch]) -> None:
+    def settle(
+        self, network: nn.Module, batches: Sequence[Batch], descend: Descend
+    ) -> None:
         """Change a trained network by the target alone; by default, leave it as it is.
 
         Called once at the end of training, and where a finished model is adapted to a
@@ -909,6 +917,9 @@ class Adapter(nn.Module, ABC):
             Returns :class:`Outputs` of a batch; in evaluation mode, as it must be left.
         batches : sequence of (signals, masks)
             All of the target, in random order; as a backbone takes them.
+        descend : callable
+            Takes gradient steps, where some are needed: it is called with weights, an
+            iterable of functions that return a step's loss, and a learning rate.
         """
 
     @property

@@ -17,7 +17,7 @@ from ..registry import load_plugin
 from ..values import LARGEST_SEED, check_seeds
 
 if TYPE_CHECKING:
-    from ..core import EmotionData
+    from ..core import EmotionData, Inputs
     from ..runs.experiment import Setup
     from .configuration import Configuration
 
@@ -48,6 +48,10 @@ Cache = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the folds and their sizes only.")
 ]
+
+
+TARGET = ("target", "target_root")
+"""The choices that are for `adapt` alone."""
 
 
 def import_plugins(paths: Sequence[str] | None) -> None:
@@ -185,6 +189,17 @@ def recordings(configuration: Configuration[Any], cache: bool) -> EmotionData:
     reader = load_dataset(configuration.dataset, configuration.data_root)
     with Reading() as reading:
         return load(reader, cache=cache, on_read=reading.update)
+
+
+def newcomers(configuration: Configuration[Any], cache: bool) -> Inputs | None:
+    """Read whom to adapt to, without their labels; None where nobody is named."""
+    from ..data.loading import load_inputs
+    from .configuration import load_dataset
+
+    if configuration.target is None:
+        return None
+    reader = load_dataset(configuration.target, configuration.target_root)
+    return load_inputs(reader, cache=cache)
 
 
 def recordings_of_run(

@@ -13,8 +13,6 @@ from ..choices import TrainChoices, choosing, complete
 from ..core import EmotionData
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError
-from ..training.model import Network
-from ..training.seeds import reproducible
 from ..words import count
 from .checks import select_modalities
 from .execution import Monitor, check_call
@@ -23,7 +21,7 @@ from .how import how_trained
 from .job import Job, Record, load_record
 from .model import Model, load_trained
 from .newcomers import check_source
-from .plan import Plan, build_once, ordered
+from .plan import Plan, build_network, ordered
 from .run import check_output, described, trained
 
 __all__ = ["final_experiment", "plan_everyone", "train", "train_plan"]
@@ -117,11 +115,7 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
     data = EmotionData(inputs, source.labels, source.classes).take(rows)
     check_source(data, chosen)
     folds = list(chosen.protocol.build().split(data.inputs.windows.copy()))
-    classes = len(data.classes)
-    with reproducible(chosen.training.threads):
-        backbone = build_once(
-            data.inputs, chosen, lambda b: Network(b, data.inputs.modalities, classes)
-        )
+    backbone = build_network(data.inputs, len(data.classes), chosen)
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling)
 

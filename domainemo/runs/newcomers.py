@@ -20,12 +20,10 @@ from ..data.labels import check_trials
 from ..data.matching import match, step_of
 from ..data.normalisation import check_enough, scales_of
 from ..errors import ConfigurationError, DomainemoWarning, data_error
-from ..training.model import Network
-from ..training.seeds import reproducible
 from .checks import check_modalities, check_signals, folds_of, select_modalities
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
-from .plan import Plan, build_once, chosen_folds, ordered
+from .plan import Plan, build_network, chosen_folds, ordered
 from .results import Results
 from .run import check_output, described, run_plan
 
@@ -149,10 +147,7 @@ def plan_newcomers(
     folds = chosen_folds(folds, chosen.folds)
     unknown = np.full(len(theirs), _NOBODY_KNOWS)
     classes = source.classes
-    with reproducible(chosen.training.threads):
-        backbone = build_once(
-            joined, chosen, lambda b: Network(b, joined.modalities, len(classes))
-        )
+    backbone = build_network(joined, len(classes), chosen)
     return Plan(
         joined,
         np.append(source.labels, unknown),

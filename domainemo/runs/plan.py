@@ -19,7 +19,8 @@ from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part
 from ..places import naming_parts
-from ..training.model import Network
+from ..training.loop import descend
+from ..training.model import Network, nothing
 from ..training.seeds import derive_seed, reproducible
 from ..words import in_order
 from .checks import (
@@ -40,6 +41,7 @@ from .job import Job
 
 __all__ = [
     "Plan",
+    "build_network",
     "build_once",
     "labelled_rows",
     "chosen_folds",
@@ -169,10 +171,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     if chosen.init_from is not None:
         check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
     classes = len(data.classes)
-    with reproducible(chosen.training.threads):
-        backbone = build_once(
-            data.inputs, chosen, lambda b: Network(b, inputs.modalities, classes)
-        )
+    backbone = build_network(data.inputs, classes, chosen)
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling, skipped)
 
@@ -252,6 +251,27 @@ def _meant(name: str, there: Sequence[str]) -> str:
     """Ask after the nearest fold; the subject alone, without the word, names one."""
     alone = [fold for fold in there if name in fold.split(" ")]
     return f" Did you mean {alone[0]!r}?" if alone else did_you_mean(name, there)
+
+
+def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
+    """Build the network once, and try what adapters do to a trained one.
+
+    Raises
+    ------
+    ConfigurationError
+        If an option does not fit, or an adapter can do nothing to such a network.
+    """
+
+    def complete(backbone: Backbone) -> None:
+        network = Network(backbone, inputs.modalities, classes)
+        for each in chosen.trained:
+            adapter = each.build() if each.kind == "adapter" else None
+            if adapter is not None and adapter.settles:
+                adapter.prepare(network.dims, classes, 1)
+                adapter.settle(network.eval(), [nothing(inputs.modalities)], descend)
+
+    with reproducible(chosen.training.threads):
+        return build_once(inputs, chosen, complete)
 
 
 def build_once(

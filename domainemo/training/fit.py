@@ -23,7 +23,7 @@ from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
 from .dropout import drop_modalities
 from .judge import Judge
-from .loop import Report, Step, Task, train
+from .loop import Report, Step, Task, descend, train
 from .model import Network, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
@@ -181,7 +181,7 @@ def settle(
         chunks[-2:] = [torch.cat(chunks[-2:])]
     torch.manual_seed(seed)
     model.eval()
-    adapter.settle(model, [target.batch(chunk) for chunk in chunks])
+    adapter.settle(model, [target.batch(chunk) for chunk in chunks], descend)
     model.eval()
     values = dict(model.named_parameters()) | dict(model.named_buffers())
     bad = [n for n, v in values.items() if v.is_floating_point() and not _finite(v)]

@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..core import FUSION, Adapter, Backbone, Modality, Outputs
+from ..core import FUSION, Adapter, Backbone, Batch, Modality, Outputs
 from ..places import called, contract_error
 
-__all__ = ["Network", "load_state", "predicted", "state_of"]
+__all__ = ["Network", "load_state", "nothing", "predicted", "state_of"]
 
 _ADAPTER = "adapter."
 
@@ -101,15 +101,20 @@ def load_state(model: Network, adapter: Adapter, state: Mapping[str, Tensor]) ->
     )
 
 
-def _branch_dims(
-    backbone: Backbone, modalities: Mapping[str, Modality]
-) -> dict[str, int]:
-    """Pass two empty samples through the backbone to see what comes out."""
+def nothing(modalities: Mapping[str, Modality]) -> Batch:
+    """Return a batch of two samples of zeros."""
     signals = {
         name: torch.zeros(2, 1, len(modality.channels), len(modality.features))
         for name, modality in modalities.items()
     }
-    masks = {name: torch.ones(2, 1, dtype=torch.bool) for name in modalities}
+    return signals, {name: torch.ones(2, 1, dtype=torch.bool) for name in modalities}
+
+
+def _branch_dims(
+    backbone: Backbone, modalities: Mapping[str, Modality]
+) -> dict[str, int]:
+    """Pass two empty samples through the backbone to see what comes out."""
+    signals, masks = nothing(modalities)
     training = backbone.training
     backbone.eval()
     with torch.no_grad():
