@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 
 from ..core import Inputs, Rows
 from ..data.normalisation import normalise
+from ..words import listed
 from .plan import Plan
 
-__all__ = ["distance_to_others", "newcomers_distances"]
+__all__ = [
+    "distance_sentences",
+    "distance_to_others",
+    "farther_than",
+    "newcomers_distances",
+]
 
 _LEVELS = np.linspace(0.05, 0.95, 19)
+
+_SEEN = {"recorded": "as recorded", "normalised": "normalised"}
 
 Array = NDArray[np.float64]
 
@@ -88,6 +96,72 @@ def distance_to_others(people: Sequence[Array], known: int) -> Array:
             apart = np.nanmean(np.abs(own - centre), axis=0) / spread
             found.append(np.nanmean(apart[np.isfinite(apart)]))
     return np.array(found)
+
+
+def farther_than(distances: pd.DataFrame) -> pd.DataFrame:
+    """Return of how many source people each newcomer lies farther from the source.
+
+    Parameters
+    ----------
+    distances : DataFrame
+        From :func:`newcomers_distances`.
+
+    Returns
+    -------
+    DataFrame
+        A row per newcomer and modality: ``subject``, ``modality``; and of each of
+        ``recorded`` and ``normalised`` the distance, how many source people it exceeds
+        (``recorded_exceeds``) and of how many (``recorded_of``), both 0 where there is
+        nothing to compare.
+    """
+    new = distances["newcomer"].to_numpy(dtype=bool)
+    found = distances.loc[~new, ["modality", *_SEEN]]
+    table = distances.loc[new, ["subject", "modality", *_SEEN]].reset_index(drop=True)
+    for column in _SEEN:
+        counts = []
+        for modality, own in zip(table["modality"], table[column], strict=True):
+            theirs = found.loc[found["modality"] == modality, column].dropna()
+            exceeded = int((theirs < own).sum())
+            counts.append((exceeded, 0 if np.isnan(own) else len(theirs)))
+        table[[f"{column}_exceeds", f"{column}_of"]] = counts
+    return table
+
+
+def distance_sentences(distances: pd.DataFrame) -> list[str]:
+    """Return a sentence per newcomer: how far from the source, measured by its people.
+
+    Parameters
+    ----------
+    distances : DataFrame
+        From :func:`newcomers_distances`.
+    """
+    table = farther_than(distances)
+    return [
+        _sentence(f"Subject {name}", rows)
+        for name, rows in table.groupby("subject", sort=False)
+    ]
+
+
+def _sentence(who: str, rows: pd.DataFrame) -> str:
+    said, lost = [], []
+    for row in rows.to_dict("records"):
+        ranks = {
+            words: f"{row[f'{column}_exceeds']} of {row[f'{column}_of']}"
+            for column, words in _SEEN.items()
+            if row[f"{column}_of"]
+        }
+        if not ranks:
+            lost.append(str(row["modality"]))
+            continue
+        words, rank = next(iter(ranks.items()))
+        parts = [f"{rank} source people {words}"]
+        parts += [f"{rank} {words}" for words, rank in list(ranks.items())[1:]]
+        said.append(f"in {row['modality']}, than {' and '.join(parts)}")
+    text = f"{who} lies farther from the source, {'; '.join(said)}." if said else ""
+    if not lost:
+        return text
+    nothing = f"{who} cannot be compared with the source people in {listed(lost)}."
+    return f"{text} {nothing}".strip()
 
 
 def _of_modality(
