@@ -220,8 +220,11 @@ def _distances(run: Run) -> Section:
                 "Each newcomer beside the source people, per modality: left the values "
                 "as recorded, right as the networks see them.",
             ),
-            *distance_sentences(distances)[: figures.PEOPLE],
-            Table(table, "Of every newcomer; last, of how many source people."),
+            Table(
+                table,
+                "The distance of every newcomer, and of how many source people it is "
+                "farther than theirs.",
+            ),
         ],
     )
 
@@ -240,11 +243,13 @@ def _validators(run: Run) -> Section | None:
         Table(
             table.rename_axis("validator").rename(columns={"chooses": "would choose"}),
             "What every validator says of every method, mean over folds and seeds.",
+            digits=4,
         ),
     ]
     choices = _choices(run)
     if len(choices) > 1:
-        blocks.append(Table(choices, "Whom every validator would choose per fold."))
+        caption = "The method that every validator would choose, fold by fold."
+        blocks.append(Table(choices, caption))
     return Section("What validators say", blocks)
 
 

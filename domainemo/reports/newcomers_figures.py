@@ -67,6 +67,7 @@ def draw_shares(results: Results, methods: Sequence[str]) -> Figure:
             axes.axvline(place, color="black", lw=0.9, ls=(0, (4, 3)))
         axes.set_title(method)
         axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_xlabel("share predicted")
         axes.tick_params(axis="y", length=0)
     grid[0].set_yticks(range(len(names)), [_short(name) for name in names])

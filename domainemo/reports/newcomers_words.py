@@ -43,9 +43,9 @@ def what_was_predicted(results: Results) -> str:
     shares = [f"{means[f'share_{name}']:.0%} as {name}" for name in classes]
     over = ", means over people" if people > 1 else ""
     return (
-        f"{_people(people)}, {amount}. {results.method} predicts {listed(shares)} of "
-        f"each {results.level}, with a mean confidence of {means['confidence']:.2f} "
-        f"(a blind guess has {1 / len(classes):.2f}){over}."
+        f"{_people(people)}, {amount}. Of all {results.level}s, {results.method} "
+        f"predicts {listed(shares)}, with a mean confidence of "
+        f"{means['confidence']:.2f} (a blind guess has {1 / len(classes):.2f}){over}."
     )
 
 
@@ -76,25 +76,26 @@ def how_much_changed(results: Results) -> str:
 def who_has_one_class(results: Results) -> list[str]:
     """Return of whom the adapter predicts a single class, which is rarely so."""
     people = _of_adapter(results)
-    found: dict[str, list[str]] = {}
-    for name in class_names(results):
-        alone = people.index[people[f"share_{name}"] == 1]
-        if len(alone):
-            found[name] = [str(subject) for subject in alone]
-    several = results.predictions.groupby("subject").size().max() > 1
+    rows = results.table[results.table["level"] == results.level]
+    several = rows.groupby("subject")["samples"].max() > 1
+    people = people[several[people.index].to_numpy()]
+    found = {
+        name: [str(each) for each in people.index[people[f"share_{name}"] == 1]]
+        for name in class_names(results)
+    }
     return [
         f"Caution: {results.method} predicts {name} of every {results.level} of "
         f"{_subjects(names)}. Unless nothing else was felt, it has not told anything "
         f"apart there."
         for name, names in found.items()
-        if several
+        if names
     ]
 
 
 def how_methods_agree(results: Results, table: pd.DataFrame) -> str:
     """Return what agreement means, and that of the adapter and source only."""
     text = (
-        "Where methods disagree, one of them is wrong. Where they agree, both may be: "
+        "Where methods disagree, at least one is wrong. Where they agree, all may be: "
         "two that mostly predict the same class agree often and know nothing."
     )
     other = baseline(results)
@@ -111,16 +112,16 @@ def who_is_far(distances: pd.DataFrame) -> str:
     """Return which newcomers lie farther from the source than all of its people do."""
     table = farther_than(distances)
     people = table["subject"].nunique()
-    parts = []
-    for column, words in (("recorded", "as recorded"), ("normalised", "normalised")):
+    found = {}
+    for column in ("recorded", "normalised"):
         among = table[f"{column}_of"]
         beyond = table[(among > 0) & (table[f"{column}_exceeds"] == among)]
         names = [str(name) for name in beyond["subject"].unique()]
-        which = f" ({listed(_first(names))})" if names else ""
-        parts.append(f"{words} {len(names)} of {count(people, 'newcomer')}{which}")
+        which = f" ({_subjects(names)})" if names else ""
+        found[column] = f"{len(names)} of {people} newcomers{which}"
     return (
-        f"Farther from the source than every source person, in at least one modality, "
-        f"lie {'; '.join(parts)}."
+        f"Farther from the source than every source person is, in at least one "
+        f"modality: as recorded {found['recorded']}; normalised {found['normalised']}."
     )
 
 

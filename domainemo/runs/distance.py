@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core import Inputs, Rows
 from ..data.normalisation import normalise
-from ..words import listed
+from ..words import in_order, listed
 from .plan import Plan
 
 __all__ = [
@@ -109,14 +109,17 @@ def farther_than(distances: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per newcomer and modality: ``subject``, ``modality``; and of each of
-        ``recorded`` and ``normalised`` the distance, how many source people it exceeds
-        (``recorded_exceeds``) and of how many (``recorded_of``), both 0 where there is
-        nothing to compare.
+        A row per newcomer, in natural order, and modality: ``subject``, ``modality``;
+        and of each of ``recorded`` and ``normalised`` the distance, how many source
+        people it exceeds (``recorded_exceeds``) and of how many (``recorded_of``), both
+        0 where there is nothing to compare.
     """
     new = distances["newcomer"].to_numpy(dtype=bool)
     found = distances.loc[~new, ["modality", *_SEEN]]
-    table = distances.loc[new, ["subject", "modality", *_SEEN]].reset_index(drop=True)
+    table = distances.loc[new, ["subject", "modality", *_SEEN]]
+    turns = {name: turn for turn, name in enumerate(in_order(table["subject"]))}
+    order = np.argsort(table["subject"].map(turns), kind="stable")
+    table = table.iloc[order].reset_index(drop=True)
     for column in _SEEN:
         counts = []
         for modality, own in zip(table["modality"], table[column], strict=True):
