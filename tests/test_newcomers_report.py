@@ -20,7 +20,7 @@ from domainemo.cli import main
 from domainemo.cli.configuration import stored_experiment
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.reports import newcomers_figures as figures
-from domainemo.reports.newcomers_words import UNKNOWN, who_is_far
+from domainemo.reports.newcomers_words import UNKNOWN, who_has_one_class, who_is_far
 from domainemo.reports.run import write_run_report
 from domainemo.review.interpretation import find_folds
 from domainemo.review.predict import find_trained, load_trained, predict_recording
@@ -280,6 +280,19 @@ def test_a_single_source_person_is_no_scale():
     assert distance_sentences(distances(*alone)) == [
         "Subject b cannot be compared with the source people in eeg."
     ]
+
+
+def test_who_is_given_a_single_class_is_named(folder):
+    results = read_results(folder)
+    table = results.table.copy()
+    shares = [name for name in table if name.startswith("share_")]
+    table[shares] = 0.5
+    assert who_has_one_class(replace(results, table=table)) == ""
+    table.loc[table["subject"] == "p9", shares] = [0, 1, 0]
+    text = who_has_one_class(replace(results, table=table))
+    assert "every window of 1 of 2 newcomers: subject p9 (neutral)." in text
+    table["samples"] = 1
+    assert who_has_one_class(replace(results, table=table)) == ""
 
 
 # ----------------------------------------------------------------- along the recording

@@ -11,7 +11,7 @@ import pandas as pd
 from ..review.reading import class_names
 from ..review.tables import agreement, along_recording
 from ..runs.distance import distance_sentences, farther_than
-from ..words import count, in_order
+from ..words import in_order
 from . import newcomers_figures as figures
 from .newcomers_words import (
     UNKNOWN,
@@ -69,11 +69,12 @@ def write_newcomers_report(run: Run, path: Path) -> list[Path]:
 
 def _summary(run: Run) -> list[Block]:
     results = run.results
+    alike = who_has_one_class(results)
     return [
         Note(UNKNOWN),
         what_was_predicted(results),
         how_much_changed(results),
-        *(Note(text) for text in who_has_one_class(results)),
+        *([Note(alike)] if alike else []),
         *_who_is_far(_distances_of(run)),
         f"How it was obtained: {results.how()}",
     ]
@@ -135,14 +136,16 @@ def _recording(run: Run) -> Section:
         table["changed"] = table["predicted"].to_numpy() != plain["predicted"]
         marks = " Marks above are where source only predicts another class."
     level = "trial" if trials else results.level
-    some = f" The first {count(len(shown), 'person')} of {len(people)}."
+    lines = "Dark lines part sessions" + (
+        "" if level == "trial" else ", pale ones trials"
+    )
+    some = f" The first {len(shown)} of {len(people)} people."
     blocks: list[Block] = [
         Figure(
             "recording",
             partial(figures.draw_recording, table, shown, class_names(results), level),
             f"Probability of every class by {run.method}, {level} after {level} in the "
-            f"order of sessions, trials and time{_over_seeds(run)}. Dark lines part "
-            f"sessions, pale ones trials.{marks}"
+            f"order of sessions, trials and time{_over_seeds(run)}. {lines}.{marks}"
             f"{some if len(shown) < len(people) else ''}",
         ),
         *_trials(run),

@@ -36,6 +36,7 @@ SAMPLES = 300
 SEEN = {"recorded": "as recorded", "normalised": "normalised"}
 """Columns of distances, and what they are called."""
 
+_LETTERS = 90  # of a legend's names in one line, each with its mark
 _NAMED = 6  # newcomers told apart in a picture of distances
 
 
@@ -150,9 +151,10 @@ def _begins(table: pd.DataFrame, columns: list[str]) -> NDArray[np.int64]:
 def _name_sessions(axes: Axes, table: pd.DataFrame, begins: NDArray[np.int64]) -> None:
     """Write each session's name below its middle, as many as there is place for."""
     middles = (begins + np.append(begins[1:], len(table))) / 2
-    names = [_short(table["session"].iloc[place], 12) for place in begins]
-    step = -(-len(names) // 6)
-    axes.set_xticks(middles[::step], names[::step])
+    step = -(-len(begins) // 6)
+    width = min(16, 40 // len(begins[::step]))
+    names = [_short(table["session"].iloc[place], width) for place in begins[::step]]
+    axes.set_xticks(middles[::step], names)
     axes.tick_params(axis="x", length=0)
 
 
@@ -243,9 +245,14 @@ def _name_classes(figure: Figure, classes: Sequence[str]) -> None:
 
     patches = [Patch(**_look(number)) for number in range(len(classes))]
     names = [_short(name, 24) for name in classes]
-    figure.legend(patches, names, loc="outside upper left", ncols=6)
+    abreast = max(1, min(6, _LETTERS // (max(map(len, names)) + 6)))
+    figure.legend(patches, names, loc="outside upper left", ncols=abreast)
 
 
 def _short(name: Any, width: int = 16) -> str:
+    """Return a name that fits, with its beginning and its end, which tell it apart."""
     text = str(name)
-    return text if len(text) <= width else f"{text[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
+    if len(text) <= width:
+        return text
+    tail = width // 2
+    return f"{text[: width - tail - 1]}\N{HORIZONTAL ELLIPSIS}{text[-tail:]}"

@@ -73,23 +73,25 @@ def how_much_changed(results: Results) -> str:
     return f"{text}. Whether for better or worse, nobody can tell."
 
 
-def who_has_one_class(results: Results) -> list[str]:
-    """Return of whom the adapter predicts a single class, which is rarely so."""
+def who_has_one_class(results: Results) -> str:
+    """Return of whom the adapter predicts a single class; nothing where of nobody."""
     people = _of_adapter(results)
     rows = results.table[results.table["level"] == results.level]
     several = rows.groupby("subject")["samples"].max() > 1
     people = people[several[people.index].to_numpy()]
-    found = {
-        name: [str(each) for each in people.index[people[f"share_{name}"] == 1]]
+    found = [
+        f"{subject} ({name})"
         for name in class_names(results)
-    }
-    return [
-        f"Caution: {results.method} predicts {name} of every {results.level} of "
-        f"{_subjects(names)}. Unless nothing else was felt, it has not told anything "
-        f"apart there."
-        for name, names in found.items()
-        if names
+        for subject in people.index[people[f"share_{name}"] == 1]
     ]
+    if not found:
+        return ""
+    return (
+        f"Caution: {results.method} predicts one and the same class of every "
+        f"{results.level} of {len(found)} of {count(len(people), 'newcomer')}: "
+        f"{_subjects(found)}. Unless nothing else was felt, it has told nothing apart "
+        f"there."
+    )
 
 
 def how_methods_agree(results: Results, table: pd.DataFrame) -> str:
