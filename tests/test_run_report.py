@@ -102,7 +102,8 @@ def some_results(**accuracies) -> Results:
         for level in ("window", "trial")
     ]
     description = {"adapter": "adapter", "validator": "last", "seeds": [0]}
-    predictions = pd.DataFrame(columns=[f"p_{name}" for name in CLASSES])
+    columns = ["label", *(f"p_{name}" for name in CLASSES)]
+    predictions = pd.DataFrame(columns=columns)
     return Results(pd.DataFrame(rows), predictions, description, "adapter")
 
 

@@ -48,7 +48,8 @@ def report(
 
     Figures (SVG and PDF) and tables (CSV) go to a folder beside the page, of the same
     name. Nothing is trained. Without its recordings, a run's report lacks embeddings
-    and attention, and says so.
+    and attention, and says so. That of people whose labels nobody knows never reads
+    any, and has no figure that would need a label.
     """
     from ..runs.folder import check_no_link
 
@@ -99,9 +100,14 @@ def _write_run_report(
     from ..reports.run import write_run_report
     from ..review.reading import read_results
 
-    read_results(folder)  # before anything large is read
+    scored = read_results(folder).scored  # before anything large is read
+    if data_root is not None and not scored:
+        raise ConfigurationError(
+            f"--data-root {data_root}: this run is of people whose labels nobody "
+            f"knows, and their report reads no recordings again. Leave it out."
+        )
     found, missing = None, "they were left out by --no-recordings"
-    if wanted:
+    if wanted and scored:
         try:
             found = _recordings(folder, data_root, cache)
         except DomainemoError as error:

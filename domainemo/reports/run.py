@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,30 @@ from typing import Any
 import pandas as pd
 
 from ..backbones.explanation import Explainable
-from ..choices import ORACLE
 from ..parts import part
 from ..registry import entries, find
 from ..review.embedding import embed
-from ..review.histories import histories, loss_terms
 from ..review.interpretation import interpret
-from ..review.reading import (
-    Recordings,
-    TrainedNetwork,
-    baseline,
-    networks,
-    read_results,
-)
-from ..review.screening import screening
+from ..review.reading import Recordings
 from ..review.tables import typical_fold
 from ..runs.controls import control_name
-from ..runs.folder import ENVIRONMENT, read_json, rerun
 from ..runs.metrics import METRICS
 from ..runs.model import load_trained
-from ..runs.results import Results
-from ..words import but_for_calibration, count
 from . import attention
 from . import run_figures as figures
-from .page import Block, Code, Figure, Note, Section, Table, write_report
+from .newcomers import write_newcomers_report
+from .page import Block, Figure, Note, Section, Table, write_report
+from .run_sections import (
+    LINEAR,
+    Run,
+    how,
+    left_out,
+    losses,
+    numbers,
+    read_run,
+    screening,
+    selection,
+)
 from .run_words import (
     ENOUGH,
     cautions,
@@ -50,26 +49,6 @@ from .run_words import (
 
 __all__ = ["write_run_report"]
 
-_HOW = {
-    "dataset": "recordings",
-    "modalities": "modalities",
-    "excluded": "left out",
-    "skipped": "folds skipped",
-    "protocol": "protocol",
-    "access": "access to the target",
-    "target_seen": "seen of the target",
-    "calibration": "labels given of the target",
-    "normalisation": "normalisation",
-    "backbone": "backbone",
-    "initialisation": "initialisation",
-    "sampling": "samples",
-    "label_share": "share of the source's labels",
-    "selection": "epoch chosen by",
-    "parameters": "parameters",
-    "version": "domainemo",
-}
-_PLACES = ("data_root", "plugins", "init_from")
-
 
 def write_run_report(
     folder: Path,
@@ -80,6 +59,8 @@ def write_run_report(
     on_network: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write the report of a finished run.
+
+    That of people whose labels nobody knows has no figure that would need one.
 
     Parameters
     ----------
@@ -105,24 +86,27 @@ def write_run_report(
     ConfigurationError
         If the folder is no finished run's.
     """
-    run = _read(folder, recordings, missing)
+    run = read_run(folder, recordings, missing)
     tell = on_network or (lambda name: None)
+    path = output or folder / "report.html"
+    if not run.results.scored:
+        return write_newcomers_report(run, path)
     sections = [
         _results(run),
         _subjects(run),
         _controls(run),
         _confusion(run),
         _calibration(run),
-        _losses(run),
-        _selection(run),
-        _screening(run),
+        losses(run),
+        selection(run),
+        screening(run),
         _embeddings(run, tell),
         _attention(run, tell),
-        _how(run),
-        _left_out(run),
+        how(run),
+        left_out(run),
     ]
     return write_report(
-        output or folder / "report.html",
+        path,
         title=f"{run.method} on {run.results.description['backbone']}",
         summary=_summary(run),
         sections=[section for section in sections if section is not None],
@@ -130,62 +114,10 @@ def write_run_report(
     )
 
 
-_LINEAR = "logistic regression"  # the control that pictures show beside networks
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A run, and what several sections speak of.
-
-    Attributes
-    ----------
-    left_out : list of str
-        What the report lacks and why; grows while sections are made.
-    """
-
-    folder: Path
-    results: Results
-    trained: list[TrainedNetwork]
-    history: pd.DataFrame
-    environment: Mapping[str, Any]
-    recordings: Recordings | None
-    missing: str
-    left_out: list[str] = field(default_factory=list)
-
-    @property
-    def method(self) -> str:
-        return self.results.method
-
-    @property
-    def other(self) -> str | None:
-        return baseline(self.results)
-
-    @property
-    def compared(self) -> list[str]:
-        """The methods that pictures show beside each other."""
-        names = [self.method, self.other, _LINEAR]
-        return [name for name in names if name in self.results.methods]
-
-    @property
-    def oracle(self) -> bool:
-        return bool(self.results.description["validator"] == ORACLE)
-
-    def networks(self, method: str) -> list[TrainedNetwork]:
-        return [each for each in self.trained if each.method == method]
-
-
-def _read(folder: Path, recordings: Recordings | None, missing: str) -> _Run:
-    results = read_results(folder)
-    trained = networks(folder, results)
-    environment = read_json(folder / ENVIRONMENT)
-    history = histories(trained)
-    return _Run(folder, results, trained, history, environment, recordings, missing)
-
-
 # --------------------------------------------------------------------------- summary
 
 
-def _summary(run: _Run) -> list[Block]:
+def _summary(run: Run) -> list[Block]:
     results, found = run.results, run.results.comparison()
     blocks: list[Block] = [what_was_reached(results)]
     if found is None:
@@ -208,7 +140,7 @@ def _summary(run: _Run) -> list[Block]:
 # --------------------------------------------------------------------------- results
 
 
-def _results(run: _Run) -> Section:
+def _results(run: Run) -> Section:
     results = run.results
     names = {
         "deviation": "standard deviation",
@@ -240,7 +172,7 @@ def _results(run: _Run) -> Section:
     return Section("Results", blocks)
 
 
-def _choice_of_epoch(run: _Run) -> str:
+def _choice_of_epoch(run: Run) -> str:
     rows = run.results.table[run.results.table["method"] == run.method]
     rule = str(rows["selection"].iloc[0])
     if rule == "last":
@@ -248,7 +180,7 @@ def _choice_of_epoch(run: _Run) -> str:
     return f"The epoch was chosen by {rule}."
 
 
-def _subjects(run: _Run) -> Section:
+def _subjects(run: Run) -> Section:
     results = run.results
     blocks: list[Block] = [
         Figure(
@@ -282,7 +214,7 @@ def _subjects(run: _Run) -> Section:
     return Section("Subject by subject", [*blocks, Table(table, caption)])
 
 
-def _controls(run: _Run) -> Section | None:
+def _controls(run: Run) -> Section | None:
     means = mean_accuracies(run.results)
     names = run.results.controls
     if not names:
@@ -311,8 +243,8 @@ def _controls(run: _Run) -> Section | None:
     )
 
 
-def _confusion(run: _Run) -> Section:
-    shown = [name for name in run.compared if name != _LINEAR]
+def _confusion(run: Run) -> Section:
+    shown = [name for name in run.compared if name != LINEAR]
     return Section(
         "Confusion of classes",
         [
@@ -327,12 +259,12 @@ def _confusion(run: _Run) -> Section:
     )
 
 
-def _over_seeds(run: _Run) -> str:
+def _over_seeds(run: Run) -> str:
     seeds = len(run.results.description["seeds"])
     return f", {seeds} seeds counted together" if seeds > 1 else ""
 
 
-def _calibration(run: _Run) -> Section:
+def _calibration(run: Run) -> Section:
     return Section(
         "Calibration",
         [
@@ -350,108 +282,10 @@ def _calibration(run: _Run) -> Section:
     )
 
 
-# -------------------------------------------------------------------------- training
-
-
-def _losses(run: _Run) -> Section:
-    folds, seeds = run.history["fold"].nunique(), run.history["seed"].nunique()
-    return Section(
-        "Learning curves",
-        [
-            Figure(
-                "losses",
-                partial(figures.draw_losses, run.results, run.history),
-                f"Every term of the loss, with its weight, over the epochs: mean over "
-                f"{_runs(folds, seeds)}, and their range. They are summed to the "
-                f"total.",
-            )
-        ],
-    )
-
-
-def _runs(folds: int, seeds: int) -> str:
-    text = count(folds, "fold")
-    return text if seeds == 1 else f"{text} and {count(seeds, 'seed')}"
-
-
-def _selection(run: _Run) -> Section | None:
-    name = run.results.description["validator"]
-    if name in ("last", ORACLE):
-        return None
-    rows = run.results.table[run.results.table["method"] == run.method]
-    kept = rows.drop_duplicates(["fold", "seed"])["epoch"].astype(int)
-    history = run.history[run.history["method"] == run.method]
-    return Section(
-        "Choice of the epoch",
-        [
-            Figure(
-                "validator",
-                partial(figures.draw_scores, history, kept, str(name)),
-                f"The score of the validator, {name}, which saw no label of the "
-                f"target{but_for_calibration('calibration' in rows)}: mean over folds, "
-                f"and range. Triangles are the epochs kept, each the highest score of "
-                f"its own fold.",
-            )
-        ],
-    )
-
-
-def _screening(run: _Run) -> Section | None:
-    table = screening(run.results, run.networks(run.method), run.recordings)
-    if not len(table):
-        run.left_out.append(
-            "screening over time, since no screen of the adapter's left a record"
-        )
-        return None
-    last = table[table["epoch"] == table["epoch"].max()].mean(numeric_only=True)
-    blocks: list[Block] = [
-        f"In the last epoch screening let the fusion learn from "
-        f"{last['consistent']:.0%} of the target's samples, single modalities from "
-        f"another {last['taught']:.0%}, and dropped {last['dropped']:.0%} (means over "
-        f"folds).",
-        Figure(
-            "screening",
-            partial(figures.draw_screening, table),
-            "What screening made of all target samples after each epoch, by the "
-            "network without dropout, in batches of training's size. Right: of the "
-            "samples let through, the share whose pseudo-label is the true one; mean "
-            "over folds that have any, and range. The losses that use them may have no "
-            "weight yet in early epochs, see the learning curves.",
-        ),
-    ]
-    precision = _precision(last)
-    if precision:
-        blocks.append(Note(precision))
-    else:
-        run.left_out.append(
-            "how right the pseudo-labels were: the target's samples were not those "
-            f"tested, and the recordings were not read, as {run.missing}"
-        )
-    return Section("Screening over time", blocks)
-
-
-def _precision(last: pd.Series[Any]) -> str:
-    words = {
-        "consistent_precision": "where modalities agreed",
-        "taught_precision": "where one taught another",
-    }
-    parts = [
-        f"{last[name]:.0%} {text}"
-        for name, text in words.items()
-        if not math.isnan(last[name])
-    ]
-    if not parts:
-        return ""
-    return (
-        f"After the fact: in the last epoch the pseudo-labels were right for "
-        f"{' and '.join(parts)}. Neither training nor the choice of anything saw this."
-    )
-
-
 # ------------------------------------------------------------------------- recordings
 
 
-def _embeddings(run: _Run, tell: Callable[[str], None]) -> Section | None:
+def _embeddings(run: Run, tell: Callable[[str], None]) -> Section | None:
     if run.recordings is None:
         run.left_out.append(f"embeddings, which need the recordings, and {run.missing}")
         return None
@@ -488,13 +322,13 @@ def _embeddings(run: _Run, tell: Callable[[str], None]) -> Section | None:
     )
 
 
-def _last_epoch(run: _Run) -> str:
+def _last_epoch(run: Run) -> str:
     if not run.oracle:
         return ""
     return " The networks kept are the last epoch's, not the oracle's."
 
 
-def _attention(run: _Run, tell: Callable[[str], None]) -> Section | None:
+def _attention(run: Run, tell: Callable[[str], None]) -> Section | None:
     if run.recordings is None:
         run.left_out.append(
             f"attention to brain regions, which needs the recordings, and {run.missing}"
@@ -535,77 +369,12 @@ def _attention(run: _Run, tell: Callable[[str], None]) -> Section | None:
     return Section("Attention to brain regions", blocks)
 
 
-# ------------------------------------------------------------------------------- how
-
-
-def _how(run: _Run) -> Section:
-    results = run.results
-    first = results.table[results.table["method"] == run.method].iloc[0]
-    facts = {
-        words: first[name]
-        for name, words in _HOW.items()
-        if name in first and pd.notna(first[name]) and first[name] != ""
-    }
-    facts["seeds"] = ", ".join(map(str, results.description["seeds"]))
-    facts["device"] = results.description["device"]
-    packages = run.environment.get("packages", {})
-    facts |= {name: packages[name] for name in ("torch", "numpy") if name in packages}
-    facts |= {key: run.environment[key] for key in ("python", "platform")}
-    options = pd.Series(results.description["options"], name="value").map(str)
-    trained = results.table.drop_duplicates(["method", "fold", "seed"])
-    seconds = trained.groupby("method", sort=False)["seconds"].agg(["sum", "mean"])
-    again: list[Block] = []
-    plugins = results.description.get("plugins", ())
-    if "dataset" in results.description:
-        again = [
-            "The same run again, from its own folder:",
-            Code(rerun(run.folder, plugins, "--output", "again")),
-        ]
-    return Section(
-        "How the numbers were obtained",
-        [
-            results.how(),
-            *again,
-            Table(_two_columns(facts, "fact"), "What was done."),
-            Table(options.rename_axis("option").to_frame(), "Every option."),
-            Table(
-                seconds.dropna().rename(
-                    columns={"sum": "seconds in all", "mean": "per fold and seed"}
-                ),
-                "Time of training.",
-                digits=1,
-            ),
-        ],
-    )
-
-
-def _two_columns(facts: Mapping[str, Any], heading: str) -> pd.DataFrame:
-    values = pd.Series({key: str(value) for key, value in facts.items()}, name="value")
-    return values.rename_axis(heading).to_frame()
-
-
-def _left_out(run: _Run) -> Section | None:
-    if not run.left_out:
-        return None
-    return Section(
-        "What this report lacks",
-        [f"{text[0].upper()}{text[1:]}." for text in run.left_out],
-    )
-
-
-def _data(run: _Run) -> dict[str, Any]:
+def _data(run: Run) -> dict[str, Any]:
     """Return the numbers that the page holds for programs."""
     results, found = run.results, run.results.comparison()
-    description = {
-        key: value for key, value in results.description.items() if key not in _PLACES
-    }
     return {
-        "how": results.how(),
-        "configuration": description,
-        "environment": run.environment,
+        **numbers(run),
         "summary": results.summary(),
         "subjects": results.per_subject(),
         "comparison": None if found is None else asdict(found),
-        "losses": loss_terms(results, run.history),
-        "lacks": run.left_out,
     }

@@ -101,8 +101,16 @@ def find_folds(
     Raises
     ------
     ConfigurationError
-        If none fits, or the backbone offers no attention over regions.
+        If none fits, the backbone offers no attention over regions, or the run tested
+        nobody in its labelled recordings.
     """
+    if not experiment.protocol.build().scored:
+        raise ConfigurationError(
+            f"{run}: its protocol, {experiment.protocol.name!r}, tests nobody in the "
+            f"labelled recordings, and no others are read again here; expected a run "
+            f"that does, such as one of cross-subject. `domainemo predict` applies the "
+            f"networks of this one."
+        )
     chosen = adapter or experiment.adapter.name
     found = find_all_trained(run, fold=fold, adapter=chosen, seed=seed)
     _explainable(load_trained(found[0], experiment))

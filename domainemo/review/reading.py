@@ -16,7 +16,7 @@ import pandas as pd
 from .. import files
 from ..core import EmotionData, Fold
 from ..data.given import expect_labelled
-from ..errors import ConfigurationError, DataError, RunError
+from ..errors import ConfigurationError, DataError, RunError, data_error
 from ..runs.checks import select_modalities
 from ..runs.experiment import SOURCE_ONLY, Experiment
 from ..runs.folder import (
@@ -24,6 +24,7 @@ from ..runs.folder import (
     check_job,
     fingerprint,
     job_folder,
+    read_distances,
     read_json,
     read_stored_config,
     read_tables,
@@ -62,7 +63,35 @@ def read_results(folder: Path) -> Results:
         )
     table, predictions = read_tables(folder)
     _check_finite(folder, predictions)
-    return Results(table, predictions, description, str(table["method"].iloc[0]))
+    distances = read_distances(folder)
+    if distances is not None:
+        _check_unscored(folder, table, predictions)
+    method = str(table["method"].iloc[0])
+    return Results(table, predictions, description, method, distances)
+
+
+def _check_unscored(
+    folder: Path, table: pd.DataFrame, predictions: pd.DataFrame
+) -> None:
+    """Refuse tables of newcomers that are not of one kind, or of other classes."""
+    if "label" in predictions:
+        raise data_error(
+            folder / "predictions.parquet",
+            "labels, and distances of newcomers beside them",
+            "no labels, as nobody knows any of newcomers",
+            files.REMEDY,
+        )
+    classes, shares = (
+        [name for name in map(str, columns) if name.startswith(start)]
+        for columns, start in ((predictions, "p_"), (table, "share_"))
+    )
+    if [f"share_{name.removeprefix('p_')}" for name in classes] != shares:
+        raise data_error(
+            folder / "results.parquet",
+            f"the columns {', '.join(shares) or 'of no class'}",
+            f"a share of each class of the predictions, {', '.join(classes)}",
+            files.REMEDY,
+        )
 
 
 def _check_finite(folder: Path, predictions: pd.DataFrame) -> None:

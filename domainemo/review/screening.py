@@ -89,6 +89,8 @@ def _truth(
     recordings: Recordings | None,
 ) -> NDArray[np.int64] | None:
     """Return the true labels of target samples, or None where they are not known."""
+    if not results.scored:
+        return None
     if recordings is not None:
         return majority_label(members, recordings.data.labels)
     if not np.array_equal(members, load_record(network.folder).members):

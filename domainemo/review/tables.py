@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ..runs.results import Results
+from ..words import in_order
 from .reading import baseline, class_names
 
-__all__ = ["calibration", "confusion", "subject_intervals", "typical_fold"]
+__all__ = [
+    "agreement",
+    "along_recording",
+    "calibration",
+    "confusion",
+    "subject_intervals",
+    "typical_fold",
+]
 
 Array = NDArray[np.float64]
 
@@ -120,3 +130,66 @@ def typical_fold(results: Results) -> str:
     gain = values[results.method] - (0 if other is None else values[other])
     ranked = gain.sort_values(kind="stable")
     return str(ranked.index[(len(ranked) - 1) // 2])
+
+
+def agreement(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return on which share of samples each pair of methods predicts the same class.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of :attr:`Results.predictions`; two methods are compared on the seeds that both
+        were run with.
+    """
+    place = ["fold", "seed", "subject", "session", "trial", "start"]
+    codes, _ = pd.factorize(predictions["predicted"])
+    wide = predictions.assign(code=codes).pivot(
+        index=place, columns="method", values="code"
+    )
+    methods = list(dict.fromkeys(predictions["method"]))
+    values = wide[methods].to_numpy(dtype=float)
+    shares = np.full((len(methods), len(methods)), np.nan)
+    for i, j in np.ndindex(*shares.shape):
+        both = np.isfinite(values[:, i]) & np.isfinite(values[:, j])
+        if both.any():
+            shares[i, j] = (values[both, i] == values[both, j]).mean()
+    return pd.DataFrame(shares, index=pd.Index(methods, name="method"), columns=methods)
+
+
+def along_recording(
+    results: Results, method: str, *, trials: bool = False
+) -> pd.DataFrame:
+    """Return what a method predicts of each person, in the order of the recording.
+
+    Parameters
+    ----------
+    results : Results
+    method : str
+    trials : bool
+        Whether a row is a whole trial, the mean of its samples.
+
+    Returns
+    -------
+    DataFrame
+        A row per sample or trial: its place, the ``samples`` in it, the ``predicted``
+        class and ``p_CLASS``, the mean of all seeds' probabilities.
+    """
+    place = ["subject", "session", "trial", *([] if trials else ["start"])]
+    rows = results.predictions[results.predictions["method"] == method]
+    classes = class_names(results)
+    columns = [f"p_{name}" for name in classes]
+    groups = rows.groupby(place, sort=False, dropna=False)
+    table = groups[columns].mean().reset_index()
+    predicted = np.array(classes)[table[columns].to_numpy().argmax(1)]
+    samples = groups.size().to_numpy() // rows["seed"].nunique()
+    table.insert(len(place), "samples", samples)
+    table.insert(len(place) + 1, "predicted", predicted)
+    keys = [table[name].map(_places(table[name])) for name in place]
+    return table.iloc[np.lexsort(keys[::-1])].reset_index(drop=True)
+
+
+def _places(names: pd.Series[Any]) -> dict[Any, Any]:
+    """Return where each name stands among all: numbers by size, words naturally."""
+    numbers = pd.api.types.is_numeric_dtype(names)
+    ordered = sorted(set(names)) if numbers else in_order(names)
+    return {name: place for place, name in enumerate(ordered)}

@@ -51,6 +51,7 @@ __all__ = [
     "read_arrays",
     "read_config",
     "read_csv",
+    "read_distances",
     "read_json",
     "read_stored_config",
     "read_table",
@@ -62,6 +63,7 @@ __all__ = [
 CONFIG = "config.toml"
 LOCK = ".lock"
 ENVIRONMENT = "environment.json"
+DISTANCES = "distances.parquet"
 _NOT_KNOWN = (
     "Without it nobody can tell whether this is the same run. Give the very choices "
     "that it was begun with, on the same machine, or a new --output folder."
@@ -490,18 +492,40 @@ def read_table(path: Path, *needed: str) -> pd.DataFrame:
 def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the scores and the predictions of a finished run.
 
+    Those of newcomers, which have distances beside them, hold no label and no metric.
+
     Raises
     ------
     DataError
         If one is missing or damaged, or is no such table.
     """
     keys = ("method", "fold", "seed", "subject")
-    scores = ("level", "samples", "balanced_accuracy", "modalities", "dataset")
-    samples = ("session", "trial", "label", "predicted")
+    scores: tuple[str, ...] = ("level", "samples", "modalities", "dataset")
+    samples: tuple[str, ...] = ("session", "trial", "predicted")
+    if files.is_expected(folder / DISTANCES):
+        scores += ("confidence", "changed", "target")
+        samples += ("start",)
+    else:
+        scores += ("balanced_accuracy",)
+        samples += ("label",)
     return (
         read_table(folder / "results.parquet", *keys, *scores),
         read_table(folder / "predictions.parquet", *keys, *samples),
     )
+
+
+def read_distances(folder: Path) -> pd.DataFrame | None:
+    """Read how far newcomers lie from the source; None of a run that is scored.
+
+    Raises
+    ------
+    DataError
+        If the table is missing or damaged, or is no such table.
+    """
+    if not files.is_expected(folder / DISTANCES):
+        return None
+    values = ("recorded", "normalised")
+    return read_table(folder / DISTANCES, "subject", "newcomer", "modality", *values)
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:

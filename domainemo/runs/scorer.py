@@ -57,7 +57,10 @@ def collect(
         members[job.fold.name], level = record.members, record.facts["level"]
         how = how_trained(planned, job, record)
         judged = record.facts.get("scores", {})
-        how |= {f"score_{name}": score for name, score in judged.items()}
+        how |= {
+            f"score_{name}": np.nan if score is None else score
+            for name, score in judged.items()
+        }
         _add(planned, how, record, level, scores, predictions)
     for fold in planned.folds:
         for control in chosen.controls:
