@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
 
-from domainemo.core import Adapter, Outputs, Screen, Source, Target
+from domainemo.core import Adapter, Batch, Descend, Outputs, Screen, Source, Target
 from domainemo.errors import ConfigurationError
+from domainemo.places import called, contract_error
 
-__all__ = ["Composite", "on_source_alone"]
+from .screening import believed
+
+__all__ = ["Composite", "losses_of", "on_source_alone"]
 
 
 class Composite(Adapter):
@@ -62,11 +65,11 @@ class Composite(Adapter):
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the losses of every term."""
         if self.screen is not None:
-            target = replace(target, pseudo=self.screen(target))
+            target = replace(target, pseudo=believed(self.screen, target))
         return {
             f"{name}.{key}": loss
             for name, term in self.terms.items()
-            for key, loss in term(source, target).items()
+            for key, loss in losses_of(cast(Adapter, term), source, target).items()
         }
 
     def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
@@ -84,6 +87,39 @@ class Composite(Adapter):
     def shapes_prediction(self) -> bool:
         """Whether a term does."""
         return self._predicting is not None
+
+    def settle(
+        self, network: nn.Module, batches: Sequence[Batch], descend: Descend
+    ) -> None:
+        """Have every term change the network, one after the other."""
+        for term in self.terms.values():
+            cast(Adapter, term).settle(network, batches, descend)
+
+    @property
+    def settles(self) -> bool:
+        """Whether a term does."""
+        return any(cast(Adapter, term).settles for term in self.terms.values())
+
+
+def losses_of(adapter: Adapter, source: Source, target: Target) -> Mapping[str, Tensor]:
+    """Return an adapter's losses.
+
+    Raises
+    ------
+    ConfigurationError
+        If they are nothing that can be added up under their names.
+    """
+    losses: object = adapter(source, target)
+    expected = "scalar losses by name: a dict of Tensors without a dimension"
+    if not isinstance(losses, Mapping):
+        raise contract_error(adapter, "forward", called(losses), expected)
+    for name, loss in losses.items():
+        if not isinstance(name, str):
+            raise contract_error(adapter, "forward", f"the name {name!r}", expected)
+        if not isinstance(loss, Tensor) or loss.dim():
+            found = f"{called(loss)} as {name!r}"
+            raise contract_error(adapter, "forward", found, expected)
+    return losses
 
 
 def on_source_alone(adapter: Adapter) -> Adapter:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from domainemo.core import Pseudo, Screen, Target
+from domainemo.places import called, contract_error
 from domainemo.registry import find
 from domainemo.screens.confidence import Screening
 
-__all__ = ["pseudo_of", "screen_of"]
+__all__ = ["believed", "pseudo_of", "screen_of"]
 
 
 def screen_of(given: Screen | str | None) -> Screen:
@@ -19,4 +24,33 @@ def screen_of(given: Screen | str | None) -> Screen:
 
 def pseudo_of(target: Target, screen: Screen) -> Pseudo:
     """Return what the surrounding composite believes, or else what `screen` does."""
-    return target.pseudo if target.pseudo is not None else screen(target)
+    return target.pseudo if target.pseudo is not None else believed(screen, target)
+
+
+def believed(screen: Screen, target: Target) -> Pseudo:
+    """Return what a screen believes of a batch.
+
+    Raises
+    ------
+    ConfigurationError
+        If that is no label for each sample, and a weight for each in every branch.
+    """
+    found = screen(target)
+    branches = target.outputs.logits
+    shape = next(iter(branches.values())).shape[:-1]
+    if not isinstance(found, Pseudo) or not isinstance(found.weights, Mapping):
+        expected = "a domainemo.Pseudo, its weights by branch"
+        raise contract_error(screen, "forward", called(found), expected)
+    labels: object = found.labels
+    whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if not whole or found.labels.shape != shape:
+        expected = f"whole numbers of shape {tuple(shape)}, a class for each sample"
+        shown = f"{called(labels)} as labels"
+        raise contract_error(screen, "forward", shown, expected)
+    for name in branches:
+        each: object = found.weights.get(name)
+        if not isinstance(each, Tensor) or each.shape != shape:
+            expected = f"weights of shape {tuple(shape)} for {', '.join(branches)}"
+            shown = f"{called(each)} as weights of {name!r}"
+            raise contract_error(screen, "forward", shown, expected)
+    return found

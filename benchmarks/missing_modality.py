@@ -30,8 +30,8 @@ from domainemo.cli.configuration import stored_experiment
 from domainemo.data.inspection.figures import COLOURS
 from domainemo.errors import ConfigurationError, DomainemoWarning
 from domainemo.processes import cores, process_pool
-from domainemo.review.predict import find_trained, load_trained, predict_recording
 from domainemo.runs.metrics import metrics
+from domainemo.runs.model import find_trained, load_trained
 from domainemo.runs.statistics import bootstrap_interval, compare
 
 # Epochs for about as many steps each: a sample is a sequence of windows, or a window.
@@ -150,7 +150,7 @@ def test(
                 # That the modality is missing altogether is what is asked for.
                 warnings.simplefilter("ignore", DomainemoWarning)
                 inputs = without(theirs.inputs, lost, share, int(subject))
-                predicted = predict_recording(trained, inputs)
+                predicted = trained.predict(inputs)
             keys = {"lost": lost, "share": share, "subject": subject, "seed": seed}
             value = balanced_accuracy(theirs, predicted)
             rows.append({**keys, "balanced_accuracy": value})

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
     from .registry import register
+    from .runs.everyone import train
+    from .runs.model import Model
     from .runs.newcomers import adapt
     from .runs.pretraining import pretrain
     from .runs.results import Results
@@ -70,6 +72,8 @@ _HOME = {
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
+    "runs.everyone": "train",
+    "runs.model": "Model",
     "runs.newcomers": "adapt",
     "runs.pretraining": "pretrain",
     "runs.results": "Results",
@@ -98,6 +102,7 @@ __all__ = [
     "Fold",
     "Inputs",
     "Modality",
+    "Model",
     "Normalisation",
     "Outputs",
     "Protocol",
@@ -123,6 +128,7 @@ __all__ = [
     "pretrain",
     "register",
     "run",
+    "train",
     "tune",
     "write_table",
 ]

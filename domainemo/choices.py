@@ -35,10 +35,13 @@ __all__ = [
     "PlaceChoices",
     "PretrainingChoices",
     "RunChoices",
+    "NetworkChoices",
     "SetupChoices",
+    "TrainChoices",
     "choices_of",
     "choosing",
     "complete",
+    "flatten",
     "keywords",
     "ordered",
 ]
@@ -149,12 +152,28 @@ class PlaceChoices(TypedDict, total=False):
             before="cache",
         ),
     ]
+    target: Annotated[
+        str | None,
+        Choice(
+            "Whom to adapt to: a data set without labels, or the path of a table "
+            "folder.",
+            words="a data set's name, or a path",
+            before="target_root",
+        ),
+    ]
+    target_root: Annotated[
+        str | None,
+        Choice(
+            "Folder of the target's recordings; else as --data-root.",
+            words="a path",
+            before="protocol",
+        ),
+    ]
 
 
-class SetupChoices(TypedDict, total=False):
+class NetworkChoices(TypedDict, total=False):
     """What every kind of training chooses."""
 
-    protocol: Annotated[Any, Choice("Who trains, who is tested.", "cross-subject")]
     backbone: Annotated[Any, Choice("The fusion network.", "r2gfanet")]
     normalisation: Annotated[
         Any, Choice("By whose windows values are scaled.", "session")
@@ -188,6 +207,35 @@ class SetupChoices(TypedDict, total=False):
     options: Annotated[
         Mapping[str, Any] | None,
         Choice('Options of any part, such as {"backbone.width": 32}.', plain=False),
+    ]
+
+
+class SetupChoices(NetworkChoices, total=False):
+    """What is chosen where a protocol says who trains."""
+
+    protocol: Annotated[
+        Any, Choice("Who trains, who is tested.", "cross-subject", before="backbone")
+    ]
+
+
+class TrainChoices(NetworkChoices, total=False):
+    """What a final model chooses, which is trained on everybody."""
+
+    adapter: Annotated[
+        Any,
+        Choice(
+            "The adapter, of which the terms for the source alone are used.",
+            "none",
+            before="validator",
+        ),
+    ]
+    validator: Annotated[
+        Any,
+        Choice(
+            "What chooses the epoch, and looks at no target.",
+            "last",
+            before="normalisation",
+        ),
     ]
 
 
@@ -341,6 +389,17 @@ def choosing(function: Function) -> Function:
     if function.__doc__:
         function.__doc__ = _with_choices(function.__doc__, choices)
     return function
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables of a configuration as dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def keywords(function: Callable[..., Any]) -> type:

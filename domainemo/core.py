@@ -32,8 +32,10 @@ __all__ = [
     "PROVENANCE",
     "Adapter",
     "Backbone",
+    "Batch",
     "Control",
     "Dataset",
+    "Descend",
     "EmotionData",
     "Fold",
     "Inputs",
@@ -56,6 +58,14 @@ __all__ = [
 ]
 
 Rows = NDArray[np.int64]
+
+Batch = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""By modality, signals (batch, time, channels, features) and masks (batch, time)."""
+
+Steps = Iterable[Callable[[], Tensor]]
+Descend = Callable[[Iterable[nn.Parameter], Steps, float], None]
+"""Takes gradient steps: of which weights, by a function per step that returns its loss,
+and with which learning rate."""
 
 PROVENANCE = ("subject", "session", "trial", "stimulus", "start")
 """Columns of a windows table, in the order in which windows are sorted."""
@@ -892,6 +902,30 @@ class Adapter(nn.Module, ABC):
     def shapes_prediction(self) -> bool:
         """Whether the prediction is another one than the fusion's."""
         return type(self).predict is not Adapter.predict
+
+    def settle(
+        self, network: nn.Module, batches: Sequence[Batch], descend: Descend
+    ) -> None:
+        """Change a trained network by the target alone; by default, leave it as it is.
+
+        Called once at the end of training, and where a finished model is adapted to a
+        new recording: no source is there any more.
+
+        Parameters
+        ----------
+        network : Module
+            Returns :class:`Outputs` of a batch; in evaluation mode, as it must be left.
+        batches : sequence of (signals, masks)
+            All of the target, in random order; as a backbone takes them.
+        descend : callable
+            Takes gradient steps, where some are needed: it is called with weights, an
+            iterable of functions that return a step's loss, and a learning rate.
+        """
+
+    @property
+    def settles(self) -> bool:
+        """Whether a trained network is changed by the target alone."""
+        return type(self).settle is not Adapter.settle
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigurationError
-from .registry import base, find, parameters, plugin_of
+from .places import where
+from .registry import KINDS, base, find, parameters, plugin_of
 from .values import check_value, option_types
 
 __all__ = ["Part", "describe_object", "of_controls", "part"]
@@ -57,11 +58,11 @@ class Part:
             from .adapters.composite import Composite
 
             terms = {
-                name: find(self.kind, name)(**self._options_of(name))
+                name: _made(self.kind, find(self.kind, name), **self._options_of(name))
                 for name in self.names
             }
             return Composite(terms=terms)
-        return self._class(self.name)(*arguments, **self.options)
+        return _made(self.kind, self._class(self.name), *arguments, **self.options)
 
     def with_options(self, options: Mapping[str, Any]) -> Part:
         """Return the same part with some options changed."""
@@ -182,6 +183,28 @@ def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Par
         )
     name = str(vars(type(given)).get("registered_name", type(given).__name__))
     return Part(kind, name, made=given)
+
+
+def _made(kind: str, cls: type, *arguments: Any, **options: Any) -> Any:
+    """Return an object of a class; refuse one that lacks what the contract says."""
+    made = cls(*arguments, **options)
+    if kind not in KINDS:
+        return made
+    contract = base(kind)
+    if hasattr(contract, "register_buffer") and "_buffers" not in vars(made):
+        raise ConfigurationError(
+            f"The constructor of the {kind} {cls.__name__} did not call "
+            f"super().__init__(); expected it in the first line, before anything is "
+            f"set. Correct {where(cls, '__init__')}."
+        )
+    for name in vars(contract).get("__annotations__", ()):
+        # A backbone's sampling may be chosen beside it.
+        if name != "sampling" and not hasattr(made, name):
+            raise ConfigurationError(
+                f"The {kind} {cls.__name__} has no {name!r}; expected it in the class, "
+                f"as help(domainemo.{contract.__name__}) says. Add it in {where(cls)}."
+            )
+    return made
 
 
 def unknown_option(where: str, option: str, known: list[str]) -> str:

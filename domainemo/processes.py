@@ -13,15 +13,18 @@ import runpy
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from types import FunctionType, ModuleType
 from typing import Any
 
-from .errors import ConfigurationError, RunError
+from .errors import ConfigurationError, DomainemoError, RunError
+from .places import unforeseen
 
 __all__ = [
     "can_fork",
@@ -127,8 +130,9 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
 
     Raises
     ------
-    Exception
-        What `call` raised, or :class:`RunError` if the process died.
+    DomainemoError
+        What `call` raised, with how it came to it as the cause; :class:`RunError` in
+        place of any other error, and if the process died.
     """
     context = multiprocessing.get_context("fork") if forked else _Workers()
     here, there = context.Pipe()
@@ -140,8 +144,9 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
     there.close()
     try:
         while (answer := here.recv()) is not None:
-            if isinstance(answer, Exception):
-                raise answer
+            if isinstance(answer, tuple):
+                error, told = answer
+                raise error from RemoteTraceback(told)
             tell(answer)
             here.send(None)
         process.join()
@@ -157,7 +162,10 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
 
 
 def _answer(there: Connection, call: Callable[[Tell], None]) -> None:
-    """Make the call; send what it tells, and at the end None or what it raised."""
+    """Make the call; send what it tells, and at the end None or what it raised.
+
+    Of what it raised, the traceback goes along as text: no other process can have it.
+    """
     follow_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -168,14 +176,21 @@ def _answer(there: Connection, call: Callable[[Tell], None]) -> None:
     try:
         call(tell)
     except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:  # an error that cannot be sent
-            there.send(RunError(f"{type(error).__name__}: {error}"))
-        else:
-            there.send(error)
+        known = isinstance(error, DomainemoError) and _can_send(error)
+        words = str(error) if isinstance(error, DomainemoError) else unforeseen(error)
+        told = "".join(traceback.format_exception(error))
+        there.send((error if known else RunError(words), told))
     else:
         there.send(None)
+
+
+def _can_send(error: Exception) -> bool:
+    """Return whether another process can have an error, as one of a plug-in's own."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
 
 
 def ending(exit_code: int | None) -> str:

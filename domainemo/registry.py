@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from .errors import ConfigurationError, did_you_mean
+from .places import PLUGIN as _PLUGIN
+from .places import during_import, where
 from .values import checks_options
 
 __all__ = [
@@ -50,8 +52,6 @@ KINDS: Mapping[str, str] = {
     "control": "domainemo.controls",
 }
 """Each kind of part, and the package whose files define it."""
-
-_PLUGIN = "domainemo_plugin_"
 
 T = TypeVar("T", bound=type)
 _classes: dict[tuple[str, str], type] = {}
@@ -119,6 +119,7 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
                 f"Two {key[0]}s are called {key[1]!r}: {taken} and "
                 f"{_address(cls)}. Rename one with @register(name=...)."
             )
+        _check_whole(key[0], cls)
         checks_options(cls, key[1])
         _classes[key] = cls
         cls.registered_name = key[1]  # type: ignore[attr-defined]
@@ -189,13 +190,14 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except ConfigurationError:
+    except (Exception, SystemExit) as error:
+        # Nothing of it stays, so that it can be imported once it is mended.
         del sys.modules[module_name]
-        raise
-    except Exception as error:
-        del sys.modules[module_name]
+        for key, cls in list(_classes.items()):
+            if cls.__module__ == module_name:
+                del _classes[key]
         raise ConfigurationError(
-            f"Plug-in {path} could not be imported: {type(error).__name__}: {error}."
+            f"Plug-in {path} could not be imported: {during_import(error)}"
         ) from error
 
 
@@ -312,9 +314,39 @@ def _load_entry_points() -> None:
         except Exception as error:
             raise ConfigurationError(
                 f"The installed plug-in {entry_point.name!r} ({entry_point.value}) "
-                f"could not be imported: {type(error).__name__}: {error}. Repair or "
-                f"uninstall it."
+                f"could not be imported: {during_import(error)} Repair or uninstall it."
             ) from error
+
+
+_FIRST = {"dataset": "root", "backbone": "modalities"}
+"""What constructors take before their options, in the first place."""
+
+
+def _check_whole(kind: str, cls: type) -> None:
+    """Refuse a class of which no object can be made by name and options."""
+    lacking = sorted(getattr(cls, "__abstractmethods__", ()))
+    if lacking:
+        raise ConfigurationError(
+            f"The {kind} {cls.__name__} has no method {', '.join(lacking)}; expected "
+            f"every method of domainemo.{base(kind).__name__} that is abstract. Write "
+            f"it in {where(cls)}."
+        )
+    for number, given in enumerate(inspect.signature(cls).parameters.values()):
+        if given.kind in (given.VAR_POSITIONAL, given.VAR_KEYWORD):
+            continue
+        if number == 0 and _FIRST.get(kind) in (given.name, "modalities"):
+            continue
+        if given.kind is not given.KEYWORD_ONLY:
+            found, expected = "is no keyword", f"`*, {given.name}=...`"
+        elif given.kind is given.KEYWORD_ONLY and given.default is given.empty:
+            found, expected = "has no default", f"`{given.name}=...`"
+        else:
+            continue
+        raise ConfigurationError(
+            f"The option {given.name!r} of the {kind} {cls.__name__} {found}; expected "
+            f"{expected} in its constructor, so that it can be left out or set by "
+            f"name. Correct {where(cls, '__init__')}."
+        )
 
 
 def _kebab(name: str) -> str:

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
+from ..places import naming_parts, unforeseen
 from ..processes import ending, follow_parent, starting
 from ..runs.execution import load_shared, shared
 from ..runs.folder import LOCK, differences
@@ -279,7 +280,8 @@ class _Trying:
 
     def __call__(self, trial: Trial) -> list[float]:
         try:
-            values = self._train(trial, self._draw(trial))
+            with naming_parts():
+                values = self._train(trial, self._draw(trial))
         except optuna.TrialPruned as error:
             note_outcome(trial, TrialState.PRUNED, reason=str(error))
             raise
@@ -288,7 +290,7 @@ class _Trying:
             raise
         except Exception as error:
             known = isinstance(error, DomainemoError)
-            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            reason = str(error) if known else unforeseen(error)
             note_outcome(trial, TrialState.FAIL, reason=reason)
             raise
         note_outcome(trial, TrialState.COMPLETE, values)
@@ -449,7 +451,7 @@ def _work_in(context: Path) -> None:
             work(inputs, task)
     except Exception as error:
         known = isinstance(error, DomainemoError)
-        words = str(error) if known else f"{type(error).__name__}: {error}"
+        words = str(error) if known else unforeseen(error)
         (context / f"{os.getpid()}.error").write_text(words, encoding="utf-8")
         sys.exit(_EXPLAINED if known else 1)
 

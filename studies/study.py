@@ -14,6 +14,7 @@ from ..choices import RunChoices, choices_of, choosing, complete
 from ..core import EmotionData
 from ..errors import RunError
 from ..files import discard_damaged, is_expected, write_recorded
+from ..places import naming_parts
 from ..processes import process_pool
 from ..runs.execution import Monitor
 from ..runs.experiment import experiment
@@ -96,6 +97,7 @@ class Effort:
 
 
 @choosing
+@naming_parts()
 def tune(
     data: EmotionData,
     *,

@@ -20,7 +20,7 @@ from domainemo.samplings.sequences import Sequences
 from domainemo.testing import checks
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.fit import fit
-from domainemo.training.model import Model
+from domainemo.training.model import Network
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
@@ -235,7 +235,7 @@ def test_training_aligns_the_modalities_of_both_domains():
     for name in ("none", "cross-modal-contrast"):
         torch.manual_seed(0)
         backbone = MMSTGNet(modalities, block_widths=(8,), width=16, dropout=0.0)
-        model = Model(backbone, modalities, len(data.classes))
+        model = Network(backbone, modalities, len(data.classes))
         before = [alignment(model, each) for each in (source.samples, target)]
         fit(
             model,

@@ -26,7 +26,7 @@ from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.fit import fit, predict
-from domainemo.training.model import Model
+from domainemo.training.model import Network
 from domainemo.training.screened import find_screen, screen_target
 from domainemo.training.seeds import derive_seed, reproducible
 from domainemo.training.settings import Training
@@ -222,7 +222,7 @@ def train(
     with reproducible(1), mock.patch.object(loop._Loop, "train_epoch", watch):
         torch.manual_seed(0)
         modalities = data.inputs.modalities
-        model = Model(R2GFANet(modalities, width=8, heads=2), modalities, 3)
+        model = Network(R2GFANet(modalities, width=8, heads=2), modalities, 3)
         chosen = adapter or find("adapter", "uf-ama")()
         fitted = fit(
             model,

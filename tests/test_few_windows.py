@@ -12,10 +12,10 @@ from domainemo.adapters.none import SourceOnly
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.data.normalisation import check_enough, scales_of
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
-from domainemo.review.predict import Trained, predict_recording
 from domainemo.runs.experiment import experiment
+from domainemo.runs.model import Model
 from domainemo.runs.plan import prepare
-from domainemo.training.model import Model
+from domainemo.training.model import Network
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,11 @@ def trained_by(data, method):
         device="cpu",
     )
     modalities = dict(data.inputs.modalities)
-    model = Model(UFAMA(modalities, width=8), modalities, len(data.classes)).eval()
+    model = Network(UFAMA(modalities, width=8), modalities, len(data.classes)).eval()
     source = np.flatnonzero(data.inputs.windows["subject"] != 2)
     raw = scales_of(data.inputs, source)
     scales = raw if method in ("source", "none") else {}
-    return Trained(model, SourceOnly(), chosen, modalities, data.classes, scales, raw)
+    return Model(model, SourceOnly(), chosen, modalities, data.classes, scales, raw)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def test_one_window_says_nothing_of_itself(data, method):
     for window in (0, 7):
         one = of_subject(data, 2, slice(window, window + 1))
         with pytest.raises(DataError, match=r"nothing is left of .*: 1 window.*--norm"):
-            predict_recording(trained, one)
+            trained.predict(one)
     first = of_subject(data, 2, slice(0, 1))
     same = first.take(np.zeros(4, dtype=np.int64))
     windows = same.windows.assign(start=np.arange(4.0))
     with pytest.raises(DataError, match=r"nothing is left of .*: 4 windows"):
-        predict_recording(trained, replace(same, windows=windows))
+        trained.predict(replace(same, windows=windows))
 
 
 def test_windows_are_told_apart_by_the_scale_of_the_source(data, trained):
@@ -82,8 +82,8 @@ def test_windows_are_told_apart_by_the_scale_of_the_source(data, trained):
     found = []
     for window in (0, 7):
         one = of_subject(data, 2, slice(window, window + 1))
-        table = predict_recording(trained, one, "source")
-        expected = predict_recording(plain, rescaled(one, trained.raw_scales))
+        table = trained.predict(one, "source")
+        expected = plain.predict(rescaled(one, trained.raw_scales))
         np.testing.assert_allclose(
             probabilities(table), probabilities(expected), atol=1e-5
         )
@@ -95,9 +95,9 @@ def test_a_baseline_of_the_same_person_gives_the_scale(data, trained):
     plain = trained_by(data, "none")
     one = of_subject(data, 2, slice(7, 8))
     baseline = of_subject(data, 2, slice(20, 60))
-    table = predict_recording(trained, one, baseline)
+    table = trained.predict(one, baseline)
     scales = scales_of(baseline, np.arange(len(baseline)))
-    expected = predict_recording(plain, rescaled(one, scales))
+    expected = plain.predict(rescaled(one, scales))
     np.testing.assert_allclose(probabilities(table), probabilities(expected), atol=1e-5)
     assert table["subject"].tolist() == [2]
     # Of several people each has their own.
@@ -105,38 +105,38 @@ def test_a_baseline_of_the_same_person_gives_the_scale(data, trained):
         np.flatnonzero(np.isin(data.inputs.windows["subject"], [1, 2]))
     )
     two = data.inputs.take(np.flatnonzero(data.inputs.windows["subject"] == 1)[:1])
-    again = predict_recording(trained, two, both)
-    expected = predict_recording(trained, two, of_subject(data, 1))
+    again = trained.predict(two, both)
+    expected = trained.predict(two, of_subject(data, 1))
     np.testing.assert_array_equal(probabilities(again), probabilities(expected))
     with pytest.raises(
         DataError, match=r"found the subjects 1; expected .* of 2 there"
     ):
-        predict_recording(trained, one, of_subject(data, 1))
+        trained.predict(one, of_subject(data, 1))
     with pytest.raises(DataError, match="longer baseline"):
-        predict_recording(trained, one, one)
+        trained.predict(one, one)
 
 
 def test_the_default_is_as_in_training(data, trained):
     whole = of_subject(data, 2)
     np.testing.assert_array_equal(
-        probabilities(predict_recording(trained, whole)),
-        probabilities(predict_recording(trained, whole, "own")),
+        probabilities(trained.predict(whole)),
+        probabilities(trained.predict(whole, "own")),
     )
     by_source = trained_by(data, "source")
     np.testing.assert_array_equal(
-        probabilities(predict_recording(by_source, whole)),
-        probabilities(predict_recording(by_source, whole, "source")),
+        probabilities(by_source.predict(whole)),
+        probabilities(by_source.predict(whole, "source")),
     )
 
 
 def test_choices_that_do_not_fit_are_refused(data, trained):
     one = of_subject(data, 2, slice(0, 8))
     with pytest.raises(ConfigurationError, match=r"not normalised; .* Leave out"):
-        predict_recording(trained_by(data, "none"), one, "own")
+        trained_by(data, "none").predict(one, "own")
     with pytest.raises(ConfigurationError, match="'sorce'; expected 'own', 'source'"):
-        predict_recording(trained, one, "sorce")
+        trained.predict(one, "sorce")
     with pytest.raises(ConfigurationError, match=r"does not hold .* earlier version"):
-        predict_recording(replace(trained, raw_scales={}), one, "source")
+        replace(trained, raw_scales={}).predict(one, "source")
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
@@ -144,7 +144,7 @@ def test_few_windows_are_told_with_their_number(data, trained, count):
     few = of_subject(data, 2, slice(0, count))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        predict_recording(trained, few)
+        trained.predict(few)
     told = [f"{count} windows of eeg" in str(each.message) for each in caught]
     assert any(told) == (count <= 3)
 
@@ -155,7 +155,7 @@ def test_constant_values_are_told_with_their_number(data, trained):
     eye[:, :2] = 4.2
     flat = replace(whole, signals={**whole.signals, "eye": eye})
     with pytest.warns(DomainemoWarning, match="become zero.*2 of 33 values of eye"):
-        predict_recording(trained, flat)
+        trained.predict(flat)
 
 
 def test_training_is_told_before_it_begins(data):

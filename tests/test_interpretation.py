@@ -25,8 +25,8 @@ from domainemo.review.interpretation import (
     find_folds,
     interpret,
 )
-from domainemo.review.predict import load_trained
 from domainemo.runs.experiment import experiment
+from domainemo.runs.model import load_trained
 from domainemo.training.batches import sample
 
 PLANTED = ("left temporal", "right frontal", "occipital")
@@ -136,7 +136,7 @@ def test_tables_agree_with_a_slow_computation(planted, made):
     """One fold, sample by sample: attention, occlusion and cross-modal attention."""
     folder, data = planted
     trained, inputs, rows = one_fold(folder, data)
-    network, channels = trained.model, inputs.modalities["eeg"].channels
+    network, channels = trained.network, inputs.modalities["eeg"].channels
     means = np.nanmean(inputs.signals["eeg"], axis=0)
     electrodes = regions(channels)["occipital"]
     attention, falls, heard = [], [], []
@@ -179,7 +179,7 @@ def one_fold(folder: Path, data: de.EmotionData):
     )
     subjects = normalised.windows["subject"].to_numpy()
     inputs = normalised.take(np.flatnonzero(subjects == 2))
-    sampling = trained.model.backbone.sampling
+    sampling = trained.network.backbone.sampling
     _, members = sample(inputs, np.arange(len(inputs)), sampling, torch.device("cpu"))
     return trained, inputs, members
 

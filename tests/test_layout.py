@@ -20,16 +20,17 @@ PACKAGE = REPOSITORY / "domainemo"
 LINKED = ("adapters", "protocols", "studies")
 
 # What each room may import from; a room may always import from itself.
-FOUNDATION = {"errors", "core", "registry", "files", "values", "words"}
+FOUNDATION = {"errors", "places", "core", "registry", "files", "values", "words"}
 MODELS = {"data", "samplings", "backbones", "adapters", "screens"}
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
     "values": {"errors"},
     "words": set(),
-    "registry": {"errors", "core", "values"},
+    "places": {"errors"},
+    "registry": {"errors", "places", "core", "values"},
     "files": {"errors"},
-    "processes": {"errors"},
+    "processes": {"errors", "places"},
     "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data", "samplings"},
     "normalisations": FOUNDATION | {"data"},

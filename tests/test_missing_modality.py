@@ -24,10 +24,10 @@ from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.parts import Part
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
-from domainemo.review.predict import Trained, predict_recording
 from domainemo.runs.checks import canonical
 from domainemo.runs.controls import control_probabilities
 from domainemo.runs.experiment import experiment
+from domainemo.runs.model import Model
 from domainemo.testing import FirstFold
 from domainemo.training import fit as fitting
 from domainemo.training import loop
@@ -35,7 +35,7 @@ from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.dropout import drop_modalities, without_one
 from domainemo.training.fit import fit, predict
-from domainemo.training.model import Model
+from domainemo.training.model import Network
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training
 
@@ -215,7 +215,7 @@ def train(data, dropout, *, modalities=("eeg", "eye"), seed=5, **others):
 
     with reproducible(1):
         torch.manual_seed(0)
-        model = Model(UFAMA(described, width=8), described, len(data.classes))
+        model = Network(UFAMA(described, width=8), described, len(data.classes))
         adapter = find("adapter", choices["adapter"])()
         start = {name: value.clone() for name, value in model.state_dict().items()}
         fitted = fit(
@@ -270,13 +270,13 @@ def test_a_single_modality_is_never_dropped(data):
 def test_who_sees_what(data, monkeypatch):
     """Source and target batches are dropped from; who judges and evaluates, not."""
     training, others = [], []
-    forward = Model.forward
+    forward = Network.forward
 
     def record(self, signals, masks):
         (training if self.training else others).append(had(masks))
         return forward(self, signals, masks)
 
-    monkeypatch.setattr(Model, "forward", record)
+    monkeypatch.setattr(Network, "forward", record)
     train(data, 1.0)
     source, target, _ = samples_of(data)
     steps = EPOCHS * (len(source) // 8)
@@ -425,8 +425,8 @@ def trained(data):
     torch.manual_seed(0)
     chosen = experiment(backbone="uf-ama", options={"backbone.width": 8}, device="cpu")
     modalities = dict(data.inputs.modalities)
-    model = Model(UFAMA(modalities, width=8), modalities, 3).eval()
-    return Trained(model, SourceOnly(), chosen, modalities, data.classes, {})
+    model = Network(UFAMA(modalities, width=8), modalities, 3).eval()
+    return Model(model, SourceOnly(), chosen, modalities, data.classes, {})
 
 
 def only(inputs, *names):
@@ -450,9 +450,9 @@ def test_a_recording_without_the_modality_is_one_that_lost_every_window(
     gone = np.full_like(recording.signals[lost], np.nan)
     emptied = dataclasses.replace(recording, signals={**recording.signals, lost: gone})
     with pytest.warns(DomainemoWarning, match=f"{lost} of the training is missing in"):
-        expected = predict_recording(trained, emptied)
+        expected = trained.predict(emptied)
     with pytest.warns(DomainemoWarning) as notes:
-        found = predict_recording(trained, only(recording, kept))
+        found = trained.predict(only(recording, kept))
     pd.testing.assert_frame_equal(found, expected)
     (note,) = notes
     assert f"(the recording has {kept})" in str(note.message)
@@ -475,10 +475,10 @@ def test_windows_without_the_modality_leave_the_others_as_they_are(trained, reco
     array = recording.signals["eye"].copy()
     array[::2] = np.nan
     partly = dataclasses.replace(recording, signals={**recording.signals, "eye": array})
-    whole = predict_recording(model, recording)
-    found = predict_recording(model, partly)
+    whole = model.predict(recording)
+    found = model.predict(partly)
     with pytest.warns(DomainemoWarning):
-        without = predict_recording(model, only(recording, "eeg"))
+        without = model.predict(only(recording, "eeg"))
     columns = [name for name in whole if name.startswith("p_")]
     for rows, expected in (
         (slice(1, None, 2), whole),
@@ -493,16 +493,16 @@ def test_two_subjects_of_whom_one_has_no_eye(trained, data):
     """No note: the modality is there. Each subject is predicted as if alone."""
     rows = np.flatnonzero(data.inputs.windows["subject"] > 1)
     both = losing(data, ["eye"], subject=3).inputs.take(rows)
-    found = predict_recording(trained, both)
+    found = trained.predict(both)
     parts = []
     for subject in (2, 3):
         theirs = np.flatnonzero(both.windows["subject"] == subject)
         alone = both.take(theirs)
         if subject == 3:
             with pytest.warns(DomainemoWarning):
-                parts.append(predict_recording(trained, alone))
+                parts.append(trained.predict(alone))
         else:
-            parts.append(predict_recording(trained, alone))
+            parts.append(trained.predict(alone))
     columns = [name for name in found if name.startswith("p_")]
     expected = pd.concat(parts, ignore_index=True)
     np.testing.assert_allclose(found[columns], expected[columns], atol=1e-6)
@@ -515,10 +515,10 @@ def test_a_recording_of_other_sensors_alone_is_refused(trained, recording):
         modalities={"gaze": recording.modalities["eye"]},
     )
     with pytest.raises(DataError, match=r"found the modalities gaze; expected .*eeg"):
-        predict_recording(trained, other)
+        trained.predict(other)
     nothing = {name: np.full_like(a, np.nan) for name, a in recording.signals.items()}
     with pytest.raises(DataError, match="every value of eeg, eye is missing"):
-        predict_recording(trained, dataclasses.replace(recording, signals=nothing))
+        trained.predict(dataclasses.replace(recording, signals=nothing))
 
 
 def rearranged(inputs, modality, channels, features, names=None):
@@ -541,13 +541,13 @@ def rearranged(inputs, modality, channels, features, names=None):
 @pytest.mark.parametrize("modality", ["eeg", "eye"])
 def test_channels_and_features_are_found_by_name(trained, recording, modality):
     """In any order and beside others, to the bit."""
-    expected = predict_recording(trained, recording)
+    expected = trained.predict(recording)
     _, channels, features = recording.signals[modality].shape
     draw = np.random.default_rng(0)
     other = rearranged(
         recording, modality, draw.permutation(channels), draw.permutation(features)
     )
-    pd.testing.assert_frame_equal(predict_recording(trained, other), expected)
+    pd.testing.assert_frame_equal(trained.predict(other), expected)
     array, here = other.signals[modality], other.modalities[modality]
     more = dataclasses.replace(
         other,
@@ -557,7 +557,7 @@ def test_channels_and_features_are_found_by_name(trained, recording, modality):
             modality: dataclasses.replace(here, channels=("HEO", *here.channels)),
         },
     )
-    pd.testing.assert_frame_equal(predict_recording(trained, more), expected)
+    pd.testing.assert_frame_equal(trained.predict(more), expected)
 
 
 def test_other_sensors_go_by_any_capitals(trained, recording):
@@ -565,12 +565,12 @@ def test_other_sensors_go_by_any_capitals(trained, recording):
     names = [name.upper() for name in eye]
     assert names != list(eye)
     other = rearranged(recording, "eye", range(len(eye)), [0], names)
-    expected = predict_recording(trained, recording)
-    pd.testing.assert_frame_equal(predict_recording(trained, other), expected)
+    expected = trained.predict(recording)
+    pd.testing.assert_frame_equal(trained.predict(other), expected)
 
 
 def test_electrodes_go_by_old_names_and_any_capitals(trained, recording):
-    expected = predict_recording(trained, recording)
+    expected = trained.predict(recording)
     names = recording.modalities["eeg"].channels
     old = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6"}
     called = [old.get(name, name.capitalize()) for name in names]
@@ -578,7 +578,7 @@ def test_electrodes_go_by_old_names_and_any_capitals(trained, recording):
     order = np.arange(len(names))[::-1]
     named = [called[number] for number in order]
     other = rearranged(recording, "eeg", order, np.arange(5), named)
-    pd.testing.assert_frame_equal(predict_recording(trained, other), expected)
+    pd.testing.assert_frame_equal(trained.predict(other), expected)
 
 
 def test_a_channel_that_is_missing_or_there_twice_is_named(trained, recording):
@@ -598,16 +598,16 @@ def test_a_channel_that_is_missing_or_there_twice_is_named(trained, recording):
     ):
         with pytest.raises(DataError, match=said):
             other = rearranged(recording, "eeg", numbers, np.arange(5), channels)
-            predict_recording(trained, other)
+            trained.predict(other)
     few = rearranged(recording, "eeg", np.arange(62), [0, 1, 2, 4])
     with pytest.raises(
         DataError, match=r"features of the training are missing.*: beta;"
     ):
-        predict_recording(trained, few)
+        trained.predict(few)
     eye = recording.modalities["eye"].channels
     other = rearranged(recording, "eye", range(1, len(eye)), [0])
     with pytest.raises(DataError, match=rf"'eye': channels .*: {eye[0]};"):
-        predict_recording(trained, other)
+        trained.predict(other)
 
 
 def test_electrodes_that_were_not_recorded_are_interpolated_and_told(
@@ -619,9 +619,9 @@ def test_electrodes_that_were_not_recorded_are_interpolated_and_told(
     few = rearranged(recording, "eeg", kept, np.arange(5))
     whole = match(few, trained.modalities, wanted_of="the training").inputs
     with pytest.warns(DomainemoWarning, match="PZ, OZ of the training .*interpolated"):
-        found = predict_recording(trained, few)
-    pd.testing.assert_frame_equal(found, predict_recording(trained, whole))
-    assert not found.equals(predict_recording(trained, recording))
+        found = trained.predict(few)
+    pd.testing.assert_frame_equal(found, trained.predict(whole))
+    assert not found.equals(trained.predict(recording))
 
 
 def test_samples_of_which_nothing_is_left_are_counted(trained, recording):
@@ -631,7 +631,7 @@ def test_samples_of_which_nothing_is_left_are_counted(trained, recording):
     partly = dataclasses.replace(recording, signals=signals)
     said = f"in 2 of {len(recording)} samples every modality is missing"
     with pytest.warns(DomainemoWarning, match=said):
-        predict_recording(trained, partly)
+        trained.predict(partly)
 
 
 def command(monkeypatch, capsys, *arguments):

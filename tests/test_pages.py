@@ -16,7 +16,7 @@ from domainemo import registry
 from domainemo.cli import main
 from domainemo.cli.configuration import stored_experiment
 from domainemo.parts import part
-from domainemo.review.predict import find_trained, load_trained, predict_recording
+from domainemo.runs.model import find_trained, load_trained
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -177,13 +177,12 @@ def test_what_a_normalisation_learned_serves_predict(folder, monkeypatch):
             trained.learned[name]["range"], high - low, rtol=1e-5
         )
     own = data.inputs.take(np.flatnonzero(subjects == "1"))
-    found = predict_recording(trained, own, "source")
+    found = trained.predict(own, "source")
     scaled = {
         name: (array - trained.learned[name]["middle"]) / trained.learned[name]["range"]
         for name, array in own.signals.items()
     }
     plain = replace(trained.experiment, normalisation=part("normalisation", "none"))
-    expected = predict_recording(
-        replace(trained, experiment=plain, raw_scales={}), replace(own, signals=scaled)
-    )
+    unscaled = replace(trained, experiment=plain, raw_scales={})
+    expected = unscaled.predict(replace(own, signals=scaled))
     pd.testing.assert_frame_equal(found, expected)

@@ -21,14 +21,14 @@ from domainemo.data.normalisation import normalise
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import find
 from domainemo.review.interpretation import interpret
-from domainemo.review.predict import load_trained, predict_recording
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
+from domainemo.runs.model import load_trained
 from domainemo.testing import FirstFold, check
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.fit import fit, predict
-from domainemo.training.model import Model, state_of
+from domainemo.training.model import Network, state_of
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training
 
@@ -153,10 +153,10 @@ def test_a_fold_predicts_by_what_was_trained_and_saved(data, tmp_path):
     )
     trained = load_trained(folder, stored(Heads()))
     samples, members = sample(
-        inputs, fold.test, trained.model.backbone.sampling, torch.device("cpu")
+        inputs, fold.test, trained.network.backbone.sampling, torch.device("cpu")
     )
     with torch.no_grad(), reproducible(1):
-        outputs = trained.model(*samples.batch(torch.arange(len(samples))))
+        outputs = trained.network(*samples.batch(torch.arange(len(samples))))
     embedding = outputs.embeddings[FUSION]
     names = [f"adapter.heads.{k}" for k in range(2)]  # two subjects train
     assert {n for n in weights if n.startswith("adapter.")} == {
@@ -172,7 +172,7 @@ def test_a_fold_predicts_by_what_was_trained_and_saved(data, tmp_path):
     assert np.abs(fusion - expected).max() > 0.01
     # A recording is predicted alike, and so are the classes that are interpreted.
     part = data.inputs.take(fold.test)
-    table = predict_recording(trained, part)
+    table = trained.predict(part)
     np.testing.assert_allclose(table[columns], found[columns], atol=1e-5)
     made = interpret([folder], stored(Heads()), data.inputs)
     counts = made.regions.groupby("predicted")["samples"].first().to_dict()
@@ -193,7 +193,7 @@ def test_modules_train_and_buffers_are_kept(data, tmp_path):
         )
         start = cls()
         torch.manual_seed(0)
-        start.prepare(trained.model.dims, 3, 2)
+        start.prepare(trained.network.dims, 3, 2)
         assert not torch.allclose(start.state_dict()[name], weights[f"adapter.{name}"])
 
 
@@ -241,7 +241,7 @@ def trained(data, adapter, *, validator="last", checkpoint=None, kill=None):
 
     with reproducible(1):
         torch.manual_seed(0)
-        model = Model(
+        model = Network(
             R2GFANet(inputs.modalities, width=8, heads=2), inputs.modalities, 3
         )
         adapter.prepare(model.dims, 3, 2)

@@ -24,7 +24,6 @@ from domainemo import (
 )
 from domainemo.errors import DomainemoWarning, RunError
 from domainemo.processes import process_pool
-from domainemo.review.predict import find_all_trained
 from domainemo.review.reading import networks, read_results
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
@@ -38,6 +37,7 @@ from domainemo.runs.folder import (
 )
 from domainemo.runs.job import folder_name, load_record
 from domainemo.runs.metrics import METRICS
+from domainemo.runs.model import find_all_trained
 from domainemo.runs.plan import plan
 
 KEYS = ["method", "fold", "seed"]

@@ -8,6 +8,7 @@ import warnings
 from typing import Any, TextIO
 
 from ..errors import DomainemoError, DomainemoWarning, printable
+from ..places import naming_parts, unforeseen
 from .plugins import COMMAND
 from .stopping import answered
 
@@ -27,32 +28,36 @@ def main() -> None:
     """Run the command line; explain errors in a paragraph and an exit code.
 
     0 done, 1 some jobs failed, 2 configuration, 3 data, 4 interrupted and resumable;
-    143 and 129 likewise, by SIGTERM and by a terminal that was closed.
+    143 and 129 likewise, by SIGTERM and by a terminal that was closed. With
+    ``DOMAINEMO_TRACEBACK`` set, how it came to an error stands before the paragraph.
     """
     try:
-        with warnings.catch_warnings(), answered():
+        with warnings.catch_warnings(), answered(), naming_parts():
             _show_notes()
             from .commands import app
 
             app()
     except DomainemoError as error:
+        if os.environ.get("DOMAINEMO_TRACEBACK"):
+            _show_traceback(error)
         _say(f"Error: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        _say(
-            f"Error: {error.filename or 'a file'}: {error.strerror or error}. Check "
-            f"that the path is right, that it may be written to, and that the disk is "
-            f"not full."
-        )
+        _say(f"Error: {unforeseen(error)}")
         sys.exit(2)
     except Exception as error:
         if os.environ.get("DOMAINEMO_TRACEBACK"):
             raise
-        _say(
-            f"Error: {type(error).__name__}: {error}. domainemo did not foresee this; "
-            f"set DOMAINEMO_TRACEBACK=1 to see where it happened, and please report it."
-        )
+        _say(f"Error: {unforeseen(error)}")
         sys.exit(1)
+
+
+def _show_traceback(error: DomainemoError) -> None:
+    """Show where an error arose, that of other processes and of its causes included."""
+    import traceback
+
+    lines = "".join(traceback.format_exception(error))
+    sys.stderr.write(printable(lines, keep="\n"))
 
 
 def _show_notes() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ..choices import RunChoices
 from . import options as use
@@ -26,9 +28,15 @@ def adapt(
     config: use.Config = None,
     cache: use.Cache = True,
     dry_run: use.DryRun = False,
+    target_together: Annotated[
+        bool, typer.Option("--target-together", help="Adapt to all newcomers at once.")
+    ] = False,
     **said: Any,
 ) -> None:
     """Train and test an adapter on every fold of a protocol, beside its baselines.
+
+    With --target, train on everybody in --dataset and adapt to the people of another
+    data set or table folder, whose labels nobody knows: each by itself.
 
     Ctrl-C keeps the finished folds; the same command resumes. `domainemo list
     samplings` and the like show every name, a plug-in's with --plugin.
@@ -37,6 +45,8 @@ def adapt(
 
     chosen, short = use.read(RunChoices, said)
     sets = [*short, *(set_ or ())]
+    if target_together:
+        sets.append("protocol.together=true")
     if chosen["baselines"] is False and chosen["controls"] is None:
         chosen["controls"] = []  # also where the file names some
     with interruptible():
@@ -51,11 +61,17 @@ def _run(
     cache: bool,
 ) -> None:
     from ..processes import process_pool
+    from ..runs.newcomers import plan_newcomers
     from ..runs.plan import plan
     from ..runs.run import run_plan
     from .screens import Progress, show_plan, show_results
 
-    planned = plan(use.recordings(configuration, cache), configuration.experiment)
+    data, chosen = use.recordings(configuration, cache), configuration.experiment
+    target = use.newcomers(configuration, cache)
+    if target is None:
+        planned = plan(data, chosen)
+    else:
+        planned = plan_newcomers(data, target, chosen)
     folder = output or configuration.default_folder()
     if dry_run:
         show_plan(planned, folder)

@@ -12,6 +12,7 @@ from .predict import predict
 from .pretrain import pretrain
 from .report import report
 from .terminal import echo
+from .train import train
 from .tune import tune
 
 __all__ = ["app"]
@@ -28,6 +29,7 @@ app.command("interpret")(interpret)
 app.command("list")(list_parts)
 app.command("predict")(predict)
 app.command("pretrain")(pretrain)
+app.command("train")(train)
 app.command("tune")(tune)
 app.command("report")(report)
 app.add_typer(data, name="data")

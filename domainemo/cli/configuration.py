@@ -16,7 +16,9 @@ from ..choices import (
     PlaceChoices,
     PretrainingChoices,
     RunChoices,
+    TrainChoices,
     choices_of,
+    flatten,
 )
 from ..errors import ConfigurationError
 from ..parts import Part, part, unknown_option
@@ -38,6 +40,7 @@ __all__ = [
     "configure",
     "configure_pretraining",
     "configure_study",
+    "configure_training",
     "dataset_place",
     "load_dataset",
     "parse_options",
@@ -46,7 +49,7 @@ __all__ = [
 ]
 
 _PLACES, _RUN = choices_of(PlaceChoices), choices_of(RunChoices)
-_PRETRAINING = choices_of(PretrainingChoices)
+_PRETRAINING, _TRAINING = choices_of(PretrainingChoices), choices_of(TrainChoices)
 _CHOICES = {k: v for k, v in (_PLACES | _RUN | _PRETRAINING).items() if v.plain}
 
 
@@ -62,9 +65,18 @@ DEFAULTS: Mapping[str, Any] = _defaults(_RUN)
 PRETRAINING_DEFAULTS: Mapping[str, Any] = _defaults(_PRETRAINING)
 """What `pretrain` runs where nothing else is said."""
 
+TRAINING_DEFAULTS: Mapping[str, Any] = {
+    **_defaults(_TRAINING),
+    "protocol": "everyone",
+}
+"""What `train` makes where nothing else is said."""
+
+_TEST_ONLY = ("protocol", "control")
 _STUDY_ONLY = ("study", "space")
 _ADAPT_ONLY = {*(_RUN.keys() - _PRETRAINING.keys()), *_STUDY_ONLY, "initialisation"}
 _PRETRAIN_ONLY = _PRETRAINING.keys() - _RUN.keys()
+_TARGET = ("target", "target_root")
+_ADAPT_ONLY |= {*_TARGET}
 
 _TYPES: Mapping[str, tuple[Any, str]] = {
     **{name: (choice.stored, choice.expected) for name, choice in _CHOICES.items()},
@@ -94,6 +106,9 @@ class Configuration(Generic[Chosen]):
     plugins : tuple of str
     given : mapping of str to value
         The options of the experiment that were set, by full name.
+    target : Part or None
+        The data set of whom to adapt to, where their labels are not known.
+    target_root : str or None
     """
 
     dataset: Part
@@ -101,15 +116,22 @@ class Configuration(Generic[Chosen]):
     experiment: Chosen
     plugins: tuple[str, ...]
     given: Mapping[str, Any] = field(default_factory=dict)
+    target: Part | None = None
+    target_root: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return everything as ``config.toml`` holds it."""
         described = self.experiment.describe()
         options = {f"data.{k}": v for k, v in self.dataset.describe().items()}
-        options = {k: v for k, v in options.items() if v is not None}
         places: dict[str, Any] = {"dataset": self.dataset.name}
         if self.data_root:
             places["data_root"] = str(Path(self.data_root).resolve())
+        if self.target:
+            options |= {f"target.{k}": v for k, v in self.target.describe().items()}
+            places["target"] = self.target.name
+        if self.target_root:
+            places["target_root"] = str(Path(self.target_root).resolve())
+        options = {k: v for k, v in options.items() if v is not None}
         if self.plugins:
             places["plugins"] = [str(Path(path).resolve()) for path in self.plugins]
         return {**places, **described, "options": options | described["options"]}
@@ -118,13 +140,20 @@ class Configuration(Generic[Chosen]):
         """Return a folder that this configuration and no other is given."""
         described = self.describe()
         content = json.dumps(described, sort_keys=True)
-        dataset = self.dataset.name
-        if dataset == "table" and self.data_root:
-            dataset = Path(self.data_root).resolve().name
+        dataset = _called(self.dataset, self.data_root)
+        if self.target:
+            dataset += f"-to-{_called(self.target, self.target_root)}"
         keys = ("protocol", "backbone", "adapter", "pairs")
         names = [described[key] for key in keys if key in described]
         stem = "-".join([dataset, *names]).replace("+", "-")
         return Path("runs") / f"{stem}-{sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _called(dataset: Part, root: str | None) -> str:
+    """Return a data set's name in a folder's; a table's own folder's."""
+    if dataset.name == "table" and root:
+        return Path(root).resolve().name
+    return dataset.name
 
 
 def configure(
@@ -148,6 +177,20 @@ def configure(
     """
     stored = read_stored(file, _PRETRAIN_ONLY, chosen) if file else {}
     return _configure(chosen, sets, file, stored, DEFAULTS, _experiment)
+
+
+def configure_training(
+    chosen: Mapping[str, Any], sets: Sequence[str], file: str | None
+) -> Configuration[Experiment]:
+    """Do the same for a final model; see :func:`configure`."""
+    others = {*_PRETRAIN_ONLY, *_TARGET}
+    stored = read_stored(file, others, chosen) if file else {}
+    for key in ("protocol", "baselines", "controls", "folds", "init_from"):
+        stored.pop(key, None)  # these are of a test, which this is not
+    options = flatten(stored.get("options", {}))
+    kept = {k: v for k, v in options.items() if k.partition(".")[0] not in _TEST_ONLY}
+    stored["options"] = kept
+    return _configure(chosen, sets, file, stored, TRAINING_DEFAULTS, _final)
 
 
 def configure_pretraining(
@@ -178,7 +221,8 @@ def configure_study(
     """
     from ..studies.settings import VALIDATOR, StudySettings, is_kind
 
-    stored = read_stored(file, _PRETRAIN_ONLY, chosen) if file else {}
+    others = {*_PRETRAIN_ONLY, *_TARGET}
+    stored = read_stored(file, others, chosen) if file else {}
     study = dict(stored.get("study", {}))
     space = _ranges(stored.get("space", {}))
     defaults = {**DEFAULTS, "validator": VALIDATOR}
@@ -276,26 +320,42 @@ def _configure(
     for plugin in plugins:
         load_plugin(plugin)
     merged["dataset"], root = dataset_place(merged["dataset"], merged.get("data_root"))
+    target_root = merged.get("target_root") or merged.get("data_root")
+    if merged.get("target"):
+        merged["target"], target_root = dataset_place(merged["target"], target_root)
+        if "protocol" not in {**stored, **said}:
+            merged["protocol"] = "newcomers"
     with only_given(file, named):
         # All names, before what follows imports torch and the like.
         check_names(merged)
         options |= parse_options(sets, merged)
         searched = [with_part(name, merged) for name in searched]
         check_options([*options, *searched], merged)
-        data = {k: v for k, v in options.items() if k.startswith("data.")}
-        dataset = part(
-            "dataset",
-            merged["dataset"],
-            {key.removeprefix("data."): value for key, value in data.items()},
-        )
-        given = {k: v for k, v in options.items() if k not in data}
+        dataset = part("dataset", merged["dataset"], _of_group("data", options))
+        target = None
+        if merged.get("target"):
+            target = part("dataset", merged["target"], _of_group("target", options))
+        groups = ("data", "target")
+        given = {k: v for k, v in options.items() if k.partition(".")[0] not in groups}
         return Configuration(
             dataset=dataset,
             data_root=root if takes_root(dataset) else None,
             plugins=plugins,
             experiment=make(merged, given),
             given=given,
+            target=target,
+            target_root=target_root if target and takes_root(target) else None,
         )
+
+
+def _of_group(group: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of one part, by their own names."""
+    prefix = f"{group}."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in options.items()
+        if key.startswith(prefix)
+    }
 
 
 def _check_words(said: Mapping[str, Any]) -> None:
@@ -313,14 +373,11 @@ def stored_experiment(run: Path) -> Experiment:
 
     Plug-ins that it needs have been imported, as the command named them.
     """
+    from ..runs.experiment import experiment_of
+
     stored = read_stored(str(run), _PRETRAIN_ONLY)
-    stored.pop("init_from", None)  # its weights are overwritten by the trained ones
-    options = flatten(stored.get("options", {}))
     with only_given(str(run), stored.pop("plugins", ())):
-        return _experiment(
-            {**DEFAULTS, **stored, "device": "cpu"},
-            {k: v for k, v in options.items() if not k.startswith("data.")},
-        )
+        return experiment_of(stored)
 
 
 def read_stored(
@@ -363,6 +420,12 @@ def _experiment(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experi
     from ..runs.experiment import experiment
 
     return experiment(**_chosen(merged, _RUN), options=options)
+
+
+def _final(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Experiment:
+    from ..runs.everyone import final_experiment
+
+    return final_experiment(**_chosen(merged, _TRAINING), options=options)
 
 
 def _pretraining(merged: Mapping[str, Any], options: Mapping[str, Any]) -> Pretraining:
@@ -428,17 +491,6 @@ def parse_options(sets: Sequence[str], names: Mapping[str, Any]) -> dict[str, An
             )
         options[key] = read_value(value)
     return options
-
-
-def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested TOML tables as dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _forget_stale(

@@ -161,6 +161,8 @@ def _owners(names: Mapping[str, Any]) -> dict[str, list[str]]:
         name = str(names.get(kind) or ORACLE)
         if name != ORACLE:
             owners["data" if kind == "dataset" else kind] = options_of(kind, name)
+    if names.get("target"):
+        owners["target"] = options_of("dataset", str(names["target"]))
     for name in names.get("controls") or ():
         owners[f"control.{name}"] = _entry_options("control", name)
     return owners

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
-from ..choices import Choice, PlaceChoices, choices_of, ordered
+from ..choices import Choice, PlaceChoices, choices_of, flatten, ordered
 from ..errors import ConfigurationError
 from ..processes import cores
 from ..registry import load_plugin
 from ..values import LARGEST_SEED, check_seeds
 
 if TYPE_CHECKING:
-    from ..core import EmotionData
+    from ..core import EmotionData, Inputs
     from ..runs.experiment import Setup
     from .configuration import Configuration
 
@@ -48,6 +48,10 @@ Cache = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the folds and their sizes only.")
 ]
+
+
+TARGET = ("target", "target_root")
+"""The choices that are for `adapt` alone."""
 
 
 def import_plugins(paths: Sequence[str] | None) -> None:
@@ -187,6 +191,17 @@ def recordings(configuration: Configuration[Any], cache: bool) -> EmotionData:
         return load(reader, cache=cache, on_read=reading.update)
 
 
+def newcomers(configuration: Configuration[Any], cache: bool) -> Inputs | None:
+    """Read whom to adapt to, without their labels; None where nobody is named."""
+    from ..data.loading import load_inputs
+    from .configuration import load_dataset
+
+    if configuration.target is None:
+        return None
+    reader = load_dataset(configuration.target, configuration.target_root)
+    return load_inputs(reader, cache=cache)
+
+
 def recordings_of_run(
     run: Path, data_root: str | None, cache: bool, instead: str
 ) -> EmotionData:
@@ -208,7 +223,7 @@ def recordings_of_run(
     """
     from ..data.loading import load
     from ..parts import part
-    from .configuration import dataset_place, flatten, load_dataset, read_stored
+    from .configuration import dataset_place, load_dataset, read_stored
     from .plugins import only_given
 
     stored = read_stored(str(run), ("pairs",))

@@ -55,7 +55,7 @@ def predict(
     from ..data.table import Table
     from ..files import doubted, write
     from ..parts import part
-    from ..review.predict import find_trained, load_trained, predict_recording
+    from ..runs.model import find_trained, load_trained
     from .configuration import (
         dataset_place,
         load_dataset,
@@ -88,7 +88,7 @@ def predict(
     if by not in (None, "own", "source"):
         by = Table(_baseline_folder(by)).load_inputs()
     with doubted(run):
-        table = predict_recording(trained, inputs, by)
+        table = trained.predict(inputs, by)
     text = table.to_csv(index=False)
     if output is None:
         echo(text.removesuffix("\n"), lines=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["pretrain"]
 
 
-@use.offering(PretrainingChoices)
+@use.offering(PretrainingChoices, without=use.TARGET)
 def pretrain(
     *,
     jobs: use.Jobs = "auto",

@@ -140,6 +140,7 @@ class Reading:
 def show_plan(planned: Plan, folder: Path) -> None:
     """Print the folds and their sizes."""
     from ..runs.plan import missing_share, subjects_without_fold
+    from ..training.batches import samples_of
 
     console = Console()
     windows = planned.inputs.windows
@@ -160,7 +161,7 @@ def show_plan(planned: Plan, folder: Path) -> None:
             sizes.append(str(len(rows)))
             if level != "window":
                 part = windows.iloc[rows].reset_index(drop=True)
-                sizes.append(str(len(planned.sampling.rows(part))))
+                sizes.append(str(len(samples_of(planned.sampling, part))))
         table.add_row(fold.name, *sizes, fold.access)
     console.print(table)
     parameters = sum(p.numel() for p in backbone.parameters())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 
-@use.offering(TuningChoices, without=["init_from"])
+@use.offering(TuningChoices, without=["init_from", *use.TARGET])
 def tune(
     *,
     final: Annotated[

@@ -9,16 +9,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..core import Dataset, EmotionData
-from ..errors import ConfigurationError, DomainemoWarning
+from ..core import Dataset, EmotionData, Inputs
+from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..places import called, naming_parts, where
 from ..registry import find, parameters
 from ..values import check_value, option_types
 from .cache import entry_folder, read_entry, write_entry
 from .reader import OnRead, Reader
 
-__all__ = ["load", "takes_root"]
+__all__ = ["load", "load_inputs", "takes_root"]
 
 
+@naming_parts()
 def load(
     dataset: str | type[Dataset] | Dataset,
     root: str | Path | None = None,
@@ -74,13 +76,53 @@ def load(
             f"has its root and options; give none beside it."
         )
     if not isinstance(dataset, Reader):
-        return dataset.load()
+        return _loaded(dataset)
     folder = _entry(dataset) if cache else None
     kept = read_entry(folder) if folder else None
     if kept is not None:
         return kept
     data = dataset.load(jobs=jobs, on_read=on_read)
     return data if folder is None else _keep(folder, data)
+
+
+def load_inputs(dataset: Dataset, *, cache: bool = True) -> Inputs:
+    """Load recordings without their labels, which nobody looks at.
+
+    Of a table folder, the column of labels is not read at all.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    cache : bool
+        See :func:`load`.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or does not hold what it should.
+    """
+    if isinstance(dataset, Reader):
+        return load(dataset, cache=cache).inputs
+    inputs = dataset.load_inputs()
+    if not isinstance(inputs, Inputs):
+        raise DataError(
+            f"The data set {type(dataset).__name__} loaded {called(inputs)}; expected "
+            f"Inputs, as the field `inputs` of EmotionData. Correct "
+            f"{where(dataset, 'load_inputs')}."
+        )
+    return inputs
+
+
+def _loaded(dataset: Dataset) -> EmotionData:
+    """Return what a data set loads; refuse what is no recordings."""
+    data = dataset.load()
+    if not isinstance(data, EmotionData):
+        raise DataError(
+            f"The data set {type(dataset).__name__} loaded {called(data)}; expected "
+            f"EmotionData, as domainemo.from_arrays makes it. Correct "
+            f"{where(dataset, 'load')}."
+        )
+    return data
 
 
 def takes_root(dataset: type[Dataset]) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..core import Inputs, Normalisation, Rows
 from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
+from ..places import called, contract_error
 from ..registry import find
 
 __all__ = [
@@ -320,7 +321,14 @@ def _learn(method: Normalisation, array: NDArray[np.float32], rows: Rows) -> Lea
         # As NumPy does of a value that is missing in all windows.
         warnings.simplefilter("ignore", RuntimeWarning)
         found = method.fit(array[rows])
-    return {str(k): np.asarray(value, np.float32) for k, value in found.items()}
+    expected = "arrays of numbers by name: a dict"
+    if not isinstance(found, Mapping):
+        raise contract_error(method, "fit", called(found), expected)
+    try:
+        return {str(k): np.asarray(value, np.float32) for k, value in found.items()}
+    except (TypeError, ValueError) as error:
+        wrong = f"a dict of what is no array of numbers ({error})"
+        raise contract_error(method, "fit", wrong, expected) from error
 
 
 def _apply(
@@ -338,12 +346,11 @@ def _apply(
 def _applied(
     method: Normalisation, values: NDArray[np.float32], learned: Learned
 ) -> NDArray[Any]:
-    found = np.asarray(method.apply(values, learned))
-    if found.shape != values.shape:
-        raise ConfigurationError(
-            f"{type(method).__name__} made an array of shape {found.shape} of windows "
-            f"of shape {values.shape}; expected the same shape."
-        )
+    given = method.apply(values, learned)
+    found = np.asarray(given)
+    if found.shape != values.shape or found.dtype.kind not in "fiub":
+        expected = f"an array of numbers of the windows' shape, {values.shape}"
+        raise contract_error(method, "apply", called(given), expected)
     return found
 
 

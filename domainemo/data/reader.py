@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..core import PROVENANCE, Dataset, EmotionData, Inputs, Modality
 from ..errors import DataError, RunError, data_error
+from ..places import naming_parts
 from ..processes import can_pack, cores, pack, process_pool, unpack
 from ..registry import load_plugin, plugin_of
 from .sentinels import warn_of_sentinels
@@ -275,7 +276,8 @@ def _read_there(
     if plugin is not None:
         load_plugin(plugin)
     made: Reader = unpack(reader)
-    return made.read(recording)
+    with naming_parts():
+        return made.read(recording)
 
 
 def _checked(

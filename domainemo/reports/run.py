@@ -15,11 +15,11 @@ from ..parts import part
 from ..registry import entries, find
 from ..review.embedding import embed
 from ..review.interpretation import interpret
-from ..review.predict import load_trained
 from ..review.reading import Recordings
 from ..review.tables import typical_fold
 from ..runs.controls import control_name
 from ..runs.metrics import METRICS
+from ..runs.model import load_trained
 from . import attention
 from . import run_figures as figures
 from .newcomers import write_newcomers_report
@@ -336,7 +336,8 @@ def _attention(run: Run, tell: Callable[[str], None]) -> Section | None:
         return None
     folders = [each.folder for each in run.networks(run.method)]
     experiment = run.recordings.experiment
-    if not isinstance(load_trained(folders[0], experiment).model.backbone, Explainable):
+    trained = load_trained(folders[0], experiment)
+    if not isinstance(trained.network.backbone, Explainable):
         run.left_out.append(
             f"attention to brain regions, which the backbone "
             f"{experiment.backbone.name} does not offer"

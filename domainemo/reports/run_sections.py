@@ -13,7 +13,13 @@ import pandas as pd
 
 from ..choices import ORACLE
 from ..review.histories import histories, loss_terms
-from ..review.reading import Network, Recordings, baseline, networks, read_results
+from ..review.reading import (
+    Recordings,
+    TrainedNetwork,
+    baseline,
+    networks,
+    read_results,
+)
 from ..review.screening import screening as believed
 from ..runs.folder import ENVIRONMENT, read_json, rerun
 from ..runs.results import Results
@@ -66,7 +72,7 @@ class Run:
     ----------
     folder : Path
     results : Results
-    trained : list of Network
+    trained : list of TrainedNetwork
         The adapter's, and source only's.
     history : DataFrame
         Losses and scores of all of them by epoch.
@@ -80,7 +86,7 @@ class Run:
 
     folder: Path
     results: Results
-    trained: list[Network]
+    trained: list[TrainedNetwork]
     history: pd.DataFrame
     environment: Mapping[str, Any]
     recordings: Recordings | None
@@ -108,7 +114,7 @@ class Run:
         """Whether labels of the target chose the epoch."""
         return bool(self.results.description["validator"] == ORACLE)
 
-    def networks(self, method: str) -> list[Network]:
+    def networks(self, method: str) -> list[TrainedNetwork]:
         """Return the networks of one method."""
         return [each for each in self.trained if each.method == method]
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ..core import FUSION
 from ..data.normalisation import normalise
+from ..runs.model import load_trained
 from ..training.batches import Samples, majority_label, sample
-from ..training.model import Model
+from ..training.model import Network
 from ..training.seeds import derive_seed, reproducible
-from .predict import load_trained
-from .reading import Network, Recordings
+from .reading import Recordings, TrainedNetwork
 
 __all__ = ["embed", "principal_plane"]
 
@@ -23,7 +23,7 @@ _EMBEDDED = 600  # samples of the source, and as many of the target, in a pictur
 _BATCH = 128
 
 
-def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
+def embed(network: TrainedNetwork, recordings: Recordings) -> pd.DataFrame:
     """Return where samples of the source and the target lie in the fusion's embedding.
 
     The plane is that of the two largest principal components of the samples shown,
@@ -31,7 +31,7 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
 
     Parameters
     ----------
-    network : Network
+    network : TrainedNetwork
     recordings : Recordings
 
     Returns
@@ -48,7 +48,7 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
     source, target = fold.source, fold.seen
     method = recordings.experiment.build_normalisation()
     inputs, _ = normalise(data.inputs.take(used), method, source=source, target=target)
-    sampling = trained.model.backbone.sampling
+    sampling = trained.network.backbone.sampling
     domain = recordings.experiment.protocol.build().domain
     tables, places = [], []
     for role, rows in (("source", source), ("target", fold.test)):
@@ -56,7 +56,7 @@ def embed(network: Network, recordings: Recordings) -> pd.DataFrame:
         drawn = _drawn(len(members), role)
         members = np.where(members >= 0, used[members], -1)[drawn]
         with reproducible(recordings.experiment.training.threads):
-            places.append(_embeddings(trained.model, samples, drawn))
+            places.append(_embeddings(trained.network, samples, drawn))
         windows = data.inputs.windows.iloc[members[:, 0]]
         names = np.array(data.classes)[majority_label(members, data.labels)]
         columns = {"role": role, "class": names, "domain": windows[domain].to_numpy()}
@@ -74,7 +74,7 @@ def _drawn(samples: int, role: str) -> NDArray[np.int64]:
     return np.sort(generator.permutation(samples)[:_EMBEDDED])
 
 
-def _embeddings(model: Model, samples: Samples, drawn: NDArray[np.int64]) -> Array:
+def _embeddings(model: Network, samples: Samples, drawn: NDArray[np.int64]) -> Array:
     """Return the fusion's embeddings of some samples; shape (samples, dim)."""
     with torch.no_grad():
         parts = [

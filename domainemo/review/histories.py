@@ -13,19 +13,19 @@ from ..runs.folder import (
 )
 from ..runs.job import HISTORY
 from ..runs.results import Results
-from .reading import Network
+from .reading import TrainedNetwork
 
 __all__ = ["histories", "loss_terms"]
 
 _NO_LOSS = ("method", "fold", "seed", "epoch", "score", "held_out")
 
 
-def histories(trained: list[Network]) -> pd.DataFrame:
+def histories(trained: list[TrainedNetwork]) -> pd.DataFrame:
     """Return a row per network and epoch: every loss term, and scores.
 
     Parameters
     ----------
-    trained : list of Network
+    trained : list of TrainedNetwork
     """
     tables = []
     for each in trained:

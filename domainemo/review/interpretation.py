@@ -23,11 +23,11 @@ from ..errors import ConfigurationError, DataError
 from ..runs.checks import select_modalities
 from ..runs.experiment import Experiment, method_name
 from ..runs.job import load_record
+from ..runs.model import Model, find_all_trained, load_trained
 from ..runs.plan import prepare
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible
-from .predict import Trained, find_all_trained, load_trained
 
 __all__ = ["Interpretation", "find_folds", "interpret"]
 
@@ -182,12 +182,12 @@ class _FoldTables:
     probabilities: NDArray[np.float32]
 
 
-def _interpret_fold(trained: Trained, inputs: Inputs, fold: Fold) -> _FoldTables:
+def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
     """Interpret one trained fold on its test windows."""
     backbone = _explainable(trained)
     samples, members, windows = _test_samples(trained, inputs, fold)
     with reproducible(trained.experiment.training.threads):
-        probabilities = predict(trained.model, trained.adapter, samples)
+        probabilities = predict(trained.network, trained.adapter, samples)
         frame = pd.DataFrame(
             {
                 "subject": windows["subject"].to_numpy()[members[:, 0]],
@@ -204,14 +204,14 @@ def _interpret_fold(trained: Trained, inputs: Inputs, fold: Fold) -> _FoldTables
 
 
 def _test_samples(
-    trained: Trained, inputs: Inputs, fold: Fold
+    trained: Model, inputs: Inputs, fold: Fold
 ) -> tuple[Samples, NDArray[np.int64], pd.DataFrame]:
     """Return the test samples as the fold saw them, their windows, and the table."""
     inputs, fold = inputs.take(fold.used), fold.renumbered(fold.used)
     method = trained.experiment.build_normalisation()
     normalised, _ = normalise(inputs, method, source=fold.source, target=fold.seen)
     part = normalised.take(fold.test)
-    sampling = trained.model.backbone.sampling
+    sampling = trained.network.backbone.sampling
     everything = np.arange(len(part))
     samples, members = sample(part, everything, sampling, torch.device("cpu"))
     return samples, members, part.windows
@@ -231,7 +231,7 @@ def _mean_regions(
 
 
 def _occlusion(
-    trained: Trained,
+    trained: Model,
     samples: Samples,
     windows: pd.DataFrame,
     probabilities: NDArray[np.float32],
@@ -261,13 +261,13 @@ def _occlusion(
         occluded = signal.clone()
         occluded[:, places] = means[:, places]
         without = replace(samples, signals={**samples.signals, backbone.eeg: occluded})
-        fallen = predict(trained.model, trained.adapter, without)
+        fallen = predict(trained.network, trained.adapter, without)
         falls.append(probabilities[each, chosen] - fallen[each, chosen])
     return np.stack(falls, 1).astype(np.float64)
 
 
 def _attention(
-    trained: Trained, samples: Samples, subjects: pd.Series[str]
+    trained: Model, samples: Samples, subjects: pd.Series[str]
 ) -> tuple[Array, NDArray[np.bool_], tuple[pd.DataFrame, pd.DataFrame]]:
     """Return each sample's region weights, whether it has EEG, and temporal tables."""
     backbone = _explainable(trained)
@@ -389,9 +389,9 @@ class _Temporal:
         return pd.concat(rows) if rows else pd.DataFrame(columns=columns)
 
 
-def _explainable(trained: Trained) -> Explainable:
+def _explainable(trained: Model) -> Explainable:
     """Return the backbone; raise where it offers no attention over regions."""
-    backbone = trained.model.backbone
+    backbone = trained.network.backbone
     if not isinstance(backbone, Explainable):
         raise ConfigurationError(
             f"The backbone {trained.experiment.backbone.name!r} offers no attention "

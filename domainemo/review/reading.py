@@ -34,7 +34,7 @@ from ..runs.plan import prepare
 from ..runs.results import Results
 
 __all__ = [
-    "Network",
+    "TrainedNetwork",
     "Recordings",
     "baseline",
     "class_names",
@@ -120,7 +120,7 @@ def baseline(results: Results) -> str | None:
 
 
 @dataclass(frozen=True)
-class Network:
+class TrainedNetwork:
     """One trained network of a run.
 
     Attributes
@@ -138,7 +138,7 @@ class Network:
     folder: Path
 
 
-def networks(folder: Path, results: Results) -> list[Network]:
+def networks(folder: Path, results: Results) -> list[TrainedNetwork]:
     """Return every trained network of a run: the adapter's, and source only.
 
     Raises
@@ -151,7 +151,7 @@ def networks(folder: Path, results: Results) -> list[Network]:
     if other is not None:
         methods[other] = "none"
     found = [
-        Network(method, fold, seed, job_folder(folder, fold, seed, adapter))
+        TrainedNetwork(method, fold, seed, job_folder(folder, fold, seed, adapter))
         for method, adapter in methods.items()
         for fold in dict.fromkeys(results.table["fold"])
         for seed in results.description["seeds"]

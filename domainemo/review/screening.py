@@ -14,13 +14,15 @@ from ..runs.folder import (
 from ..runs.job import SCREENING, load_record
 from ..runs.results import Results
 from ..training.batches import majority_label
-from .reading import Network, Recordings
+from .reading import Recordings, TrainedNetwork
 
 __all__ = ["screening"]
 
 
 def screening(
-    results: Results, trained: list[Network], recordings: Recordings | None = None
+    results: Results,
+    trained: list[TrainedNetwork],
+    recordings: Recordings | None = None,
 ) -> pd.DataFrame:
     """Return what screening believed over the epochs; empty where nothing screened.
 
@@ -28,7 +30,7 @@ def screening(
     ----------
     results : Results
         Tell the labels of target samples that were tested.
-    trained : list of Network
+    trained : list of TrainedNetwork
     recordings : Recordings, optional
         Tell the labels of those that were not.
 
@@ -51,7 +53,7 @@ def screening(
 
 
 def _screening(
-    results: Results, network: Network, recordings: Recordings | None
+    results: Results, network: TrainedNetwork, recordings: Recordings | None
 ) -> pd.DataFrame:
     arrays = read_arrays(network.folder / SCREENING, "labels", "members")
     weights = {
@@ -81,7 +83,10 @@ def _screening(
 
 
 def _truth(
-    results: Results, network: Network, members: Rows, recordings: Recordings | None
+    results: Results,
+    network: TrainedNetwork,
+    members: Rows,
+    recordings: Recordings | None,
 ) -> NDArray[np.int64] | None:
     """Return the true labels of target samples, or None where they are not known."""
     if not results.scored:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import PROVENANCE, EmotionData, Fold, Inputs, Rows
+from ..core import PROVENANCE, EmotionData, Fold, Inputs, Protocol, Rows
 from ..data.montage import check_sensors
 from ..data.soundness import (
     contents,
@@ -27,13 +27,14 @@ from ..errors import (
     data_error,
     did_you_mean,
 )
+from ..places import called, contract_error, where
 
 __all__ = [
     "canonical",
     "check_classes",
-    "check_folds",
     "check_modalities",
     "check_signals",
+    "folds_of",
     "kept_rows",
     "select_modalities",
     "unfit_folds",
@@ -265,7 +266,49 @@ def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
             )
 
 
-def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
+def folds_of(
+    protocol: Protocol, inputs: Inputs, windows: pd.DataFrame | None = None
+) -> list[Fold]:
+    """Return the folds that a protocol makes of recordings, checked.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    inputs : Inputs
+    windows : DataFrame, optional
+        Where windows come from as the protocol and messages see it, where that is not
+        what `inputs` say.
+
+    Raises
+    ------
+    ConfigurationError
+        If they are none, or would leak, or its domain is no column.
+    DataError
+        If what is tested is, bit for bit, a recording that is trained on.
+    """
+    if protocol.domain not in PROVENANCE[:-1]:
+        raise ConfigurationError(
+            f"The protocol {type(protocol).__name__} has the domain "
+            f"{protocol.domain!r}; expected one of {', '.join(PROVENANCE[:-1])}. "
+            f"Correct {where(protocol)}."
+        )
+    windows = inputs.windows if windows is None else windows
+    found = protocol.split(windows.copy())
+    if not isinstance(found, Iterable):
+        raise contract_error(protocol, "split", called(found), "folds, by `yield`")
+    folds = list(found)
+    for fold in folds:
+        if not isinstance(fold, Fold) or not isinstance(fold.name, str):
+            shown = called(fold)
+            if isinstance(fold, Fold):
+                shown = f"a Fold whose name is {fold.name!r}"
+            expected = "a domainemo.Fold, named by text"
+            raise contract_error(protocol, "split", shown, expected)
+    _check_folds(inputs, folds, f"Correct {where(protocol, 'split')}.", windows)
+    return folds
+
+
+def _check_leakage(fold: Fold, trials: NDArray[np.int64], remedy: str) -> None:
     size = len(trials)
     for role, rows in fold.parts.items():
         whole = isinstance(rows, np.ndarray) and rows.ndim == 1
@@ -273,7 +316,7 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
             raise ConfigurationError(
                 f"Fold {fold.name!r}: its {role} rows are {type(rows).__name__}; "
                 f"expected an array of whole numbers, such as numpy.flatnonzero(...). "
-                f"The protocol must be corrected."
+                f"{remedy}"
             )
         if role == "calibration" and not len(rows):
             continue
@@ -281,7 +324,7 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
         if not inside or len(np.unique(rows)) < len(rows):
             raise ConfigurationError(
                 f"Fold {fold.name!r}: its {role} rows are empty, repeated or outside "
-                f"the {size} windows. The protocol must be corrected."
+                f"the {size} windows. {remedy}"
             )
     same = np.array_equal(np.sort(fold.target), np.sort(fold.test))
     leaks = {
@@ -301,51 +344,35 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64]) -> None:
     for leak, found in leaks.items():
         if found:
             raise ConfigurationError(
-                f"Fold {fold.name!r}: {leak}, so that a result would mean nothing. The "
-                f"protocol must be corrected."
+                f"Fold {fold.name!r}: {leak}, so that a result would mean nothing. "
+                f"{remedy}"
             )
 
 
-def check_folds(
-    inputs: Inputs, folds: list[Fold], shown: pd.DataFrame | None = None
+def _check_folds(
+    inputs: Inputs, folds: list[Fold], remedy: str, shown: pd.DataFrame
 ) -> None:
-    """Refuse folds that would leak.
-
-    Parameters
-    ----------
-    inputs : Inputs
-    folds : list of Fold
-    shown : DataFrame, optional
-        Where windows come from as messages say it.
-
-    Raises
-    ------
-    ConfigurationError
-        If names repeat, or a protocol lets training see the labels, or the trials,
-        that it tests.
-    DataError
-        If what is tested is, bit for bit, a recording that is trained on.
-    """
+    """Refuse folds that would leak; the protocol must be corrected then."""
     names = [fold.name for fold in folds]
     if len(set(names)) < len(names) or not names:
         raise ConfigurationError(
             f"The protocol made {len(names)} folds with {len(set(names))} distinct "
-            f"names; expected at least one, each with a name of its own."
+            f"names; expected at least one, each with a name of its own. {remedy}"
         )
     trials = np.asarray(
         inputs.windows.groupby(["subject", "session", "trial"]).ngroup(), dtype=np.int64
     )
     people = inputs.windows["subject"].to_numpy()
     for fold in folds:
-        _check_leakage(fold, trials)
+        _check_leakage(fold, trials, remedy)
         theirs = people[np.append(fold.target, fold.test)]
         if not np.isin(people[fold.calibration], theirs).all():
             raise ConfigurationError(
                 f"Fold {fold.name!r}: calibration holds windows of subjects who are "
                 f"neither in the target nor in the test; expected the target's. Whose "
-                f"labels train otherwise belongs to the source."
+                f"labels train otherwise belongs to the source. {remedy}"
             )
-    _check_copies(inputs, folds, trials, inputs.windows if shown is None else shown)
+    _check_copies(inputs, folds, trials, shown)
 
 
 def _check_copies(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core import Control, Fold, Inputs, Normalisation, Rows
 from ..data.normalisation import normalise
-from ..errors import ConfigurationError
 from ..parts import Part
+from ..places import called, contract_error
 
 __all__ = ["control_name", "control_probabilities", "is_trained"]
 
@@ -60,32 +62,39 @@ def control_probabilities(
     if control.sees_signals:
         values = _side_by_side(inputs, normalisation, fold)
     tested = np.unique(members[members >= 0])
-    found = np.asarray(
-        control.predict(inputs.windows, labelled, labels, tested, values)
-    )
-    if found.ndim == 1 and found.dtype.kind in "iu":
-        if len(found) and not 0 <= found.min() <= found.max() < classes:
-            raise ConfigurationError(
-                f"The control {type(control).__name__} predicted classes from "
-                f"{found.min()} to {found.max()}; expected 0 to {classes - 1}."
-            )
-        found = np.eye(classes)[found]
-    if found.ndim != 2 or len(found) != len(tested) or found.shape[1] > classes:
-        raise ConfigurationError(
-            f"The control {type(control).__name__} predicted an array of shape "
-            f"{found.shape} for {len(tested)} windows and {classes} classes; expected "
-            f"a class's number, or a probability of every class, for each window."
-        )
-    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
-        raise ConfigurationError(
-            f"The control {type(control).__name__} predicted what is no finite number; "
-            f"expected probabilities."
-        )
+    given = control.predict(inputs.windows, labelled, labels, tested, values)
     by_window = np.zeros((len(inputs), classes))
-    by_window[tested, : found.shape[1]] = found
+    known = _probabilities(control, given, len(tested), classes)
+    by_window[tested, : known.shape[1]] = known
     weights = (members >= 0)[..., None]
     averaged = (by_window[members] * weights).sum(1) / weights.sum(1)
     return np.asarray(averaged, dtype=np.float32)
+
+
+def _probabilities(
+    control: Control, given: object, tested: int, classes: int
+) -> NDArray[Any]:
+    """Return what a control predicts of each tested window, as probabilities."""
+    expected = (
+        f"an array with a class's number, 0 to {classes - 1}, or the probabilities "
+        f"of the classes, for each of {tested} windows"
+    )
+    try:
+        found = np.asarray(given)
+    except ValueError as error:  # rows of several lengths
+        shown = f"{called(given)} that is no array ({error})"
+        raise contract_error(control, "predict", shown, expected) from error
+    if found.ndim == 1 and found.dtype.kind in "iu":
+        if len(found) and not 0 <= found.min() <= found.max() < classes:
+            shown = f"classes from {found.min()} to {found.max()}"
+            raise contract_error(control, "predict", shown, expected)
+        found = np.eye(classes)[found]
+    if found.ndim != 2 or len(found) != tested or found.shape[1] > classes:
+        raise contract_error(control, "predict", called(given), expected)
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        shown = f"{called(found)}, not all of it finite numbers"
+        raise contract_error(control, "predict", shown, expected)
+    return found
 
 
 def _side_by_side(

@@ -20,6 +20,7 @@ import numpy as np
 from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, RunError
+from ..places import unforeseen
 from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
 from ..values import check_value
@@ -121,13 +122,15 @@ def execute(
         with shared(inputs, experiment, folder, plugins, forked=forked) as context:
             failures = list(_run_there(context, executor, waiting, monitor, tell))
     if failures:
-        reasons = "\n".join(f"- {failure}" for failure in _grouped(failures))
+        reasons = "\n".join(
+            f"- {reason}" for reason in _grouped([_reason(*each) for each in failures])
+        )
         kept = f"; the others are kept in {folder} and are not run again"
         if len(failures) == len(jobs):
             kept = f", so {folder} has nothing to score; the same command tries again"
         raise RunError(
             f"{len(failures)} of {count(len(jobs), 'job')} failed{kept}:\n{reasons}"
-        )
+        ) from failures[0][1]
 
 
 def _run_here(
@@ -136,7 +139,7 @@ def _run_here(
     waiting: Sequence[tuple[Work[Any], JobState]],
     monitor: Monitor,
     tell: OnProgress,
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[Work[Any], Exception]]:
     for job, state in waiting:
 
         def report(row: Mapping[str, float], state: JobState = state) -> None:
@@ -148,7 +151,7 @@ def _run_here(
             state.finished = True
         except Exception as error:
             state.failed = True
-            yield _reason(job, error)
+            yield job, error
         tell(monitor)
 
 
@@ -158,7 +161,7 @@ def _run_there(
     waiting: Sequence[tuple[Work[Any], JobState]],
     monitor: Monitor,
     tell: OnProgress,
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[Work[Any], Exception]]:
     forked = is_forking(executor)
     packed_jobs = [(pack(job, forked=forked), job, state) for job, state in waiting]
     futures: dict[Future[None], tuple[Work[Any], JobState]] = {
@@ -174,7 +177,7 @@ def _run_there(
                 state.finished = True
             except Exception as error:
                 state.failed = True
-                yield _reason(job, error)
+                yield job, error
         for job, state in futures.values():
             _read_progress(job, state)
         tell(monitor)
@@ -189,7 +192,7 @@ def _reason(job: Work[Any], error: Exception) -> tuple[str, str]:
             "a worker process died, perhaps for want of memory. Run again to resume, "
             "with fewer --jobs."
         )
-    return job.name, f"{type(error).__name__}: {error}"
+    return job.name, unforeseen(error)
 
 
 def _grouped(failures: Sequence[tuple[str, str]]) -> Iterator[str]:

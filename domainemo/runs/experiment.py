@@ -16,10 +16,12 @@ from ..choices import (
     choices_of,
     choosing,
     complete,
+    flatten,
 )
 from ..core import Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, of_controls, part, unknown_option
+from ..places import where
 from ..training.settings import Training
 from ..values import check_seeds, check_value
 from .controls import control_name, is_trained
@@ -30,6 +32,7 @@ __all__ = [
     "Experiment",
     "Setup",
     "experiment",
+    "experiment_of",
     "grouped",
     "method_name",
     "setup_choices",
@@ -119,6 +122,13 @@ class Setup:
         sampling = self.build_sampling()
         if sampling is not None:
             backbone.sampling = sampling
+        if not isinstance(getattr(backbone, "sampling", None), Sampling):
+            raise ConfigurationError(
+                f"The backbone {type(backbone).__name__} has no sampling of its own; "
+                f"expected `self.sampling = ...`, an object of a sampling, in its "
+                f"constructor, or --sampling beside it. Correct "
+                f"{where(backbone, '__init__')}."
+            )
         return backbone
 
     def build_normalisation(self) -> Normalisation:
@@ -301,6 +311,22 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     for each in made.controls:
         check_words(each.build(), "words")
     return made
+
+
+def experiment_of(stored: Mapping[str, Any]) -> Experiment:
+    """Return the experiment of a finished run, to be applied on the CPU.
+
+    Parameters
+    ----------
+    stored : mapping
+        What ``config.toml`` holds. Plug-ins that it needs have been imported.
+    """
+    names = [name for name, each in choices_of(RunChoices).items() if each.plain]
+    given = {name: stored[name] for name in names if name in stored}
+    given.pop("init_from", None)  # its weights are overwritten by the trained ones
+    options = flatten(stored.get("options", {}))
+    known = {k: v for k, v in options.items() if k.partition(".")[0] in _GROUPS}
+    return experiment(**given | {"device": "cpu", "options": known})
 
 
 def check_words(made: object, *needed: str) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -200,6 +201,9 @@ def open_folder(
 ) -> None:
     """Make a run's folder, or check that it is this very run's.
 
+    Where plug-ins have changed since the run began, and nothing is finished yet, it
+    begins anew with them.
+
     Parameters
     ----------
     folder : Path
@@ -213,7 +217,8 @@ def open_folder(
     Raises
     ------
     ConfigurationError
-        If the folder holds another run or something else; nothing is changed.
+        If the folder holds another run or something else, or a plug-in has changed
+        since something in it was finished; nothing is changed.
     DataError
         If the recordings have changed since.
     """
@@ -222,7 +227,10 @@ def open_folder(
     if _is_begun(folder):
         _restore(folder, {CONFIG: described, ENVIRONMENT: environment})
         _check_same(folder, read_config(folder / CONFIG), config)
-        _check_unchanged(folder, identity)
+        changed = _changed(folder, identity)
+        _check_unchanged(folder, changed)
+        if changed:
+            _begin_anew(folder, environment)
         files.write_recorded(folder / CONFIG, described)
         files.record(folder, ENVIRONMENT)
         return
@@ -276,23 +284,56 @@ def _environment(
     }
 
 
-def _check_unchanged(folder: Path, identity: Mapping[str, str]) -> None:
+def _changed(folder: Path, identity: Mapping[str, str]) -> list[str]:
+    """Return what is not as it was when the run in a folder began."""
     path = folder / ENVIRONMENT
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in identity if known[key] != identity[key]]
+        return [key for key in identity if known[key] != identity[key]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"{path}: expected what this run was begun with, but the file is missing "
             f"or damaged. Give a new --output folder."
         ) from error
-    if changed:
-        kind = DataError if changed == ["recordings"] else ConfigurationError
-        raise kind(
-            f"{folder}: changed since this run began: {', '.join(changed)}. Finished "
-            f"folds and new ones would not fit together. Give a new --output folder, "
-            f"or restore what has changed."
-        )
+
+
+def _check_unchanged(folder: Path, changed: Sequence[str]) -> None:
+    """Refuse a run that has changed, unless code that has finished nothing has."""
+    there = _left(folder)
+    if not changed or (changed == ["plugins"] and not there):
+        return
+    kind = DataError if changed == ["recordings"] else ConfigurationError
+    more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+    what = f" ({there[0].relative_to(folder)}{more})" if there else ""
+    raise kind(
+        f"{folder}: changed since this run began: {', '.join(changed)}. What is there "
+        f"now{what} and what would be made would not fit together. Give a new --output "
+        f"folder, or restore what has changed."
+    )
+
+
+def _left(folder: Path) -> list[Path]:
+    """Return what a run has finished: jobs, and files of whatever follows them."""
+    ours = {CONFIG, ENVIRONMENT, files.RECORD, "folds"}
+    jobs = [
+        path
+        for path in folder.glob("folds/*/*/*")
+        if path.suffix not in (".partial", ".damaged")
+    ]
+    others = [
+        path
+        for path in folder.iterdir()
+        if path.name not in ours and not path.name.startswith(".")
+    ]
+    return sorted(jobs) + sorted(others)
+
+
+def _begin_anew(folder: Path, environment: str) -> None:
+    """Note the code that runs now; trainings that other code began are not gone on."""
+    with locked(folder):
+        for partial in folder.glob("folds/*/*/*.partial"):
+            shutil.rmtree(partial)
+        files.write_recorded(folder / ENVIRONMENT, environment)
 
 
 def origin(run: Path) -> str:

@@ -26,7 +26,8 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     chosen, fold = planned.experiment, job.fold
     seen, normalisation = [], chosen.build_normalisation()
     network = job.adapter is not None
-    if job.adapter is not None and job.adapter.build().needs_target:
+    adapter = None if job.adapter is None else job.adapter.build()
+    if adapter is not None and (adapter.needs_target or adapter.settles):
         seen.append("training")
     blind = job.control is not None and not job.control.build().sees_signals
     if normalisation.by in ("session", "subject") and not blind:

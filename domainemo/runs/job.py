@@ -23,16 +23,18 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..adapters.composite import on_source_alone
 from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
+from ..data.matching import step_of
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
 from ..parts import Part
+from ..places import naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
-from ..training.batches import LabelledSamples, majority_label, sample
+from ..training.batches import LabelledSamples, majority_label, sample, samples_of
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, fit, predict, scores
+from ..training.fit import Fitted, fit, predict, scores, settle
 from ..training.loop import Report
-from ..training.model import Model, state_of
+from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
 from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
@@ -318,7 +320,11 @@ def _train_job(
     report: Report,
 ) -> None:
     threads = experiment.training.threads
-    with reproducible(threads), threadpool_limits(threads, user_api="blas"):
+    with (
+        naming_parts(),
+        reproducible(threads),
+        threadpool_limits(threads, user_api="blas"),
+    ):
         job.train(inputs, experiment, folder, used, report)
 
 
@@ -348,7 +354,7 @@ def _train(
     if job.start is not None:
         load_weights(backbone.load_state_dict, Path(job.start))
     # The heads are drawn alike, whatever the backbone started from.
-    model = Model(backbone, inputs.modalities, len(job.classes)).to(device)
+    model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
     train_rows, held_rows = job.labelled, None
     if validator is not None and validator.held_out:
@@ -381,6 +387,8 @@ def _train(
         checkpoint=job.checkpoint(inputs, experiment, folder),
         report=report,
     )
+    seed = derive_seed(job.seed, fold.name, "settle")
+    settle(model, adapter, target, training=experiment.training, seed=seed)
     facts = {
         **_facts(job, backbone.sampling, began),
         "epoch": fitted.epoch,
@@ -405,7 +413,8 @@ def _train(
         learned = learned_of(inputs, method, fold.source)
         kept = model, adapter, domains
         known = scales, raw, learned
-        _write_model(folder, *kept, inputs.modalities, job.classes, *known)
+        step = step_of(inputs.windows.iloc[fold.source])
+        _write_model(folder, *kept, inputs.modalities, job.classes, *known, step)
 
 
 def _telling() -> dict[str, Validator]:
@@ -430,7 +439,7 @@ def _run_control(
     fold = job.fold
     sampling = experiment.build_backbone(inputs.modalities).sampling
     windows = inputs.windows.iloc[fold.test].reset_index(drop=True)
-    members = _among_all(sampling.rows(windows), fold.test)
+    members = _among_all(samples_of(sampling, windows), fold.test)
     probabilities = control_probabilities(
         control.build(),
         inputs,
@@ -576,7 +585,7 @@ def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
 
 def _write_model(
     folder: Path,
-    model: Model,
+    model: Network,
     adapter: Adapter,
     domains: int,
     modalities: Mapping[str, Modality],
@@ -584,11 +593,13 @@ def _write_model(
     scales: Mapping[str, Scale],
     raw_scales: Mapping[str, Scale],
     learned: Mapping[str, Learned],
+    step: float | None,
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
     described: dict[str, Any] = {
         "classes": list(classes),
         "modalities": {name: asdict(m) for name, m in modalities.items()},
+        "step": step,
     }
     if adapter.shapes_prediction or adapter.state_dict():
         described["domains"] = domains  # what the adapter was prepared for

@@ -20,12 +20,10 @@ from ..data.labels import check_trials
 from ..data.matching import match, step_of
 from ..data.normalisation import check_enough, scales_of
 from ..errors import ConfigurationError, DomainemoWarning, data_error
-from ..training.model import Model
-from ..training.seeds import reproducible
-from .checks import check_folds, check_modalities, check_signals, select_modalities
+from .checks import check_modalities, check_signals, folds_of, select_modalities
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
-from .plan import Plan, build_once, chosen_folds, ordered
+from .plan import Plan, build_network, chosen_folds, ordered
 from .results import Results
 from .run import check_output, described, run_plan
 
@@ -145,16 +143,11 @@ def plan_newcomers(
     _check_newcomers(theirs, chosen)
     joined, shown = _side_by_side(source.inputs, theirs)
     new = np.arange(len(joined)) >= len(source)
-    protocol = chosen.protocol.build()
-    folds = list(protocol.split(shown.assign(new=new)))
+    folds = folds_of(chosen.protocol.build(), joined, shown.assign(new=new))
     folds = chosen_folds(folds, chosen.folds)
-    check_folds(joined, folds, shown)
     unknown = np.full(len(theirs), _NOBODY_KNOWS)
     classes = source.classes
-    with reproducible(chosen.training.threads):
-        backbone = build_once(
-            joined, chosen, lambda b: Model(b, joined.modalities, len(classes))
-        )
+    backbone = build_network(joined, len(classes), chosen)
     return Plan(
         joined,
         np.append(source.labels, unknown),

@@ -18,15 +18,17 @@ from ..data.labels import check_trials
 from ..data.normalisation import check_enough, check_visible
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import Part
-from ..training.model import Model
+from ..places import naming_parts
+from ..training.loop import descend
+from ..training.model import Network, nothing
 from ..training.seeds import derive_seed, reproducible
 from ..words import in_order
 from .checks import (
     canonical,
     check_classes,
-    check_folds,
     check_modalities,
     check_signals,
+    folds_of,
     kept_rows,
     select_modalities,
     unfit_folds,
@@ -39,6 +41,7 @@ from .job import Job
 
 __all__ = [
     "Plan",
+    "build_network",
     "build_once",
     "labelled_rows",
     "chosen_folds",
@@ -168,10 +171,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     if chosen.init_from is not None:
         check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
     classes = len(data.classes)
-    with reproducible(chosen.training.threads):
-        backbone = build_once(
-            data.inputs, chosen, lambda b: Model(b, inputs.modalities, classes)
-        )
+    backbone = build_network(data.inputs, classes, chosen)
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling, skipped)
 
@@ -196,8 +196,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     inputs = inputs.take(rows)
     check_modalities(inputs)
     check_signals(inputs)
-    folds = list(chosen.protocol.build().split(inputs.windows.copy()))
-    check_folds(inputs, folds)
+    folds = folds_of(chosen.protocol.build(), inputs)
     learns_by = chosen.build_normalisation().by
     for fold in folds:
         used = fold.used
@@ -254,6 +253,27 @@ def _meant(name: str, there: Sequence[str]) -> str:
     return f" Did you mean {alone[0]!r}?" if alone else did_you_mean(name, there)
 
 
+def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
+    """Build the network once, and try what adapters do to a trained one.
+
+    Raises
+    ------
+    ConfigurationError
+        If an option does not fit, or an adapter can do nothing to such a network.
+    """
+
+    def complete(backbone: Backbone) -> None:
+        network = Network(backbone, inputs.modalities, classes)
+        for each in chosen.trained:
+            adapter = each.build() if each.kind == "adapter" else None
+            if adapter is not None and adapter.settles:
+                adapter.prepare(network.dims, classes, 1)
+                adapter.settle(network.eval(), [nothing(inputs.modalities)], descend)
+
+    with reproducible(chosen.training.threads):
+        return build_once(inputs, chosen, complete)
+
+
 def build_once(
     inputs: Inputs, chosen: Setup, complete: Callable[[Backbone], object]
 ) -> Backbone:
@@ -267,8 +287,9 @@ def build_once(
         Builds what stands on the backbone.
     """
     try:
-        backbone = chosen.build_backbone(inputs.modalities)
-        complete(backbone)
+        with naming_parts():
+            backbone = chosen.build_backbone(inputs.modalities)
+            complete(backbone)
     except DomainemoError:
         raise
     except Exception as error:

@@ -23,7 +23,8 @@ from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
 from ..errors import DataError, DomainemoWarning
 from ..parts import Part
-from ..training.batches import sample
+from ..places import naming_parts
+from ..training.batches import sample, samples_of
 from ..training.loop import Report
 from ..training.pairs import Random, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
@@ -217,7 +218,9 @@ class PretrainingPlan:
         """Return how many moments of a fold can be paired; raise where none can."""
         part = self.inputs.take(fold.source)
         try:
-            return self.chosen.pairing(part, self.sampling.rows(part.windows)).moments
+            return self.chosen.pairing(
+                part, samples_of(self.sampling, part.windows)
+            ).moments
         except DataError as error:
             raise DataError(
                 f"{self.inputs.name}, fold {fold.name!r}: {error}"
@@ -262,6 +265,7 @@ def plan_pretraining(
 
 
 @choosing
+@naming_parts()
 def pretrain(
     recordings: EmotionData | Inputs,
     *,

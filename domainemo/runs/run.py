@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from ..choices import RunChoices, choosing
 from ..core import EmotionData
 from ..errors import ConfigurationError
+from ..places import naming_parts
 from .execution import Monitor, check_call, execute
 from .experiment import Experiment, experiment
 from .folder import (
@@ -31,6 +32,7 @@ __all__ = ["check_output", "described", "run", "run_plan", "trained"]
 
 
 @choosing
+@naming_parts()
 def run(
     data: EmotionData,
     *,

@@ -32,7 +32,7 @@ from .batches import (
     outputs_of,
     source_of,
 )
-from .firewall import FirstFold, with_random_target_labels
+from .firewall import FirstFold, SmallNetwork, with_random_target_labels
 from .requirements import (
     Check,
     Suite,
@@ -383,18 +383,22 @@ def _fit_one_fold(
     from ..runs.run import run
 
     adapter, options = check.build(), {}
+    sizes = {"backbone.width": 16, "backbone.heads": 2}
     # Of a name that is inherited, the parent would be run.
     if "registered_name" in vars(check.part):
         adapter = check.part
         options = {f"adapter.{name}": value for name, value in check.options.items()}
+    backbone: Any = "r2gfanet"
+    if check.build().settles:  # by layers that not every network has
+        backbone, sizes = SmallNetwork, {}
     run(
         data,
         protocol=_protocol(),
-        backbone="r2gfanet",
+        backbone=backbone,
         adapter=adapter,
         validator="information-maximisation",
         sampling="windows",
-        options={"backbone.width": 16, "backbone.heads": 2, **options},
+        options={**sizes, **options},
         training=Training(epochs=epochs, batch_size=16, learning_rate=5e-3),
         baselines=False,
         device="cpu",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..errors import ConfigurationError, DataError
-from ..training.model import Model
+from ..training.model import Network
 from .batches import CLASSES, Tensors
 from .requirements import (
     Check,
@@ -123,7 +123,7 @@ def _backbone_embeddings(check: Check) -> None:
                     bool(embedding.isfinite().all()),
                     f"an embedding {branch!r} that is not finite",
                 )
-        model = Model(backbone, sensors, CLASSES).eval()
+        model = Network(backbone, sensors, CLASSES).eval()
         for branch, logits in model(*_signals(sensors)).logits.items():
             require(
                 logits.shape == (4, CLASSES),

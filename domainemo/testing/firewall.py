@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor, nn
 
-from ..core import EmotionData, Fold, Protocol
+from ..backbones.layers import masked_mean
+from ..core import FUSION, Backbone, EmotionData, Fold, Modality, Protocol
 from ..runs.checks import canonical
+from ..samplings.windows import Windows
 
-__all__ = ["FirstFold", "with_random_target_labels"]
+__all__ = ["FirstFold", "SmallNetwork", "with_random_target_labels"]
+
+
+class SmallNetwork(Backbone):
+    """One hidden layer a modality, with both kinds of normalisation.
+
+    Parameters
+    ----------
+    modalities : mapping of str to Modality
+    """
+
+    def __init__(self, modalities: Mapping[str, Modality]) -> None:
+        super().__init__()
+        self.sampling = Windows()
+        self.branches = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.Linear(len(m.channels) * len(m.features), 8),
+                    nn.BatchNorm1d(8),
+                    nn.ReLU(),
+                )
+                for name, m in modalities.items()
+            }
+        )
+        self.norm = nn.LayerNorm(8)
+
+    def forward(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return an embedding per modality, and their mean as the fusion's."""
+        found = {
+            name: branch(masked_mean(signals[name].flatten(2), masks[name]))
+            for name, branch in self.branches.items()
+        }
+        fused = torch.stack(list(found.values())).mean(0)
+        return {**found, FUSION: self.norm(fused)}
 
 
 class FirstFold(Protocol):

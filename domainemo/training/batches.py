@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core import Inputs, Rows, Sampling
-from ..errors import ConfigurationError
+from ..places import called, contract_error
 
-__all__ = ["LabelledSamples", "Samples", "epoch_batches", "majority_label", "sample"]
+__all__ = [
+    "LabelledSamples",
+    "Samples",
+    "epoch_batches",
+    "majority_label",
+    "sample",
+    "samples_of",
+]
 
 _TOGETHER = 1024
 
@@ -89,8 +96,7 @@ def sample(
     windows = inputs.windows.iloc[rows].reset_index(drop=True)
     local = np.empty((0, 1), np.int64)
     if len(rows):
-        local = sampling.rows(windows)
-        _check_samples(sampling, local, windows)
+        local = samples_of(sampling, windows)
     members = np.where(local >= 0, rows[local], -1)
     if device.type != "cpu":
         # Its memory is small: it is given the windows that are used.
@@ -105,12 +111,24 @@ def sample(
     return Samples(signals, present, torch.from_numpy(numbers).to(device)), members
 
 
-def _check_samples(sampling: Sampling, local: Rows, windows: pd.DataFrame) -> None:
-    """Refuse samples that are none, empty, or reach beyond their trial."""
+def samples_of(sampling: Sampling, windows: pd.DataFrame) -> Rows:
+    """Return a sampling's rows; refuse samples that are none, or of two trials.
+
+    Parameters
+    ----------
+    sampling : Sampling
+    windows : DataFrame
+        Provenance, numbered from 0.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    local = sampling.rows(windows)
     whole = isinstance(local, np.ndarray) and local.dtype.kind in "iu"
     wrong = ""
     if not whole or local.ndim != 2:
-        wrong = "no whole numbers of shape (samples, time)"
+        wrong = f"{called(local)}, no whole numbers of shape (samples, time)"
     elif not len(local) or (local.max(1) < 0).any():
         wrong = "no sample, or one without a window"
     elif local.min() < -1 or local.max() >= len(windows):
@@ -121,10 +139,9 @@ def _check_samples(sampling: Sampling, local: Rows, windows: pd.DataFrame) -> No
         if ((local >= 0) & (trials[local] != first[:, None])).any():
             wrong = "a sample of two trials, whose labels may differ"
     if wrong:
-        raise ConfigurationError(
-            f"The sampling {type(sampling).__name__} returned {wrong}; expected window "
-            f"numbers, -1 where padded, each sample within one trial."
-        )
+        expected = "window numbers, -1 where padded, each sample within one trial"
+        raise contract_error(sampling, "rows", wrong, expected)
+    return local
 
 
 def _finite(values: Tensor) -> Tensor:

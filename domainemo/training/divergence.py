@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RunError
+from ..places import is_outside, where
 from .settings import Training
 
 __all__ = ["Divergence"]
@@ -64,7 +65,7 @@ class Divergence:
                 sums[name] = sums.get(name, 0) + loss
         means = {name: float(value) / len(steps) for name, value in sums.items()}
         if not all(map(math.isfinite, means.values())):
-            raise self._error(epoch, _first_bad(steps))
+            raise self._error(epoch, _first_bad(steps) + self._whose(steps))
         self.check_weights(epoch, steps)
         return means
 
@@ -101,6 +102,15 @@ class Divergence:
         for name, buffer in self.network.named_buffers():
             if name in self.watched:
                 yield name, buffer
+
+    def _whose(self, steps: Sequence[Step]) -> str:
+        """Return where the loss is made, unless that is in this package."""
+        own = not is_outside(type(self.beside)) or not any(
+            name not in ("classification", "total") and not bool(loss.isfinite())
+            for losses in steps
+            for name, loss in losses.items()
+        )
+        return "" if own else f" ({where(self.beside, 'forward')})"
 
     def _error(self, epoch: int, found: str) -> RunError:
         return RunError(

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "drop_modalities", "without_one"]
+from ..core import Batch
 
-Batch = tuple[dict[str, Tensor], dict[str, Tensor]]
-"""Signals of shape (batch, time, channels, features), masks of shape (batch, time)."""
+__all__ = ["drop_modalities", "without_one"]
 
 
 def drop_modalities(

@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..adapters.branches import shares
-from ..core import FUSION, Adapter, Outputs, Source, Target, Validator
+from ..adapters.composite import losses_of
+from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
+from ..places import called, contract_error, where
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
-from .dropout import Batch, drop_modalities
+from .dropout import drop_modalities
 from .judge import Judge
-from .loop import Report, Step, Task, train
-from .model import Model, load_state, predicted, state_of
+from .loop import Report, Step, Task, descend, train
+from .model import Network, load_state, predicted, state_of
 from .screened import find_screen, screen_target
 from .settings import Training
 
-__all__ = ["Fitted", "fit", "predict", "scores"]
+__all__ = ["Fitted", "fit", "predict", "scores", "settle"]
 
 _EVALUATION_BATCH = 256
 _RESERVED = {"classification", "total", "epoch", "score", "held_out"}
@@ -60,7 +62,7 @@ class Fitted:
 
 
 def fit(
-    model: Model,
+    model: Network,
     adapter: Adapter,
     source: LabelledSamples,
     target: Samples,
@@ -127,7 +129,7 @@ def fit(
     return replace(task.fitted, history=history)
 
 
-def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
+def predict(model: Network, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
     """Return the class probabilities that are predicted; shape (samples, classes).
 
     Raises
@@ -148,8 +150,55 @@ def predict(model: Model, adapter: Adapter, samples: Samples) -> NDArray[np.floa
     return probabilities.cpu().numpy()
 
 
+def settle(
+    model: Network, adapter: Adapter, target: Samples, *, training: Training, seed: int
+) -> None:
+    """Let an adapter change a trained network by the target alone, if it does so.
+
+    Parameters
+    ----------
+    model : Network
+        Changed in place.
+    adapter : Adapter
+    target : Samples
+        Unlabelled.
+    training : Training
+        Of which the batch size counts.
+    seed : int
+        For the order of the samples, and whatever the adapter draws.
+
+    Raises
+    ------
+    RunError
+        If a weight stops being finite.
+    """
+    if not adapter.settles or not len(target):
+        return
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(target), generator=generator)
+    chunks = [*torch.split(order.to(target.rows.device), training.batch_size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1:  # alone, it would have no variance
+        chunks[-2:] = [torch.cat(chunks[-2:])]
+    torch.manual_seed(seed)
+    model.eval()
+    adapter.settle(model, [target.batch(chunk) for chunk in chunks], descend)
+    model.eval()
+    values = dict(model.named_parameters()) | dict(model.named_buffers())
+    bad = [n for n, v in values.items() if v.is_floating_point() and not _finite(v)]
+    if bad:
+        raise RunError(
+            f"{type(adapter).__name__} left {len(bad)} of the network's weights, such "
+            f"as {bad[0]}, that are not finite. Lower its learning rate, if it has "
+            f"one, or leave it out."
+        )
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(values.isfinite().all())
+
+
 def scores(
-    model: Model,
+    model: Network,
     adapter: Adapter,
     source: LabelledSamples,
     held_out: LabelledSamples | None,
@@ -192,7 +241,7 @@ class _Fitting(Task):
 
     def __init__(
         self,
-        model: Model,
+        model: Network,
         adapter: Adapter,
         source: LabelledSamples,
         target: Samples,
@@ -275,7 +324,7 @@ class _Fitting(Task):
         if not self.adapter.needs_target:
             # Without a target the adapter sees the source twice, and never uses it.
             seen = Target(labelled.outputs, progress)
-            return classification | self._adapt(labelled, seen)
+            return {**classification, **self._adapt(labelled, seen)}
         batch = target.batch(there)
         teacher = (
             _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
@@ -284,16 +333,17 @@ class _Fitting(Task):
         # Teacher and judge have seen all modalities; the student may miss one.
         batch = drop_modalities(batch, dropout, generator)
         unlabelled = Target(self.model(*batch), progress, teacher, judge=judge)
-        return classification | self._adapt(labelled, unlabelled)
+        return {**classification, **self._adapt(labelled, unlabelled)}
 
-    def _adapt(self, source: Source, target: Target) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.adapter(source, target)
+    def _adapt(self, source: Source, target: Target) -> Mapping[str, Tensor]:
+        losses = losses_of(self.adapter, source, target)
         reserved = _RESERVED & losses.keys()
         if reserved:
             raise ConfigurationError(
                 f"{type(self.adapter).__name__} returned a loss called "
                 f"{', '.join(map(repr, sorted(reserved)))}, a name that the trainer "
-                f"uses itself; call it something else."
+                f"uses itself; call it something else in "
+                f"{where(self.adapter, 'forward')}."
             )
         return losses
 
@@ -351,14 +401,14 @@ class _Fitting(Task):
         )
 
 
-def _class_weights(model: Model, labels: Tensor, training: Training) -> Tensor:
+def _class_weights(model: Network, labels: Tensor, training: Training) -> Tensor:
     if training.class_weight == "none":
         return torch.ones(model.classes, device=labels.device)
     counts = nn.functional.one_hot(labels, model.classes).sum(0)
     return len(labels) / (model.classes * counts.clamp(min=1))
 
 
-def _without_dropout(model: Model, batch: Batch) -> Outputs:
+def _without_dropout(model: Network, batch: Batch) -> Outputs:
     model.eval()
     with torch.no_grad():
         outputs: Outputs = model(*batch)
@@ -366,7 +416,7 @@ def _without_dropout(model: Model, batch: Batch) -> Outputs:
     return outputs
 
 
-def _evaluate(model: Model, samples: Samples) -> Outputs:
+def _evaluate(model: Network, samples: Samples) -> Outputs:
     """Return the outputs for all samples, without dropout or gradient."""
     model.eval()
     if not len(samples):  # a network need not take a batch of none
@@ -399,7 +449,7 @@ def _cut(outputs: Outputs) -> Outputs:
 
 
 def _seen(
-    model: Model, target: Samples, progress: float
+    model: Network, target: Samples, progress: float
 ) -> tuple[Target, NDArray[np.int64]]:
     """Return what the whole target shows, shuffled, and where each sample went."""
     # In no order that could tell anything, where targets are sorted by trial.
@@ -409,7 +459,7 @@ def _seen(
     return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
 
 
-def _shown(model: Model, adapter: Adapter, source: LabelledSamples) -> Source:
+def _shown(model: Network, adapter: Adapter, source: LabelledSamples) -> Source:
     """Return what all of a source shows, without dropout, and what is predicted."""
     outputs = predicted(adapter, _evaluate(model, source.samples))
     return Source(outputs, source.labels, source.domains)
@@ -434,12 +484,9 @@ def _score(
         correct = balanced_accuracy(held_out.outputs.logits[FUSION], held_out.labels)
         accuracy = {"held_out": float(correct)}
     found = validator(trained, held_out, target)
-    try:
-        score = float(found)
-    except (TypeError, ValueError, RuntimeError):
-        raise ConfigurationError(
-            f"The validator {type(validator).__name__} returned a "
-            f"{type(found).__name__}; expected a number."
-        ) from None
+    single = isinstance(found, Tensor | np.ndarray) and found.reshape(-1).shape == (1,)
+    if not (single or isinstance(found, int | float | np.number)):
+        raise contract_error(validator, "__call__", called(found), "a number")
+    score = float(found)
     # What is no number, or infinite, chooses nothing.
     return {"score": score if math.isfinite(score) else -math.inf, **accuracy}

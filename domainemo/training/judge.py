@@ -7,9 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from ..core import Outputs
-from .dropout import Batch
-from .model import Model
+from ..core import Batch, Outputs
+from .model import Network
 
 __all__ = ["Judge"]
 
@@ -28,15 +27,15 @@ class Judge:
 
     Attributes
     ----------
-    model : Model or None
+    model : Network or None
         The copy, once it is there.
     """
 
     def __init__(self, start: float | None) -> None:
         self.start = start
-        self.model: Model | None = None
+        self.model: Network | None = None
 
-    def appoint(self, model: Model, progress: float) -> None:
+    def appoint(self, model: Network, progress: float) -> None:
         """Set a copy of `model` aside, if it is time and there is none yet."""
         if self.start is not None and self.model is None and progress >= self.start:
             self.model = copy.deepcopy(model).requires_grad_(False).eval()
@@ -53,7 +52,7 @@ class Judge:
         """Return the copy's weights for a checkpoint; None where there is no copy."""
         return None if self.model is None else self.model.state_dict()
 
-    def restore(self, model: Model, state: dict[str, Tensor] | None) -> None:
+    def restore(self, model: Network, state: dict[str, Tensor] | None) -> None:
         """Make the copy again, of a network like `model` with the weights `state`."""
         if state is not None:
             self.model = copy.deepcopy(model).requires_grad_(False).eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +16,7 @@ from .divergence import Divergence
 from .seeds import derive_seed
 from .settings import Training
 
-__all__ = ["Report", "Step", "Task", "train"]
+__all__ = ["Report", "Step", "Task", "descend", "train"]
 
 Report = Callable[[Mapping[str, float]], None]
 """Called after every epoch with its row of the history."""
@@ -126,6 +126,31 @@ def train(
             loop.save(checkpoint)
             saved = time.monotonic()
     return loop.history
+
+
+def descend(
+    weights: Iterable[nn.Parameter],
+    steps: Iterable[Callable[[], Tensor]],
+    learning_rate: float,
+) -> None:
+    """Take gradient steps with Adam; what is not among the weights stays as it is.
+
+    Parameters
+    ----------
+    weights : iterable of Parameter
+    steps : iterable of callable
+        Each returns the loss of a step.
+    learning_rate : float
+    """
+    known = list(weights)
+    optimiser = torch.optim.Adam(known, learning_rate)
+    for step in steps:
+        gradients = torch.autograd.grad(step(), known, allow_unused=True)
+        for weight, gradient in zip(known, gradients, strict=True):
+            weight.grad = gradient
+        optimiser.step()
+    for weight in known:
+        weight.grad = None
 
 
 class _Loop:

@@ -8,15 +8,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..core import FUSION, Adapter, Backbone, Modality, Outputs
-from ..errors import ConfigurationError
+from ..core import FUSION, Adapter, Backbone, Batch, Modality, Outputs
+from ..places import called, contract_error
 
-__all__ = ["Model", "load_state", "predicted", "state_of"]
+__all__ = ["Network", "load_state", "nothing", "predicted", "state_of"]
 
 _ADAPTER = "adapter."
 
 
-class Model(nn.Module):
+class Network(nn.Module):
     """A backbone and its heads.
 
     Parameters
@@ -44,9 +44,11 @@ class Model(nn.Module):
         self.backbone, self.classes = backbone, classes
         self.dims = _branch_dims(backbone, modalities)
         if FUSION not in self.dims:
-            raise ConfigurationError(
-                f"Backbone {type(backbone).__name__} returned the branches "
-                f"{', '.join(self.dims)}; expected one called 'fusion' among them."
+            raise contract_error(
+                backbone,
+                "forward",
+                f"the branches {', '.join(self.dims) or 'none at all'}",
+                "one called 'fusion' among them",
             )
         self.heads = nn.ModuleDict(
             {name: backbone.head(name, dim, classes) for name, dim in self.dims.items()}
@@ -56,7 +58,7 @@ class Model(nn.Module):
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
     ) -> Outputs:
         """Return embeddings and logits of every branch, and which were present."""
-        embeddings = self.backbone(signals, masks)
+        embeddings = _embeddings(self.backbone, signals, masks)
         logits = {name: self.heads[name](value) for name, value in embeddings.items()}
         present = {name: mask.any(-1) for name, mask in masks.items()}
         present[FUSION] = torch.stack(list(present.values())).any(0)
@@ -76,20 +78,21 @@ def predicted(adapter: Adapter, outputs: Outputs) -> Outputs:
         logits = adapter.predict(outputs)
     expected = outputs.logits[FUSION].shape
     if not isinstance(logits, Tensor) or logits.shape != expected:
-        raise ConfigurationError(
-            f"{type(adapter).__name__}.predict returned a {type(logits).__name__} of "
-            f"shape {tuple(getattr(logits, 'shape', ()))}; expected a Tensor of "
-            f"logits, (samples, classes), {tuple(expected)}."
+        raise contract_error(
+            adapter,
+            "predict",
+            called(logits),
+            f"a Tensor of logits, (samples, classes), {tuple(expected)}",
         )
     return replace(outputs, logits={**outputs.logits, FUSION: logits})
 
 
-def state_of(model: Model, adapter: Adapter) -> dict[str, Tensor]:
+def state_of(model: Network, adapter: Adapter) -> dict[str, Tensor]:
     """Return all weights and buffers by name; the adapter's begin with ``adapter.``."""
     return {**model.state_dict(), **adapter.state_dict(prefix=_ADAPTER)}
 
 
-def load_state(model: Model, adapter: Adapter, state: Mapping[str, Tensor]) -> None:
+def load_state(model: Network, adapter: Adapter, state: Mapping[str, Tensor]) -> None:
     """Put back what :func:`state_of` returned."""
     its_own = {k: v for k, v in state.items() if k.startswith(_ADAPTER)}
     model.load_state_dict({k: v for k, v in state.items() if k not in its_own})
@@ -98,18 +101,40 @@ def load_state(model: Model, adapter: Adapter, state: Mapping[str, Tensor]) -> N
     )
 
 
-def _branch_dims(
-    backbone: Backbone, modalities: Mapping[str, Modality]
-) -> dict[str, int]:
-    """Pass two empty samples through the backbone to see what comes out."""
+def nothing(modalities: Mapping[str, Modality]) -> Batch:
+    """Return a batch of two samples of zeros."""
     signals = {
         name: torch.zeros(2, 1, len(modality.channels), len(modality.features))
         for name, modality in modalities.items()
     }
-    masks = {name: torch.ones(2, 1, dtype=torch.bool) for name in modalities}
+    return signals, {name: torch.ones(2, 1, dtype=torch.bool) for name in modalities}
+
+
+def _branch_dims(
+    backbone: Backbone, modalities: Mapping[str, Modality]
+) -> dict[str, int]:
+    """Pass two empty samples through the backbone to see what comes out."""
+    signals, masks = nothing(modalities)
     training = backbone.training
     backbone.eval()
     with torch.no_grad():
-        embeddings = backbone(signals, masks)
+        embeddings = _embeddings(backbone, signals, masks)
     backbone.train(training)
     return {name: value.shape[-1] for name, value in embeddings.items()}
+
+
+def _embeddings(
+    backbone: Backbone, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Return what a backbone makes of a batch; refuse what is no embedding."""
+    found = backbone(signals, masks)
+    expected = "an embedding of shape (batch, dim) per modality, and 'fusion', by name"
+    if not isinstance(found, Mapping):
+        raise contract_error(backbone, "forward", called(found), expected)
+    batch = len(next(iter(masks.values())))
+    for name, value in found.items():
+        fits = isinstance(value, Tensor) and value.dim() == 2 and len(value) == batch
+        if not fits:
+            shown = f"{called(value)} for {name!r}, of a batch of {batch}"
+            raise contract_error(backbone, "forward", shown, expected)
+    return found

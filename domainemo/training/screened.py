@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..adapters.screening import believed
 from ..core import Outputs, Screen, Target
 
 __all__ = ["find_screen", "screen_target"]
@@ -61,9 +62,8 @@ def screen_target(
             outputs = _take(target.outputs, chunk)
             judged = None if target.judge is None else _take(target.judge, chunk)
             # Without dropout, the network is its own teacher.
-            pseudo = ruling(
-                replace(target, outputs=outputs, teacher=outputs, judge=judged)
-            )
+            batch = replace(target, outputs=outputs, teacher=outputs, judge=judged)
+            pseudo = believed(ruling, batch)
             weights = {f"weights/{k}": w.float() for k, w in pseudo.weights.items()}
             for name, values in {"labels": pseudo.labels, **weights}.items():
                 found.setdefault(name, []).append(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import warnings
@@ -15,7 +16,8 @@ import pandas as pd
 import torch
 
 from .. import files
-from ..core import Adapter, Inputs, Modality
+from ..adapters.composite import on_source_alone
+from ..core import Adapter, EmotionData, Inputs, Modality
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.matching import match
@@ -28,34 +30,35 @@ from ..data.normalisation import (
 )
 from ..data.units import warn_of_distance
 from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
-from ..runs.checks import canonical, check_signals
-from ..runs.experiment import Experiment
-from ..runs.folder import check_job, read_json
-from ..runs.initialisation import load_weights
-from ..runs.job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
+from ..parts import Part, part
+from ..registry import entries
 from ..training.batches import Samples, sample
-from ..training.fit import predict
-from ..training.model import Model, load_state
-from ..training.seeds import reproducible
+from ..training.fit import predict, settle
+from ..training.model import Network, load_state
+from ..training.seeds import derive_seed, reproducible
+from .checks import canonical, check_signals
+from .experiment import Experiment, experiment_of
+from .folder import check_job, read_json, read_stored_config
+from .initialisation import load_weights
+from .job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 
 __all__ = [
-    "Trained",
+    "Model",
     "find_all_trained",
     "find_trained",
     "load_trained",
-    "predict_recording",
 ]
 
 
 @dataclass(frozen=True)
-class Trained:
+class Model:
     """A trained fold.
 
     Attributes
     ----------
-    model : Model
+    network : Network
     adapter : Adapter
-        What shapes the model's prediction, or leaves it as it is.
+        What shapes the network's prediction, or leaves it as it is.
     experiment : Experiment
     modalities : dict of str to Modality
     classes : tuple of str
@@ -65,9 +68,11 @@ class Trained:
         The source's scale as it was recorded; empty in folders of earlier versions.
     learned : dict of str to mapping
         What the normalisation learned from the source as it was recorded, likewise.
+    step : float or None
+        Seconds from a window to the next, where that is known.
     """
 
-    model: Model
+    network: Network
     adapter: Adapter
     experiment: Experiment
     modalities: dict[str, Modality]
@@ -75,6 +80,128 @@ class Trained:
     scales: dict[str, Scale]
     raw_scales: dict[str, Scale] = field(default_factory=dict)
     learned: dict[str, Learned] = field(default_factory=dict)
+    step: float | None = None
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        fold: str | None = None,
+        adapter: str | None = None,
+        seed: int | None = None,
+    ) -> Model:
+        """Read a model from the folder of a run.
+
+        Parameters
+        ----------
+        folder : path
+            Of `domainemo train`, or of a finished `adapt`.
+        fold, adapter, seed
+            Which of several models.
+
+        Raises
+        ------
+        ConfigurationError
+            If none fits, or several do, or a part comes from a plug-in that has not
+            been imported.
+        DataError
+            If a file is damaged.
+        """
+        run = Path(folder)
+        chosen = experiment_of(read_stored_config(run))
+        found = find_trained(run, fold=fold, adapter=adapter, seed=seed)
+        return load_trained(found, chosen)
+
+    def predict(
+        self,
+        inputs: EmotionData | Inputs,
+        normalise_by: str | Inputs | None = None,
+        adapt: Any = None,
+    ) -> pd.DataFrame:
+        """Return a row per sample: provenance, predicted class, probabilities.
+
+        Modalities, channels and features may come in any order and spelling, and beside
+        others; modalities may be missing, for some windows, for a subject or for all,
+        and a few electrodes are interpolated (:func:`domainemo.data.matching.match`).
+
+        Parameters
+        ----------
+        inputs : Inputs
+            Labels in an `EmotionData` are not looked at.
+        normalise_by : {"own", "source"} or Inputs, optional
+            Whose mean and deviation the recording is normalised by: its own, which
+            needs several windows that differ; those of the source that the model was
+            trained on; or a baseline's, another recording of the same subjects. By
+            default as in training: by its own where that was per session or subject,
+            else by the source's.
+        adapt : str, Adapter or class, optional
+            What first changes the network by these recordings alone, without source or
+            labels, such as ``"tent"``; the model itself stays as it is.
+
+        Raises
+        ------
+        ConfigurationError
+            If the model was trained without normalisation and one is asked for, or its
+            folder does not hold the source's scale.
+        DataError
+            If none of the modalities of training is there, or one is there without
+            some of the features of training, or of its channels that are not
+            interpolated; if a value is infinite; if windows follow one another at
+            another distance; if normalisation leaves nothing of the recording; or if
+            the baseline lacks a subject or a modality.
+
+        Warns
+        -----
+        DomainemoWarning
+            Naming the modalities that are missing altogether, electrodes that were
+            interpolated, units and kinds that are others than in training, a sensor
+            whose values are the same in all windows, the number of samples in which
+            every modality is missing, what was normalised by few windows, and values as
+            of another unit than those they are normalised by.
+        """
+        recording = expect_inputs(inputs, "the recording")
+        matched = _matched(self, recording)
+        recording = matched.take(canonical(matched))
+        check_signals(recording, "Interpolate it, or leave the whole modality out.")
+        normalised = _normalised(self, recording, normalise_by)
+        everything = np.arange(len(recording))
+        with reproducible(self.experiment.training.threads):
+            sampling = self.network.backbone.sampling
+            device = torch.device("cpu")
+            samples, members = sample(normalised, everything, sampling, device)
+            _note_empty(recording.name, samples)
+            network = self.network if adapt is None else self._settled(adapt, samples)
+            probabilities = predict(network, self.adapter, samples)
+        table = recording.windows.iloc[members[:, 0]].reset_index(drop=True)
+        columns: dict[str, Any] = {
+            "windows": (members >= 0).sum(1),
+            "predicted": [self.classes[index] for index in probabilities.argmax(1)],
+        }
+        columns |= {f"p_{c}": probabilities[:, i] for i, c in enumerate(self.classes)}
+        return table.assign(**columns)
+
+    def _settled(self, adapt: Any, samples: Samples) -> Network:
+        """Return a copy of the network that an adapter has changed by a recording."""
+        chosen = adapt if isinstance(adapt, Part) else part("adapter", adapt, {})
+        adapter: Adapter = chosen.build()
+        if not adapter.settles:
+            raise ConfigurationError(
+                f"The adapter {chosen.name!r} needs the source beside the recording; "
+                f"expected one that changes a finished network by the recording alone: "
+                f"{', '.join(_settling())}. `domainemo adapt --target` has all others."
+            )
+        network = copy.deepcopy(self.network)
+        adapter.prepare(network.dims, network.classes, 1)
+        training, seed = self.experiment.training, derive_seed(0, "settle")
+        settle(network, adapter, samples, training=training, seed=seed)
+        return network
+
+
+def _settling() -> list[str]:
+    """Return the adapters that need no source."""
+    names = [each.name for each in entries("adapter")]
+    return [name for name in names if part("adapter", name, {}).build().settles]
 
 
 def find_trained(run: Path, **wanted: str | int | None) -> Path:
@@ -162,7 +289,7 @@ def _fitting(
     return fitting
 
 
-def load_trained(folder: Path, experiment: Experiment) -> Trained:
+def load_trained(folder: Path, experiment: Experiment) -> Model:
     """Read a trained fold.
 
     Parameters
@@ -180,13 +307,13 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
     known, domains = files.read(folder / MODEL, _parse_model)
     modalities, classes = known["modalities"], known["classes"]
     backbone = experiment.build_backbone(modalities)
-    model = Model(backbone, modalities, len(classes))
+    network = Network(backbone, modalities, len(classes))
     name = read_json(folder / FACTS, **RECORDED)["adapter"]
     adapter = _adapter(folder, name, experiment)
     if domains is not None:
-        adapter.prepare(model.dims, model.classes, domains)
+        adapter.prepare(network.dims, network.classes, domains)
         load_weights(
-            functools.partial(load_state, model, adapter), folder / MODEL_WEIGHTS
+            functools.partial(load_state, network, adapter), folder / MODEL_WEIGHTS
         )
     elif adapter.shapes_prediction:
         raise data_error(
@@ -196,8 +323,8 @@ def load_trained(folder: Path, experiment: Experiment) -> Trained:
             "Run `adapt` again into another folder.",
         )
     else:
-        load_weights(model.load_state_dict, folder / MODEL_WEIGHTS)
-    return Trained(model.eval(), adapter.eval(), experiment, **known)
+        load_weights(network.load_state_dict, folder / MODEL_WEIGHTS)
+    return Model(network.eval(), adapter.eval(), experiment, **known)
 
 
 def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
@@ -207,7 +334,8 @@ def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
         found, expected = f"the adapter {name!r}", f"one of the run's, {list(parts)}"
         raise data_error(folder / FACTS, found, expected, files.REMEDY)
     adapter: Adapter = parts[name].build()
-    return adapter
+    alone = experiment.protocol.name == "everyone"
+    return on_source_alone(adapter) if alone else adapter
 
 
 def _parse_model(content: bytes) -> tuple[dict[str, Any], int | None]:
@@ -240,69 +368,10 @@ def _parse_model(content: bytes) -> tuple[dict[str, Any], int | None]:
         "scales": scales("scales"),
         "raw_scales": scales("raw_scales"),
         "learned": arrays("learned"),
+        "step": described.get("step"),
     }
     # Without an adapter that is kept, the number of domains matters to nobody.
     return known, described.get("domains")
-
-
-def predict_recording(
-    trained: Trained, inputs: Inputs, normalise_by: str | Inputs | None = None
-) -> pd.DataFrame:
-    """Return a row per sample: provenance, predicted class, probabilities.
-
-    Modalities, channels and features may come in any order and spelling, and beside
-    others; modalities may be missing, for some windows, for a subject or altogether,
-    and a few electrodes are interpolated (:func:`domainemo.data.matching.match`).
-
-    Parameters
-    ----------
-    trained : Trained
-    inputs : Inputs
-    normalise_by : {"own", "source"} or Inputs, optional
-        Whose mean and deviation the recording is normalised by: its own, which needs
-        several windows that differ; those of the source that the model was trained on;
-        or a baseline's, another recording of the same subjects. By default as in
-        training: by its own where that was per session or subject, else by the
-        source's.
-
-    Raises
-    ------
-    ConfigurationError
-        If the model was trained without normalisation and one is asked for, or its
-        folder does not hold the source's scale.
-    DataError
-        If none of the modalities of training is there, or one is there without some
-        of the features of training, or of its channels that are not interpolated; if a
-        value is infinite; if normalisation leaves nothing of the recording; or if the
-        baseline lacks a subject or a modality.
-
-    Warns
-    -----
-    DomainemoWarning
-        Naming the modalities that are missing altogether, electrodes that were
-        interpolated, units and kinds that are others than in training, a sensor whose
-        values are the same in all windows, the number of samples in which every
-        modality is, what was normalised by few windows, and values as of another unit
-        than those they are normalised by.
-    """
-    inputs = expect_inputs(inputs, "the recording")
-    matched = _matched(trained, inputs)
-    inputs = matched.take(canonical(matched))
-    check_signals(inputs, "Interpolate it, or leave the whole modality out.")
-    normalised = _normalised(trained, inputs, normalise_by)
-    everything = np.arange(len(inputs))
-    with reproducible(trained.experiment.training.threads):
-        sampling = trained.model.backbone.sampling
-        samples, members = sample(normalised, everything, sampling, torch.device("cpu"))
-        _note_empty(inputs.name, samples)
-        probabilities = predict(trained.model, trained.adapter, samples)
-    table = inputs.windows.iloc[members[:, 0]].reset_index(drop=True)
-    columns: dict[str, Any] = {
-        "windows": (members >= 0).sum(1),
-        "predicted": [trained.classes[index] for index in probabilities.argmax(1)],
-    }
-    columns |= {f"p_{c}": probabilities[:, i] for i, c in enumerate(trained.classes)}
-    return table.assign(**columns)
 
 
 _GIVE_OTHER = (
@@ -312,7 +381,7 @@ _GIVE_OTHER = (
 
 
 def _normalised(
-    trained: Trained, inputs: Inputs, normalise_by: str | Inputs | None
+    trained: Model, inputs: Inputs, normalise_by: str | Inputs | None
 ) -> Inputs:
     """Return the recording normalised by its own, the source's or a baseline's scale.
 
@@ -362,7 +431,7 @@ def _normalised(
 
 
 def _by_baseline(
-    trained: Trained,
+    trained: Model,
     inputs: Inputs,
     baseline: Inputs,
 ) -> Inputs:
@@ -409,10 +478,14 @@ def _by_baseline(
     return replace(normalised.take(own), windows=inputs.windows)
 
 
-def _matched(trained: Trained, inputs: Inputs) -> Inputs:
+def _matched(trained: Model, inputs: Inputs) -> Inputs:
     """Return the recording as the model takes it; what it lacks altogether is NaN."""
     found = match(
-        inputs, trained.modalities, wanted_of="the training", keep_missing=True
+        inputs,
+        trained.modalities,
+        wanted_of="the training",
+        step=trained.step,
+        keep_missing=True,
     )
     for told in found.warnings:
         warnings.warn(told, DomainemoWarning, stacklevel=3)
