@@ -20,7 +20,7 @@ from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find
 from domainemo.runs import execution, job
 from domainemo.testing import FirstFold, with_random_target_labels
-from domainemo.testing.firewall import SmallNetwork
+from domainemo.testing.firewall import SMALL_NETWORK
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
@@ -98,7 +98,7 @@ def assert_firewall(data, folder, protocol, **choices):
 def test_adapters(data, tmp_path, adapter, protocol):
     choices = {"adapter": adapter}
     if find("adapter", adapter)().settles:  # by layers that not every network has
-        choices |= {"backbone": SmallNetwork, "options": {}}
+        choices |= {"backbone": SMALL_NETWORK, "options": {}}
     assert_firewall(data, tmp_path, PROTOCOLS[protocol], **choices)
 
 

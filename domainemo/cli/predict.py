@@ -17,7 +17,7 @@ __all__ = ["predict"]
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished `adapt`.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a `train` or an `adapt`.")],
     dataset: Annotated[
         str,
         typer.Option(help="A data set's name, or the path of a table folder."),
@@ -33,7 +33,11 @@ def predict(
     seed: Annotated[int | None, typer.Option(help="Which seed's model.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="An option of the data set: data.NAME=VALUE."),
+        typer.Option(
+            "--set",
+            help="An option of the data set, data.NAME=VALUE, or of what adapts, "
+            "adapter.NAME=VALUE.",
+        ),
     ] = None,
     plugin: use.Plugin = None,
     normalise_by: Annotated[
@@ -44,17 +48,23 @@ def predict(
             "default as in training."
         ),
     ] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            help="First adapt the model to the recording, without the source: an "
+            "adapter that needs none, such as tent."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="CSV file to write; else it is printed.")
     ] = None,
 ) -> None:
-    """Apply a trained fold to a recording that needs no labels."""
+    """Apply a model, of `train` or a fold of `adapt`, to recordings without labels."""
     check_run(run)
-    from ..data.loading import load
-    from ..data.reader import Reader
+    from ..data.loading import load_inputs
     from ..data.table import Table
     from ..files import doubted, write
-    from ..parts import part
+    from ..parts import part, unknown_option
     from ..runs.model import find_trained, load_trained
     from .configuration import (
         dataset_place,
@@ -70,25 +80,31 @@ def predict(
     use.import_plugins(plugin)
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
     with doubted(run):
-        trained = load_trained(trained_folder, stored_experiment(run))
-    if trained.experiment.validator is None:
+        model = load_trained(trained_folder, stored_experiment(run))
+    if model.experiment.validator is None:
         echo(
             "Note: the run's figures are an oracle's; this model is the last epoch's.",
             err=True,
         )
     name, root = dataset_place(dataset, data_root)
-    options = {
-        key.removeprefix("data."): value
-        for key, value in parse_options(set_ or [], {"dataset": name}).items()
-    }
-    reader = load_dataset(part("dataset", name, options), root)
-    files = isinstance(reader, Reader)
-    inputs = load(reader).inputs if files else reader.load_inputs()
+    names = {"dataset": name, **({"adapter": adapt} if adapt else {})}
+    groups: dict[str, dict[str, Any]] = {"data": {}}
+    if adapt:
+        groups["adapter"] = {}
+    for key, value in parse_options(set_ or [], names).items():
+        group, _, option = key.partition(".")
+        if group not in groups:
+            known = [f"{each}.NAME" for each in groups]
+            raise ConfigurationError(unknown_option("predict", key, known))
+        groups[group][option] = value
+    reader = load_dataset(part("dataset", name, groups["data"]), root)
+    inputs = load_inputs(reader)
     by: Any = normalise_by
     if by not in (None, "own", "source"):
         by = Table(_baseline_folder(by)).load_inputs()
+    changed = part("adapter", adapt, groups["adapter"]) if adapt else None
     with doubted(run):
-        table = trained.predict(inputs, by)
+        table = model.predict(inputs, by, changed)
     text = table.to_csv(index=False)
     if output is None:
         echo(text.removesuffix("\n"), lines=True)

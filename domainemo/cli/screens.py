@@ -176,7 +176,7 @@ def show_plan(planned: Plan, folder: Path) -> None:
     show_memory(console, planned.inputs, jobs)
     for name, why in planned.skipped.items():
         console.print(f"Skipped: {name}, as {why}.")
-    left_out = subjects_without_fold(planned)
+    left_out = subjects_without_fold(planned) if planned.scored else []
     if left_out:
         which = "subject" if len(left_out) == 1 else "subjects"
         console.say(f"No fold tests the {which} {', '.join(map(str, left_out))}.")
@@ -198,6 +198,9 @@ def show_memory(console: Console, inputs: Inputs, jobs: Sequence[Work[Any]]) -> 
 def show_results(results: Results, folder: Path) -> None:
     """Print a table per fold, the summary beside its baselines, and how it was done."""
     console = Console()
+    if not results.scored:
+        _show_newcomers(results, folder, console)
+        return
     folds = results.per_fold()
     table = Table()
     table.add_column("balanced accuracy")
@@ -210,6 +213,41 @@ def show_results(results: Results, folder: Path) -> None:
     show_summary(results, console)
     console.print()
     for line in (*verdicts(results), results.how(), f"Everything is in {folder}."):
+        console.say(line)
+
+
+def _show_newcomers(results: Results, folder: Path, console: Console) -> None:
+    """Print what can be said of people whose labels nobody knows."""
+    from ..runs.distance import distance_sentences
+
+    people = results.people()
+    shares = [name for name in map(str, people) if name.startswith("share_")]
+    table = Table()
+    table.add_column("share of predictions", no_wrap=True)
+    table.add_column("method", no_wrap=True)
+    headings = [name.removeprefix("share_") for name in shares]
+    for heading in (*headings, "confidence", "changed"):
+        table.add_column(heading, justify="right")
+    shown: set[object] = set()
+    for row in people.reset_index().to_dict("records"):
+        subject, method = row["subject"], str(row["method"])
+        who = "" if subject in shown else f"subject {subject}"
+        shown.add(subject)
+        values = [float(row[name]) for name in (*shares, "confidence", "changed")]
+        cells = ["-" if np.isnan(value) else f"{value:.3f}" for value in values]
+        style = "bold" if method == results.method else None
+        table.add_row(who, method, *cells, style=style)
+    console.print(table)
+    console.print()
+    lines = [] if results.distances is None else distance_sentences(results.distances)
+    judged = results.validators()
+    for name, choice in judged["chooses"].items() if len(judged) else ():
+        lines.append(f"The validator {name} would choose {choice}.")
+    console.say(
+        "Changed: the share that source only predicts otherwise. Confidence is the "
+        "network's own, and no accuracy."
+    )
+    for line in (*lines, results.how(), f"Everything is in {folder}."):
         console.say(line)
 
 

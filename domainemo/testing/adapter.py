@@ -32,7 +32,7 @@ from .batches import (
     outputs_of,
     source_of,
 )
-from .firewall import FirstFold, SmallNetwork, with_random_target_labels
+from .firewall import SMALL_NETWORK, FirstFold, with_random_target_labels
 from .requirements import (
     Check,
     Suite,
@@ -390,7 +390,7 @@ def _fit_one_fold(
         options = {f"adapter.{name}": value for name, value in check.options.items()}
     backbone: Any = "r2gfanet"
     if check.build().settles:  # by layers that not every network has
-        backbone, sizes = SmallNetwork, {}
+        backbone, sizes = SMALL_NETWORK, {}
     run(
         data,
         protocol=_protocol(),

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from ..backbones.layers import masked_mean
 from ..core import FUSION, Backbone, EmotionData, Fold, Modality, Protocol
+from ..parts import Part
 from ..runs.checks import canonical
 from ..samplings.windows import Windows
 
-__all__ = ["FirstFold", "SmallNetwork", "with_random_target_labels"]
+__all__ = ["SMALL_NETWORK", "FirstFold", "with_random_target_labels"]
 
 
-class SmallNetwork(Backbone):
+class _SmallNetwork(Backbone):
     """One hidden layer a modality, with both kinds of normalisation.
 
     Parameters
@@ -51,6 +52,10 @@ class SmallNetwork(Backbone):
         }
         fused = torch.stack(list(found.values())).mean(0)
         return {**found, FUSION: self.norm(fused)}
+
+
+SMALL_NETWORK = Part("backbone", "small-network", cls=_SmallNetwork)
+"""For adapters that need layers which not every network has."""
 
 
 class FirstFold(Protocol):
