@@ -23,10 +23,10 @@ from domainemo.reports import newcomers_figures as figures
 from domainemo.reports.newcomers_words import UNKNOWN, who_has_one_class, who_is_far
 from domainemo.reports.run import write_run_report
 from domainemo.review.interpretation import find_folds
-from domainemo.review.predict import find_trained, load_trained, predict_recording
 from domainemo.review.reading import match_recordings, read_results
 from domainemo.review.tables import agreement, along_recording
 from domainemo.runs.distance import distance_sentences, farther_than
+from domainemo.runs.model import find_trained, load_trained
 
 CHOICES = {
     "backbone": "uf-ama",
@@ -477,7 +477,7 @@ def test_networks_of_such_a_run_predict_what_it_predicted(folder, parts):
     chosen = find_trained(folder, fold="subject p9", adapter="uf-ama")
     theirs = parts[1].windows["subject"].to_numpy() == "p9"
     inputs = parts[1].take(np.flatnonzero(theirs))
-    made = predict_recording(load_trained(chosen, experiment), inputs)
+    made = load_trained(chosen, experiment).predict(inputs)
     known = pd.read_parquet(folder / "predictions.parquet")
     known = known[(known["method"] == "uf-ama") & (known["subject"] == "p9")]
     place = ["session", "trial", "start"]
