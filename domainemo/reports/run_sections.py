@@ -58,7 +58,7 @@ _HOW = {
     "parameters": "parameters",
     "version": "domainemo",
 }
-_PLACES = ("data_root", "plugins", "init_from")
+_PLACES = ("data_root", "target_root", "plugins", "init_from")
 
 LINEAR = "logistic regression"
 """The control that pictures show beside networks."""
