@@ -1,9 +1,9 @@
 """Runs commands in one process that notes whatever they touch outside their folder.
 
 ``python guarded.py ALLOWED STRANGERS`` reads a JSON list of commands from its input,
-each a folder and arguments, and writes for each how it ended and what it did: code from
-the folder STRANGERS that ran, files changed outside ALLOWED, processes, connections,
-pickles.
+each a folder, arguments and whether a report's figures are drawn, and writes for each
+how it ended and what it did: code from the folder STRANGERS that ran, files changed
+outside ALLOWED, processes, connections, pickles.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import os
 import platform
 import sys
 from pathlib import Path
+
+from killing import undrawn
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {
@@ -100,10 +102,11 @@ def note(event, arguments):
             noted.append(f"{event} {path!r}")
 
 
-def run(folder, arguments):
+def run(folder, arguments, drawn):
     global watching
     os.chdir(folder)
     noted.clear()
+    page.render = render if drawn else undrawn
     sys.argv = ["domainemo", *arguments]
     said, code = io.StringIO(), 0
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -125,8 +128,10 @@ if __name__ == "__main__":
         importlib.import_module(name)
     platform.processor()  # asks another program, once
     from domainemo.cli import main
+    from domainemo.reports import page
 
+    render = page.render
     sys.dont_write_bytecode = True
     sys.addaudithook(hook)
     commands = json.loads(sys.stdin.read())
-    print(json.dumps([run(Path(folder), given) for folder, given in commands]))
+    print(json.dumps([run(Path(each), *rest) for each, *rest in commands]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ import pandas as pd
 import pytest
 
 import domainemo as de
+from domainemo import registry
 from domainemo.cli import app, main
 from domainemo.cli.named import studies
 from domainemo.registry import KINDS, entries
@@ -34,38 +37,43 @@ TINY = [
 ]
 
 
-def domainemo(*arguments: object, cwd: Path, code: int = 0, **environment: str):
-    """Run the command in a process of its own; demand its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from domainemo.cli import main; main()"]
-        + [str(argument) for argument in arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", **environment},
-        timeout=180,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+@pytest.fixture(scope="module", autouse=True)
+def here():
+    """The terminal's width, and no folder of data sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOMAINEMO_DATA", "")
+        patch.setenv("COLUMNS", "200")
+        yield
+
+
+def domainemo(*arguments: object, cwd: Path, code: int = 0):
+    """Run the command in this process, which has imported everything: much faster."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["domainemo", *map(str, arguments)])
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    said = SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+    assert (ended.value.code or 0) == code, said.stdout + said.stderr
+    assert "Traceback" not in said.stderr
+    return said
 
 
 @pytest.fixture
-def inside(monkeypatch, capsys):
-    """The command in this process, which has imported everything: many times faster."""
-    monkeypatch.setenv("DOMAINEMO_DATA", "")
-    monkeypatch.setenv("COLUMNS", "200")
+def forget_plugins(monkeypatch):
+    """Forget what plug-ins register, as the next process would not know it."""
+    known = dict(registry._classes)
 
-    def run(*arguments: object, cwd: Path, code: int = 0):
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["domainemo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == code, said.out + said.err
-        return SimpleNamespace(stdout=said.out, stderr=said.err)
+    def forget():
+        monkeypatch.setattr(registry, "_classes", dict(known))
+        for name in [each for each in sys.modules if each.startswith(registry._PLUGIN)]:
+            del sys.modules[name]
 
-    return run
+    yield forget
+    forget()
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -114,28 +122,26 @@ def test_answers_without_heavy_imports(command, tmp_path):
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
 
 
-def test_list_shows_every_kind(tmp_path, inside):
-    shown = inside("list", cwd=tmp_path).stdout
+def test_list_shows_every_kind(tmp_path):
+    shown = domainemo("list", cwd=tmp_path).stdout
     for name in ("simulated", "cross-subject", "r2gfanet", "uf-ama-released", "source"):
         assert name in shown
-    only = inside("list", "adapters", cwd=tmp_path).stdout
+    only = domainemo("list", "adapters", cwd=tmp_path).stdout
     assert "uf-ama" in only and "simulated" not in only
-    only = inside("list", "studies", cwd=tmp_path).stdout
+    only = domainemo("list", "studies", cwd=tmp_path).stdout
     assert "r2gfanet-trials" in only and "simulated" not in only
 
 
-def test_list_takes_two_screens_at_most_and_shows_every_name(
-    tmp_path, inside, monkeypatch
-):
+def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    lines = inside("list", cwd=tmp_path).stdout.splitlines()
+    lines = domainemo("list", cwd=tmp_path).stdout.splitlines()
     assert len(lines) <= 2 * 50 and max(map(len, lines)) <= 80
     shown = [line.split()[:2] for line in lines[1:]]
     parts = [[kind, entry.name] for kind in KINDS for entry in entries(kind)]
     studied = [["study", name] for name in studies()]
     assert shown == parts + studied
     # One kind alone is told in full.
-    told = " ".join(inside("list", "studies", cwd=tmp_path).stdout.split())
+    told = " ".join(domainemo("list", "studies", cwd=tmp_path).stdout.split())
     for path in studies().values():
         headline = path.read_text(encoding="utf-8").splitlines()[0]
         last = headline.removeprefix("# ").split()[-1]
@@ -173,9 +179,9 @@ def test_folder_reruns_itself(finished, tmp_path):
     assert {n: before[n] for n in weights} == {n: after[n] for n in weights}
 
 
-def test_another_configuration_is_refused(finished, inside):
+def test_another_configuration_is_refused(finished):
     before = digest(finished)
-    done = inside(
+    done = domainemo(
         "adapt", *TINY, "--seeds=1", "--output", finished, cwd=finished.parent, code=2
     )
     assert "seeds: there [0], now [1]" in " ".join(done.stderr.split())
@@ -203,8 +209,8 @@ def test_every_study_can_be_planned(study, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_dry_run_writes_nothing(tmp_path, inside):
-    done = inside("adapt", *TINY, "--dry-run", cwd=tmp_path)
+def test_dry_run_writes_nothing(tmp_path):
+    done = domainemo("adapt", *TINY, "--dry-run", cwd=tmp_path)
     assert "subject 3" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -239,8 +245,8 @@ def test_dry_run_writes_nothing(tmp_path, inside):
         (["--protocol=cross-session", "--set=data.sessions=1"], 3, ["two sessions"]),
     ],
 )
-def test_bad_input_is_explained(arguments, code, phrases, tmp_path, inside):
-    said = inside("adapt", *arguments, cwd=tmp_path, code=code).stderr
+def test_bad_input_is_explained(arguments, code, phrases, tmp_path):
+    said = domainemo("adapt", *arguments, cwd=tmp_path, code=code).stderr
     said = " ".join(said.split())
     for phrase in phrases:
         assert phrase in said
@@ -281,33 +287,33 @@ def broken(kind: str) -> de.EmotionData:
         ("one subject", ["found 1 subject"]),
     ],
 )
-def test_bad_recordings_are_explained(kind, phrases, tmp_path, inside):
+def test_bad_recordings_are_explained(kind, phrases, tmp_path):
     de.write_table(broken(kind), tmp_path / "table")
     arguments = ("adapt", "--dataset", "table", "--data-root=table")
-    said = " ".join(inside(*arguments, cwd=tmp_path, code=3).stderr.split())
+    said = " ".join(domainemo(*arguments, cwd=tmp_path, code=3).stderr.split())
     for phrase in phrases:
         assert phrase in said
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
-def test_predict_equals_the_run(finished, tmp_path, inside):
+def test_predict_equals_the_run(finished, tmp_path):
     """The trained fold, applied to the test subject's own table, predicts the same."""
     data = de.Simulated(subjects=3, sessions=2, trials=3, windows=(3, 4)).load()
     rows = np.flatnonzero(data.inputs.windows["subject"] == 2)
     de.write_table(data.take(rows).inputs, tmp_path / "new")
     chosen = ("--fold", "subject 2", "--adapter", "uf-ama", "--output", "found.csv")
-    inside("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path)
+    domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path)
     found = pd.read_csv(tmp_path / "found.csv")
     known = pd.read_csv(finished / "predictions.csv")
     known = known[(known["method"] == "uf-ama") & (known["fold"] == "subject 2")]
     columns = [name for name in known if name.startswith("p_")]
     np.testing.assert_allclose(found[columns], known[columns], atol=1e-6)
-    inside("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path, code=2)
-    said = inside("predict", finished, "--dataset", "new", cwd=tmp_path, code=2)
+    domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path, code=2)
+    said = domainemo("predict", finished, "--dataset", "new", cwd=tmp_path, code=2)
     assert "--fold 'subject 1'" in said.stderr.replace("\n", " ")
 
 
-def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path, inside):
+def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
     data = de.Simulated(subjects=3, sessions=2, trials=3, windows=(3, 4)).load()
     rows = np.flatnonzero(data.inputs.windows["subject"] == 2)
     de.write_table(data.take(rows[:1]).inputs, tmp_path / "one")
@@ -315,7 +321,7 @@ def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path, insid
 
     def predicted(*options, code=0):
         chosen = ("--fold", "subject 2", "--adapter", "uf-ama", *options)
-        return inside(
+        return domainemo(
             "predict", finished, "--dataset", "one", *chosen, cwd=tmp_path, code=code
         )
 
@@ -417,13 +423,15 @@ def test_a_killed_worker_is_named_and_loses_nothing(tmp_path):
     assert {name: after[name] for name in kept} == kept
 
 
-def test_two_processes_never_share_a_folder(finished, inside):
+def test_two_processes_never_share_a_folder(finished):
     with locked(finished):
-        done = inside("adapt", *TINY, "--output", finished, cwd=finished.parent, code=2)
+        done = domainemo(
+            "adapt", *TINY, "--output", finished, cwd=finished.parent, code=2
+        )
     assert "another process" in done.stderr
 
 
-def test_an_edited_plugin_is_noticed(tmp_path):
+def test_an_edited_plugin_is_noticed(tmp_path, forget_plugins):
     """Folds of the old code and of the new never stand in one table."""
     code = """from domainemo import Adapter, register
 
@@ -440,26 +448,29 @@ class Edited(Adapter):
     domainemo(*arguments, "--no-baselines", cwd=tmp_path)
     before = digest(tmp_path / "run")
     (tmp_path / "mine.py").write_text(code + "\n# other\n", encoding="utf-8")
+    forget_plugins()
     done = domainemo(*arguments, "--no-baselines", cwd=tmp_path, code=2)
     assert "plugins" in done.stderr
     assert digest(tmp_path / "run") == before
 
 
-def test_a_python_run_can_be_applied(tmp_path, inside):
+def test_a_python_run_can_be_applied(tmp_path):
     """Predicting needs the trained fold, not the recordings' name."""
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(3, 4)).load()
     options = {"backbone.width": 8, "backbone.heads": 2, "training.epochs": 1}
     de.run(data, options=options, baselines=False, output=tmp_path / "run")
     de.write_table(data.inputs, tmp_path / "new")
     chosen = ("--fold=subject 2", "--dataset=./new", "--output=found.csv")
-    inside("predict", "run", *chosen, cwd=tmp_path)
+    domainemo("predict", "run", *chosen, cwd=tmp_path)
     assert len(pd.read_csv(tmp_path / "found.csv")) == 6
-    done = inside("adapt", "--config=run", cwd=tmp_path, code=2)
+    done = domainemo("adapt", "--config=run", cwd=tmp_path, code=2)
     assert "made from Python" in " ".join(done.stderr.split())
 
 
-def test_the_readme_runs(capsys):
+def test_the_readme_runs(capsys, monkeypatch):
     """The README's Python is what it says, and its commands are this package's."""
+    # How long it trains is not what is tested.
+    monkeypatch.setattr(de, "run", partial(de.run, training=de.Training(epochs=1)))
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     code = text.split("```python\n")[1].split("```")[0]
     exec(compile(code, "README.md", "exec"), {})
@@ -468,7 +479,7 @@ def test_the_readme_runs(capsys):
     assert "&& pytest" in text and "&& domainemo adapt --protocol cross-subject" in text
 
 
-def test_plugin_of_fifteen_lines(tmp_path):
+def test_plugin_of_fifteen_lines(tmp_path, forget_plugins):
     """An adapter from a file outside the package, in worker processes too."""
     (tmp_path / "mine.py").write_text(
         """from domainemo import Adapter, register
@@ -505,5 +516,7 @@ class MeanAlignment(Adapter):
     assert config["options"]["adapter.weight"] == 0.5
     history = next((tmp_path / "run").glob("folds/*/*/mean-alignment/history.csv"))
     assert pd.read_csv(history)["mean"].gt(0).all()
+    forget_plugins()
+    assert "mean-alignment" not in domainemo("list", "adapter", cwd=tmp_path).stdout
     shown = domainemo("list", "adapter", "--plugin=mine.py", cwd=tmp_path).stdout
     assert "mean-alignment" in shown

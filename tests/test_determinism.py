@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -42,10 +43,17 @@ def data():
 
 
 def run(data, output, **choices):
-    chosen = {"adapter": "uf-ama", "training": Training(epochs=2, batch_size=8)}
+    chosen = {"adapter": "uf-ama", "training": Training(epochs=3, batch_size=8)}
     return domainemo.run(
         data, options=TINY, device="cpu", output=output, **(chosen | choices)
     )
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run that nothing disturbed, not to be changed, and its results."""
+    folder = tmp_path_factory.mktemp("determinism") / "whole"
+    return folder, run(data, folder, seeds=(3,))
 
 
 def bits(folder):
@@ -77,18 +85,18 @@ def assert_same_tables(first, second):
 # ------------------------------------------------------------------------------- runs
 
 
-def test_same_seed_same_bits_whatever_the_process_did_before(data, tmp_path):
-    first = run(data, tmp_path / "first", seeds=(3,))
+def test_same_seed_same_bits_whatever_the_process_did_before(data, whole, tmp_path):
     torch.manual_seed(99)
     torch.rand(17)
     second = run(data, tmp_path / "second", seeds=(3,))
-    assert bits(tmp_path / "first") == bits(tmp_path / "second")
-    assert_same_tables(first, second)
+    assert bits(whole[0]) == bits(tmp_path / "second")
+    assert_same_tables(whole[1], second)
 
 
 def test_two_seeds_differ_and_neither_depends_on_the_other(data, tmp_path):
-    run(data, tmp_path / "both", seeds=(0, 1), baselines=False)
-    run(data, tmp_path / "one", seeds=(1,), baselines=False)
+    short = {"training": Training(epochs=1, batch_size=8), "baselines": False}
+    run(data, tmp_path / "both", seeds=(0, 1), **short)
+    run(data, tmp_path / "one", seeds=(1,), **short)
     both, one = bits(tmp_path / "both"), bits(tmp_path / "one")
     for name, content in one.items():
         assert both[name] == content
@@ -129,10 +137,8 @@ def cut_off(monitor):
 
 
 @pytest.mark.parametrize("when", ["between folds", "within a fold"])
-def test_interrupted_and_resumed(data, tmp_path, monkeypatch, when):
+def test_interrupted_and_resumed(data, whole, tmp_path, monkeypatch, when):
     monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    training = Training(epochs=3, batch_size=8)
-    expected = run(data, tmp_path / "whole", training=training)
 
     def interrupt(monitor):
         first, second = cut_off(monitor)
@@ -140,7 +146,7 @@ def test_interrupted_and_resumed(data, tmp_path, monkeypatch, when):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path / "killed", training=training, on_progress=interrupt)
+        run(data, tmp_path / "killed", seeds=(3,), on_progress=interrupt)
     assert list((tmp_path / "killed").rglob("record.json"))
     left = list((tmp_path / "killed").rglob("checkpoint.pt"))
     assert len(left) == (when == "within a fold")
@@ -153,19 +159,19 @@ def test_interrupted_and_resumed(data, tmp_path, monkeypatch, when):
         return train_epoch(state, epoch)
 
     monkeypatch.setattr(loop._Loop, "train_epoch", watch)
-    resumed = run(data, tmp_path / "killed", training=training)
+    resumed = run(data, tmp_path / "killed", seeds=(3,))
     # The first epoch of the fold that was cut off is not trained again.
     assert trained[:3] == ([1, 2, 0] if when == "within a fold" else [0, 1, 2])
-    assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
-    assert_same_tables(resumed, expected)
+    assert bits(tmp_path / "killed") == bits(whole[0])
+    assert_same_tables(resumed, whole[1])
     assert not list((tmp_path / "killed").rglob("checkpoint.pt"))
     assert not list((tmp_path / "killed").rglob("*.partial"))
 
 
-def test_a_finished_run_is_read_not_trained_again(data, tmp_path, monkeypatch):
-    expected = run(data, tmp_path / "run")
+def test_a_finished_run_is_read_not_trained_again(data, whole, tmp_path, monkeypatch):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
     monkeypatch.setattr(fitting, "fit", None)
-    assert_same_tables(run(data, tmp_path / "run"), expected)
+    assert_same_tables(run(data, folder, seeds=(3,)), whole[1])
 
 
 # ---------------------------------------------------------------------- the fit loop

@@ -58,8 +58,22 @@ def tune(data, output, **choices):
         "device": "cpu",
         "final": False,
         "development": 3,
+        "storage": "journal",  # opens and answers faster than SQLite, the default
     }
     return domainemo.tune(data, output=output, **defaults | choices)
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Draw every picture of a report, and write none."""
+
+    def drawn(draw, *endings):
+        draw()
+        return (b'<svg viewBox="0 0 9 9" xmlns="http://www.w3.org/2000/svg"/>',) * len(
+            endings
+        )
+
+    monkeypatch.setattr("domainemo.reports.page.render", drawn)
 
 
 def planned(data, **settings):
@@ -297,7 +311,7 @@ def test_pruners_follow_the_settings():
 
 
 def test_noise_for_target_labels_changes_no_bit_of_a_study(data, tmp_path):
-    choices = {"sampler": "tpe", "pruner": "median", "development": 3, "candidates": 8}
+    choices = {"sampler": "tpe", "pruner": "median", "candidates": 8}
     training = Training(epochs=2, batch_size=16)
     first = tune(data, tmp_path / "a", training=training, **choices)
     tested = set("12345") - set(first.description["study"]["development"])
@@ -362,7 +376,7 @@ def test_the_choice_is_run_with_fresh_seeds_beside_the_defaults(data, tmp_path):
 
 def test_true_accuracies_are_those_of_the_runs(data, tmp_path):
     """The study's defaults on a fold are `run` on the development subjects."""
-    found = tune(data, tmp_path / "s", final=True, candidates=1, development=3)
+    found = tune(data, tmp_path / "s", final=True, final_seeds=(1,), candidates=1)
     names = found.description["study"]["development"]
     results = domainemo.run(
         data,
@@ -384,6 +398,7 @@ def test_true_accuracies_are_those_of_the_runs(data, tmp_path):
 
 def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path):
     choices = {"sampler": "tpe", "pruner": "median", "candidates": 7}
+    choices["storage"] = None
     training = Training(epochs=2, batch_size=16)
     whole = tune(data, tmp_path / "whole", training=training, **choices)
     original = searching.train_candidate
@@ -413,11 +428,11 @@ def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path)
 
 
 def test_more_candidates_go_on_from_those_there_are(data, tmp_path):
-    tune(data, tmp_path / "a", candidates=3)
-    more = tune(data, tmp_path / "a", candidates=6)
-    assert_same(more, tune(data, tmp_path / "b", candidates=6))
+    tune(data, tmp_path / "a", candidates=2, storage=None)
+    more = tune(data, tmp_path / "a", candidates=4, storage=None)
+    assert_same(more, tune(data, tmp_path / "b", candidates=4))
     with pytest.raises(ConfigurationError, match=r"study\.sampler"):
-        tune(data, tmp_path / "a", candidates=6, sampler="tpe")
+        tune(data, tmp_path / "a", candidates=4, sampler="tpe", storage=None)
     assert_same(more, load_findings(tmp_path / "a"))
 
 
@@ -441,7 +456,9 @@ def test_failed_candidates_say_why_and_all_failing_is_an_error(data, tmp_path):
         )
 
 
-def test_a_fold_without_a_completed_candidate_is_told(data, tmp_path, monkeypatch):
+def test_a_fold_without_a_completed_candidate_is_told(
+    data, tmp_path, monkeypatch, fast
+):
     """What the others chose is kept, and no final test leaves it out in silence."""
     train = searching.train_candidate
 
@@ -472,7 +489,7 @@ def test_a_fold_without_a_completed_candidate_is_told(data, tmp_path, monkeypatc
     assert "chose nothing" not in what_was_chosen(found)
 
 
-def test_a_final_test_that_fails_altogether_is_told(data, tmp_path, monkeypatch):
+def test_a_final_test_that_fails_altogether_is_told(data, tmp_path, monkeypatch, fast):
     def fail(inputs, made, job, report=None):
         raise RunError(f"{job.name}: Training diverged in epoch 1.")
 
@@ -513,7 +530,6 @@ def test_several_objectives_and_a_journal(data, tmp_path):
         data,
         tmp_path,
         objectives=wanted,
-        storage="journal",
         sampler="tpe",
         candidates=4,
     )
