@@ -69,7 +69,7 @@ _NOT_KNOWN = (
     "that it was begun with, on the same machine, or a new --output folder."
 )
 _ITS_RUN = f"{files.REMEDY} To try other choices, edit a copy of it elsewhere."
-_PLACES = ("data_root", "plugins", "init_from")
+_PLACES = ("data_root", "target_root", "plugins", "init_from")
 _LIMITS = ("study.candidates", "study.storage")
 _LONGEST_NAME = 200  # of the 255 bytes that a file name may have
 _PACKAGES = (
