@@ -429,19 +429,33 @@ def test_a_mended_plugin_goes_on_where_nothing_is_finished(adapt, tmp_path):
     assert "'a'" not in said and folds(tmp_path) == {"mine"}
 
 
-def test_a_mended_plugin_is_refused_beside_what_is_finished(adapt, tmp_path):
-    """Source only was trained beside the bug, and what is there is left as it is."""
+def test_a_mended_plugin_goes_on_beside_what_it_had_no_part_in(adapt, tmp_path):
+    """Source only was trained beside the bug, as the same command does by default."""
     write(tmp_path, BUG)
     more = ["--baselines"]
     assert adapt("adapter", *more)[0] == 1
     assert folds(tmp_path) == {"none", "logistic_regression"}
-    before = (tmp_path / "run/environment.json").read_bytes()
+    weights = next(tmp_path.glob("run/folds/*/*/none/model.safetensors"))
+    before = weights.stat().st_mtime_ns
     write(tmp_path, MENDED)
     ended, said = adapt("adapter", *more)
-    assert ended == 2
-    assert "(folds/subject_1/seed-0/logistic_regression and 1 more)" in said
+    assert ended == 0, said
+    assert folds(tmp_path) == {"none", "logistic_regression", "mine"}
+    assert weights.stat().st_mtime_ns == before and "damaged" not in said
+    # And once more: what was kept belongs to the run as it is now.
+    assert adapt("adapter", *more)[0] == 0
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_a_mended_plugin_is_refused_beside_what_it_had_a_part_in(adapt, tmp_path):
+    """And what is there is left as it is."""
+    write(tmp_path, MENDED)
+    assert adapt("adapter")[0] == 0
+    before = (tmp_path / "run/environment.json").read_bytes()
+    write(tmp_path, MENDED.replace("'a'", "'b'"))
+    ended, said = adapt("adapter")
+    assert ended == 2 and "(folds/subject_1/seed-0/mine" in said
     assert (tmp_path / "run/environment.json").read_bytes() == before
-    assert adapt("adapter", *more, "--output=other")[0] == 0
 
 
 @pytest.mark.parametrize(("copied", "jobs"), [(True, 2), (False, 1)])

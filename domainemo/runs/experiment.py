@@ -253,6 +253,13 @@ class Experiment(Setup):
         return super().optioned | {f"control.{each.name}": each for each in named}
 
     @property
+    def shared(self) -> list[Part]:
+        """The parts that every job has, whatever its method."""
+        names = (*Setup.parts, "validator")
+        parts = (getattr(self, name) for name in names)
+        return [part for part in parts if part is not None]
+
+    @property
     def trained(self) -> list[Part]:
         """What runs as jobs: the adapter, source only, and some controls."""
         found = [self.adapter]

@@ -63,6 +63,7 @@ __all__ = [
 CONFIG = "config.toml"
 LOCK = ".lock"
 ENVIRONMENT = "environment.json"
+JOB_FACTS = "record.json"
 DISTANCES = "distances.parquet"
 _NOT_KNOWN = (
     "Without it nobody can tell whether this is the same run. Give the very choices "
@@ -201,8 +202,8 @@ def open_folder(
 ) -> None:
     """Make a run's folder, or check that it is this very run's.
 
-    Where plug-ins have changed since the run began, and nothing is finished yet, it
-    begins anew with them.
+    Where plug-ins have changed since the run began, and nothing that they have a part
+    in is finished yet, it goes on with them.
 
     Parameters
     ----------
@@ -315,11 +316,7 @@ def _check_unchanged(folder: Path, changed: Sequence[str]) -> None:
 def _left(folder: Path) -> list[Path]:
     """Return what a run has finished: jobs, and files of whatever follows them."""
     ours = {CONFIG, ENVIRONMENT, files.RECORD, "folds"}
-    jobs = [
-        path
-        for path in folder.glob("folds/*/*/*")
-        if path.suffix not in (".partial", ".damaged")
-    ]
+    jobs = [path for path in _jobs(folder) if _is_of_outside(path)]
     others = [
         path
         for path in folder.iterdir()
@@ -328,12 +325,30 @@ def _left(folder: Path) -> list[Path]:
     return sorted(jobs) + sorted(others)
 
 
+def _jobs(folder: Path) -> list[Path]:
+    """Return the folders of all finished jobs."""
+    ended = (".partial", ".damaged")
+    return [each for each in folder.glob("folds/*/*/*") if each.suffix not in ended]
+
+
+def _is_of_outside(job: Path) -> bool:
+    """Return whether code from outside may have had a part in a finished job."""
+    try:
+        return bool(read_json(job / JOB_FACTS).get("outside", True))
+    except DataError:  # it will be made anew
+        return True
+
+
 def _begin_anew(folder: Path, environment: str) -> None:
     """Note the code that runs now; trainings that other code began are not gone on."""
     with locked(folder):
         for partial in folder.glob("folds/*/*/*.partial"):
             shutil.rmtree(partial)
         files.write_recorded(folder / ENVIRONMENT, environment)
+        begun = origin(folder)
+        for job in _jobs(folder):  # which no code from outside had a part in
+            facts = read_json(job / JOB_FACTS) | {"origin": begun}
+            files.write_recorded(job / JOB_FACTS, json.dumps(facts, indent=1))
 
 
 def origin(run: Path) -> str:
@@ -392,7 +407,7 @@ def find_exchange(
     begun : str
         The run's :func:`origin`; empty where it is not known.
     """
-    path = place / "record.json"
+    path = place / JOB_FACTS
     said = [str(facts.get(key)) for key in ("fold", "adapter", "seed")]
     if "adapter" not in facts:
         said[1] = "pretrained"

@@ -39,6 +39,7 @@ from ..training.seeds import derive_seed, reproducible
 from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
 from .folder import (
+    JOB_FACTS,
     check_no_link,
     find_exchange,
     fingerprint,
@@ -65,7 +66,7 @@ PROGRESS = "progress.json"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions.npz"
 SCREENING = "screening.npz"
-FACTS = "record.json"
+FACTS = JOB_FACTS
 MODEL = "model.json"
 MODEL_WEIGHTS = "model.safetensors"
 RECORDED: Mapping[str, type] = {"fold": str, "adapter": str, "seed": int}
@@ -390,7 +391,7 @@ def _train(
     seed = derive_seed(job.seed, fold.name, "settle")
     settle(model, adapter, target, training=experiment.training, seed=seed)
     facts = {
-        **_facts(job, backbone.sampling, began),
+        **_facts(job, experiment, backbone.sampling, began),
         "epoch": fitted.epoch,
         "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
@@ -450,12 +451,15 @@ def _run_control(
         members,
         len(job.classes),
     )
-    facts = _facts(job, sampling, began)
+    facts = _facts(job, experiment, sampling, began)
     _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
-def _facts(job: Job, sampling: Sampling, began: float) -> dict[str, Any]:
+def _facts(
+    job: Job, experiment: Experiment, sampling: Sampling, began: float
+) -> dict[str, Any]:
     """Return what every record says of its job."""
+    own = job.control if job.adapter is None else job.adapter
     return {
         "fold": job.fold.name,
         "adapter": job.method if job.adapter is None else job.adapter.name,
@@ -463,6 +467,7 @@ def _facts(job: Job, sampling: Sampling, began: float) -> dict[str, Any]:
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
         "level": sampling.level,
+        "outside": any(part.outside for part in (*experiment.shared, own) if part),
     }
 
 
