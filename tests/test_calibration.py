@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import undrawn
 
 import domainemo as de
 from domainemo.adapters.none import SourceOnly
@@ -217,7 +218,7 @@ def test_calibration_is_never_held_out(data, tmp_path):
 # -------------------------------------------------------------------------- results
 
 
-def test_every_result_counts_the_labels(data, tmp_path):
+def test_every_result_counts_the_labels(data, tmp_path, monkeypatch):
     output = tmp_path / "run"
     results = run(data, output, protocol=Calibrated(), baselines=True)
     windows = data.inputs.windows
@@ -232,6 +233,7 @@ def test_every_result_counts_the_labels(data, tmp_path):
     assert table["calibration"].equals(results.table["calibration"])
     tested = results.predictions[results.predictions["method"] == "marginal"]
     assert tested["trial"].min() > np.unique(windows["trial"])[2]
+    monkeypatch.setattr("domainemo.reports.page.render", undrawn)
     write_run_report(output)
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "labels given of the target" in page
@@ -282,7 +284,8 @@ def test_a_study_says_whether_labels_were_given(data, tmp_path, capsys, select, 
     show_study_plan(planned, tmp_path)
     final = select == "per-fold"
     places = {"recordings": data.inputs.name}
-    found = run_study(planned, tmp_path / "s", places, "s", Effort(final=final))
+    effort = Effort(final=final, storage="journal")  # the quickest
+    found = run_study(planned, tmp_path / "s", places, "s", effort)
     with pd.option_context("display.max_colwidth", None):
         page = f"{study_sections(found)} {capsys.readouterr().out}"
     page = " ".join(page.replace("\\'", "'").split())

@@ -781,9 +781,16 @@ def test_a_plug_in_of_one_file_runs_here_and_in_worker_processes(
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["domainemo", *command.split()])
-    with pytest.raises(SystemExit) as ended:
+    asked = []
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        # One process, not two: to start takes nearly all of the time.
+        patch.setattr(
+            "domainemo.processes.process_pool",
+            lambda workers: asked.append(workers) or process_pool(1),
+        )
         main()
     assert ended.value.code == 0, capsys.readouterr().err
+    assert asked == [2]
     # From Python the class says itself which file the other processes must load.
     with process_pool(1) as pool:
         de.run(
