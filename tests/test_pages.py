@@ -131,15 +131,16 @@ def test_the_page_runs_as_it_stands(kind, folder, monkeypatch, capsys):
 
 def test_an_adapter_that_predicts_is_written_checked_and_run(folder, monkeypatch):
     text = (DOCS / "predicting-adapter.md").read_text(encoding="utf-8")
-    source, checking = BLOCK.findall(text)
-    (folder / "subject_heads.py").write_text(source, encoding="utf-8")
+    source, checking, settling = BLOCK.findall(text)
+    whole = f"{source}\n{settling}"
+    (folder / "subject_heads.py").write_text(whole, encoding="utf-8")
     with alone(folder, "subject_heads.py", monkeypatch):
         exec(compile(checking, "predicting-adapter", "exec"), {})
     (command,) = COMMAND.findall(text)
     domainemo(monkeypatch, *shlex.split(command), *TINY)
     table = pd.read_csv(folder / "run" / "results.csv")
     assert "subject-heads" in set(table["method"])
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 80  # two ways, a page
 
 
 def test_a_plugin_is_run_and_tested_as_its_page_says(folder, monkeypatch, capsys):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigurationError
 from .checkpoint import Checkpoint
 from .divergence import Divergence
 from .seeds import derive_seed
@@ -141,8 +142,18 @@ def descend(
     steps : iterable of callable
         Each returns the loss of a step.
     learning_rate : float
+
+    Raises
+    ------
+    ConfigurationError
+        If there are no weights.
     """
     known = list(weights)
+    if not known:
+        raise ConfigurationError(
+            "There are no weights to take gradient steps of; expected some of the "
+            "network's parameters."
+        )
     optimiser = torch.optim.Adam(known, learning_rate)
     for step in steps:
         gradients = torch.autograd.grad(step(), known, allow_unused=True)
