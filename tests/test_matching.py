@@ -394,8 +394,12 @@ def test_windows_at_another_distance_are_refused_with_both():
     said = "found windows that follow one another every 2 s; expected windows every 4 s"
     with pytest.raises(DataError, match=said):
         matched(recordings(step=2.0), step=4.0)
-    (told,) = matched(recordings(windows=1), step=4.0).warnings
-    assert "or none follows another" in told and "every 4 s" in told
+    assert matched(recordings(windows=1), step=4.0).warnings == ()  # none follows
+    uneven = recordings(windows=8)
+    starts = np.arange(len(uneven)) ** 2 * 1.0
+    uneven = replace(uneven, windows=uneven.windows.assign(trial=1, start=starts))
+    (told,) = matched(uneven, step=4.0).warnings
+    assert "at one distance" in told and "every 4 s" in told
 
 
 @quick

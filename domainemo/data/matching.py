@@ -30,6 +30,8 @@ _Array = NDArray[np.float32]
 _MOST_INTERPOLATED = 0.25
 """Of a modality's electrodes. Beyond, a montage is another one, not one with gaps."""
 
+_TRIAL = ["subject", "session", "trial"]
+
 _FEWEST = 4
 """Electrodes from which on others are interpolated, as in `from_epochs`."""
 
@@ -150,7 +152,7 @@ def step_of(windows: pd.DataFrame) -> float | None:
         The median. None where no window follows another, or where most do at another
         distance than this.
     """
-    trials = windows.groupby(["subject", "session", "trial"]).ngroup().to_numpy()
+    trials = windows.groupby(_TRIAL).ngroup().to_numpy()
     start = windows["start"].to_numpy(np.float64)
     order = np.lexsort((start, trials))
     steps = np.diff(start[order])[np.diff(trials[order]) == 0]
@@ -170,10 +172,12 @@ def _told_of_step(inputs: Inputs, step: float | None, wanted_of: str) -> list[st
         return []
     found = step_of(inputs.windows)
     if found is None:
-        return [
-            f"{inputs.name}: windows do not follow one another at one distance, or "
-            f"none follows another, so that nobody can tell whether they are as long "
-            f"as those of {wanted_of}, which come every {step:g} s."
+        # Of windows that each stand alone there is nothing to compare.
+        follow = bool(inputs.windows.duplicated(_TRIAL).any())
+        return follow * [
+            f"{inputs.name}: windows do not follow one another at one distance, so "
+            f"that nobody can tell whether they are as long as those of {wanted_of}, "
+            f"which come every {step:g} s."
         ]
     if not _same_step(found, step):
         raise data_error(

@@ -60,7 +60,7 @@ class Results:
     @property
     def scored(self) -> bool:
         """Whether the labels of what was predicted are known."""
-        return "label" in self.predictions
+        return "balanced_accuracy" in self.table
 
     def __repr__(self) -> str:
         """Say what was run on what; :meth:`summary` has the numbers."""
