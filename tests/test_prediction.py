@@ -338,7 +338,7 @@ def test_a_prediction_of_another_shape_is_refused(data, tmp_path):
             return outputs.logits[FUSION].sum(-1)
 
     with pytest.raises(
-        de.DomainemoError, match=r"Flat.predict returned .*\(\d+,\); ex"
+        de.DomainemoError, match=r"Flat.predict returned .*\(\d+,\) .*ex"
     ):
         run(data, tmp_path / "run", Flat())
 
@@ -349,7 +349,7 @@ def test_folds_without_modules_are_as_before_and_still_read(
     run(data, tmp_path / "run", "marginal")
     folder = folder_of(tmp_path / "run")
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    kept = {"classes", "modalities", "scales", "raw_scales", "learned"}
+    kept = {"classes", "modalities", "scales", "raw_scales", "learned", "step"}
     assert set(described) == kept
     names = {name.split(".")[0] for name in load_file(folder / "model.safetensors")}
     assert names == {"backbone", "heads"}
