@@ -1,4 +1,4 @@
-"""Every test finds signals answered as a program's start leaves them."""
+"""Every test finds the process as a program's start leaves it: signals, plug-ins."""
 
 import signal
 import sys
@@ -9,6 +9,7 @@ KINDS = [signal.SIGINT, signal.SIGTERM]
 KINDS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
 AT_START = {kind: signal.getsignal(kind) for kind in KINDS}
 REPORT = sys.unraisablehook
+PLUGIN = "domainemo_plugin_"
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +27,26 @@ def put_back():
     for kind, handler in AT_START.items():
         signal.signal(kind, handler)
     sys.unraisablehook = REPORT
+
+
+@pytest.fixture(autouse=True)
+def plugins_are_put_back():
+    """What a test imports and registers is not the next one's; what was there stays."""
+    modules, classes = plugins(), dict(registered())
+    yield
+    for name in plugins().keys() - modules.keys():
+        del sys.modules[name]
+    sys.modules.update(modules)
+    known = registered()
+    built_in = {k: c for k, c in known.items() if c.__module__.startswith("domainemo.")}
+    known.clear()
+    known.update(built_in | classes)
+
+
+def plugins():
+    return {n: m for n, m in sys.modules.items() if n.startswith(PLUGIN)}
+
+
+def registered():
+    registry = sys.modules.get("domainemo.registry")
+    return registry._classes if registry else {}
