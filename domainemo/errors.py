@@ -81,6 +81,10 @@ class DataError(DomainemoError):
     exit_code = 3
 
 
+_LONGEST = 1500
+"""Characters of what was found that are shown."""
+
+
 def data_error(where: Path | str, found: str, expected: str, remedy: str) -> DataError:
     """Return the error that says where, what was found, what was expected, what to do.
 
@@ -93,7 +97,10 @@ def data_error(where: Path | str, found: str, expected: str, remedy: str) -> Dat
     remedy : str
         A sentence, with its full stop.
     """
-    # The message stays one paragraph, whatever is in it.
+    # The message stays one paragraph, whatever is in it: a library's own words may hold
+    # as much of a damaged file as that says it does.
+    if len(found) > _LONGEST:
+        found = f"{found[:_LONGEST]}..."
     return DataError(
         printable(f"{where}: found {found}; expected {expected}. {remedy}")
     )

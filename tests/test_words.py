@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainemo import Fold, Simulated
+from domainemo.errors import data_error
 from domainemo.runs.experiment import method_name
 from domainemo.runs.results import Results
 from domainemo.runs.statistics import bootstrap_interval
@@ -138,3 +139,10 @@ def test_dir_shows_what_is_public():
         [sys.executable, "-c", script], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_damaged_file_makes_a_library_say_is_cut():
+    """Its words may hold as much of the file as that claims to name itself by."""
+    told = str(data_error("file.npz", f"damage ({'x' * 20_000})", "none", "Again."))
+    assert len(told) < 1700 and told.startswith("file.npz: found damage (xxx")
+    assert told.endswith("...; expected none. Again.")
