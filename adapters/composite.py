@@ -130,19 +130,22 @@ def on_source_alone(adapter: Adapter) -> Adapter:
     ConfigurationError
         If nothing is left of it.
     """
-    if not adapter.needs_target:
-        return adapter
-    terms = getattr(adapter, "terms", {}) if isinstance(adapter, Composite) else {}
-    kept = {
-        name: on_source_alone(term)
-        for name, term in terms.items()
-        if not cast(Adapter, term).needs_target or isinstance(term, Composite)
-    }
-    if not kept:
+    left = _on_source_alone(adapter)
+    if left is None:
         raise ConfigurationError(
             f"The adapter {type(adapter).__name__} adapts to a target, and here is "
             f"none; expected one with a term for the source alone, or --adapter none. "
             f"`domainemo adapt --target` adapts to people who are there; `domainemo "
             f"predict --adapt` adapts a model to a recording."
         )
-    return Composite(terms=kept)
+    return left
+
+
+def _on_source_alone(adapter: Adapter) -> Adapter | None:
+    """Return what of an adapter needs no target; None where nothing is left."""
+    if not adapter.needs_target:
+        return adapter
+    terms = adapter.terms.items() if isinstance(adapter, Composite) else ()
+    left = {name: _on_source_alone(cast(Adapter, term)) for name, term in terms}
+    kept = {name: term for name, term in left.items() if term is not None}
+    return Composite(terms=kept) if kept else None

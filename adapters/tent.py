@@ -69,9 +69,10 @@ class Tent(Adapter):
                 "there is nothing to adapt; expected a BatchNorm, LayerNorm or "
                 "GroupNorm. Choose another adapter."
             )
+        sizes = [len(next(iter(masks.values()))) for _, masks in batches]
         network.eval()
-        for layer in layers:
-            layer.train()  # by the batch's own statistics, where it has some
+        for layer in layers:  # by the batch's own statistics, where it has some
+            layer.train(min(sizes) > 1)
 
         def step(batch: Batch) -> Tensor:
             return entropy(network(*batch).logits[FUSION])

@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 import domainemo as de
-from domainemo.adapters.batch_statistics import normalise_by_target
+from domainemo.adapters.batch_statistics import (
+    AdaptiveBatchNormalisation,
+    normalise_by_target,
+)
 from domainemo.adapters.composite import Composite, on_source_alone
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.none import SourceOnly
@@ -21,6 +24,8 @@ from domainemo.runs.experiment import experiment
 from domainemo.runs.job import load_record, run_job
 from domainemo.runs.plan import plan
 from domainemo.testing.firewall import SMALL_NETWORK
+from domainemo.training.batches import Samples
+from domainemo.training.fit import settle
 from domainemo.training.loop import descend
 
 CHOICES = {
@@ -125,6 +130,11 @@ def test_terms_for_the_source_alone_are_what_is_left_of_an_adapter():
     ]
     assert left.terms["inner"].terms["pairs"] is pairs and not left.needs_target
     assert on_source_alone(pairs) is pairs
+    # An inner one of which nothing is left does not take the others with it.
+    lost = Composite(terms={"far": Composite(terms={"a": Marginal()}), "pairs": pairs})
+    assert list(on_source_alone(lost).terms) == ["pairs"]
+    with pytest.raises(de.ConfigurationError, match="term for the source alone"):
+        on_source_alone(Composite(terms={"far": Composite(terms={"a": Marginal()})}))
     none = SourceOnly()
     assert on_source_alone(none) is none
 
@@ -244,6 +254,23 @@ def test_tent_changes_scale_and_shift_of_normalisation_alone():
     assert changed == {"norm.weight", "norm.bias", "batch.weight", "batch.bias"}
     assert not any(module.training for module in network.modules())
     assert all(value.grad is None for value in network.parameters())
+
+
+def test_no_batch_of_one_is_normalised_by_itself():
+    """A single one changes no statistics, and a last one joins the others."""
+    torch.manual_seed(0)
+    network = Named().eval()
+    statistics = network.batch.running_mean.clone()
+    Tent().settle(network, batches([1]), descend)
+    assert torch.equal(network.batch.running_mean, statistics)
+    samples = Samples(
+        {"eeg": batches([5])[0][0]["eeg"][:, 0]},
+        {"eeg": torch.ones(5, dtype=torch.bool)},
+        torch.arange(5)[:, None],
+    )
+    two = de.Training(batch_size=2)  # and one is left over
+    settle(network, AdaptiveBatchNormalisation(), samples, training=two, seed=0)
+    assert bool(network.batch.running_var.isfinite().all())
 
 
 def test_adabn_takes_the_targets_mean_and_variance():

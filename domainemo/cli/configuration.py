@@ -43,6 +43,7 @@ __all__ = [
     "configure_training",
     "dataset_place",
     "load_dataset",
+    "of_group",
     "parse_options",
     "read_value",
     "stored_experiment",
@@ -331,10 +332,10 @@ def _configure(
         options |= parse_options(sets, merged)
         searched = [with_part(name, merged) for name in searched]
         check_options([*options, *searched], merged)
-        dataset = part("dataset", merged["dataset"], _of_group("data", options))
+        dataset = part("dataset", merged["dataset"], of_group("data", options))
         target = None
         if merged.get("target"):
-            target = part("dataset", merged["target"], _of_group("target", options))
+            target = part("dataset", merged["target"], of_group("target", options))
         groups = ("data", "target")
         given = {k: v for k, v in options.items() if k.partition(".")[0] not in groups}
         return Configuration(
@@ -348,7 +349,7 @@ def _configure(
         )
 
 
-def _of_group(group: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def of_group(group: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of one part, by their own names."""
     prefix = f"{group}."
     return {

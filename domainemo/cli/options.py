@@ -223,7 +223,7 @@ def recordings_of_run(
     """
     from ..data.loading import load
     from ..parts import part
-    from .configuration import dataset_place, load_dataset, read_stored
+    from .configuration import dataset_place, load_dataset, of_group, read_stored
     from .plugins import only_given
 
     stored = read_stored(str(run), ("pairs",))
@@ -234,11 +234,7 @@ def recordings_of_run(
             f"recordings."
         )
     name, root = dataset_place(stored["dataset"], data_root or stored.get("data_root"))
-    options = {
-        key.removeprefix("data."): value
-        for key, value in flatten(stored.get("options", {})).items()
-        if key.startswith("data.")
-    }
+    options = of_group("data", flatten(stored.get("options", {})))
     with only_given(str(run), stored.get("plugins", ())):
         reader = load_dataset(part("dataset", name, options), root)
     return load(reader, cache=cache)

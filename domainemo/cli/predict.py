@@ -69,6 +69,7 @@ def predict(
     from .configuration import (
         dataset_place,
         load_dataset,
+        of_group,
         parse_options,
         stored_experiment,
     )
@@ -88,21 +89,18 @@ def predict(
         )
     name, root = dataset_place(dataset, data_root)
     names = {"dataset": name, **({"adapter": adapt} if adapt else {})}
-    groups: dict[str, dict[str, Any]] = {"data": {}}
-    if adapt:
-        groups["adapter"] = {}
-    for key, value in parse_options(set_ or [], names).items():
-        group, _, option = key.partition(".")
-        if group not in groups:
-            known = [f"{each}.NAME" for each in groups]
-            raise ConfigurationError(unknown_option("predict", key, known))
-        groups[group][option] = value
-    reader = load_dataset(part("dataset", name, groups["data"]), root)
+    options = parse_options(set_ or [], names)
+    known = ["data", *(["adapter"] if adapt else [])]
+    for option in options:
+        if option.partition(".")[0] not in known:
+            expected = [f"{group}.NAME" for group in known]
+            raise ConfigurationError(unknown_option("predict", option, expected))
+    reader = load_dataset(part("dataset", name, of_group("data", options)), root)
     inputs = load_inputs(reader)
     by: Any = normalise_by
     if by not in (None, "own", "source"):
         by = Table(_baseline_folder(by)).load_inputs()
-    changed = part("adapter", adapt, groups["adapter"]) if adapt else None
+    changed = part("adapter", adapt, of_group("adapter", options)) if adapt else None
     with doubted(run):
         table = model.predict(inputs, by, changed)
     text = table.to_csv(index=False)

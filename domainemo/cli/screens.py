@@ -223,7 +223,7 @@ def _show_newcomers(results: Results, folder: Path, console: Console) -> None:
     people = results.people()
     shares = [name for name in map(str, people) if name.startswith("share_")]
     table = Table()
-    table.add_column("share of predictions", no_wrap=True)
+    table.add_column("share of", no_wrap=True)
     table.add_column("method", no_wrap=True)
     headings = [name.removeprefix("share_") for name in shares]
     for heading in (*headings, "confidence", "changed"):

@@ -13,7 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..core import EmotionData, Modality, electrode_name
 from ..errors import data_error
 from ..values import check_value
-from .montage import check_electrodes, other_sensor, standard_montage
+from .montage import (
+    FEWEST_ELECTRODES,
+    HEAD_CENTRE,
+    check_electrodes,
+    other_sensor,
+    standard_montage,
+)
 from .signals.features import (
     BANDS,
     HEART_MEASURES,
@@ -59,9 +65,6 @@ _NO_SIGNALS = ("stim", "misc", "syst", "exci", "ias", "chpi", "dipole", "gof")
 
 Feature = Literal["de", "psd"]
 Bads = Literal["interpolate", "nan", "drop"]
-
-_FEWEST = 4
-"""Good electrodes from which on a bad one is interpolated."""
 
 
 def from_epochs(
@@ -309,13 +312,14 @@ def _interpolated(epochs: mne.BaseEpochs, name: str) -> mne.BaseEpochs:
     known = [each for each, it in places.items() if np.isfinite(it).all() and it.any()]
     lost = [each for each in electrodes if each not in known]
     neighbours = [each for each in known if each not in bads]
-    if electrodes and (lost or len(neighbours) < _FEWEST):
+    if electrodes and (lost or len(neighbours) < FEWEST_ELECTRODES):
         alone = electrodes + alone
     if alone:
         raise data_error(
             f"{name}, bad channels",
             f"{', '.join(map(repr, alone))}, which cannot be interpolated",
-            f"electrodes with a position, beside at least {_FEWEST} good ones",
+            f"electrodes with a position, "
+            f"beside at least {FEWEST_ELECTRODES} good ones",
             "Set a montage (epochs.set_montage), or choose bads='drop' (join has "
             "common=True for it) or bads='nan' (as if the sensor had been off).",
         )
@@ -325,12 +329,8 @@ def _interpolated(epochs: mne.BaseEpochs, name: str) -> mne.BaseEpochs:
     exclude = [each for each in places if each not in known]
     exclude += [each for each in bads if each not in electrodes]
     return placed.interpolate_bads(
-        reset_bads=True, origin=_ORIGIN, exclude=exclude, verbose="error"
+        reset_bads=True, origin=HEAD_CENTRE, exclude=exclude, verbose="error"
     )
-
-
-_ORIGIN = (0.0, 0.0, 0.04)
-"""The head's centre in metres, as MNE puts it where it fits no sphere."""
 
 
 def _placed(epochs: mne.BaseEpochs, types: Mapping[str, str]) -> mne.BaseEpochs:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..core import Inputs, Modality, canonical_name, spelling
 from ..errors import DataError, data_error, did_you_mean
-from .montage import standard_montage
+from .montage import FEWEST_ELECTRODES, HEAD_CENTRE, standard_montage
 from .normalisation import Scale
 from .soundness import listed
 from .units import distances
@@ -31,12 +31,6 @@ _MOST_INTERPOLATED = 0.25
 """Of a modality's electrodes. Beyond, a montage is another one, not one with gaps."""
 
 _TRIAL = ["subject", "session", "trial"]
-
-_FEWEST = 4
-"""Electrodes from which on others are interpolated, as in `from_epochs`."""
-
-_ORIGIN = (0.0, 0.0, 0.04)
-"""The head's centre in metres, as MNE puts it where it fits no sphere."""
 
 _SAME_STEP = 0.01
 """The share of a step by which windows may be nearer or farther."""
@@ -439,10 +433,10 @@ def _why_not_interpolated(
             f"MNE's standard montage."
         )
     number = len(_placed(wanted.channels, absent, places))
-    if number < _FEWEST:
+    if number < FEWEST_ELECTRODES:
         return (
             f" They are not interpolated, as there are {number} other electrodes with "
-            f"a position, and at least {_FEWEST} are needed."
+            f"a position, and at least {FEWEST_ELECTRODES} are needed."
         )
     return None
 
@@ -499,5 +493,5 @@ def _weights(good: Sequence[str], absent: Sequence[str]) -> NDArray[np.float64]:
     one_each = mne.EvokedArray(np.eye(len(names), len(good)), info, verbose="error")
     one_each.set_montage(standard_montage(), match_case=False, verbose="error")
     one_each.info["bads"] = names[len(good) :]
-    one_each.interpolate_bads(origin=_ORIGIN, verbose="error")
+    one_each.interpolate_bads(origin=HEAD_CENTRE, verbose="error")
     return np.asarray(one_each.data[len(good) :])

@@ -15,6 +15,8 @@ from ..core import is_electrode
 from ..errors import DomainemoWarning, data_error
 
 __all__ = [
+    "FEWEST_ELECTRODES",
+    "HEAD_CENTRE",
     "SEED_BANDS",
     "SEED_ELECTRODES",
     "check_electrodes",
@@ -22,6 +24,12 @@ __all__ = [
     "other_sensor",
     "standard_montage",
 ]
+
+FEWEST_ELECTRODES = 4
+"""Good electrodes from which on another one is interpolated."""
+
+HEAD_CENTRE = (0.0, 0.0, 0.04)
+"""In metres, as MNE puts it where it fits no sphere."""
 
 _FRONT = "FP1 FPZ FP2 AF3 AF4 F7 F5 F3 F1 FZ F2 F4 F6 F8 FT7 FC5 FC3 FC1 FCZ FC2 FC4"
 _MIDDLE = "FC6 FT8 T7 C5 C3 C1 CZ C2 C4 C6 T8 TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8"

@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 import pandas as pd
 
+from ..choices import flatten
 from ..files import is_expected
 from ..runs.folder import read_json
 from ..runs.results import Results
@@ -204,7 +205,7 @@ def _option_table(choice: Choice, findings: Findings) -> Table:
     Values are of several types, so they stand as text.
     """
     space: Mapping[str, str] = findings.description.get("space", {})
-    start = _flat(findings.description.get("options", {}))
+    start = flatten(findings.description.get("options", {}))
     names = dict.fromkeys([*choice.options, *space])
     frame = pd.DataFrame(
         {
@@ -617,16 +618,6 @@ def _name(choice: Choice) -> str:
     if choice.candidate == SOURCE_ONLY_CANDIDATE:
         return "source only"
     return f"candidate {choice.candidate}"
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 # -------------------------------------------------------------------------------- data

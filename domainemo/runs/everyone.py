@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from .. import files
-from ..adapters.composite import on_source_alone
 from ..choices import TrainChoices, choosing, complete
 from ..core import EmotionData
 from ..data.given import expect_labelled
@@ -122,7 +121,7 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
 
 def _check_choices(chosen: Experiment) -> None:
     """Refuse what needs a target, and more than one model."""
-    on_source_alone(chosen.adapter.build())
+    chosen.build_adapter(chosen.adapter)
     validator = None if chosen.validator is None else chosen.validator.build()
     if validator is None or validator.sees_target:
         raise ConfigurationError(

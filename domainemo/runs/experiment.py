@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, Unpack
 
 from .. import __version__
+from ..adapters.composite import on_source_alone
 from ..choices import (
     CONTROLS,
     ORACLE,
@@ -18,7 +19,7 @@ from ..choices import (
     complete,
     flatten,
 )
-from ..core import Backbone, Control, Modality, Normalisation, Sampling
+from ..core import Adapter, Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, of_controls, part, unknown_option
 from ..places import where
@@ -251,6 +252,17 @@ class Experiment(Setup):
         """
         named = [each for each in self.controls if each.made is None]
         return super().optioned | {f"control.{each.name}": each for each in named}
+
+    def build_adapter(self, chosen: Part) -> Adapter:
+        """Return a new adapter; of one for everybody, what of it needs no target.
+
+        Raises
+        ------
+        ConfigurationError
+            If nothing is left of it.
+        """
+        made: Adapter = chosen.build()
+        return on_source_alone(made) if self.protocol.name == "everyone" else made
 
     @property
     def shared(self) -> list[Part]:

@@ -26,7 +26,7 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     chosen, fold = planned.experiment, job.fold
     seen, normalisation = [], chosen.build_normalisation()
     network = job.adapter is not None
-    adapter = None if job.adapter is None else job.adapter.build()
+    adapter = None if job.adapter is None else chosen.build_adapter(job.adapter)
     if adapter is not None and (adapter.needs_target or adapter.settles):
         seen.append("training")
     blind = job.control is not None and not job.control.build().sees_signals

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from .. import files
-from ..adapters.composite import on_source_alone
 from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
 from ..data.matching import step_of
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
@@ -362,9 +361,7 @@ def _train(
         train_rows, held_rows = _hold_out(inputs, experiment, job)
     domain = experiment.protocol.build().domain
     codes, domains = _domain_codes(inputs, domain, fold, train_rows)
-    adapter: Adapter = chosen.build()
-    if not len(fold.target):
-        adapter = on_source_alone(adapter)
+    adapter = experiment.build_adapter(chosen)
     adapter.prepare(model.dims, model.classes, domains)
     adapter.to(device)
 

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 
 from .. import files
-from ..adapters.composite import on_source_alone
 from ..core import Adapter, EmotionData, Inputs, Modality
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
@@ -333,9 +332,7 @@ def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:
     if name not in parts:
         found, expected = f"the adapter {name!r}", f"one of the run's, {list(parts)}"
         raise data_error(folder / FACTS, found, expected, files.REMEDY)
-    adapter: Adapter = parts[name].build()
-    alone = experiment.protocol.name == "everyone"
-    return on_source_alone(adapter) if alone else adapter
+    return experiment.build_adapter(parts[name])
 
 
 def _parse_model(content: bytes) -> tuple[dict[str, Any], int | None]:

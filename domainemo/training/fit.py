@@ -221,7 +221,8 @@ def scores(
     """
     seen, _ = _seen(model, target, 1.0)
     shown = replace(seen, outputs=predicted(adapter, seen.outputs))
-    trained = _shown(model, adapter, source)
+    wanted = any(validator.needs_training for validator in validators.values())
+    trained = _shown(model, adapter, source) if wanted else None
     held = None if held_out is None else _shown(model, adapter, held_out)
     found: dict[str, float | None] = {}
     for name, validator in validators.items():
