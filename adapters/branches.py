@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -11,15 +11,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from domainemo.core import FUSION, Outputs
+from domainemo.errors import ConfigurationError, did_you_mean
 
 __all__ = [
+    "Branches",
     "Schedule",
     "cross_entropy",
+    "levels",
     "schedule_factor",
     "shares",
     "unit",
     "weighted_mean",
 ]
+
+Branches = str | Sequence[str]
+"""``"all"``, ``"modalities"``, or the names of branches such as ``"fusion"``."""
 
 Schedule = Literal["delayed", "ramp", "constant", "released"]
 
@@ -36,6 +42,38 @@ def shares(outputs: Outputs) -> Mapping[str, float]:
     if not modalities:
         return {FUSION: 1.0}
     return {**dict.fromkeys(modalities, 0.5 / len(modalities)), FUSION: 0.5}
+
+
+def levels(outputs: Outputs, branches: Branches) -> Mapping[str, float]:
+    """Return the branches that an adapter works on, and how much each counts.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    branches : str or sequence of str
+        ``"all"`` counts as :func:`shares` says; ``"modalities"``, which are none in a
+        network that fuses at once, and branches by name count alike.
+
+    Raises
+    ------
+    ConfigurationError
+        If the network has no branch of that name.
+    """
+    if branches == "all":
+        return shares(outputs)
+    if branches == "modalities":
+        names: Sequence[str] = outputs.modalities
+    else:
+        names = (branches,) if isinstance(branches, str) else tuple(branches)
+    for name in names:
+        if name not in outputs.logits:
+            known = ("all", "modalities", *outputs.logits)
+            raise ConfigurationError(
+                f"The network has no branch {name!r}.{did_you_mean(name, known)} "
+                f"Expected 'all', 'modalities', or some of "
+                f"{', '.join(map(repr, outputs.logits))}."
+            )
+    return {name: 1 / len(names) for name in names}
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

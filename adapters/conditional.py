@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from domainemo.core import FUSION, Adapter, Source, Target
+from domainemo.core import FUSION, Source, Target
 from domainemo.registry import register
 
-from .branches import Schedule, schedule_factor, shares
+from .alignment import Alignment, Weight
+from .branches import Branches, Schedule
 from .kernels import gaussian_kernel, signed_discrepancy
-
-if TYPE_CHECKING:
-    import optuna
 
 __all__ = ["Conditional", "conditional_discrepancy", "purity"]
 
 
 @register
-class Conditional(Adapter):
+class Conditional(Alignment):
     """Class-wise alignment with soft target assignments (UF-AMA, HADUA).
 
     UF-AMA's abstract claims conditional alignment and its released code has none;
@@ -29,8 +27,8 @@ class Conditional(Adapter):
 
     Parameters
     ----------
-    weight : float
-        Weight of the sum over levels.
+    weight, branches, schedule
+        See `Alignment`.
     minimum : float
         A class that the target is believed to hold less than this many samples of
         in a batch is left out.
@@ -38,8 +36,6 @@ class Conditional(Adapter):
         Whether a class counts by how clearly the target's assignments single it out.
         While they are still uniform, ``"equal"`` pulls every source class towards the
         whole target and so together.
-    schedule : {"ramp", "delayed", "constant", "released"}
-        How the weight develops in training, see `branches.schedule_factor`.
     """
 
     needs_teacher = True
@@ -47,41 +43,32 @@ class Conditional(Adapter):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         minimum: float = 1.0,
         weighting: Literal["purity", "equal"] = "purity",
+        branches: Branches = "all",
         schedule: Schedule = "ramp",
     ) -> None:
-        super().__init__()
-        self.weight, self.minimum = weight, minimum
-        self.weighting, self.schedule = weighting, schedule
+        super().__init__(weight=weight, branches=branches, schedule=schedule)
+        self.minimum, self.weighting = minimum, weighting
 
-    def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
-        """Return one loss per branch."""
+    def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
+        """Return the mean discrepancy over the classes."""
         believed = (target.teacher or target.outputs).logits[FUSION].detach()
         assignments = believed.softmax(-1)
         classes = purity(assignments)
         if self.weighting == "equal":
             classes = torch.ones_like(classes)
-        factor = self.weight * schedule_factor(self.schedule, target.progress)
-        losses = {}
-        for branch, share in shares(source.outputs).items():
-            discrepancy = conditional_discrepancy(
-                source.outputs.embeddings[branch],
-                target.outputs.embeddings[branch],
-                source.labels,
-                assignments,
-                source.outputs.weight(branch),
-                target.outputs.weight(branch),
-                minimum=self.minimum,
-            )
-            losses[branch] = factor * share * (classes * discrepancy).mean(-1)
-        return losses
-
-    @classmethod
-    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
-        """Draw the weight."""
-        return {"weight": trial.suggest_float("weight", 0.01, 10, log=True)}
+        discrepancy = conditional_discrepancy(
+            source.outputs.embeddings[branch],
+            target.outputs.embeddings[branch],
+            source.labels,
+            assignments,
+            source.outputs.weight(branch),
+            target.outputs.weight(branch),
+            minimum=self.minimum,
+        )
+        return (classes * discrepancy).mean(-1)
 
 
 def conditional_discrepancy(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from domainemo.core import Adapter, Source, Target
+from domainemo.core import Source, Target
 from domainemo.registry import register
 
-from .branches import Schedule, schedule_factor, shares
+from .alignment import Alignment, Weight
+from .branches import Branches, Schedule
 from .kernels import maximum_mean_discrepancy, normalised
 
 if TYPE_CHECKING:
@@ -22,18 +23,16 @@ Distance = Literal["mmd", "mmd-linear", "coral", "transport"]
 
 
 @register
-class Marginal(Adapter):
+class Marginal(Alignment):
     """Marginal alignment at several levels: each modality and the fusion (UF-AMA).
 
     Parameters
     ----------
-    weight : float
-        Weight of the sum over levels.
+    weight, branches, schedule
+        See `Alignment`.
     distance : {"mmd", "mmd-linear", "coral", "transport"}
         Maximum mean discrepancy (the full statistic, or the linear-time estimate of
         UF-AMA's released code), correlation alignment, or optimal transport.
-    schedule : {"ramp", "delayed", "constant", "released"}
-        How the weight develops in training, see `branches.schedule_factor`.
 
     Notes
     -----
@@ -43,34 +42,31 @@ class Marginal(Adapter):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         distance: Distance = "mmd",
+        branches: Branches = "all",
         schedule: Schedule = "ramp",
     ) -> None:
-        super().__init__()
-        self.weight, self.distance, self.schedule = weight, distance, schedule
+        super().__init__(weight=weight, branches=branches, schedule=schedule)
+        self.distance = distance
 
-    def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
-        """Return one loss per branch."""
-        factor = self.weight * schedule_factor(self.schedule, target.progress)
-        losses = {}
-        for branch, share in shares(source.outputs).items():
-            distance = _distance(
-                self.distance,
-                source.outputs.embeddings[branch],
-                target.outputs.embeddings[branch],
-                source.outputs.weight(branch),
-                target.outputs.weight(branch),
-            )
-            losses[branch] = factor * share * distance
-        return losses
+    def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
+        """Return the chosen distance."""
+        return _distance(
+            self.distance,
+            source.outputs.embeddings[branch],
+            target.outputs.embeddings[branch],
+            source.outputs.weight(branch),
+            target.outputs.weight(branch),
+        )
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:
         """Draw the weight and the distance."""
+        distances = ["mmd", "coral"]
         return {
-            "weight": trial.suggest_float("weight", 0.01, 10, log=True),
-            "distance": trial.suggest_categorical("distance", ["mmd", "coral"]),
+            **super().space(trial),
+            "distance": trial.suggest_categorical("distance", distances),
         }
 
 

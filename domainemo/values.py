@@ -108,13 +108,14 @@ def checks_options(cls: type, name: str) -> None:
     name : str
         What it is called in the sentence.
     """
-    if "__init__" not in vars(cls):
-        return  # its parent's constructor is its own
-    made = vars(cls)["__init__"]
+    made: Any = cls.__init__  # type: ignore[misc]
+    known = inspect.signature(made).parameters
+    kinds = {parameter.kind for parameter in known.values()}
+    if hasattr(made, "checks") or inspect.Parameter.KEYWORD_ONLY not in kinds:
+        return  # its parent's constructor does so already, or it has no options
 
     @functools.wraps(made)
     def checking(self: Any, *arguments: Any, **options: Any) -> None:
-        known = inspect.signature(made).parameters
         annotations = option_types(made)
         for option in options.keys() & known.keys():
             value, default = options[option], known[option].default
@@ -124,6 +125,7 @@ def checks_options(cls: type, name: str) -> None:
             check_value(f"{name}: {option}", value, annotation, default)
         made(self, *arguments, **options)
 
+    checking.checks = True  # type: ignore[attr-defined]
     cls.__init__ = checking  # type: ignore[misc]
 
 

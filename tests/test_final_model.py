@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 import domainemo as de
-from domainemo.adapters.batch_statistics import (
-    AdaptiveBatchNormalisation,
-    normalise_by_target,
-)
 from domainemo.adapters.composite import Composite, on_source_alone
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.none import SourceOnly
 from domainemo.adapters.pairwise import PairwiseSimilarity
-from domainemo.adapters.tent import Tent, entropy
+from domainemo.adapters.test_time.batch_statistics import (
+    AdaptiveBatchNormalisation,
+    normalise_by_target,
+)
+from domainemo.adapters.test_time.tent import Tent, entropy
 from domainemo.core import FUSION, Outputs
 from domainemo.runs.experiment import experiment
 from domainemo.runs.job import load_record, run_job

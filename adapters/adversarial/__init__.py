@@ -1,0 +1,1 @@
+"""Methods in which the network and a discriminator work against each other."""

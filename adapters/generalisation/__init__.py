@@ -1,0 +1,1 @@
+"""Training for a target that nobody has seen."""

@@ -1,0 +1,1 @@
+"""Methods that tell one source subject from another."""

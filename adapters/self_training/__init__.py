@@ -1,0 +1,1 @@
+"""Learning from the network's own opinion of the target."""

@@ -1,0 +1,1 @@
+"""What changes a trained network by the target alone, without the source."""
