@@ -209,7 +209,8 @@ def _balanced(
     groups: Tensor, steps: int, size: int, generator: torch.Generator
 ) -> Tensor:
     """Return the sample numbers of an epoch, from every group by turns."""
-    samples = [torch.nonzero(groups == each).flatten() for each in groups.unique()]
+    shown = torch.nonzero(groups.bincount()).flatten()
+    samples = [torch.nonzero(groups == each).flatten() for each in shown]
     turns = -(-steps * size // len(samples))
     columns = [_passes(theirs, turns, generator) for theirs in samples]
     # The same turn throughout: any samples in a row are even. Then no more in a row.

@@ -419,10 +419,10 @@ def _class_weights(
     shown = nn.functional.one_hot(labels, model.classes)
     if groups is None:
         return len(labels) / (model.classes * shown.sum(0).clamp(min=1))
-    _, group, sizes = groups.unique(return_inverse=True, return_counts=True)
-    # How often a sample is shown: every group alike often, whatever its size.
-    often = (1 / (len(sizes) * sizes[group])).to(labels.device)
-    shares = (shown * often[:, None]).sum(0)
+    # A sample is shown the more often, the smaller its group.
+    sizes = groups.bincount()
+    often = 1 / ((sizes > 0).sum() * sizes[groups])
+    shares = (shown * often.to(labels.device)[:, None]).sum(0)
     return 1 / (model.classes * torch.where(shares > 0, shares, 1.0))
 
 
