@@ -33,9 +33,9 @@ class HoMM(Alignment):
     The tensor's :math:`d^p` entries are never formed: as
     :math:`\langle x^{\otimes p}, y^{\otimes p} \rangle = \langle x, y \rangle^p`, the
     loss is a maximum mean discrepancy, exactly, where the paper groups or samples the
-    entries of high orders. The paper bounds embeddings by a tanh; here they are divided by the
-    root mean square of both batches, without gradient, so that the loss does not change
-    with scale.
+    entries of high orders. The authors bound embeddings by a tanh; here they are
+    divided by the root mean square of both batches, without gradient, so that the loss
+    does not change with scale.
 
     Parameters
     ----------
@@ -103,6 +103,9 @@ def moment_tensor_discrepancy(
         Zero where either side is empty.
     """
     points = torch.cat([source, target], dim=-2)
+    # What has no weight may be far out: its powers must not overflow.
+    there = torch.cat([source_weights, target_weights], dim=-1) > 0
+    points = torch.where(there.unsqueeze(-1), points, 0.0)
     kernel = (points @ points.mT / points.shape[-1]) ** order
     return signed_discrepancy(
         kernel, source_weights.unsqueeze(-1), target_weights.unsqueeze(-1)
@@ -115,5 +118,6 @@ def _centred(points: Tensor, weights: Tensor) -> Tensor:
 
 
 def _root_mean_square(points: Tensor, weights: Tensor) -> Tensor:
-    squares = points.detach().square().mean(-1)
-    return weighted_mean(squares, weights).clamp(min=_TINY).sqrt()
+    """Return the scale of a sample, without gradient; 1 where all of it is zero."""
+    mean = weighted_mean(points.detach().square().mean(-1), weights)
+    return torch.where(mean > _TINY, mean, 1.0).sqrt()
