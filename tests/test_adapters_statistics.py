@@ -257,11 +257,9 @@ def test_deep_coral_is_that_of_the_paper_and_of_pytorch_adapt():
         ]
         gap = np.subtract(*(np.cov(each.numpy().T) for each in points))
         expected = (gap**2).sum() / (4 * 4**2)
+        theirs = float(load("layers").CORALLoss()(*points))
+        assert theirs == pytest.approx(expected, rel=1e-4)
         assert float(losses[branch]) == pytest.approx(3 * share * expected, rel=1e-4)
-        theirs = load("layers").CORALLoss()(*points)
-        assert float(losses[branch]) == pytest.approx(
-            3 * share * float(theirs), rel=1e-4
-        )
 
 
 def test_correlation_distance_in_closed_form():
@@ -702,8 +700,8 @@ def test_descending_the_loss_repairs_a_planted_shift(name):
     blind = name in BLIND_TO_OFFSETS
     shifted = 2.5 * there if blind else there + 1.5
     values = torch.zeros(4, requires_grad=True)
-    optimiser = torch.optim.Adam([values], lr=0.1)
-    for _ in range(60):
+    optimiser = torch.optim.Adam([values], lr=0.05)
+    for _ in range(100):
         repaired = shifted * values.exp() if blind else shifted + values
         here = with_embeddings(target, repaired)
         loss = on_fusion(name)(source, here)[FUSION]
@@ -714,9 +712,10 @@ def test_descending_the_loss_repairs_a_planted_shift(name):
     assert values.detach().tolist() == pytest.approx([wanted] * 4, abs=0.15)
 
 
-@given(
-    st.integers(0, 10_000), st.sampled_from([n for n in ADAPTERS if "linear" not in n])
-)
+ORDERLESS = [name for name in ADAPTERS if name != "dan linear"]
+
+
+@given(st.integers(0, 10_000), st.sampled_from(ORDERLESS))
 @settings(deadline=None, max_examples=30)
 def test_the_order_of_a_batch_does_not_matter(seed, name):
     source, target = batch(seed % 97)
