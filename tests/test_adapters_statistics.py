@@ -700,8 +700,8 @@ def test_descending_the_loss_repairs_a_planted_shift(name):
     blind = name in BLIND_TO_OFFSETS
     shifted = 2.5 * there if blind else there + 1.5
     values = torch.zeros(4, requires_grad=True)
-    optimiser = torch.optim.Adam([values], lr=0.05)
-    for _ in range(100):
+    optimiser = torch.optim.Adam([values], lr=0.1, betas=(0.5, 0.9))
+    for _ in range(50):
         repaired = shifted * values.exp() if blind else shifted + values
         here = with_embeddings(target, repaired)
         loss = on_fusion(name)(source, here)[FUSION]
