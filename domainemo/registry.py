@@ -33,6 +33,9 @@ __all__ = [
     "UnknownPart",
     "entries",
     "find",
+    "joined",
+    "kind_of",
+    "leaves",
     "load_plugin",
     "parameters",
     "plugin_loaded",
@@ -144,11 +147,68 @@ def find(kind: str, name: str) -> type:
             _load_entry_points()
     if (kind, name) not in _classes:
         known = sorted(entry.name for entry in entries(kind))
+        hint = did_you_mean(name, known)
+        if kind_of(kind, name) == "screen":
+            hint = (
+                f" It is a screen: join it to adapters that learn from it, as in "
+                f"{name}+distillation."
+            )
         raise UnknownPart(
-            f"There is no {kind} called {name!r}.{did_you_mean(name, known)} Known: "
+            f"There is no {kind} called {name!r}.{hint} Known: "
             f"{', '.join(known)}. `domainemo list` describes them."
         )
     return _classes[kind, name]
+
+
+def joined(name: str) -> list[Any]:
+    """Return what a name joins: ``a+(b+c)`` is ``["a", ["b", "c"]]``.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name is missing, or a parenthesis has no other half.
+    """
+    groups: list[list[Any]] = [[]]
+    told, wanted = re.findall(r"[+()]|[^+()]+", name), True
+    for token in told:
+        closes = token == ")" and len(groups) > 1
+        # After a name or a group comes '+' or ')', elsewhere a name or '('.
+        if (token in "+)") == wanted or (token == ")" and not closes):
+            break
+        if token == "(":
+            groups.append([])
+        elif closes:
+            group = groups.pop()
+            groups[-1].append(group)
+        elif token != "+":
+            groups[-1].append(token)
+        wanted = token in "+("
+    else:
+        if len(groups) == 1 and not wanted:
+            return groups[0]
+    raise ConfigurationError(
+        f"The name {name!r} joins parts in no way that can be read; expected names "
+        f"with '+' between them, and groups of them in parentheses, as in "
+        f"'a+b' and 'a+(b+c)'."
+    )
+
+
+def leaves(name: str) -> tuple[str, ...]:
+    """Return the single names that a name joins, in order; usually one."""
+
+    def flat(group: list[Any]) -> Iterator[str]:
+        for each in group:
+            yield from flat(each) if isinstance(each, list) else (each,)
+
+    return tuple(flat(joined(name)))
+
+
+def kind_of(kind: str, name: str) -> str:
+    """Return the kind of a name among joined ones: adapters may have a screen."""
+    if kind == "adapter" and name not in {each.name for each in entries(kind)}:
+        known = {each.name for each in entries("screen")}
+        return "screen" if name in known else kind
+    return kind
 
 
 def entries(kind: str) -> Iterator[Entry]:
