@@ -6,17 +6,16 @@ loop over them. A domain that is absent from a batch has no weight in it.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from domainemo.core import Source, Target
+from domainemo.core import Source
 
-from .alignment import Alignment, Weight
-from .branches import Branches, Schedule, weighted_mean
+from .alignment import Alignment
+from .branches import weighted_mean
 
 __all__ = [
     "BetweenDomains",
@@ -45,15 +44,6 @@ class BetweenDomains(Alignment):
 
     domains: int
 
-    def __init__(
-        self,
-        *,
-        weight: Weight = 1.0,
-        branches: Branches = "all",
-        schedule: Schedule = "ramp",
-    ) -> None:
-        super().__init__(weight=weight, branches=branches, schedule=schedule)
-
     def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
         """Remember the number of domains."""
         self.domains = domains
@@ -61,10 +51,6 @@ class BetweenDomains(Alignment):
     def members(self, source: Source, branch: str) -> Tensor:
         """Return the weights of `branch` by domain; shape (..., domains, batch)."""
         return members(source.domains, source.outputs.weight(branch), self.domains)
-
-    @abstractmethod
-    def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
-        """Return the loss of a branch; zero where it is not defined."""
 
 
 def members(domains: Tensor, weights: Tensor, count: int) -> Tensor:

@@ -42,7 +42,8 @@ class Mixup(Adapter):
     An adapter sees what a network has made of its inputs: these cannot be mixed, nor
     can the network's own classifier be asked about a mixture. So :math:`f` is a
     classifier of the adapter's own, and it is this one that predicts. The network's
-    classifiers train beside it, on samples as they are.
+    classifiers train beside it, on samples as they are. Rare classes count no more here
+    than others (``training.class_weight`` is of the trainer's loss).
 
     Nothing is drawn: batches come in random order, and so the partner is the next
     sample of another domain (of the same one, where there is no other), and the

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from domainemo.adapters.alignment import Weight
-from domainemo.adapters.branches import Branches, Schedule
 from domainemo.adapters.domains import BetweenDomains
 from domainemo.adapters.kernels import normalised
 from domainemo.core import Source, Target
@@ -33,15 +31,6 @@ class SourceCORAL(BetweenDomains):
     """
 
     needs_target = False
-
-    def __init__(
-        self,
-        *,
-        weight: Weight = 1.0,
-        branches: Branches = "all",
-        schedule: Schedule = "ramp",
-    ) -> None:
-        super().__init__(weight=weight, branches=branches, schedule=schedule)
 
     def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
         """Return the distance."""

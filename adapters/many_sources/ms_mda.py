@@ -44,7 +44,8 @@ class MSMDA(Adapter):
               \gamma \beta \binom N2^{-1} \sum_{d<d'} |C_d F_d X_T - C_{d'} F_{d'} X_T|
 
     over the domains that the batch shows, the last sum over all. What is predicted is
-    the mean of all classifiers' probabilities.
+    the mean of all classifiers' probabilities. Rare classes count no more here than
+    others (``training.class_weight`` is of the trainer's loss).
 
     What differs: :math:`F_d` normalises each sample (layer norm) where the paper has
     batch norm, as a prediction must not depend on the rest of the batch; the
@@ -53,8 +54,8 @@ class MSMDA(Adapter):
     probabilities, as the paper says, and not by their softmaxed features, as the
     released code has it. Domains are averaged, not summed nor taken in turns.
 
-    The reported 89.63 % on SEED are of epochs chosen by the target's labels; the
-    authors' own later table has 82.67 % over all subjects, chosen likewise.
+    The reported 89.63 % on SEED are of the last subject as the target, its epoch chosen
+    by its labels; over all subjects, chosen likewise, the authors later had 82.67 %.
 
     A batch must show several samples of a domain to compare it with the target: take
     ``training.balance = "domains"`` and a ``training.batch_size`` of several samples

@@ -38,7 +38,8 @@ class SourceWeighting(Adapter):
 
     has a classifier :math:`f` of its own, on the fusion's embeddings, and it is this
     one that predicts: a domain of weight 0 has taught it nothing. The embeddings
-    are shaped by both classifiers, and thus by all domains.
+    are shaped by both classifiers, and thus by all domains. Rare classes count no more
+    here than others (``training.class_weight`` is of the trainer's loss).
 
     A distance needs two samples of a domain in a batch: take ``training.balance =
     "domains"`` and a ``training.batch_size`` of several samples per domain. Until it is
