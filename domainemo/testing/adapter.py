@@ -153,9 +153,9 @@ def _adapter_vectorises(check: Check) -> None:
 
 
 def _adapter_sees_no_labels(check: Check) -> None:
-    """Require nothing but outputs, progress, teacher, pseudo, judge of a target."""
+    """Require nothing of a target but what the network, or a screen, makes of it."""
     names = tuple(each.name for each in fields(Target))
-    allowed = ("outputs", "progress", "teacher", "pseudo", "judge")
+    allowed = ("outputs", "progress", "teacher", "pseudo", "judge", "augmented")
     require(names == allowed, f"a Target with the fields {', '.join(names)}")
     asked: list[str] = []
 
@@ -318,7 +318,9 @@ def _losses(
     judge = None
     if adapter.judged_from is not None and progress >= adapter.judged_from:
         judge = outputs_of(tensors, "target", detach=True)
-    seen = target(outputs_of(tensors, "target"), progress, teacher, judge=judge)
+    outputs = outputs_of(tensors, "target")
+    augmented = outputs_of(tensors, "target") if adapter.augments else None
+    seen = target(outputs, progress, teacher, judge=judge, augmented=augmented)
     losses: dict[str, Tensor] = adapter(source_of(tensors), seen)
     return losses
 

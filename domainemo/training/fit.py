@@ -19,6 +19,7 @@ from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
 from ..places import called, contract_error, where
 from ..validators.shared import balanced_accuracy
+from .augmentation import augmented
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
 from .dropout import drop_modalities
@@ -260,7 +261,7 @@ class _Fitting(Task):
         self.validator, self.held_out, self.traced = validator, held_out, traced
         self.groups = _groups(source, training)
         self.class_weights = _class_weights(model, source.labels, training, self.groups)
-        self.judge = Judge(adapter.judged_from)
+        self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
         self.screen = find_screen(adapter)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
@@ -310,7 +311,7 @@ class _Fitting(Task):
         there: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        self.judge.appoint(self.model, progress)
+        self.judge.step(self.model, progress)
         source, target = self.source, self.target
         device = source.labels.device
         here, there = here.to(device), there.to(device)
@@ -334,6 +335,9 @@ class _Fitting(Task):
         # Teacher and judge have seen all modalities; the student may miss one.
         batch = drop_modalities(batch, dropout, generator)
         unlabelled = Target(self.model(*batch), progress, teacher, judge=judge)
+        if self.adapter.augments:
+            changed = self.model(*augmented(self.adapter, batch))
+            unlabelled = replace(unlabelled, augmented=changed)
         return {**classification, **self._adapt(labelled, unlabelled)}
 
     def _adapt(self, source: Source, target: Target) -> Mapping[str, Tensor]:
