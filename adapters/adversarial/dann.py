@@ -25,6 +25,9 @@ class DANN(Adversarial):
     networks, JMLR 2016). Source subjects are one domain. The paper also anneals the
     learning rate, which is the trainer's affair here.
 
+    Where the domains lie far apart, the discriminator is soon always right, and its
+    reversed gradient vanishes: normalise per subject first, or see `DomainConfusion`.
+
     Parameters
     ----------
     weight, branches, schedule, width
