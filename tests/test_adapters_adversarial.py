@@ -260,7 +260,7 @@ def test_projections_are_those_of_pytorch_adapt_and_keep_products():
     theirs.rand_mat0 = discriminator.of_features
     theirs.rand_mat1 = discriminator.of_classes
     torch.testing.assert_close(seen[0], theirs(features, probabilities))
-    # Inner products are, in the mean, those of all 4500 products (Long et al., eq. 6).
+    # Inner products are, in the mean, those of all 4500 products (Long et al.).
     same = (features @ features.T) * (probabilities @ probabilities.T)
     scale = same.diagonal().sqrt()
     error = (seen[0] @ seen[0].T - same) / torch.outer(scale, scale)
@@ -300,7 +300,7 @@ def test_cdan_equals_a_loop(entropy):
         ):
             g = softmax(logits)
             seen = torch.tensor([a.item() * b for a in f for b in g], dtype=DOUBLE)
-            d = adapter.adversaries["eye"].layers(seen).item()
+            d = adapter.adversaries["eye"].layers(seen)
             losses.append(-math.log(sigmoid(d) if kind else 1 - sigmoid(d)))
             doubt = -sum(p * math.log(p) for p in g)
             weights.append(there * ((1 + math.exp(-doubt)) if entropy else 1))

@@ -26,10 +26,10 @@ class DomainConfusion(Adversarial):
     .. math:: \min_f \; -\frac12 \sum_{k \in \{s, t\}}
               \mathbb E_k \frac{\log D(f_k) + \log(1 - D(f_k))}{2}
 
-    Unlike a reversed gradient, this one does not vanish where D is right, and has its
-    optimum at the truth, not where D errs. D has hidden layers here, one linear layer
-    in the paper; the paper takes both steps in turn, and its soft labels, which need
-    labels of the target, are left out.
+    Unlike a reversed gradient, this one does not vanish where D is certain and right;
+    its optimum is a D in doubt, not one that errs. D has hidden layers here, and is one
+    linear layer in the paper, which takes both steps in turn; its soft labels, which
+    need labels of the target, are left out.
 
     Parameters
     ----------
