@@ -864,6 +864,10 @@ class Adapter(nn.Module, ABC):
     """The progress at which the trainer sets the network aside as
     :attr:`Target.judge`; None where no judge is needed."""
 
+    vectorises: ClassVar[bool] = True
+    """Whether `forward` works under :func:`torch.func.vmap`; where it does not, the
+    docstring says why."""
+
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return named scalar losses; the trainer adds them up."""

@@ -38,7 +38,7 @@ from domainemo.adapters.uf_ama import UFAMA, ReleasedUFAMA
 from domainemo.core import FUSION, Adapter, Outputs, Pseudo, Screen, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.screens.confidence import Screening, confident
-from domainemo.training.pytorch_adapt import load
+from domainemo.adapters.pytorch_adapt.library import load
 
 torch.set_num_threads(1)
 DOUBLE = torch.float64
