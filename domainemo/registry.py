@@ -347,32 +347,42 @@ def _kind(cls: type) -> str:
 @cache
 def _built_in(kind: str) -> dict[str, Entry]:
     found = {}
-    spec = importlib.util.find_spec(KINDS[kind])
-    folders = spec.submodule_search_locations if spec else None
-    for folder in folders or ():
-        for path in sorted(Path(folder).rglob("*.py")):
-            inside = path.relative_to(folder).with_suffix("").parts
-            module = ".".join([KINDS[kind], *inside])
-            for name, node, options in _registered_in(path):
-                summary = _first_line(ast.get_docstring(node))
-                found[name] = Entry(kind, name, summary, module, options)
-                for other, told in _told(node, "varieties").items():
-                    found[other] = Entry(kind, other, told, module, options, True)
+    for path, module in _files(kind):
+        for name, node, options in _registered_in(path):
+            summary = _first_line(ast.get_docstring(node))
+            found[name] = Entry(kind, name, summary, module, options)
+            for other, told in _told(node, "varieties").items():
+                found[other] = Entry(kind, other, told, module, options, variety=True)
     return found
 
 
 @cache
 def _left_out(kind: str) -> dict[str, str]:
-    """Return the names that there are not, and why, as the text of files has them."""
-    spec = importlib.util.find_spec(KINDS[kind])
-    folders = spec.submodule_search_locations if spec else None
-    paths = (path for folder in folders or () for path in Path(folder).rglob("*.py"))
-    classes = (node for path in paths for _, node, _ in _registered_in(path))
+    """Return names that one may ask for in vain, and why."""
+    classes = (node for path, _ in _files(kind) for _, node, _ in _registered_in(path))
     return {name: why for c in classes for name, why in _told(c, "left_out").items()}
 
 
+def _files(kind: str) -> Iterator[tuple[Path, str]]:
+    """Yield the files that define a kind of part, and their modules."""
+    spec = importlib.util.find_spec(KINDS[kind])
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        for path in sorted(Path(folder).rglob("*.py")):
+            inside = path.relative_to(folder).with_suffix("").parts
+            yield path, ".".join([KINDS[kind], *inside])
+
+
 def _told(node: ast.ClassDef, attribute: str) -> dict[str, str]:
-    """Return names and what is said of them, as a class has them in an attribute."""
+    """Return names and what is said of them, as a class has them in its text.
+
+    Parameters
+    ----------
+    node : ast.ClassDef
+    attribute : {"varieties", "left_out"}
+        Names of further classes of the module, for which this one stands in lists; or
+        names that there are not. It holds a dictionary written out.
+    """
     for each in node.body:
         match each:
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict() as value):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from domainemo.errors import ConfigurationError
 from domainemo.adapters.pytorch_adapt import library as pytorch_adapt
 from domainemo.adapters.pytorch_adapt.library import load
+from domainemo.errors import ConfigurationError
 
 OLD = ("pytorch_adapt", "pytorch_metric_learning", "torchmetrics")
 

@@ -16,7 +16,6 @@ from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.registry import register
 from domainemo.values import Bounds
 
-from .library import load
 from .methods import EVERYTHING, METHODS, Kit
 
 __all__ = ["DANN", "Bridge"]
@@ -44,7 +43,9 @@ class Bridge(Alignment):
     **Undefined cases.** Samples that a sensor lost are left out. With fewer than two
     on either side, or where the library's value is not finite (MCC with a class that
     nothing is predicted as, MMD of equal points), the loss is zero, with zero
-    gradient; a gradient that is not finite is zero.
+    gradient; a gradient that is not finite is zero. Methods that compare as many
+    samples of the source as of the target (SlicedWasserstein, and those in turns: GAN,
+    CDAN, VADA and their like) leave out the last ones of the larger side.
 
     **What differs.** ATDOC remembers the 1024 samples of the target seen last, in
     place of all under their numbers: batches here have no numbers. VADA's smoothness
@@ -234,8 +235,12 @@ def _guarded(values: Tensor) -> Tensor:
     if not values.requires_grad:
         return _apart(values)
     found = values.view_as(values)
-    found.register_hook(lambda g: torch.where(g.isfinite().all(), g, 0.0))
+    found.register_hook(_finite)  # type: ignore[no-untyped-call]
     return found
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    return torch.where(gradient.isfinite().all(), gradient, 0.0)
 
 
 def _apart(values: Tensor) -> Tensor:
@@ -282,14 +287,14 @@ class DANN(Bridge):
         "pytorch-adapt:GVB": "Gradually vanishing bridge (Cui et al., CVPR 2020).",
         "pytorch-adapt:GVBE": "GVB, certain samples counting more.",
         "pytorch-adapt:GVBGAN": "GVB in turns, in place of gradient reversal.",
-        "pytorch-adapt:MCD": "Maximum classifier discrepancy (Saito et al., CVPR 2018).",
+        "pytorch-adapt:MCD": "Maximum classifier discrepancy (Saito et al., 2018).",
         "pytorch-adapt:SymNets": "Domain-symmetric networks (Zhang et al., CVPR 2019).",
         "pytorch-adapt:RTN": "Residual transfer network (Long et al., NeurIPS 2016).",
         "pytorch-adapt:ATDOC": "Pseudo-labels by neighbours (Liang et al., CVPR 2021).",
         "pytorch-adapt:AFN": "Ever longer embeddings (Xu et al., ICCV 2019).",
         "pytorch-adapt:BSP": "Batch spectral penalty (Chen et al., ICML 2019).",
         "pytorch-adapt:MMDLoss": "MMD with several kernels (Long et al., ICML 2015).",
-        "pytorch-adapt:JointAligner": "Joint MMD, with logits (Long et al., ICML 2017).",
+        "pytorch-adapt:JointAligner": "Joint MMD, JAN (Long et al., ICML 2017).",
         "pytorch-adapt:CORALLoss": "Deep CORAL (Sun and Saenko, ECCV-W 2016).",
         "pytorch-adapt:SlicedWasserstein": "Sliced Wasserstein distance of embeddings.",
         "pytorch-adapt:MeanDistLoss": "Mean distance of source and target embeddings.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .library import load
 
-__all__ = ["METHODS", "Kit", "Made", "Method"]
+__all__ = ["EVERYTHING", "METHODS", "Kit", "Made", "Method"]
 
 EVERYTHING = ("G", "C", "D", "residual_model", "feature_combiner")
 """What may learn, as the library calls it: G is the network, C classifies, D tells the
@@ -91,6 +91,14 @@ def _plain(logits: Tensor) -> Tensor:
     return logits
 
 
+def _both(logits: Sequence[Tensor]) -> Tensor:
+    return torch.stack([*logits]).sum(0)
+
+
+def _of_target(logits: Sequence[Tensor]) -> Tensor:
+    return logits[1]
+
+
 # ------------------------------------------------------------------------ adversarial
 
 
@@ -106,7 +114,10 @@ def _reversing(hook: str, at: str = "features") -> Method:
 
 
 def _in_turns(hook: str, at: str = "features") -> Method:
-    """Return a method in which the discriminator and the network have a loss each."""
+    """Return a method in which the discriminator and the network have a loss each.
+
+    For the network's, the hook gives each domain the other's labels, as many as these.
+    """
 
     def make(kit: Kit) -> Made:
         options = {"d_opts": ("D",), "g_opts": ("G", "C")}
@@ -114,7 +125,7 @@ def _in_turns(hook: str, at: str = "features") -> Method:
         made = getattr(kit.hooks, hook)(c_hook=no_classes, **options)
         return made, _judges(kit, at)
 
-    return Method(make)
+    return Method(make, equal=True)
 
 
 def _judges(kit: Kit, at: str) -> dict[str, nn.Module]:
@@ -130,7 +141,7 @@ def _confusion(kit: Kit) -> Made:
 
 
 def _bridged(hook: str) -> Method:
-    """Return a form of GVB: a bridge is subtracted from classifier and discriminator."""
+    """Return a form of GVB: classifier and discriminator, less a bridge each."""
 
     def make(kit: Kit) -> Made:
         options: dict[str, Any] = {"opts": EVERYTHING}
@@ -143,7 +154,7 @@ def _bridged(hook: str) -> Method:
         }
         return getattr(kit.hooks, hook)(**options), modules
 
-    return Method(make, _plain)
+    return Method(make, _plain, equal=hook == "GVBGANHook")
 
 
 def _vada(kit: Kit) -> Made:
@@ -226,7 +237,9 @@ class _Latest(nn.Module):
         self.memory = memory
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
 
-    def forward(self, features: Tensor, logits: Tensor, update: bool, idx: Tensor) -> Any:
+    def forward(
+        self, features: Tensor, logits: Tensor, update: bool, idx: Tensor
+    ) -> Any:
         """Return what the neighbours are believed to be, and remember the batch."""
         memory: Any = self.memory
         size, count = len(memory.feat_memory), len(features)
@@ -275,21 +288,21 @@ METHODS: Mapping[str, Method] = {
     "GAN": _in_turns("GANHook"),
     "GANE": _in_turns("GANEHook"),
     "DomainConfusion": Method(_confusion),
-    "VADA": Method(_vada, _plain),
+    "VADA": Method(_vada, _plain, equal=True),
     "GVB": _bridged("GVBHook"),
     "GVBE": _bridged("GVBEHook"),
     "GVBGAN": _bridged("GVBGANHook"),
-    "MCD": Method(_discrepancy, sum),
-    "SymNets": Method(_symmetric, lambda both: both[1]),
+    "MCD": Method(_discrepancy, _both),
+    "SymNets": Method(_symmetric, _of_target),
     "RTN": Method(_residual, _plain),
     "ATDOC": Method(_neighbours),
     "AFN": _hook("AFNHook"),
     "BSP": _hook("BSPHook"),
     "MMDLoss": _distance(Kit.kernel),
+    "JointAligner": Method(_joint),
     "CORALLoss": _distance(_layer("CORALLoss")),
     "SlicedWasserstein": _distance(_layer("SlicedWasserstein"), equal=True),
     "MeanDistLoss": _distance(_layer("MeanDistLoss")),
-    "JointAligner": Method(_joint),
     "ISTLoss": _hook("ISTLossHook"),
     "MCCLoss": _hook("MCCHook"),
     "BNMLoss": _hook("BNMHook"),
