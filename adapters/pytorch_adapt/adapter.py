@@ -61,7 +61,7 @@ class Bridge(Alignment):
     Parameters
     ----------
     weight, branches, schedule
-        See `Alignment`.
+        See `Alignment`. They weigh all that the method's own modules learn as well.
     hidden : int
         Width of the hidden layer of the method's own modules, where it has some.
     """
@@ -262,7 +262,9 @@ _OPTIONS = """
 
 @register(name="pytorch-adapt:DANN")
 class DANN(Bridge):
-    """Domain-adversarial training by gradient reversal (Ganin et al., JMLR 2016).
+    """DANN, first of 30 methods of pytorch-adapt: `domainemo list adapters` has all.
+
+    Domain-adversarial training by gradient reversal (Ganin et al., JMLR 2016).
 
     Parameters
     ----------
