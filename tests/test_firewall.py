@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pickle
 from collections.abc import Mapping
@@ -93,8 +94,17 @@ def assert_firewall(data, folder, protocol, **choices):
 # ------------------------------------------------------------------------ bit for bit
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("adapter", ADAPTERS)
+# Every adapter under one of the protocols, in turn, beside the shipped check of each
+# under the first; the preset, which has terms of every kind, under all.
+@pytest.mark.parametrize(
+    ("adapter", "protocol"),
+    dict.fromkeys(
+        [
+            *zip(ADAPTERS, itertools.cycle(PROTOCOLS), strict=False),
+            *(("uf-ama", protocol) for protocol in PROTOCOLS),
+        ]
+    ),
+)
 def test_adapters(data, tmp_path, adapter, protocol):
     choices = {"adapter": adapter}
     if find("adapter", adapter)().settles:  # by layers that not every network has
