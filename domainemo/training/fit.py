@@ -258,7 +258,8 @@ class _Fitting(Task):
         self.model, self.adapter = model, adapter
         self.source, self.target = source, target
         self.validator, self.held_out, self.traced = validator, held_out, traced
-        self.class_weights = _class_weights(model, source.labels, training)
+        self.groups = _groups(source, training)
+        self.class_weights = _class_weights(model, source.labels, training, self.groups)
         self.judge = Judge(adapter.judged_from)
         self.screen = find_screen(adapter)
         self.fitted = Fitted()
@@ -267,9 +268,8 @@ class _Fitting(Task):
     def steps(self, epoch: int) -> Sequence[Step]:
         """Take one pass over the source."""
         generator = torch.Generator().manual_seed(torch.initial_seed())
-        batches = epoch_batches(
-            len(self.source), len(self.target), self.training.batch_size, generator
-        )
+        sizes = len(self.source), len(self.target), self.training.batch_size
+        batches = epoch_batches(*sizes, generator, self.groups)
         return [
             partial(self._losses, here=here, there=there, generator=generator)
             for here, there in batches
@@ -402,11 +402,28 @@ class _Fitting(Task):
         )
 
 
-def _class_weights(model: Network, labels: Tensor, training: Training) -> Tensor:
+def _groups(source: LabelledSamples, training: Training) -> Tensor | None:
+    """Return the group of every source sample, where batches show all alike."""
+    if training.balance == "none":
+        return None
+    chosen = source.domains if training.balance == "domains" else source.labels
+    return chosen.cpu()
+
+
+def _class_weights(
+    model: Network, labels: Tensor, training: Training, groups: Tensor | None
+) -> Tensor:
+    """Return weights by which every class counts alike over the batches."""
     if training.class_weight == "none":
         return torch.ones(model.classes, device=labels.device)
-    counts = nn.functional.one_hot(labels, model.classes).sum(0)
-    return len(labels) / (model.classes * counts.clamp(min=1))
+    shown = nn.functional.one_hot(labels, model.classes)
+    if groups is None:
+        return len(labels) / (model.classes * shown.sum(0).clamp(min=1))
+    # A sample is shown the more often, the smaller its group.
+    sizes = groups.bincount()
+    often = 1 / ((sizes > 0).sum() * sizes[groups])
+    shares = (shown * often.to(labels.device)[:, None]).sum(0)
+    return 1 / (model.classes * torch.where(shares > 0, shares, 1.0))
 
 
 def _without_dropout(model: Network, batch: Batch) -> Outputs:
