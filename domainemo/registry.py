@@ -155,9 +155,9 @@ def find(kind: str, name: str) -> type:
                 f"{kind}s` names those that there are."
             )
         every = [entry.name for entry in entries(kind, varieties=True)]
-        begins = name[: name.find(":") + 1]
-        alike = begins != "" and any(each.startswith(begins) for each in every)
-        known = sorted(each.name for each in entries(kind, varieties=alike))
+        begins = name[: name.find(":") + 1] or None
+        alike = [each for each in every if begins and each.startswith(begins)]
+        known = sorted(alike or (each.name for each in entries(kind)))
         hint = did_you_mean(name, every)
         if kind_of(kind, name) == "screen":
             hint = (

@@ -310,7 +310,7 @@ class DANN(Bridge):
         "pytorch-adapt:ADDA": "it trains a second network for the target, and an "
         "adapter sees what one network makes of both.",
         "pytorch-adapt:AdaBN": "it changes layers inside the network, of which an "
-        "adapter sees the outputs; batch-statistics is this method.",
+        "adapter sees the outputs; --adapter adabn is this method.",
         "pytorch-adapt:Aligner": "it takes any distance; give that by its own name, "
         "such as pytorch-adapt:MMDLoss or pytorch-adapt:CORALLoss.",
         "pytorch-adapt:Classifier": "it trains on the source alone, which is --adapter "
