@@ -166,7 +166,7 @@ def find(kind: str, name: str) -> type:
             )
         raise UnknownPart(
             f"There is no {kind} called {name!r}.{hint} Known: "
-            f"{', '.join(known)}. `domainemo list` describes them."
+            f"{', '.join(known)}. `domainemo list {kind}s` describes them."
         )
     return _classes[kind, name]
 
