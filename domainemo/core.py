@@ -873,6 +873,10 @@ class Adapter(nn.Module, ABC):
     """What share of itself the judge keeps in every step, the rest becoming the
     network's: a moving average. None where it stays as it was set aside."""
 
+    vectorises: ClassVar[bool] = True
+    """Whether `forward` works under :func:`torch.func.vmap`; where it does not, the
+    docstring says why."""
+
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return named scalar losses; the trainer adds them up."""

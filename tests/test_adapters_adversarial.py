@@ -32,9 +32,9 @@ from domainemo.adapters.adversarial.mcd import MCD, classifier_discrepancy
 from domainemo.adapters.adversarial.mdd import MDD, margin_disparity
 from domainemo.adapters.adversarial.reversal import reverse
 from domainemo.adapters.branches import cross_entropy
+from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.errors import ConfigurationError
-from domainemo.training.pytorch_adapt import load
 
 torch.set_num_threads(1)
 DOUBLE = torch.float64

@@ -22,10 +22,10 @@ from domainemo.adapters.many_sources.distances import (
 from domainemo.adapters.many_sources.m3sda import M3SDA, moment_distance
 from domainemo.adapters.many_sources.ms_mda import MSMDA, disagreement
 from domainemo.adapters.many_sources.source_weighting import SourceWeighting
+from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
-from domainemo.training.pytorch_adapt import load
 
 torch.set_num_threads(1)
 DOUBLE = torch.float64

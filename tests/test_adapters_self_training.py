@@ -15,6 +15,7 @@ from domainemo.adapters.composite import Composite
 from domainemo.adapters.consistency import Consistency
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import pairwise_similarity
+from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.adapters.self_training.bnm import BNM, nuclear_norm
 from domainemo.adapters.self_training.consistency_under_augmentation import (
     ConsistencyUnderAugmentation,
@@ -47,7 +48,6 @@ from domainemo.screens.confidence import Screening
 from domainemo.testing.batches import DOMAINS, WIDTHS, draw, outputs_of, source_of
 from domainemo.training.augmentation import augmented
 from domainemo.training.judge import Judge
-from domainemo.training.pytorch_adapt import load
 
 torch.set_num_threads(1)
 DOUBLE = torch.float64

@@ -19,6 +19,7 @@ from domainemo.adapters.kernels import (
     unbiased_discrepancy,
 )
 from domainemo.adapters.marginal import correlation_distance
+from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.adapters.statistics.cmd import (
     CMD,
     central_moment_discrepancy,
@@ -36,7 +37,6 @@ from domainemo.adapters.statistics.log_coral import (
 )
 from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.errors import ConfigurationError
-from domainemo.training.pytorch_adapt import load
 
 torch.set_num_threads(1)
 DOUBLE = torch.float64

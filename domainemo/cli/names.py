@@ -184,7 +184,7 @@ def _pairs(owners: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
 
 def _entry_options(kind: str, name: str) -> list[str]:
     """Return a part's options; raise where there is no such part."""
-    for entry in entries(kind):
+    for entry in entries(kind, varieties=True):
         if entry.name == name and entry.options is not None:
             return list(entry.options)
     return list(parameters(find(kind, name)))
