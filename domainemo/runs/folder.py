@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -660,6 +661,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kept.items() if key not in _LIMITS}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

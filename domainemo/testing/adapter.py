@@ -390,22 +390,18 @@ def _fit_one_fold(
     from ..runs.run import run
 
     adapter, options = check.build(), {}
-    sizes = {"backbone.width": 16, "backbone.heads": 2}
     # Of a name that is inherited, the parent would be run.
     if "registered_name" in vars(check.part):
         adapter = check.part
         options = {f"adapter.{name}": value for name, value in check.options.items()}
-    backbone: Any = "r2gfanet"
-    if check.build().settles:  # by layers that not every network has
-        backbone, sizes = SMALL_NETWORK, {}
     run(
         data,
         protocol=_protocol(),
-        backbone=backbone,
+        backbone=SMALL_NETWORK,
         adapter=adapter,
         validator="information-maximisation",
         sampling="windows",
-        options={**sizes, **options},
+        options=options,
         training=Training(epochs=epochs, batch_size=16, learning_rate=5e-3),
         baselines=False,
         device="cpu",
