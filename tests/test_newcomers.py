@@ -70,6 +70,7 @@ def probabilities(table, on=PLACE):
 )
 def test_each_person_as_a_newcomer_is_predicted_as_in_its_own_fold(data, choices):
     subjects = [1, 4] if choices else [1, 3, 4]
+    choices = {"baselines": not choices, **choices}
     folds = [f"subject {each}" for each in subjects]
     known = de.run(data, **{**CHOICES, **choices, "folds": folds})
     for subject in subjects:

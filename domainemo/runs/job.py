@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -278,6 +279,8 @@ def run_job(
         if not experiment.outside:
             train(report)
         elif can_fork(experiment.training.threads):
+            # Every training imports it, for seconds: once here, not in each copy.
+            import_module("torch._inductor.config")
             run_alone(train, report, forked=True)
         else:
             call = functools.partial(_train_sent, experiment.plugins, pack(train))
