@@ -11,6 +11,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import (
     Annotated,
@@ -316,6 +317,7 @@ class PretrainingChoices(SetupChoices, total=False):
     ]
 
 
+@cache
 def choices_of(kind: type) -> dict[str, Choice]:
     """Return the choices of one of these classes, each where it stands in lists."""
     hints = get_type_hints(kind, include_extras=True)
