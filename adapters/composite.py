@@ -21,7 +21,8 @@ class Composite(Adapter):
     """The sum of named adapters; composites nest.
 
     Losses come back under their path: ``distillation.eye``, ``marginal.fusion``. One
-    term at most shapes the prediction, which is then the composite's.
+    term at most shapes the prediction, which is then the composite's. It does not
+    vectorise where a term does not.
 
     Parameters
     ----------
@@ -49,6 +50,7 @@ class Composite(Adapter):
         self.needs_teacher = any(term.needs_teacher for term in terms.values()) or (
             screen is not None and screen.needs_teacher
         )
+        self.vectorises = all(term.vectorises for term in terms.values())
         asked = [term.judged_from for term in terms.values()]
         asked += [] if screen is None else [screen.judged_from]
         # The earliest: what one term teaches must not have reached another's judge.

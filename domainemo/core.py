@@ -864,6 +864,10 @@ class Adapter(nn.Module, ABC):
     """The progress at which the trainer sets the network aside as
     :attr:`Target.judge`; None where no judge is needed."""
 
+    vectorises: bool = True
+    """Whether ``torch.func.vmap`` over batches gives what a loop gives. Where a solver
+    forbids it, the docstring says so in a sentence with the word "vectorise"."""
+
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return named scalar losses; the trainer adds them up."""

@@ -64,7 +64,7 @@ def nested():
 VARIANTS = {
     "coral": (Marginal, {"distance": "coral"}, ()),
     "mmd-linear": (Marginal, {"distance": "mmd-linear"}, ()),
-    "transport": (Marginal, {"distance": "transport"}, ("vectorises",)),
+    "transport": (Marginal, {"distance": "transport"}, ()),
     "calibrated": (UFAMA, {"rule": "calibrated"}, ()),
     "absolute": (UFAMA, {"rule": "absolute", "threshold": 0.4}, ()),
     "nested": (Composite, nested(), ("options", "space")),
