@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from domainemo.adapters.alignment import Alignment, Weight
 from domainemo.adapters.branches import Branches, Schedule
@@ -14,7 +16,7 @@ from domainemo.registry import register
 from domainemo.values import Bounds
 
 from .costs import squared_distances, typical
-from .sinkhorn import entropic_plan, potentials
+from .sinkhorn import entropic_plan, logarithm, soft_minimum
 
 if TYPE_CHECKING:
     import optuna
@@ -47,7 +49,7 @@ class SinkhornDivergence(Alignment):
         *,
         weight: Weight = 1.0,
         epsilon: Annotated[float, Bounds(above=0)] = 0.1,
-        iterations: Annotated[int, Bounds(least=1)] = 50,
+        iterations: Annotated[int, Bounds(least=1)] = 30,
         branches: Branches = "all",
         schedule: Schedule = "ramp",
     ) -> None:
@@ -81,7 +83,7 @@ def sinkhorn_divergence(
     target_weights: Tensor,
     *,
     epsilon: float = 0.1,
-    iterations: int = 50,
+    iterations: int = 30,
 ) -> Tensor:
     r"""Return the Sinkhorn divergence of two weighted samples.
 
@@ -106,30 +108,47 @@ def sinkhorn_divergence(
     Tensor of shape (...)
         Zero where either sample has no weight.
     """
-    first, second = normalised(source_weights), normalised(target_weights)
+    masses = normalised(source_weights), normalised(target_weights)
     between = squared_distances(source, target)
     pairs = source_weights[..., :, None] * target_weights[..., None, :]
-    scale = typical(between, pairs)
-
-    def transport(costs: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        relative = costs / scale.clamp(min=1e-12)[..., None, None]
-        # Of samples without weight nothing must be known, not even how far they are.
-        there = a[..., :, None] * b[..., None, :] > 0
-        relative = relative.where(there, 0.0)
-        return _dual(relative, a, b, epsilon, iterations)
-
-    divergence = transport(between, first, second)
-    for points, mass in ((source, first), (target, second)):
-        within = squared_distances(points, points)
-        divergence = divergence - transport(within, mass, mass) / 2
-    return divergence * (scale > 0)
+    scale = typical(between, pairs)[..., None, None, None]
+    within = [squared_distances(points, points) for points in (source, target)]
+    # Three problems of one size are solved at once.
+    size = max(each.shape[-1] for each in masses)
+    a, b = (functional.pad(each, (0, size - each.shape[-1])) for each in masses)
+    costs = [_padded(each, size) for each in (between, *within)]
+    ours, theirs = torch.stack([a, a, b], dim=-2), torch.stack([b, a, b], dim=-2)
+    relative = torch.stack(costs, dim=-3) / scale.clamp(min=1e-12)
+    values = _transport(relative, ours, theirs, epsilon, iterations)
+    divergence = values[..., 0] - (values[..., 1] + values[..., 2]) / 2
+    both = (source_weights.sum(-1) > 0) & (target_weights.sum(-1) > 0)
+    return divergence * both
 
 
-def _dual(
+def _padded(costs: Tensor, size: int) -> Tensor:
+    n, m = costs.shape[-2:]
+    return functional.pad(costs, (0, size - m, 0, size - n))
+
+
+def _transport(
     costs: Tensor, a: Tensor, b: Tensor, epsilon: float, iterations: int
 ) -> Tensor:
     """Return the dual objective: never above T, and its gradient by C is the plan."""
-    f, g = potentials(costs, a, b, epsilon=epsilon, iterations=iterations)
-    plan = entropic_plan(costs, a, b, f, g, epsilon=epsilon)
+    # Of samples without mass nothing must be known, not even how far they are.
+    costs = torch.where(a[..., :, None] * b[..., None, :] > 0, costs / epsilon, 0.0)
+    f, g = _potentials(costs.detach(), a, b, iterations)
+    plan = entropic_plan(costs, a, b, f, g)
     surplus = plan.sum((-2, -1)) - a.sum(-1) * b.sum(-1)
-    return (a * f).sum(-1) + (b * g).sum(-1) - epsilon * surplus
+    return epsilon * ((a * f).sum(-1) + (b * g).sum(-1) - surplus)
+
+
+def _potentials(
+    costs: Tensor, a: Tensor, b: Tensor, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Iterate on both at once, by half a step: what is symmetric stays symmetric."""
+    source, target = logarithm(a), logarithm(b)
+    f, g = torch.zeros_like(source), torch.zeros_like(target)
+    for _ in range(iterations):
+        towards = soft_minimum(costs, g, target), soft_minimum(costs.mT, f, source)
+        f, g = (f + towards[0]) / 2, (g + towards[1]) / 2
+    return f, g
