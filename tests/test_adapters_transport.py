@@ -225,6 +225,14 @@ def test_exact_and_partial_plans_solve_the_linear_program(seed):
         np.testing.assert_allclose(plan, expected, atol=1e-8)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_costs_that_are_not_finite_are_nobodys_plan(bad):
+    costs, p, u = problem(0)
+    costs[2, 3] = bad
+    assert exact_plan(costs, p, u)[0].isnan().all()
+    assert partial_plan(costs, p, u, mass=0.7).isnan().all()
+
+
 def test_a_potential_is_how_the_cost_grows_with_a_mass():
     costs, p, u = problem(0)
     _, potential = exact_plan(costs, p, u)
@@ -674,7 +682,7 @@ def test_descending_it_undoes_a_planted_shift(cls):
     source = Source(Outputs({FUSION: clouds[0]}, logits), labels, labels * 0)
     offset = torch.full((WIDTH,), 1.5, dtype=DOUBLE, requires_grad=True)
     adapter = prepared(cls)
-    optimiser = torch.optim.Adam([offset], lr=0.15)
+    optimiser = torch.optim.Adam([offset], lr=0.1)
     for _ in range(20):
         optimiser.zero_grad()
         target = Target(Outputs({FUSION: clouds[1] + offset}, logits), 1.0)

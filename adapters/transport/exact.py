@@ -27,18 +27,19 @@ def exact_plan(
     Returns
     -------
     plan : Tensor of shape (n, m)
-        Without gradient; zero where there is no mass.
+        Without gradient; zero where there is no mass, NaN for costs that are not
+        finite.
     potential : Tensor of shape (n,)
         The source's dual variables, defined up to a constant.
     """
     import ot
 
-    if not (source_mass.any() and target_mass.any()):
-        return torch.zeros_like(costs), torch.zeros_like(source_mass)
-    plan, log = ot.emd(
-        _shares(source_mass), _shares(target_mass), _array(costs), log=True
-    )
-    return _like(costs, plan), _like(costs, log["u"])
+    plan = _unsolved(costs, source_mass, target_mass)
+    if plan is not None:
+        return plan, torch.zeros_like(source_mass)
+    masses = _shares(source_mass), _shares(target_mass)
+    found, log = ot.emd(*masses, _array(costs), log=True)
+    return _like(costs, found), _like(costs, log["u"])
 
 
 def partial_plan(
@@ -58,16 +59,27 @@ def partial_plan(
     Returns
     -------
     Tensor of shape (n, m)
-        Without gradient; zero where there is no mass.
+        Without gradient; zero where there is no mass, NaN for costs that are not
+        finite.
     """
     import ot
 
+    plan = _unsolved(costs, source_mass, target_mass)
+    if plan is not None:
+        return plan
+    masses = _shares(source_mass), _shares(target_mass)
+    found = ot.partial.partial_wasserstein(*masses, _array(costs), m=mass)
+    return _like(costs, found)
+
+
+def _unsolved(costs: Tensor, source_mass: Tensor, target_mass: Tensor) -> Tensor | None:
+    """Return the plan where there is nothing to solve, else None."""
+    if not costs.isfinite().all():
+        # Of a network that diverged, so that its loss is NaN and the trainer says so.
+        return torch.full_like(costs, torch.nan)
     if not (source_mass.any() and target_mass.any()):
         return torch.zeros_like(costs)
-    plan = ot.partial.partial_wasserstein(
-        _shares(source_mass), _shares(target_mass), _array(costs), m=mass
-    )
-    return _like(costs, plan)
+    return None
 
 
 def _shares(mass: Tensor) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ def logarithm(mass: Tensor) -> Tensor:
 
 
 def soft_minimum(costs: Tensor, potential: Tensor, log_mass: Tensor) -> Tensor:
-    r"""Return :math:`-\log \sum_j b_j \exp(g_j - C_{ij})`, by sample :math:`i`.
+    r"""Return :math:`-\log \sum_j b_j \exp(g_j - C_{ij})` of each sample :math:`i`.
 
     Parameters
     ----------

@@ -40,8 +40,8 @@ class SinkhornDivergence(Alignment):
         Entropic regularisation, as a share of the median squared distance of source
         and target. Small is close to optimal transport, large to a distance of means.
     iterations : int
-        Of Sinkhorn. Small `epsilon` needs more; with too few the divergence is too
-        small, and still zero for equal domains.
+        Of Sinkhorn. Small `epsilon` needs more, most of all in few dimensions; with
+        too few the divergence is inexact, and still zero for equal domains.
     """
 
     def __init__(
@@ -91,9 +91,10 @@ def sinkhorn_divergence(
               T(a, b) = \min_P \langle P, C \rangle + \varepsilon KL(P \| a b^\top)
 
     over plans :math:`P` with the marginals :math:`a` and :math:`b`, :math:`C` the
-    squared distances over their median between source and target. Never negative,
-    and zero for equal samples (Feydy et al., 2019). Its gradient is that of the
-    converged problem's plans: none passes through the iterations or the median.
+    squared distances over their median between source and target. Never negative
+    when the iterations have converged, and zero for equal samples in any case
+    (Feydy et al., 2019). Its gradient goes by the plans (the envelope theorem): none
+    passes through the iterations or the median.
 
     Parameters
     ----------
