@@ -84,8 +84,8 @@ def _unsolved(costs: Tensor, source_mass: Tensor, target_mass: Tensor) -> Tensor
 
 def _shares(mass: Tensor) -> NDArray[np.float64]:
     """Return masses that sum to one in the solver's precision too."""
-    shares = _array(mass)
-    return shares / shares.sum()
+    mass = mass.double()
+    return _array(mass / mass.sum())
 
 
 def _array(values: Tensor) -> NDArray[np.float64]:
