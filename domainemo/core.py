@@ -873,9 +873,9 @@ class Adapter(nn.Module, ABC):
     """What share of itself the judge keeps in every step, the rest becoming the
     network's: a moving average. None where it stays as it was set aside."""
 
-    vectorises: ClassVar[bool] = True
-    """Whether `forward` works under :func:`torch.func.vmap`; where it does not, the
-    docstring says why."""
+    vectorises: bool = True
+    """Whether ``torch.func.vmap`` over batches gives what a loop gives. Where a solver
+    forbids it, the docstring says so in a sentence with the word "vectorise"."""
 
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:

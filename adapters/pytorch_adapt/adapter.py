@@ -66,7 +66,7 @@ class Bridge(Alignment):
         Width of the hidden layer of the method's own modules, where it has some.
     """
 
-    vectorises: ClassVar[bool] = False
+    vectorises = False
 
     method: ClassVar[str]
     """What the library calls it, see `methods.METHODS`."""
