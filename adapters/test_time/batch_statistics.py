@@ -25,7 +25,8 @@ class AdaptiveBatchNormalisation(SourceFree):
     takes those of the target, layer by layer in one pass; weights stay as they are (Li,
     Wang, Shi, Hou and Liu, Pattern Recognition 80, 2018). It needs no source, and so
     adapts a finished model as well: ``domainemo predict --adapt adabn``. Networks
-    without such layers, as those shipped are, cannot be adapted so.
+    without such layers cannot be adapted so; of those shipped, ``concatenation-mlp``
+    has some with ``backbone.normalisation=batch``.
     """
 
     def settle(

@@ -136,11 +136,12 @@ def riemannian_mean(covariances: Array) -> Array:
     DataError
         If it is not found in 200 steps.
     """
-    mean, step, before = covariances.mean(axis=0), 1.0, np.inf
+    mean: Array = covariances.mean(axis=0)
+    step, before = 1.0, float("inf")
     for _ in range(_STEPS):
         root, inverse = symmetric_power(mean, 0.5), symmetric_power(mean, -0.5)
         logarithm = _map(np.log, inverse @ covariances @ inverse).mean(axis=0)
-        size = np.linalg.norm(logarithm) / len(mean)
+        size = float(np.linalg.norm(logarithm)) / len(mean)
         if size < _TOLERANCE:
             return mean
         if size > before:
