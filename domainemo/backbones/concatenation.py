@@ -60,7 +60,9 @@ class Concatenation(Backbone):
         Dropout after every hidden layer, and of the concatenation.
     normalisation : {"none", "batch"}
         Batch normalisation of every layer before its activation, by the samples in
-        which the modality is there.
+        which the modality is there. Where the adapter sees the target in training, the
+        running statistics are of both domains' batches; ``adabn`` makes them the
+        target's.
     sampling : Sampling, optional
         Single windows by default.
 
