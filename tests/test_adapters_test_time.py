@@ -320,7 +320,7 @@ def test_shot_without_labels_lowers_information():
         return float(information_loss(outputs.logits[FUSION], torch.ones(40)))
 
     before = loss()
-    Shot(pseudo_weight=0, epochs=20, learning_rate=1e-2).settle(small, given, descend)
+    Shot(pseudo_weight=0, epochs=40, learning_rate=0.05).settle(small, given, descend)
     assert loss() < before - 0.05
 
 
