@@ -11,6 +11,7 @@ from torch import nn
 import domainemo as de
 from domainemo.adapters.composite import Composite
 from domainemo.adapters.marginal import Marginal
+from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.adapters.test_time.shot import (
     Shot,
     information_loss,
@@ -28,7 +29,6 @@ from domainemo.core import FUSION, Outputs
 from domainemo.training.batches import Samples
 from domainemo.training.fit import settle
 from domainemo.training.loop import descend
-from domainemo.training.pytorch_adapt import load
 
 NAMES = ("shot", "t3a", "t-time")
 CHOICES = {
