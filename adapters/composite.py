@@ -21,7 +21,8 @@ class Composite(Adapter):
     """The sum of named adapters; composites nest.
 
     Losses come back under their path: ``distillation.eye``, ``marginal.fusion``. One
-    term at most shapes the prediction, which is then the composite's. It does not
+    term at most shapes the prediction, and one at most augments the target: its ways
+    are then the composite's. There is one judge for all. It does not
     vectorise where a term does not.
 
     Parameters
@@ -33,7 +34,8 @@ class Composite(Adapter):
     Raises
     ------
     ConfigurationError
-        If several terms shape the prediction.
+        If several terms shape the prediction, or augment the target, or want a judge
+        that moves in another way.
 
     Examples
     --------
@@ -55,14 +57,11 @@ class Composite(Adapter):
         asked += [] if screen is None else [screen.judged_from]
         # The earliest: what one term teaches must not have reached another's judge.
         self.judged_from = min((at for at in asked if at is not None), default=None)
+        self.judge_momentum = _momentum(terms, screen)
         shaping = [name for name, term in terms.items() if term.shapes_prediction]
-        if len(shaping) > 1:
-            raise ConfigurationError(
-                f"The adapters {' and '.join(map(repr, shaping))} all predict in their "
-                f"own way; expected one at most among adapters that are joined. Leave "
-                f"out the others."
-            )
-        self._predicting = shaping[0] if shaping else None
+        self._predicting = _only(shaping, "predict in their own way")
+        augmenting = [name for name, term in terms.items() if term.augments]
+        self._augmenting = _only(augmenting, "augment the target in their own way")
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the losses of every term."""
@@ -90,6 +89,19 @@ class Composite(Adapter):
         """Whether a term does."""
         return self._predicting is not None
 
+    def augment(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Batch:
+        """Return what the one term makes of a batch that augments it."""
+        if self._augmenting is None:
+            return super().augment(signals, masks)
+        return cast(Adapter, self.terms[self._augmenting]).augment(signals, masks)
+
+    @property
+    def augments(self) -> bool:
+        """Whether a term does."""
+        return self._augmenting is not None
+
     def settle(
         self, network: nn.Module, batches: Sequence[Batch], descend: Descend
     ) -> None:
@@ -101,6 +113,39 @@ class Composite(Adapter):
     def settles(self) -> bool:
         """Whether a term does."""
         return any(cast(Adapter, term).settles for term in self.terms.values())
+
+
+def _only(names: Sequence[str], words: str) -> str | None:
+    """Return the one name, or None where there is none; refuse several."""
+    if len(names) > 1:
+        raise ConfigurationError(
+            f"The adapters {' and '.join(map(repr, names))} all {words}; expected one "
+            f"at most among adapters that are joined. Leave out the others."
+        )
+    return names[0] if names else None
+
+
+def _momentum(terms: Mapping[str, Adapter], screen: Screen | None) -> float | None:
+    """Return how the one judge of all terms moves; refuse several ways."""
+    wanted = {
+        f"the adapter {name!r}": term.judge_momentum
+        for name, term in terms.items()
+        if term.judged_from is not None or term.judge_momentum is not None
+    }
+    if screen is not None and screen.judged_from is not None:
+        wanted["the screen"] = None
+    if len(set(wanted.values())) > 1:
+        ways = [
+            f"{who} one that "
+            + ("stays as it was" if share is None else f"moves with momentum {share}")
+            for who, share in wanted.items()
+        ]
+        raise ConfigurationError(
+            f"Adapters that are joined share one judge of the target, and here wants "
+            f"{', '.join(ways)}; expected one way for all. Leave out the others, or "
+            f"set the same judge_momentum."
+        )
+    return next(iter(wanted.values()), None)
 
 
 def losses_of(adapter: Adapter, source: Source, target: Target) -> Mapping[str, Tensor]:

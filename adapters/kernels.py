@@ -9,11 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from domainemo.errors import ConfigurationError
+
 __all__ = [
     "gaussian_kernel",
     "maximum_mean_discrepancy",
     "normalised",
     "signed_discrepancy",
+    "squared_distances",
+    "unbiased_discrepancy",
 ]
 
 _KERNELS = 5
@@ -24,6 +28,25 @@ _TINY = 1e-12
 def normalised(weights: Tensor) -> Tensor:
     """Scale weights to sum to one over the last axis; leave zeros where all are."""
     return weights / weights.sum(-1, keepdim=True).clamp(min=_TINY)
+
+
+def squared_distances(points: Tensor) -> Tensor:
+    """Return the squared Euclidean distances between all pairs.
+
+    Parameters
+    ----------
+    points : Tensor of shape (..., n, dim)
+
+    Returns
+    -------
+    Tensor of shape (..., n, n)
+    """
+    # Distances do not change with the origin; near it they lose fewer digits.
+    centred = points - points.mean(-2, keepdim=True).detach()
+    squares = centred.square().sum(-1)
+    products = centred @ centred.mT
+    distances = squares.unsqueeze(-1) + squares.unsqueeze(-2) - 2 * products
+    return distances.clamp(min=0)
 
 
 def gaussian_kernel(points: Tensor, weights: Tensor) -> Tensor:
@@ -45,12 +68,7 @@ def gaussian_kernel(points: Tensor, weights: Tensor) -> Tensor:
     -------
     Tensor of shape (..., n, n)
     """
-    # Distances do not change with the origin; near it they lose fewer digits.
-    centred = points - points.mean(-2, keepdim=True).detach()
-    squares = centred.square().sum(-1)
-    products = centred @ centred.mT
-    distances = squares.unsqueeze(-1) + squares.unsqueeze(-2) - 2 * products
-    distances = distances.clamp(min=0) + _JITTER
+    distances = squared_distances(points) + _JITTER
     pairs = weights.unsqueeze(-1) * weights.unsqueeze(-2)
     distinct = weights.sum(-1).square() - weights.square().sum(-1)
     total = (distances.detach() * pairs).sum((-2, -1))
@@ -90,6 +108,45 @@ def signed_discrepancy(kernel: Tensor, source: Tensor, target: Tensor) -> Tensor
     return distance * both
 
 
+def unbiased_discrepancy(kernel: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    r"""Return the unbiased estimate of a squared maximum mean discrepancy.
+
+    .. math:: \frac{\sum_{i \ne j} p_i p_j k(x_i, x_j)}{\sum_{i \ne j} p_i p_j}
+              + \frac{\sum_{i \ne j} u_i u_j k(y_i, y_j)}{\sum_{i \ne j} u_i u_j}
+              - 2 \frac{\sum_{ij} p_i u_j k(x_i, y_j)}{\sum_{ij} p_i u_j}
+
+    leaves out what a sample has in common with itself (Gretton et al., 2012, eq. 3), so
+    that two samples of one distribution are 0 apart on average, and often below it.
+
+    Parameters
+    ----------
+    kernel : Tensor of shape (..., n + m, n + m)
+    source : Tensor of shape (..., n)
+        Weights of the first n points.
+    target : Tensor of shape (..., m)
+        Weights of the other m points.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        Zero where either side has fewer than two points of any weight.
+    """
+    n = source.shape[-1]
+    here = _distinct_mean(kernel[..., :n, :n], source)
+    there = _distinct_mean(kernel[..., n:, n:], target)
+    across = (kernel[..., :n, n:] @ normalised(target).unsqueeze(-1)).squeeze(-1)
+    value = here + there - 2 * (across * normalised(source)).sum(-1)
+    enough = ((source > 0).sum(-1) > 1) & ((target > 0).sum(-1) > 1)
+    return value * enough
+
+
+def _distinct_mean(kernel: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over pairs of two different points; zero without one."""
+    itself = torch.eye(weights.shape[-1], dtype=kernel.dtype, device=kernel.device)
+    pairs = weights.unsqueeze(-1) * weights.unsqueeze(-2) * (1 - itself)
+    return (kernel * pairs).sum((-2, -1)) / pairs.sum((-2, -1)).clamp(min=_TINY)
+
+
 def maximum_mean_discrepancy(
     source: Tensor,
     target: Tensor,
@@ -112,6 +169,11 @@ def maximum_mean_discrepancy(
     Returns
     -------
     Tensor of shape (...)
+
+    Raises
+    ------
+    ConfigurationError
+        If the linear-time estimate is asked for of batches of two sizes.
     """
     if linear:
         return _linear(source, target, source_weights, target_weights)
@@ -127,6 +189,12 @@ def maximum_mean_discrepancy(
 def _linear(
     source: Tensor, target: Tensor, source_weights: Tensor, target_weights: Tensor
 ) -> Tensor:
+    if source.shape[-2] != target.shape[-2]:
+        raise ConfigurationError(
+            f"The linear-time estimate of the maximum mean discrepancy pairs samples "
+            f"by their place: found {source.shape[-2]} source and {target.shape[-2]} "
+            f"target samples, expected as many of each. Choose the full estimate."
+        )
     sigma = _mean_squared_distance(
         torch.cat([source, target], dim=-2),
         torch.cat([source_weights, target_weights], dim=-1),

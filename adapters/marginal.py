@@ -17,7 +17,13 @@ from .kernels import maximum_mean_discrepancy, normalised
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Distance", "Marginal", "correlation_distance", "transport_distance"]
+__all__ = [
+    "Distance",
+    "Marginal",
+    "correlation_distance",
+    "covariance",
+    "transport_distance",
+]
 
 Distance = Literal["mmd", "mmd-linear", "coral", "transport"]
 
@@ -87,12 +93,24 @@ def correlation_distance(
     Tensor of shape (...)
         Zero where either side has fewer than two points.
     """
-    gap = _covariance(source, source_weights) - _covariance(target, target_weights)
+    gap = covariance(source, source_weights) - covariance(target, target_weights)
     enough = (source_weights.sum(-1) > 1) & (target_weights.sum(-1) > 1)
     return gap.square().sum((-2, -1)) / (4 * source.shape[-1] ** 2) * enough
 
 
-def _covariance(points: Tensor, weights: Tensor) -> Tensor:
+def covariance(points: Tensor, weights: Tensor) -> Tensor:
+    """Return the unbiased sample covariance; zero of fewer than two points.
+
+    Parameters
+    ----------
+    points : Tensor of shape (..., batch, dim)
+    weights : Tensor of shape (..., batch)
+        How often each point is there.
+
+    Returns
+    -------
+    Tensor of shape (..., dim, dim)
+    """
     centre = (points * normalised(weights)[..., None]).sum(-2, keepdim=True)
     centred = points - centre
     scatter = (centred * weights[..., None]).mT @ centred

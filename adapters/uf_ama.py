@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from domainemo.core import Adapter
+from domainemo.core import Adapter, Screen
 from domainemo.registry import register
 from domainemo.screens.confidence import Rule, Screening
 
@@ -64,9 +64,9 @@ class UFAMA(Composite):
     schedule : {"delayed", "ramp", "constant", "released"}
         How the weights of the four target terms develop, see
         `branches.schedule_factor`.
-    screen : str, optional
-        The name of a screen in place of the one that `rule`, `share`, `threshold` and
-        `judged_from` describe.
+    screen : Screen or str, optional
+        A screen, or the name of one, in place of the one that `rule`, `share`,
+        `threshold` and `judged_from` describe.
 
     Notes
     -----
@@ -90,7 +90,7 @@ class UFAMA(Composite):
         threshold: float = 0.9,
         judged_from: float = 0.6,
         schedule: Schedule = "delayed",
-        screen: str | None = None,
+        screen: Screen | str | None = None,
     ) -> None:
         usual = Screening(
             rule=rule, share=share, threshold=threshold, judged_from=judged_from

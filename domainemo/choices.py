@@ -244,7 +244,11 @@ class AdapterChoices(SetupChoices, total=False):
 
     adapter: Annotated[
         Any,
-        Choice("The adapter; several joined by '+'.", "uf-ama", before="validator"),
+        Choice(
+            "The adapter; several, and a screen for them, joined by '+'.",
+            "uf-ama",
+            before="validator",
+        ),
     ]
     init_from: Annotated[
         str | Path | None,

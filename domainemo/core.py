@@ -837,7 +837,11 @@ class Target:
         What the surrounding composite's screen believes of this batch.
     judge : Outputs, optional
         What the network made of the same batch, without dropout, when training had
-        come to ``judged_from``; None before, and for adapters that do not ask for it.
+        come to ``judged_from``, or what its moving average since then makes of it;
+        None before, and for adapters that do not ask for it.
+    augmented : Outputs, optional
+        What the network makes of the same batch as the adapter's ``augment`` changes
+        it, with dropout and gradient, for adapters that have one.
     """
 
     outputs: Outputs
@@ -845,6 +849,7 @@ class Target:
     teacher: Outputs | None = None
     pseudo: Pseudo | None = None
     judge: Outputs | None = None
+    augmented: Outputs | None = None
 
 
 class Adapter(nn.Module, ABC):
@@ -863,6 +868,10 @@ class Adapter(nn.Module, ABC):
     judged_from: float | None = None
     """The progress at which the trainer sets the network aside as
     :attr:`Target.judge`; None where no judge is needed."""
+
+    judge_momentum: float | None = None
+    """What share of itself the judge keeps in every step, the rest becoming the
+    network's: a moving average. None where it stays as it was set aside."""
 
     vectorises: bool = True
     """Whether ``torch.func.vmap`` over batches gives what a loop gives. Where a solver
@@ -906,6 +915,31 @@ class Adapter(nn.Module, ABC):
     def shapes_prediction(self) -> bool:
         """Whether the prediction is another one than the fusion's."""
         return type(self).predict is not Adapter.predict
+
+    def augment(
+        self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> Batch:
+        """Return a target batch as it might have been recorded; optional.
+
+        Called in every step by adapters that have it; random numbers are torch's.
+
+        Parameters
+        ----------
+        signals, masks
+            As a backbone takes them; to be left as they are.
+
+        Returns
+        -------
+        pair of dict
+            Of the same shapes; what is masked becomes zero. The network makes
+            :attr:`Target.augmented` of it.
+        """
+        return dict(signals), dict(masks)
+
+    @property
+    def augments(self) -> bool:
+        """Whether the trainer must fill in :attr:`Target.augmented`."""
+        return type(self).augment is not Adapter.augment
 
     def settle(
         self, network: nn.Module, batches: Sequence[Batch], descend: Descend

@@ -9,7 +9,16 @@ from typing import Any
 
 from .errors import ConfigurationError
 from .places import where
-from .registry import KINDS, base, find, parameters, plugin_of
+from .registry import (
+    KINDS,
+    base,
+    find,
+    joined,
+    kind_of,
+    leaves,
+    parameters,
+    plugin_of,
+)
 from .values import check_value, option_types
 
 __all__ = ["Part", "describe_object", "of_controls", "part"]
@@ -25,7 +34,8 @@ class Part:
         One of `registry.KINDS`, or a part of a pre-training.
     name : str
         A registered name; for adapters also several joined by ``+``, which makes
-        their composite.
+        their composite, groups in parentheses among them. A screen that is joined to
+        adapters is that of all in its group.
     options : mapping of str to value
         Constructor options; of a joined adapter, ``"marginal.weight"`` and the like.
     made : object, optional
@@ -54,14 +64,8 @@ class Part:
             import copy
 
             return copy.deepcopy(self.made)
-        if "+" in self.name:
-            from .adapters.composite import Composite
-
-            terms = {
-                name: _made(self.kind, find(self.kind, name), **self._options_of(name))
-                for name in self.names
-            }
-            return Composite(terms=terms)
+        if self.kind == "adapter" and self.name not in self.names:
+            return self._compose(joined(self.name))
         return _made(self.kind, self._class(self.name), *arguments, **self.options)
 
     def with_options(self, options: Mapping[str, Any]) -> Part:
@@ -76,13 +80,53 @@ class Part:
     @property
     def names(self) -> tuple[str, ...]:
         """The registered names that are joined; usually one."""
-        names = tuple(self.name.split("+"))
-        if len(set(names)) < len(names) or (len(names) > 1 and self.kind != "adapter"):
+        if self.kind != "adapter":
+            if "+" not in self.name:
+                return (self.name,)
+            names: tuple[str, ...] = ()
+        else:
+            names = leaves(self.name)
+        if len(set(names)) < len(names) or not names:
             raise ConfigurationError(
                 f"{self.kind} {self.name!r}: only different adapters can be joined "
                 f"with '+'."
             )
         return names
+
+    @property
+    def classes(self) -> dict[str, type]:
+        """The classes that are joined, by their names; usually one."""
+        return {name: self._class(name) for name in self.names}
+
+    def _compose(self, group: list[Any], screen: Any = None) -> Any:
+        """Return the composite of a group, by its own screen or the one around it."""
+        from .adapters.composite import Composite
+
+        kinds = {each: kind_of(self.kind, each) for each in group if type(each) is str}
+        screens = [name for name, kind in kinds.items() if kind == "screen"]
+        if len(screens) > 1 or len(screens) == len(group):
+            raise ConfigurationError(
+                f"The adapter {self.name!r} joins {len(group) - len(screens)} adapters "
+                f"by {len(screens)} screens, {' and '.join(screens)}; expected one "
+                f"screen at most, and adapters that learn from it. Put each screen and "
+                f"its adapters into parentheses of their own."
+            )
+        own = self._leaf(screens[0]) if screens else None
+        terms = {
+            _called(each): self._compose(each, own or screen)
+            if isinstance(each, list)
+            else self._leaf(each, own or screen)
+            for each in group
+            if _called(each) not in screens
+        }
+        return Composite(terms=terms, screen=own)
+
+    def _leaf(self, name: str, screen: Any = None) -> Any:
+        """Return one of the joined parts; it learns from a screen if it can."""
+        cls, options = self._class(name), self._options_of(name)
+        if screen is not None and "screen" in parameters(cls):
+            options = {"screen": screen} | options
+        return _made(kind_of(self.kind, name), cls, **options)
 
     def describe(self) -> dict[str, Any]:
         """Return every option with its value, defaults included."""
@@ -125,7 +169,8 @@ class Part:
                 yield find("screen", value)
 
     def _class(self, name: str) -> type:
-        return self.cls or find(self.kind, name)
+        kind = kind_of(self.kind, name) if self.name != name else self.kind
+        return self.cls or find(kind, name)
 
     def _options_of(self, name: str) -> dict[str, Any]:
         if len(self.names) == 1:
@@ -151,6 +196,11 @@ class Part:
                 raise ConfigurationError(unknown_option(where, option, list(known)))
             check_value(f"{where}: {option}", value, *known[option])
         list(self._named())  # which refuses a name that nothing has
+
+
+def _called(joined: Any) -> str:
+    """Return the name of a part, or of a group, among those it is joined to."""
+    return "+".join(map(_called, joined)) if isinstance(joined, list) else str(joined)
 
 
 def part(kind: str, given: Any, options: Mapping[str, Any] | None = None) -> Part:

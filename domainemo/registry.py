@@ -33,6 +33,9 @@ __all__ = [
     "UnknownPart",
     "entries",
     "find",
+    "joined",
+    "kind_of",
+    "leaves",
     "load_plugin",
     "parameters",
     "plugin_loaded",
@@ -70,6 +73,8 @@ class Entry:
         Module, file or distribution it comes from.
     options : tuple of str or None
         Its constructor's, where the text of its module alone tells them.
+    variety : bool
+        Whether it is one of many alike, of which one stands for all in lists.
     """
 
     kind: str
@@ -77,6 +82,7 @@ class Entry:
     summary: str
     origin: str
     options: tuple[str, ...] | None = None
+    variety: bool = False
 
 
 class UnknownPart(ConfigurationError):
@@ -143,18 +149,91 @@ def find(kind: str, name: str) -> type:
         else:
             _load_entry_points()
     if (kind, name) not in _classes:
-        known = sorted(entry.name for entry in entries(kind))
+        if name in _left_out(kind):
+            raise UnknownPart(
+                f"There is no {kind} {name!r}: {_left_out(kind)[name]} `domainemo list "
+                f"{kind}s` names those that there are."
+            )
+        every = [entry.name for entry in entries(kind, varieties=True)]
+        begins = name[: name.find(":") + 1] or None
+        alike = [each for each in every if begins and each.startswith(begins)]
+        known = sorted(alike or (each.name for each in entries(kind)))
+        hint = did_you_mean(name, every)
+        if kind_of(kind, name) == "screen":
+            hint = (
+                f" It is a screen: join it to adapters that learn from it, as in "
+                f"{name}+distillation."
+            )
         raise UnknownPart(
-            f"There is no {kind} called {name!r}.{did_you_mean(name, known)} Known: "
-            f"{', '.join(known)}. `domainemo list` describes them."
+            f"There is no {kind} called {name!r}.{hint} Known: "
+            f"{', '.join(known)}. `domainemo list {kind}s` describes them."
         )
     return _classes[kind, name]
 
 
-def entries(kind: str) -> Iterator[Entry]:
-    """Yield every part of a kind, built-in ones first, without importing those."""
+def joined(name: str) -> list[Any]:
+    """Return what a name joins: ``a+(b+c)`` is ``["a", ["b", "c"]]``.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name is missing, or a parenthesis has no other half.
+    """
+    groups: list[list[Any]] = [[]]
+    told, wanted = re.findall(r"[+()]|[^+()]+", name), True
+    for token in told:
+        closes = token == ")" and len(groups) > 1
+        # After a name or a group comes '+' or ')', elsewhere a name or '('.
+        if (token in "+)") == wanted or (token == ")" and not closes):
+            break
+        if token == "(":
+            groups.append([])
+        elif closes:
+            group = groups.pop()
+            groups[-1].append(group)
+        elif token != "+":
+            groups[-1].append(token)
+        wanted = token in "+("
+    else:
+        if len(groups) == 1 and not wanted:
+            return groups[0]
+    raise ConfigurationError(
+        f"The name {name!r} joins parts in no way that can be read; expected names "
+        f"with '+' between them, and groups of them in parentheses, as in "
+        f"'a+b' and 'a+(b+c)'."
+    )
+
+
+def leaves(name: str) -> tuple[str, ...]:
+    """Return the single names that a name joins, in order; usually one."""
+
+    def flat(group: list[Any]) -> Iterator[str]:
+        for each in group:
+            yield from flat(each) if isinstance(each, list) else (each,)
+
+    return tuple(flat(joined(name)))
+
+
+def kind_of(kind: str, name: str) -> str:
+    """Return the kind of a name among joined ones: adapters may have a screen."""
+    every = entries(kind, varieties=True)
+    if kind == "adapter" and name not in {each.name for each in every}:
+        known = {each.name for each in entries("screen")}
+        return "screen" if name in known else kind
+    return kind
+
+
+def entries(kind: str, *, varieties: bool = False) -> Iterator[Entry]:
+    """Yield every part of a kind, built-in ones first, without importing those.
+
+    Parameters
+    ----------
+    kind : str
+    varieties : bool
+        Whether to yield all of those of which one stands for many.
+    """
     built_in = _built_in(kind)
-    yield from built_in.values()
+    yield from (e for e in built_in.values() if varieties or not e.variety)
     _load_entry_points()
     for (its_kind, name), cls in sorted(_classes.items()):
         if its_kind == kind and name not in built_in:
@@ -268,21 +347,54 @@ def _kind(cls: type) -> str:
 @cache
 def _built_in(kind: str) -> dict[str, Entry]:
     found = {}
+    for path, module in _files(kind):
+        for name, node, options in _registered_in(path):
+            summary = _first_line(ast.get_docstring(node))
+            found[name] = Entry(kind, name, summary, module, options)
+            for other, told in _told(node, "varieties").items():
+                found[other] = Entry(kind, other, told, module, options, variety=True)
+    return found
+
+
+@cache
+def _left_out(kind: str) -> dict[str, str]:
+    """Return names that one may ask for in vain, and why."""
+    classes = (node for path, _ in _files(kind) for _, node, _ in _registered_in(path))
+    return {name: why for c in classes for name, why in _told(c, "left_out").items()}
+
+
+def _files(kind: str) -> Iterator[tuple[Path, str]]:
+    """Yield the files that define a kind of part, and their modules."""
     spec = importlib.util.find_spec(KINDS[kind])
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
         for path in sorted(Path(folder).rglob("*.py")):
             inside = path.relative_to(folder).with_suffix("").parts
-            module = ".".join([KINDS[kind], *inside])
-            for name, summary, options in _registered_in(path):
-                found[name] = Entry(kind, name, summary, module, options)
-    return found
+            yield path, ".".join([KINDS[kind], *inside])
+
+
+def _told(node: ast.ClassDef, attribute: str) -> dict[str, str]:
+    """Return names and what is said of them, as a class has them in its text.
+
+    Parameters
+    ----------
+    node : ast.ClassDef
+    attribute : {"varieties", "left_out"}
+        Names of further classes of the module, for which this one stands in lists; or
+        names that there are not. It holds a dictionary written out.
+    """
+    for each in node.body:
+        match each:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict() as value):
+                if name == attribute:
+                    return dict(ast.literal_eval(value))
+    return {}
 
 
 def _registered_in(
     path: Path,
-) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
-    """Yield name, summary and options of each class that a file registers."""
+) -> Iterator[tuple[str, ast.ClassDef, tuple[str, ...] | None]]:
+    """Yield name, text and options of each class that a file registers."""
     source = path.read_text(encoding="utf-8")
     if "@register" not in source:
         return
@@ -302,8 +414,7 @@ def _registered_in(
                     pass
                 case _:
                     continue
-            summary = _first_line(ast.get_docstring(node))
-            yield str(name), summary, known[node.name]
+            yield str(name), node, known[node.name]
 
 
 @cache

@@ -16,7 +16,6 @@ from optuna.distributions import (
 
 from ..errors import ConfigurationError
 from ..parts import Part, unknown_option
-from ..registry import find
 from ..runs.experiment import Experiment
 from ..training.settings import Training
 from ..values import check_value
@@ -109,9 +108,10 @@ class Space:
                 owners.append(("training.", Training))
                 continue
             part: Part = getattr(self.experiment, kind)
-            for name in part.names:
+            for name, cls in part.classes.items():
                 inner = f"{name}." if len(part.names) > 1 else ""
-                owners.append((f"{kind}.{inner}", part.cls or find(kind, name)))
+                if hasattr(cls, "space"):  # a screen among joined adapters has none
+                    owners.append((f"{kind}.{inner}", cls))
         return owners
 
 

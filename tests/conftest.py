@@ -7,6 +7,9 @@ import pytest
 
 KINDS = [signal.SIGINT, signal.SIGTERM]
 KINDS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script: whatever a test starts would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 AT_START = {kind: signal.getsignal(kind) for kind in KINDS}
 REPORT = sys.unraisablehook
 PLUGIN = "domainemo_plugin_"

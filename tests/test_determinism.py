@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 import domainemo
 from domainemo.adapters.composite import Composite
 from domainemo.backbones.r2gfanet import R2GFANet
-from domainemo.core import Outputs, Pseudo, Screen, Target
+from domainemo.core import Adapter, Outputs, Pseudo, Screen, Target
 from domainemo.data.normalisation import normalise
 from domainemo.data.simulator import Simulated
 from domainemo.protocols.cross_subject import CrossSubject
@@ -27,6 +28,7 @@ from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.fit import fit, predict
+from domainemo.training.judge import Judge
 from domainemo.training.model import Network
 from domainemo.training.screened import find_screen, screen_target
 from domainemo.training.seeds import derive_seed, reproducible
@@ -270,6 +272,76 @@ def test_fit_resumes_to_the_same_bits(
         for name, values in there.items():
             assert np.array_equal(found_there[name], values), name
     assert np.array_equal(found, predicted)
+
+
+def drawing():
+    """An adapter that draws random numbers, with a teacher that follows the network."""
+    augmenting = find("adapter", "consistency-under-augmentation")
+    teaching = find("adapter", "mean-teacher")(
+        schedule="constant", judged_from=0.2, judge_momentum=0.8, weight=50.0
+    )
+    terms = {"augmented": augmenting(schedule="constant", threshold=0.35)}
+    return Composite(terms={**terms, "teacher": teaching})
+
+
+@pytest.mark.parametrize("kill_after", [1, 3])
+def test_a_teacher_that_follows_the_network_resumes_to_the_same_bits(
+    data, fold, tmp_path, monkeypatch, kill_after
+):
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    expected, whole, _, predicted = train(data, fold, adapter=drawing())
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train(data, fold, adapter=drawing(), checkpoint=path, kill_after=kill_after)
+    model, fitted, epochs, found = train(data, fold, adapter=drawing(), checkpoint=path)
+    assert epochs == list(range(kill_after, 5))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert fitted.history == whole.history and np.array_equal(found, predicted)
+    taught = [row["teacher.fusion"] > 0 for row in whole.history]
+    assert taught == [False, True, True, True]
+    assert all(row["augmented.fusion"] > 0 for row in whole.history)
+
+
+def test_the_teacher_is_the_moving_average_of_every_step(data, fold):
+    steps, taken = [], Judge.step
+
+    def watch(judge, model, progress):
+        taken(judge, model, progress)
+        now = {name: value.clone() for name, value in model.state_dict().items()}
+        steps.append((progress, now, copy.deepcopy(judge.state())))
+
+    with mock.patch.object(Judge, "step", watch):
+        train(data, fold, adapter=drawing())
+    mean = None
+    for progress, now, judge in steps:
+        assert (judge is None) == (progress < 0.2)
+        if judge is not None and mean is None:
+            mean = now
+        elif mean is not None:
+            mean = {name: 0.8 * mean[name] + 0.2 * now[name] for name in now}
+    for name, value in judge.items():
+        torch.testing.assert_close(value, mean[name], atol=1e-6, rtol=1e-5)
+        assert not torch.equal(value, now[name]) or "heads" not in name
+
+
+class Blindfolds(Adapter):
+    """Loses the eyes of the target, and watches what the network makes of it."""
+
+    def forward(self, source, target):
+        kept, lost = target.outputs.present["eye"], target.augmented.present["eye"]
+        assert kept.any() and not lost.any()
+        eeg = [each.embeddings["eeg"] for each in (target.outputs, target.augmented)]
+        assert eeg[1].requires_grad and not torch.equal(*eeg)  # dropout of its own
+        return {"eye": 0.0 * eeg[1].sum()}
+
+    def augment(self, signals, masks):
+        return dict(signals), {**masks, "eye": torch.zeros_like(masks["eye"])}
+
+
+def test_the_network_sees_the_target_as_it_is_augmented(data, fold):
+    _, fitted, *_ = train(data, fold, adapter=Blindfolds())
+    assert len(fitted.history) == 4
 
 
 def test_checkpoints_do_not_change_training(data, fold, tmp_path, monkeypatch):

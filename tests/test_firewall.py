@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pickle
 from collections.abc import Mapping
@@ -93,8 +94,17 @@ def assert_firewall(data, folder, protocol, **choices):
 # ------------------------------------------------------------------------ bit for bit
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("adapter", ADAPTERS)
+# Every adapter under one of the protocols, in turn, beside the shipped check of each
+# under the first; the preset, which has terms of every kind, under all.
+@pytest.mark.parametrize(
+    ("adapter", "protocol"),
+    dict.fromkeys(
+        [
+            *zip(ADAPTERS, itertools.cycle(PROTOCOLS), strict=False),
+            *(("uf-ama", protocol) for protocol in PROTOCOLS),
+        ]
+    ),
+)
 def test_adapters(data, tmp_path, adapter, protocol):
     choices = {"adapter": adapter}
     if find("adapter", adapter)().settles:  # by layers that not every network has
@@ -191,7 +201,7 @@ def test_concatenated_tables_keep_every_window(data):
 
 def test_a_target_has_no_field_for_a_label():
     names = {field.name for field in dataclasses.fields(Target)}
-    assert names == {"outputs", "progress", "teacher", "pseudo", "judge"}
+    assert names == {"outputs", "progress", "teacher", "pseudo", "judge", "augmented"}
     fields = {field.name for field in dataclasses.fields(Inputs)}
     assert fields == {"signals", "windows", "modalities", "name"}
     assert not issubclass(EmotionData, Inputs)
@@ -290,7 +300,8 @@ def test_validators_are_handed_the_target_without_labels(data, tmp_path):
     class Watches(find("validator", "last")):
         def __call__(self, training, held_out, target):
             told = [training is held_out is None, type(target) is Target]
-            told += [getattr(target, k) is None for k in ("pseudo", "teacher", "judge")]
+            optional = ("pseudo", "teacher", "judge", "augmented")
+            told += [getattr(target, name) is None for name in optional]
             with seen.open("a") as file:
                 file.write(f"{all(told)}\n")
             return super().__call__(training, held_out, target)

@@ -1,11 +1,19 @@
 """A part by name with its options: checked, built and described."""
 
 import copy
+import re
 
 import pytest
 import tomli_w
 
-from domainemo import Adapter, ConfigurationError, Sequences, register, registry
+from domainemo import (
+    Adapter,
+    ConfigurationError,
+    Screen,
+    Sequences,
+    register,
+    registry,
+)
 from domainemo.adapters.composite import Composite
 from domainemo.adapters.marginal import Marginal
 from domainemo.parts import Part, describe_object, part
@@ -228,6 +236,77 @@ def test_what_was_asked_for_is_described_beside_the_defaults():
         "seed": 0,
         "unfit": "refuse",
     }
+
+
+@pytest.fixture
+def own_screen():
+    @register(name="every-label")
+    class EveryLabel(Screen):
+        """Believe everything."""
+
+        def __init__(self, *, share: float = 1.0) -> None:
+            super().__init__()
+            self.share = share
+
+        def forward(self, target):
+            raise NotImplementedError
+
+    return EveryLabel
+
+
+def test_a_joined_screen_is_that_of_all_adapters_in_its_group(own_screen):
+    name = "every-label+distillation+uf-ama+marginal"
+    made = part("adapter", name, {"every-label.share": 0.25}).build()
+    assert list(made.terms) == ["distillation", "uf-ama", "marginal"]
+    assert type(made.screen) is own_screen and made.screen.share == 0.25
+    assert made.terms["distillation"].screen is made.screen
+    assert made.terms["uf-ama"].screen is made.screen
+    # None of them asks any more for the judge that the usual screen has.
+    assert made.judged_from is None
+
+
+def test_groups_nest_with_screens_of_their_own(own_screen):
+    name = "(confidence+consistency)+(every-label+(distillation+marginal))"
+    made = part("adapter", name, {"confidence.share": 0.125}).build()
+    first, second = made.terms.values()
+    assert list(made.terms) == [
+        "confidence+consistency",
+        "every-label+distillation+marginal",
+    ]
+    assert made.screen is None
+    assert first.screen.share == 0.125
+    assert first.terms["consistency"].screen is first.screen
+    assert type(second.screen) is own_screen
+    (inner,) = second.terms.values()
+    assert list(inner.terms) == ["distillation", "marginal"] and inner.screen is None
+    assert inner.terms["distillation"].screen is second.screen
+
+
+def test_an_adapters_own_choice_of_screen_is_kept(own_screen):
+    options = {"distillation.screen": "confidence"}
+    made = part("adapter", "every-label+distillation+consistency", options).build()
+    assert type(made.terms["consistency"].screen) is own_screen
+    assert type(made.terms["distillation"].screen) is find("screen", "confidence")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("confidence", "It is a screen: join it to adapters"),
+        ("confidence+every-label+distillation", "joins 1 adapters by 2 screens"),
+        ("marginal+(confidence)", "joins 0 adapters by 1 screens"),
+        ("marginal+", "no way that can be read"),
+        ("marginal++none", "no way that can be read"),
+        ("(marginal+none", "no way that can be read"),
+        ("marginal)+none", "no way that can be read"),
+        ("marginal(none)", "no way that can be read"),
+        ("()+none", "no way that can be read"),
+        ("marginal+(none+marginal)", "only different adapters"),
+    ],
+)
+def test_what_joins_nothing_is_refused(own_screen, name, said):
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        part("adapter", name).build()
 
 
 def test_joined_options_are_described_under_their_name():

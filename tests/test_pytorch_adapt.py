@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from domainemo.adapters.pytorch_adapt import library as pytorch_adapt
+from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.errors import ConfigurationError
-from domainemo.training import pytorch_adapt
-from domainemo.training.pytorch_adapt import load
 
 OLD = ("pytorch_adapt", "pytorch_metric_learning", "torchmetrics")
 
@@ -61,7 +61,7 @@ def test_nothing_is_left_behind_on_this_machine():
     run(
         """
 import sys, warnings
-from domainemo.training import pytorch_adapt
+from domainemo.adapters.pytorch_adapt import library as pytorch_adapt
 assert not any(name.startswith("pytorch_adapt") for name in sys.modules)
 pytorch_adapt._import_shared()
 import PIL.Image, random, numpy, torch
@@ -111,7 +111,7 @@ def test_a_broken_torchvision_is_hidden_and_its_users_see_the_truth(tmp_path):
     run(
         """
 import sys
-from domainemo.training.pytorch_adapt import load
+from domainemo.adapters.pytorch_adapt.library import load
 load("validators")
 for name in ("torchvision", "transformers", "lpips", "pkg_resources"):
     assert not [m for m in sys.modules if m.partition(".")[0] == name], name
@@ -155,7 +155,7 @@ theirs = types.ModuleType("pkg_resources")
 theirs.DistributionNotFound, theirs.get_distribution = KeyError, None
 sys.modules["pkg_resources"] = theirs
 import torchvision
-from domainemo.training.pytorch_adapt import load
+from domainemo.adapters.pytorch_adapt.library import load
 load("validators")
 assert sys.modules["torchvision"] is torchvision
 assert load("datasets").office31.torch_datasets is torchvision.datasets
@@ -171,7 +171,7 @@ def test_a_missing_pytorch_adapt_is_explained_and_a_second_try_works():
         """
 import sys
 from domainemo.errors import ConfigurationError
-from domainemo.training.pytorch_adapt import _OURS, load
+from domainemo.adapters.pytorch_adapt.library import _OURS, load
 
 class Blocks:
     def __init__(self, name):

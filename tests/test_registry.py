@@ -75,8 +75,8 @@ def test_names_are_kebab_case(name, expected):
 
 
 def test_a_name_of_ones_own():
-    cls = register(name="dann")(adapter("DomainAdversarial"))
-    assert find("adapter", "dann") is cls
+    cls = register(name="of-our-own")(adapter("DomainAdversarial"))
+    assert find("adapter", "of-our-own") is cls
     with pytest.raises(ConfigurationError, match="no adapter called"):
         find("adapter", "domain-adversarial")
 

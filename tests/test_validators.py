@@ -17,10 +17,10 @@ from torch.nn.functional import one_hot
 
 import domainemo as de
 from domainemo import registry
+from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.core import FUSION, Outputs, Source, Target, Validator
 from domainemo.errors import ConfigurationError
 from domainemo.testing import FirstFold
-from domainemo.training.pytorch_adapt import load
 from domainemo.validators.information_maximisation import InformationMaximisation
 from domainemo.validators.last import LastEpoch
 from domainemo.validators.shared import balanced_accuracy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -146,7 +147,8 @@ class Configuration(Generic[Chosen]):
             dataset += f"-to-{_called(self.target, self.target_root)}"
         keys = ("protocol", "backbone", "adapter", "pairs")
         names = [described[key] for key in keys if key in described]
-        stem = "-".join([dataset, *names]).replace("+", "-")
+        chosen = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(names)).strip("-")
+        stem = f"{dataset}-{chosen}"
         return Path("runs") / f"{stem}-{sha256(content.encode()).hexdigest()[:8]}"
 
 

@@ -53,14 +53,14 @@ def interpret(
     """
     check_run(run)
     from ..review import interpretation as evaluated
-    from ..runs.folder import check_no_link
+    from ..runs.folder import check_no_link, folder_name
     from .configuration import stored_experiment
 
     with interruptible(), doubted(run):
         use.import_plugins(plugin)
         experiment = stored_experiment(run)
         chosen = adapter or experiment.adapter.name
-        folder = output or run / f"interpretation-{chosen.replace('+', '-')}"
+        folder = output or run / f"interpretation-{folder_name(chosen)}"
         if output is None:
             check_no_link(folder)
         if folder.exists() and any(folder.iterdir()):

@@ -47,7 +47,8 @@ def list_parts(
         if name == "study":
             rows = [(study, _headline(path)) for study, path in studies().items()]
         else:
-            rows = [(entry.name, entry.summary) for entry in entries(name)]
+            listed = entries(name, varieties=kind is not None)
+            rows = [(entry.name, entry.summary) for entry in listed]
         for part, summary in rows:
             default = " (default)" if DEFAULTS.get(name) == part else ""
             table.add_row(name, part + default, summary)

@@ -12,7 +12,15 @@ from typing import Any
 from ..choices import ORACLE, PretrainingChoices, choices_of
 from ..errors import ConfigurationError, did_you_mean
 from ..parts import of_controls, unknown_option
-from ..registry import KINDS, entries, find, options_in_text, parameters
+from ..registry import (
+    KINDS,
+    entries,
+    find,
+    kind_of,
+    leaves,
+    options_in_text,
+    parameters,
+)
 from ..training.settings import Training
 from ..values import check_value
 
@@ -42,9 +50,9 @@ def check_names(names: Mapping[str, Any]) -> None:
         What is chosen: the names of parts and the like.
     """
     for kind in _KINDS:
-        for part in str(names.get(kind) or "").split("+"):
-            if part and not (kind == "validator" and part == ORACLE):
-                _entry_options(kind, part)
+        name = str(names.get(kind) or ORACLE)
+        if name != ORACLE:
+            options_of(kind, name)
     for name in names.get("controls") or ():
         _entry_options("control", name)
     if "pairs" in names:
@@ -141,11 +149,13 @@ def with_part(option: str, names: Mapping[str, Any]) -> str:
 
 def options_of(kind: str, name: str) -> list[str]:
     """Return the names of a part's options; of joined ones in full."""
-    names = name.split("+")
+    names = leaves(name) if kind == "adapter" else (name,)
+    if len(names) == 1:
+        return _entry_options(kind, *names)
     return [
-        f"{each}.{option}" if len(names) > 1 else option
+        f"{each}.{option}"
         for each in names
-        for option in _entry_options(kind, each)
+        for option in _entry_options(kind_of(kind, each), each)
     ]
 
 
@@ -174,7 +184,7 @@ def _pairs(owners: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
 
 def _entry_options(kind: str, name: str) -> list[str]:
     """Return a part's options; raise where there is no such part."""
-    for entry in entries(kind):
+    for entry in entries(kind, varieties=True):
         if entry.name == name and entry.options is not None:
             return list(entry.options)
     return list(parameters(find(kind, name)))

@@ -135,7 +135,7 @@ def _adapter_deterministic(check: Check) -> None:
 def _adapter_vectorises(check: Check) -> None:
     """Require the same losses under torch.func.vmap as in a loop, or a reason."""
     if not check.build().vectorises:
-        told = "vectorise" in (check.part.__doc__ or "")
+        told = any("vectorise" in (each.__doc__ or "") for each in check.part.__mro__)
         require(told, "vectorises = False, and not a word of it in the docstring")
         return
     widths = _widths(check)
@@ -157,9 +157,9 @@ def _adapter_vectorises(check: Check) -> None:
 
 
 def _adapter_sees_no_labels(check: Check) -> None:
-    """Require nothing but outputs, progress, teacher, pseudo, judge of a target."""
+    """Require nothing of a target but what the network, or a screen, makes of it."""
     names = tuple(each.name for each in fields(Target))
-    allowed = ("outputs", "progress", "teacher", "pseudo", "judge")
+    allowed = ("outputs", "progress", "teacher", "pseudo", "judge", "augmented")
     require(names == allowed, f"a Target with the fields {', '.join(names)}")
     asked: list[str] = []
 
@@ -191,7 +191,10 @@ def _adapter_state(check: Check) -> None:
             _losses(adapter, draw(branches, widths=widths, seed=2))
         second.load_state_dict(first.state_dict())
         batch = draw(branches, widths=widths)
-        found = [_losses(adapter.eval(), batch) for adapter in (first, second)]
+        found = []
+        for adapter in (first, second):
+            torch.manual_seed(1)
+            found.append(_losses(adapter.eval(), batch))
         require_equal(*found, tolerance=0.0, where="from the loaded state")
 
 
@@ -322,7 +325,9 @@ def _losses(
     judge = None
     if adapter.judged_from is not None and progress >= adapter.judged_from:
         judge = outputs_of(tensors, "target", detach=True)
-    seen = target(outputs_of(tensors, "target"), progress, teacher, judge=judge)
+    outputs = outputs_of(tensors, "target")
+    augmented = outputs_of(tensors, "target") if adapter.augments else None
+    seen = target(outputs, progress, teacher, judge=judge, augmented=augmented)
     losses: dict[str, Tensor] = adapter(source_of(tensors), seen)
     return losses
 

@@ -167,7 +167,11 @@ def majority_label(members: Rows, labels: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def epoch_batches(
-    source: int, target: int, batch_size: int, generator: torch.Generator
+    source: int,
+    target: int,
+    batch_size: int,
+    generator: torch.Generator,
+    groups: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of sample numbers: source and target batches of equal size.
 
@@ -181,10 +185,17 @@ def epoch_batches(
     batch_size : int
         Lowered to `source` where that is less.
     generator : torch.Generator
+    groups : Tensor of int, shape (source,), optional
+        The group of every source sample. A batch then shows all groups equally often,
+        give or take one, in as many steps as without; a group is passed as often as it
+        takes, in random order.
     """
     size = min(batch_size, source)
     steps = source // size
-    order = torch.randperm(source, generator=generator)
+    if groups is None:
+        order = torch.randperm(source, generator=generator)
+    else:
+        order = _balanced(groups, steps, size, generator)
     passes = -(-steps * size // target) if target else 1
     others = torch.cat(
         [torch.randperm(target, generator=generator) for _ in range(passes)]
@@ -192,3 +203,25 @@ def epoch_batches(
     for step in range(steps):
         here = slice(step * size, (step + 1) * size)
         yield order[here], others[here]
+
+
+def _balanced(
+    groups: Tensor, steps: int, size: int, generator: torch.Generator
+) -> Tensor:
+    """Return the sample numbers of an epoch, from every group by turns."""
+    shown = torch.nonzero(groups.bincount()).flatten()
+    samples = [torch.nonzero(groups == each).flatten() for each in shown]
+    turns = -(-steps * size // len(samples))
+    columns = [_passes(theirs, turns, generator) for theirs in samples]
+    # The same turn throughout: any samples in a row are even. Then no more in a row.
+    turn = torch.randperm(len(samples), generator=generator)
+    drawn = torch.stack(columns, dim=1)[:, turn].flatten()[: steps * size]
+    shuffled = torch.rand(steps, size, generator=generator).argsort(1)
+    return drawn.view(steps, size).gather(1, shuffled).flatten()
+
+
+def _passes(samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return `count` of some samples, passed in random order as often as it takes."""
+    passes = -(-count // len(samples))
+    orders = [torch.randperm(len(samples), generator=generator) for _ in range(passes)]
+    return samples[torch.cat(orders)[:count]]

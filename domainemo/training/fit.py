@@ -19,6 +19,7 @@ from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, RunError
 from ..places import called, contract_error, where
 from ..validators.shared import balanced_accuracy
+from .augmentation import augmented
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
 from .dropout import drop_modalities
@@ -258,8 +259,9 @@ class _Fitting(Task):
         self.model, self.adapter = model, adapter
         self.source, self.target = source, target
         self.validator, self.held_out, self.traced = validator, held_out, traced
-        self.class_weights = _class_weights(model, source.labels, training)
-        self.judge = Judge(adapter.judged_from)
+        self.groups = _groups(source, training)
+        self.class_weights = _class_weights(model, source.labels, training, self.groups)
+        self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
         self.screen = find_screen(adapter)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
@@ -267,9 +269,8 @@ class _Fitting(Task):
     def steps(self, epoch: int) -> Sequence[Step]:
         """Take one pass over the source."""
         generator = torch.Generator().manual_seed(torch.initial_seed())
-        batches = epoch_batches(
-            len(self.source), len(self.target), self.training.batch_size, generator
-        )
+        sizes = len(self.source), len(self.target), self.training.batch_size
+        batches = epoch_batches(*sizes, generator, self.groups)
         return [
             partial(self._losses, here=here, there=there, generator=generator)
             for here, there in batches
@@ -310,7 +311,7 @@ class _Fitting(Task):
         there: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        self.judge.appoint(self.model, progress)
+        self.judge.step(self.model, progress)
         source, target = self.source, self.target
         device = source.labels.device
         here, there = here.to(device), there.to(device)
@@ -334,6 +335,9 @@ class _Fitting(Task):
         # Teacher and judge have seen all modalities; the student may miss one.
         batch = drop_modalities(batch, dropout, generator)
         unlabelled = Target(self.model(*batch), progress, teacher, judge=judge)
+        if self.adapter.augments:
+            changed = self.model(*augmented(self.adapter, batch))
+            unlabelled = replace(unlabelled, augmented=changed)
         return {**classification, **self._adapt(labelled, unlabelled)}
 
     def _adapt(self, source: Source, target: Target) -> Mapping[str, Tensor]:
@@ -402,11 +406,28 @@ class _Fitting(Task):
         )
 
 
-def _class_weights(model: Network, labels: Tensor, training: Training) -> Tensor:
+def _groups(source: LabelledSamples, training: Training) -> Tensor | None:
+    """Return the group of every source sample, where batches show all alike."""
+    if training.balance == "none":
+        return None
+    chosen = source.domains if training.balance == "domains" else source.labels
+    return chosen.cpu()
+
+
+def _class_weights(
+    model: Network, labels: Tensor, training: Training, groups: Tensor | None
+) -> Tensor:
+    """Return weights by which every class counts alike over the batches."""
     if training.class_weight == "none":
         return torch.ones(model.classes, device=labels.device)
-    counts = nn.functional.one_hot(labels, model.classes).sum(0)
-    return len(labels) / (model.classes * counts.clamp(min=1))
+    shown = nn.functional.one_hot(labels, model.classes)
+    if groups is None:
+        return len(labels) / (model.classes * shown.sum(0).clamp(min=1))
+    # A sample is shown the more often, the smaller its group.
+    sizes = groups.bincount()
+    often = 1 / ((sizes > 0).sum() * sizes[groups])
+    shares = (shown * often.to(labels.device)[:, None]).sum(0)
+    return 1 / (model.classes * torch.where(shares > 0, shares, 1.0))
 
 
 def _without_dropout(model: Network, batch: Batch) -> Outputs:

@@ -38,7 +38,13 @@ class Training:
     label_smoothing : float
         Of the source's classification loss.
     class_weight : {"balanced", "none"}
-        Whether the classification loss gives rare classes of the source more weight.
+        Whether the classification loss gives rare classes of the source more weight;
+        rare in the batches, which `balance` may have evened out.
+    balance : {"none", "domains", "classes"}
+        What a source batch shows equally often: as many samples of each source domain
+        (calibration is one of its own), or of each class, as the batch size allows. An
+        epoch has as many steps as without, so that samples of large groups are left out
+        of it and those of small ones recur. By default, batches are random.
     clip : float
         Largest norm of the gradient; 0 does not clip.
     validation_share : float
@@ -65,6 +71,7 @@ class Training:
     decay: Literal["cosine", "constant"] = "cosine"
     label_smoothing: Annotated[float, Bounds(0, below=1)] = 0.1
     class_weight: Literal["balanced", "none"] = "balanced"
+    balance: Literal["none", "domains", "classes"] = "none"
     clip: Annotated[float, Bounds(0)] = 1.0
     validation_share: Annotated[float, Bounds(above=0, below=1)] = 0.2
     label_share: Annotated[

@@ -27,7 +27,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from ..errors import ConfigurationError
+from domainemo.errors import ConfigurationError
 
 __all__ = ["load"]
 
@@ -173,7 +173,9 @@ class _Empty(ModuleType):
     """A module in which every name is a class that cannot be used."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, "Stand-in, see domainemo.training.pytorch_adapt.")
+        super().__init__(
+            name, "Stand-in, see domainemo.adapters.pytorch_adapt.library."
+        )
         self.__path__: list[str] = []
         # torchmetrics looks for the specification, then compares the version: at 0
         # it leaves the parts alone that need torchvision.

@@ -1,0 +1,1 @@
+"""Methods of the library pytorch-adapt as adapters, on any network."""
