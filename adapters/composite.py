@@ -22,8 +22,8 @@ class Composite(Adapter):
 
     Losses come back under their path: ``distillation.eye``, ``marginal.fusion``. One
     term at most shapes the prediction, and one at most augments the target: its ways
-    are then the composite's. There is one judge for all. It does not
-    vectorise where a term does not.
+    are then the composite's. There is one judge for all. It does not vectorise where a
+    term does not.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ def methods() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for entry in entries("normalisation"):
         if find("normalisation", entry.name)().by in ("session", "subject"):
             yield "normalisations", entry.name, {"normalisation": entry.name}
-    for entry in entries("adapter"):
+    for entry in entries("adapter", varieties=True):
         place = entry.origin.removeprefix("domainemo.adapters.").split(".")
         family = place[0] if len(place) > 1 else "uf-ama and relatives"
         if entry.name != "none":

@@ -953,6 +953,7 @@ class Adapter(nn.Module, ABC):
         ----------
         network : Module
             Returns :class:`Outputs` of a batch; in evaluation mode, as it must be left.
+            ``network.heads[branch]`` is a branch's classifier.
         batches : sequence of (signals, masks)
             All of the target, in random order; as a backbone takes them.
         descend : callable

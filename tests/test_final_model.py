@@ -297,7 +297,7 @@ def test_adabn_is_refused_where_there_is_nothing_to_adapt(divided, model):
         normalise_by_target(Named(), batches([1]))
     with pytest.raises(de.ConfigurationError, match="no layer of batch normalisation"):
         de.run(divided[0], adapter="adabn", **CHOICES)  # before anything trains
-    with pytest.raises(de.ConfigurationError, match=r"needs the source.*adabn, tent"):
+    with pytest.raises(de.ConfigurationError, match=r"needs the source.*adabn, .*tent"):
         model.predict(divided[1], adapt="uf-ama")
 
 

@@ -253,6 +253,8 @@ def _apart(values: Tensor) -> Tensor:
 
 _OPTIONS = """
 
+    It does not vectorise: the library's hooks take dictionaries and batches apart.
+
     Parameters
     ----------
     weight, branches, schedule, hidden
@@ -264,7 +266,8 @@ _OPTIONS = """
 class DANN(Bridge):
     """DANN, first of 30 methods of pytorch-adapt: `domainemo list adapters` has all.
 
-    Domain-adversarial training by gradient reversal (Ganin et al., JMLR 2016).
+    Domain-adversarial training by gradient reversal (Ganin et al., JMLR 2016). It does
+    not vectorise: the library's hooks take dictionaries and batches apart.
 
     Parameters
     ----------
