@@ -18,9 +18,9 @@ from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import PairwiseSimilarity
 from domainemo.adapters.pytorch_adapt.library import load
 from domainemo.adapters.transport.costs import (
+    distances_between,
     label_costs,
     relative_costs,
-    squared_distances,
     typical,
 )
 from domainemo.adapters.transport.deep_jdot import DeepJDOT
@@ -64,7 +64,7 @@ def draw(seed, n=7, m=9, dim=3, shift=0.7):
 def problem(seed, n=7, m=9):
     """Costs and masses of which some are zero."""
     source, target, p, u = draw(seed, n, m)
-    return squared_distances(source, target), p / p.sum(), u / u.sum()
+    return distances_between(source, target), p / p.sum(), u / u.sum()
 
 
 def batch(seed=0, n=8, m=6, lost=(), names=("eeg", "eye")):
@@ -172,7 +172,7 @@ def slow_problem(source, target, shares, label_weight):
 def test_typical_is_the_weighted_median():
     for seed in range(3):
         source, target, p, u = draw(seed)
-        costs, pairs = squared_distances(source, target), torch.outer(p, u)
+        costs, pairs = distances_between(source, target), torch.outer(p, u)
         expected = slow_median(costs.numpy(), pairs.numpy())
         assert float(typical(costs, pairs)) == expected
         found = relative_costs(source, target, p, u)
@@ -490,7 +490,7 @@ def test_sinkhorn_gradient_is_that_of_finite_differences():
 
 def test_sinkhorn_of_large_epsilon_is_the_distance_of_means():
     source, target, p, u = draw(1)
-    far = squared_distances(source, target)
+    far = distances_between(source, target)
     scale = slow_median(far.numpy(), np.outer(p, u))
     means = [(w / w.sum()) @ each for w, each in ((p, source), (u, target))]
     expected = float((means[0] - means[1]).square().sum()) / scale

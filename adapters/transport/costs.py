@@ -6,18 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from domainemo.adapters.kernels import squared_distances
+
 __all__ = [
     "label_costs",
     "relative_costs",
-    "squared_distances",
+    "distances_between",
     "typical",
 ]
 
 _TINY = 1e-12
 
 
-def squared_distances(source: Tensor, target: Tensor) -> Tensor:
-    """Return the squared Euclidean distances of all pairs.
+def distances_between(source: Tensor, target: Tensor) -> Tensor:
+    """Return the squared Euclidean distances of source and target.
 
     Parameters
     ----------
@@ -28,13 +30,9 @@ def squared_distances(source: Tensor, target: Tensor) -> Tensor:
     -------
     Tensor of shape (..., n, m)
     """
-    # Distances do not change with the origin; near it they lose fewer digits.
-    centre = torch.cat([source, target], dim=-2).mean(-2, keepdim=True).detach()
-    source, target = source - centre, target - centre
-    squares = (
-        source.square().sum(-1)[..., :, None] + target.square().sum(-1)[..., None, :]
-    )
-    return (squares - 2 * source @ target.mT).clamp(min=0)
+    size = source.shape[-2]
+    joined = squared_distances(torch.cat([source, target], dim=-2))
+    return joined[..., :size, size:]
 
 
 def typical(costs: Tensor, pairs: Tensor) -> Tensor:
@@ -76,7 +74,7 @@ def relative_costs(
     Tensor of shape (..., n, m)
         Zero, with zero gradient, of pairs of which a sample has no weight.
     """
-    costs = squared_distances(source, target)
+    costs = distances_between(source, target)
     pairs = source_weights[..., :, None] * target_weights[..., None, :]
     scale = typical(costs, pairs).clamp(min=_TINY)
     return torch.where(pairs > 0, costs / scale[..., None, None], 0.0)

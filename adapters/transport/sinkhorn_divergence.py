@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from domainemo.adapters.alignment import Alignment, Weight
 from domainemo.adapters.branches import Branches, Schedule
-from domainemo.adapters.kernels import normalised
+from domainemo.adapters.kernels import normalised, squared_distances
 from domainemo.core import Source, Target
 from domainemo.registry import register
 from domainemo.values import Bounds
 
-from .costs import squared_distances, typical
+from .costs import distances_between, typical
 from .sinkhorn import entropic_plan, logarithm, soft_minimum
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ def sinkhorn_divergence(
         Zero where either sample has no weight.
     """
     masses = normalised(source_weights), normalised(target_weights)
-    between = squared_distances(source, target)
+    between = distances_between(source, target)
     pairs = source_weights[..., :, None] * target_weights[..., None, :]
     scale = typical(between, pairs)[..., None, None, None]
-    within = [squared_distances(points, points) for points in (source, target)]
+    within = [squared_distances(points) for points in (source, target)]
     # Three problems of one size are solved at once.
     size = max(each.shape[-1] for each in masses)
     a, b = (functional.pad(each, (0, size - each.shape[-1])) for each in masses)
