@@ -50,4 +50,4 @@ class GradientBoosting(Control):
             model.fit(train, labels)
             found = as_probabilities(model, tested, labels)
         found /= np.maximum(np.bincount(labels), 1)
-        return found / found.sum(1, keepdims=True)
+        return np.asarray(found / found.sum(1, keepdims=True))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from ..registry import register
 from ..values import Bounds
 from .shared import MOST, Adapting, Features, by_blocks, drawn, telling
-from .transport import barycentric, cost_scale, costs
+from .transport import REMEDY, barycentric, cost_scale, costs
 
 __all__ = ["JCPOT", "complete_domains", "joint_proportions"]
 
@@ -44,7 +46,7 @@ class JCPOT(Adapting):
     Parameters
     ----------
     regularisation : float
-        As a share of the median cost.
+        As a share of the median cost; the default is that of `optimal-transport`.
     """
 
     words = (
@@ -54,7 +56,7 @@ class JCPOT(Adapting):
     )
 
     def __init__(
-        self, *, regularisation: Annotated[float, Bounds(above=0)] = 0.05
+        self, *, regularisation: Annotated[float, Bounds(above=0)] = 0.2
     ) -> None:
         self.regularisation = regularisation
 
@@ -73,14 +75,15 @@ class JCPOT(Adapting):
         known = [rows[domains[rows] == each] for each in np.unique(domains)]
         cost = [costs(source[some], seen) for some in known]
         scale = self.regularisation * cost_scale(np.concatenate(cost))
-        with telling("JCPOT", "Its plans are used as they were then."):
+        with telling("JCPOT", REMEDY):
             _, potentials = joint_proportions(
                 [each / scale for each in cost], [labels[some] for some in known]
             )
         for each, potential in zip(np.unique(domains), potentials, strict=True):
             theirs = domains == each
             own = source[theirs]
-            by_blocks(own, lambda x, g=potential: barycentric(x, seen, g, scale), own)
+            move = partial(barycentric, target=seen, potential=potential, scale=scale)
+            by_blocks(own, move, out=own)
             source[theirs] = own
         return source, tested
 
@@ -111,8 +114,6 @@ def joint_proportions(
     UserWarning
         If it did not converge.
     """
-    import warnings
-
     from scipy.special import logsumexp
 
     classes = np.unique(labels[0])
@@ -157,7 +158,7 @@ def complete_domains(
     classes, kinds = np.unique(labels, return_inverse=True)
     there = np.zeros((len(names), len(classes)), dtype=bool)
     there[codes, kinds] = True
-    joined = ~there.all(1)
+    joined = np.asarray(~there.all(1))
     while joined.any() and not there[joined].any(0).all():
         joined[np.flatnonzero(~joined)[0]] = True
     first = np.flatnonzero(joined)[:1]

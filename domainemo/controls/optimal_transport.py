@@ -1,7 +1,8 @@
-"""Optimal transport (Courty et al. 2017): each source window moved to target windows."""
+"""Optimal transport (Courty et al. 2017): source windows moved to the target's."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from ..registry import register
 from ..values import Bounds
 from .shared import MOST, Adapting, Features, by_blocks, drawn, telling
-from .transport import barycentric, cost_scale, costs
+from .transport import REMEDY, barycentric, cost_scale, costs
 
 __all__ = ["OptimalTransport"]
 
@@ -36,7 +37,8 @@ class OptimalTransport(Adapting):
     Parameters
     ----------
     regularisation : float
-        As a share of the median cost.
+        As a share of the median cost. Of 0.05 and 0.2 the better one on eegmat and on
+        simulated recordings: a choice in the baseline's favour.
     """
 
     words = (
@@ -45,7 +47,7 @@ class OptimalTransport(Adapting):
     )
 
     def __init__(
-        self, *, regularisation: Annotated[float, Bounds(above=0)] = 0.05
+        self, *, regularisation: Annotated[float, Bounds(above=0)] = 0.2
     ) -> None:
         self.regularisation = regularisation
 
@@ -64,12 +66,10 @@ class OptimalTransport(Adapting):
         seen = target[drawn(np.zeros(len(target), dtype=np.int64))]
         cost = costs(known, seen)
         scale = self.regularisation * cost_scale(cost)
-        with telling("Sinkhorn's plan", "It is used as it was then."):
+        with telling("Sinkhorn's plan", REMEDY):
             _, found = ot.sinkhorn(
                 [], [], cost / scale, 1.0, method="sinkhorn_log", log=True
             )
-        potential = found["log_v"]
-        moved = by_blocks(
-            source, lambda x: barycentric(x, seen, potential, scale), out=source
-        )
-        return moved, tested
+        potential = np.asarray(found["log_v"])
+        move = partial(barycentric, target=seen, potential=potential, scale=scale)
+        return by_blocks(source, move, out=source), tested

@@ -32,7 +32,7 @@ class SubspaceAlignment(Adapting):
         How many axes; at most as many as each of both spans.
     """
 
-    words = "subspace alignment: principal axes turned to the target's, then the linear model"
+    words = "subspace alignment: axes turned to the target's, then the linear model"
 
     def __init__(self, *, dimensions: Annotated[int, Bounds(1)] = 20) -> None:
         self.dimensions = dimensions

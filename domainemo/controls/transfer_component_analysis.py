@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..registry import register
 from ..values import Bounds
 from .shared import MOST, Adapting, Features, by_blocks, drawn
+from .transport import cost_scale, costs
 
 __all__ = ["Kernel", "TransferComponentAnalysis", "transfer_components"]
 
@@ -127,18 +128,10 @@ def _kernel(one: Features, other: Features, width: float | None) -> Features:
     """Return the radial kernel of a width, or the linear one."""
     if width is None:
         return one @ other.T
-    return np.exp(-_distances(one, other) / width)
+    return np.asarray(np.exp(-costs(one, other) / width))
 
 
 def _width(windows: Features) -> float:
     """Return the median squared distance between windows; 1 where all are equal."""
-    distances = _distances(windows, windows)
-    found = float(np.median(distances[np.triu_indices(len(windows), 1)]))
-    return found if found > 0 else 1.0
-
-
-def _distances(one: Features, other: Features) -> Features:
-    """Return squared distances of all pairs."""
-    from scipy.spatial.distance import cdist
-
-    return np.asarray(cdist(one, other, "sqeuclidean"))
+    pairs = costs(windows, windows)[np.triu_indices(len(windows), 1)]
+    return cost_scale(pairs)

@@ -6,7 +6,10 @@ import numpy as np
 
 from .shared import Features
 
-__all__ = ["barycentric", "cost_scale", "costs"]
+__all__ = ["REMEDY", "barycentric", "cost_scale", "costs"]
+
+REMEDY = "It is used as it was then; a larger option `regularisation` converges sooner."
+"""What is told of a plan that has not converged."""
 
 
 def costs(one: Features, other: Features) -> Features:
