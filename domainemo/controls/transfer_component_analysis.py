@@ -32,7 +32,7 @@ class TransferComponentAnalysis(Adapting):
     these, so that all of the source's train the model.
 
     Means are made alike: where class shares differ, a difference that tells the class
-    is taken away.
+    may be given up, the more so the smaller the penalty.
 
     Parameters
     ----------
