@@ -463,6 +463,7 @@ def test_normalised_by_the_source_the_others_have_not_seen_it(data):
         "target's windows seen in training, unlabelled",
     ]
     assert told.loc["shrinkage lda"].tolist() == ["inductive", "target not seen"]
+    assert "windows of the target trained linear coral; domainemo" in results.how()
 
 
 def test_newcomers_are_adapted_to(data):

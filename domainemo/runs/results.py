@@ -225,7 +225,7 @@ class Results:
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {self._control_options()}{where}domainemo "
+            f"seed {seeds}; {self._control_options()}{self._adapting()}{where}domainemo "
             f"{first['version']}. "
             + (_SCORED.format(level=self.level) if self.scored else _UNSCORED)
         )
@@ -249,6 +249,15 @@ class Results:
         return "".join(
             f"control {name} ({', '.join(own)}); " for name, own in found.items()
         )
+
+    def _adapting(self) -> str:
+        """Return which controls learned from the target's windows, if any."""
+        trained = self.table["target_seen"].str.contains("seen in training", na=False)
+        there = set(self.table["method"][trained])
+        found = [name for name in self.controls if name in there]
+        if not found:
+            return ""
+        return f"unlabelled windows of the target trained {', '.join(found)}; "
 
     def _single_class(self) -> list[str]:
         """Return the subjects of whom a single class was tested, who have no score."""
