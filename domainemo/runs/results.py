@@ -218,6 +218,7 @@ class Results:
         onto = f", adapted to {first['target']}" if first.get("target") else ""
         device = self.description.get("device", "cpu")
         where = "" if device == "cpu" else f"on {device}; "
+        controls = self._control_options() + self._adapting()
         return (
             f"{first['dataset']}{onto}, {first['modalities']}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
@@ -225,7 +226,7 @@ class Results:
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {self._control_options()}{self._adapting()}{where}domainemo "
+            f"seed {seeds}; {controls}{where}domainemo "
             f"{first['version']}. "
             + (_SCORED.format(level=self.level) if self.scored else _UNSCORED)
         )
