@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 import domainemo as de
 from domainemo.controls.coral import recolouring
 from domainemo.controls.jcpot import complete_domains, joint_proportions
-from domainemo.controls.shared import drawn, telling
+from domainemo.controls.shared import Adapting, drawn, telling
 from domainemo.controls.subspace_alignment import aligned_axes
 from domainemo.controls.transfer_component_analysis import transfer_components
 from domainemo.controls.transport import barycentric, cost_scale, costs
@@ -213,6 +213,24 @@ def test_domains_are_joined_until_each_has_every_class(there, expected):
     domains, labels = np.nonzero(there)
     found = complete_domains(domains * 5, labels)
     assert found.tolist() == [expected[each] for each in domains]
+
+
+@pytest.mark.parametrize("column", ["subject", "session"])
+def test_domains_are_subjects_and_of_one_subject_its_sessions(column):
+    class Tells(Adapting):
+        """Write down the domains, and change nothing."""
+
+        def adapt(self, source, target, tested, labels, domains):
+            seen.append(domains)
+            return source, tested
+
+    seen = []
+    table = pd.DataFrame({"subject": 7, "session": 1}, index=range(6))
+    table[column] = [3, 3, 5, 5, 9, 9]
+    values = np.random.default_rng(0).normal(size=(6, 2))
+    rows, labels = np.arange(4), np.array([0, 1, 0, 1])
+    Tells().predict(table, rows, labels, np.arange(4, 6), np.arange(4, 6), values)
+    assert seen[0].tolist() == [0, 0, 1, 1]
 
 
 def test_of_every_group_the_same_share_is_drawn(rng):
