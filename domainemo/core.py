@@ -1118,12 +1118,16 @@ class Control(ABC):
     sees_signals: bool = False
     """Whether it is shown the windows' values, not their provenance alone."""
 
+    adapts: bool = False
+    """Whether it learns from values of the target, unlabelled; results say so."""
+
     @abstractmethod
     def predict(
         self,
         windows: pd.DataFrame,
         source: Rows,
         labels: NDArray[np.int64],
+        target: Rows,
         test: Rows,
         values: NDArray[np.float64],
     ) -> NDArray[Any]:
@@ -1137,6 +1141,9 @@ class Control(ABC):
             Windows to learn from, and those to predict.
         labels : ndarray of int, shape (len(source),)
             Class numbers of the source windows.
+        target : ndarray of int
+            Windows of the target whose values may be learned from, unlabelled: those to
+            predict, or others where the fold is inductive. Empty unless `adapts`.
         values : ndarray of float, shape (windows, values)
             All windows, normalised, the modalities side by side; NaN where a sensor was
             lost. It may be overwritten. Without a column unless `sees_signals`.
