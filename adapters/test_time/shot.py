@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from domainemo.adapters.branches import cross_entropy, unit, weighted_mean
+from domainemo.adapters.branches import cross_entropy, unit
+from domainemo.adapters.entropies import entropy, variety
 from domainemo.core import FUSION, Batch, Descend
 from domainemo.registry import register
 from domainemo.values import Bounds
@@ -18,8 +19,6 @@ from domainemo.values import Bounds
 from .source_free import SourceFree, go_by_batches, trainable
 
 __all__ = ["Shot", "information_loss", "labels_by_centroids"]
-
-_TINY = 1e-12
 
 
 @register
@@ -121,11 +120,7 @@ def information_loss(logits: Tensor, weights: Tensor) -> Tensor:
     Tensor of shape (...)
         Zero where all weights are zero.
     """
-    probabilities = logits.softmax(-1)
-    each = -(probabilities * logits.log_softmax(-1)).sum(-1)
-    mean = weighted_mean(probabilities.transpose(-1, -2), weights.unsqueeze(-2))
-    together = -(mean * mean.clamp(min=_TINY).log()).sum(-1)
-    return weighted_mean(each, weights) - together
+    return entropy(logits, weights) - variety(logits, weights)
 
 
 def labels_by_centroids(embeddings: Tensor, logits: Tensor, weights: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from domainemo.adapters.branches import weighted_mean
+from domainemo.adapters.entropies import entropy, mean_prediction, spread
+from domainemo.adapters.kernels import normalised
 from domainemo.core import FUSION, Batch, Descend
 from domainemo.registry import register
 from domainemo.values import Bounds
@@ -19,7 +20,6 @@ from .source_free import SourceFree, go_by_batches, trainable
 
 __all__ = ["TTime", "adaptive_information_loss", "confident_counts"]
 
-_TINY = 1e-12
 _BEFORE = 4.0  # confident predictions of every class before the first, as released
 
 
@@ -120,13 +120,8 @@ def adaptive_information_loss(
     Tensor of shape (...)
         Zero where all weights are zero.
     """
-    probabilities = logits.softmax(-1)
-    each = -(probabilities * logits.log_softmax(-1)).sum(-1)
-    mean = weighted_mean(probabilities.transpose(-1, -2), weights.unsqueeze(-2))
-    relative = mean / (_BEFORE + counts)
-    relative = relative / relative.sum(-1, keepdim=True).clamp(min=_TINY)
-    together = -(relative * relative.clamp(min=_TINY).log()).sum(-1)
-    return weighted_mean(each, weights) - together
+    relative = normalised(mean_prediction(logits, weights) / (_BEFORE + counts))
+    return entropy(logits, weights) - spread(relative)
 
 
 def confident_counts(logits: Tensor, weights: Tensor, confidence: float) -> Tensor:

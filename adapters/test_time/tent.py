@@ -9,6 +9,7 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from domainemo.adapters.entropies import entropy
 from domainemo.core import FUSION, Batch, Descend
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
@@ -16,7 +17,7 @@ from domainemo.values import Bounds
 
 from .source_free import SourceFree, go_by_batches
 
-__all__ = ["Tent", "entropy"]
+__all__ = ["Tent"]
 
 _NORMALISING = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
@@ -68,23 +69,9 @@ class Tent(SourceFree):
         go_by_batches(network, batches)
 
         def step(batch: Batch) -> Tensor:
-            return entropy(network(*batch).logits[FUSION])
+            outputs = network(*batch)
+            return entropy(outputs.logits[FUSION], outputs.weight(FUSION))
 
         steps = (partial(step, batch) for batch in [*batches] * self.epochs)
         descend(weights, steps, self.learning_rate)
         network.eval()
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Return the mean entropy of predictions, in nats; 0 of none.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., batch, classes)
-
-    Returns
-    -------
-    Tensor of shape (...)
-    """
-    each = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
-    return each.sum(-1) / max(each.shape[-1], 1)
