@@ -22,7 +22,8 @@ class Composite(Adapter):
 
     Losses come back under their path: ``distillation.eye``, ``marginal.fusion``. One
     term at most shapes the prediction, and one at most augments the target: its ways
-    are then the composite's. There is one judge for all.
+    are then the composite's. There is one judge for all. It does not vectorise where a
+    term does not.
 
     Parameters
     ----------
@@ -51,6 +52,7 @@ class Composite(Adapter):
         self.needs_teacher = any(term.needs_teacher for term in terms.values()) or (
             screen is not None and screen.needs_teacher
         )
+        self.vectorises = all(term.vectorises for term in terms.values())
         asked = [term.judged_from for term in terms.values()]
         asked += [] if screen is None else [screen.judged_from]
         # The earliest: what one term teaches must not have reached another's judge.

@@ -38,7 +38,8 @@ class Marginal(Alignment):
         See `Alignment`.
     distance : {"mmd", "mmd-linear", "coral", "transport"}
         Maximum mean discrepancy (the full statistic, or the linear-time estimate of
-        UF-AMA's released code), correlation alignment, or optimal transport.
+        UF-AMA's released code), correlation alignment, or optimal transport, whose
+        solver runs on the CPU and does not vectorise.
 
     Notes
     -----
@@ -55,6 +56,7 @@ class Marginal(Alignment):
     ) -> None:
         super().__init__(weight=weight, branches=branches, schedule=schedule)
         self.distance = distance
+        self.vectorises = distance != "transport"
 
     def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
         """Return the chosen distance."""

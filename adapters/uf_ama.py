@@ -56,7 +56,7 @@ class UFAMA(Composite):
     marginal, conditional, consistency, distillation, pairwise : float
         Weight of each term; 0 leaves the term out.
     distance : {"mmd", "mmd-linear", "coral", "transport"}
-        Distance of the marginal term.
+        Distance of the marginal term, which does not vectorise with ``"transport"``.
     rule : {"pooled", "calibrated", "absolute"}
         What screening calls confident.
     share, threshold, judged_from : float

@@ -61,7 +61,11 @@ def arguments() -> argparse.Namespace:
 
 def adapters() -> list[str]:
     """Return every registered adapter but none, and by that of source only."""
-    return [entry.name for entry in entries("adapter") if entry.name != "none"]
+    return [
+        entry.name
+        for entry in entries("adapter", varieties=True)
+        if entry.name != "none"
+    ]
 
 
 def controls() -> list[str]:

@@ -40,7 +40,7 @@ from domainemo.registry import entries, find
 SEEDS = range(5)
 BASE = "source only"
 BACKBONE = {"backbone.hidden": (32,), "backbone.width": 16, "backbone.fusion_width": 32}
-TRAINING = {"epochs": 30, "batch_size": 48, "learning_rate": 4e-3}
+TRAINING = {"epochs": 30, "batch_size": 96, "learning_rate": 6e-3}
 
 Values = NDArray[np.float32]
 
@@ -139,8 +139,11 @@ def methods() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for entry in entries("adapter"):
         place = entry.origin.removeprefix("domainemo.adapters.").split(".")
         family = place[0] if len(place) > 1 else "uf-ama and relatives"
+        how: dict[str, Any] = {"adapter": entry.name}
+        if entry.name == "adabn":  # nothing else here has layers for it to work on
+            how["options"] = {"backbone.normalisation": "batch"}
         if entry.name != "none":
-            yield family.replace("_", " "), entry.name, {"adapter": entry.name}
+            yield family.replace("_", " "), entry.name, how
     for entry in entries("control"):
         control = find("control", entry.name)()
         if control.sees_signals and entry.name != "logistic-regression":
@@ -153,13 +156,13 @@ def cell(chosen: Mapping[str, Any], shift: str, seed: int) -> float:
     person = data.inputs.windows["subject"].max()
     control = chosen.get("controls")
     settings = {"adapter": "none", "normalisation": "source", **chosen}
+    settings["options"] = BACKBONE | settings.get("options", {})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DomainemoWarning)
             results = de.run(
                 data,
                 backbone="concatenation-mlp",
-                options=BACKBONE,
                 training=de.Training(**TRAINING),
                 seeds=[seed],
                 folds=[f"subject {person}"],

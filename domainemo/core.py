@@ -873,9 +873,9 @@ class Adapter(nn.Module, ABC):
     """What share of itself the judge keeps in every step, the rest becoming the
     network's: a moving average. None where it stays as it was set aside."""
 
-    vectorises: ClassVar[bool] = True
-    """Whether `forward` works under :func:`torch.func.vmap`; where it does not, the
-    docstring says why."""
+    vectorises: bool = True
+    """Whether ``torch.func.vmap`` over batches gives what a loop gives. Where a solver
+    forbids it, the docstring says so in a sentence with the word "vectorise"."""
 
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
@@ -953,6 +953,7 @@ class Adapter(nn.Module, ABC):
         ----------
         network : Module
             Returns :class:`Outputs` of a batch; in evaluation mode, as it must be left.
+            ``network.heads[branch]`` is a branch's classifier.
         batches : sequence of (signals, masks)
             All of the target, in random order; as a backbone takes them.
         descend : callable
@@ -1117,12 +1118,16 @@ class Control(ABC):
     sees_signals: bool = False
     """Whether it is shown the windows' values, not their provenance alone."""
 
+    adapts: bool = False
+    """Whether it learns from values of the target, unlabelled; results say so."""
+
     @abstractmethod
     def predict(
         self,
         windows: pd.DataFrame,
         source: Rows,
         labels: NDArray[np.int64],
+        target: Rows,
         test: Rows,
         values: NDArray[np.float64],
     ) -> NDArray[Any]:
@@ -1136,6 +1141,9 @@ class Control(ABC):
             Windows to learn from, and those to predict.
         labels : ndarray of int, shape (len(source),)
             Class numbers of the source windows.
+        target : ndarray of int
+            Windows of the target whose values may be learned from, unlabelled: those to
+            predict, or others where the fold is inductive. Empty unless `adapts`.
         values : ndarray of float, shape (windows, values)
             All windows, normalised, the modalities side by side; NaN where a sensor was
             lost. It may be overwritten. Without a column unless `sees_signals`.

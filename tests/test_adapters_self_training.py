@@ -13,6 +13,7 @@ from torch import nn
 
 from domainemo.adapters.composite import Composite
 from domainemo.adapters.consistency import Consistency
+from domainemo.adapters.entropies import entropy, variety
 from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import pairwise_similarity
 from domainemo.adapters.pytorch_adapt.library import load
@@ -21,13 +22,9 @@ from domainemo.adapters.self_training.consistency_under_augmentation import (
     ConsistencyUnderAugmentation,
     perturbed,
 )
-from domainemo.adapters.self_training.entropy_minimisation import (
-    EntropyMinimisation,
-    entropy,
-)
+from domainemo.adapters.self_training.entropy_minimisation import EntropyMinimisation
 from domainemo.adapters.self_training.information_maximisation import (
     InformationMaximisation,
-    variety,
 )
 from domainemo.adapters.self_training.mcc import MCC, class_confusion
 from domainemo.adapters.self_training.mean_teacher import MeanTeacher, disagreement

@@ -223,7 +223,7 @@ def test_dry_run_writes_nothing(tmp_path):
         (["--protocol=cross-subjects"], 2, ["'cross-subject'"]),
         (["--dataset=simulate"], 2, ["'simulated'"]),
         (["--validator=sources"], 2, ["'source'"]),
-        (["--normalisation=zscore"], 2, ["none, session, source, subject"]),
+        (["--normalisation=zscore"], 2, ["none, riemannian, session, source, subject"]),
         (["--sampling=trial"], 2, ["sequences, trials, windows"]),
         (["--set=widht=3"], 2, ["'backbone.width'"]),
         (["--set=adapter.marginl=3"], 2, ["'marginal'"]),

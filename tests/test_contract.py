@@ -64,7 +64,7 @@ def nested():
 VARIANTS = {
     "coral": (Marginal, {"distance": "coral"}, ()),
     "mmd-linear": (Marginal, {"distance": "mmd-linear"}, ()),
-    "transport": (Marginal, {"distance": "transport"}, ("vectorises",)),
+    "transport": (Marginal, {"distance": "transport"}, ()),
     "calibrated": (UFAMA, {"rule": "calibrated"}, ()),
     "absolute": (UFAMA, {"rule": "absolute", "threshold": 0.4}, ()),
     "nested": (Composite, nested(), ("options", "space")),
@@ -189,6 +189,15 @@ class UsesNumpy(Adapter):
     def forward(self, source, target):
         ours = source.outputs.embeddings[FUSION]
         return {"gap": square_gap(source, target) * float(ours.detach().numpy().mean())}
+
+
+class GivesNoReason(Adapter):
+    """The squared gap."""
+
+    vectorises = False
+
+    def forward(self, source, target):
+        return {"gap": square_gap(source, target)}
 
 
 class NaNOnAbsentClass(Adapter):
@@ -340,6 +349,7 @@ BROKEN_ADAPTERS = {
     WithoutDefault: ("options", "'weight' without a default"),
     UsesItem: ("vectorises", "RuntimeError: .*vmap"),
     UsesNumpy: ("vectorises", "found RuntimeError"),
+    GivesNoReason: ("vectorises", "not a word of it in the docstring"),
     NaNOnAbsentClass: ("hostile_batches", "nan with a class absent from the source"),
     NaNGradient: ("hostile_batches", "gradient of .* with identical embeddings"),
     Overwrites: ("leaves_inputs_alone", "target/embeddings/fusion changed in place"),

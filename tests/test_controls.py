@@ -25,12 +25,21 @@ NOTHING = np.empty((0, 0))
 BLIND = [name for name in CONTROLS if not find("control", name).sees_signals]
 
 
+NOBODY = np.empty(0, dtype=np.int64)
+
+
+def blind(name, windows, source, labels, test):
+    """Return what a control says that is shown no signal, and so no target."""
+    control = find("control", name)()
+    return control.predict(windows, source, labels, NOBODY, test, NOTHING)
+
+
 def majority_class(*known):
-    return find("control", "majority-class")().predict(*known, NOTHING)
+    return blind("majority-class", *known)
 
 
 def clip_duration(*known):
-    return find("control", "clip-duration-only")().predict(*known, NOTHING)
+    return blind("clip-duration-only", *known)
 
 
 quick = settings(max_examples=25, deadline=None, database=None)
@@ -147,9 +156,8 @@ def test_controls_are_blind_to_the_clip(name):
     test = np.flatnonzero(windows["subject"] == 2)
     labels = windows["trial"].to_numpy()[source] % 3
     other = windows.assign(stimulus=0, start=windows["start"] * 3 + 1)
-    control = find("control", name)()
-    one = control.predict(windows, source, labels, test, NOTHING)
-    two = control.predict(other, source, labels, test, NOTHING)
+    one = blind(name, windows, source, labels, test)
+    two = blind(name, other, source, labels, test)
     np.testing.assert_array_equal(one, two)
     assert one.shape == test.shape
 
@@ -174,7 +182,7 @@ class Remembers(de.Control):
     words = "the number of folds before"
     asked: ClassVar[list] = []
 
-    def predict(self, windows, source, labels, test, values):
+    def predict(self, windows, source, labels, target, test, values):
         self.asked.append(len(test))
         return np.full(len(test), min(len(self.asked) - 1, 2))
 
@@ -224,7 +232,7 @@ def own_controls(monkeypatch):
         def __init__(self, *, which: Annotated[int, Bounds(0)] = 0, least: int = 1):
             self.which, self.least = which, least
 
-        def predict(self, windows, source, labels, test, values):
+        def predict(self, windows, source, labels, target, test, values):
             return np.full(len(test), self.which)
 
     @registry.register
@@ -319,7 +327,7 @@ def test_a_controls_option_is_not_searched(own_controls):
 
 def test_what_is_no_prediction_is_refused():
     class Wrong(de.Control):
-        def predict(self, windows, source, labels, test, values):
+        def predict(self, windows, source, labels, target, test, values):
             return np.zeros((len(test), 5))
 
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(1, 2)).load()
@@ -354,7 +362,7 @@ def test_no_control_at_all_is_a_choice_that_is_kept():
 @pytest.mark.parametrize("value", [-1, 3])
 def test_a_class_that_there_is_not_is_refused(value):
     class Beyond(de.Control):
-        def predict(self, windows, source, labels, test, values):
+        def predict(self, windows, source, labels, target, test, values):
             return np.full(len(test), value)
 
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(1, 2)).load()

@@ -18,7 +18,7 @@ from domainemo.adapters.test_time.batch_statistics import (
     AdaptiveBatchNormalisation,
     normalise_by_target,
 )
-from domainemo.adapters.test_time.tent import Tent, entropy
+from domainemo.adapters.test_time.tent import Tent
 from domainemo.core import FUSION, Outputs
 from domainemo.runs.experiment import experiment
 from domainemo.runs.job import load_record, run_job
@@ -204,17 +204,6 @@ def test_tent_lowers_the_entropy_of_what_is_predicted(divided, model):
     assert doubt(model.predict(target)) > doubts[0] > doubts[1]
 
 
-def test_entropy_is_its_formula():
-    logits = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
-    p = logits.softmax(1)
-    expected = sum(-(row * row.log()).sum() for row in p) / 7
-    torch.testing.assert_close(entropy(logits), expected)
-    certain = torch.tensor([[0.0, -1e9]], requires_grad=True)
-    entropy(certain).backward()
-    assert entropy(certain) == 0 and bool(certain.grad.isfinite().all())
-    assert entropy(torch.empty(0, 3)) == 0
-
-
 class Named(nn.Module):
     """A network of the two kinds of normalisation, with one that is not one."""
 
@@ -297,7 +286,7 @@ def test_adabn_is_refused_where_there_is_nothing_to_adapt(divided, model):
         normalise_by_target(Named(), batches([1]))
     with pytest.raises(de.ConfigurationError, match="no layer of batch normalisation"):
         de.run(divided[0], adapter="adabn", **CHOICES)  # before anything trains
-    with pytest.raises(de.ConfigurationError, match=r"needs the source.*adabn, tent"):
+    with pytest.raises(de.ConfigurationError, match=r"needs the source.*adabn, .*tent"):
         model.predict(divided[1], adapt="uf-ama")
 
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 import domainemo as de
 from domainemo import Fold, Inputs, Modality
-from domainemo.controls import logistic_regression
+from domainemo.controls import logistic_regression, shared
 from domainemo.data import normalisation
 from domainemo.data.normalisation import normalise
 from domainemo.errors import RunError
@@ -111,7 +111,7 @@ def test_logistic_regression_is_that_of_the_whole_table(order, monkeypatch):
     features = np.nan_to_num(scaler.transform(features)).astype(np.float64)
     model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000)
     expected = model.fit(features[source], labels[source]).predict_proba(features)
-    monkeypatch.setattr(logistic_regression, "_TOGETHER", 7)
+    monkeypatch.setattr(shared, "_TOGETHER", 7)
     fold = Fold("f", source, test, test)
     found = control_probabilities(
         logistic_regression.LogisticRegression(),

@@ -315,7 +315,8 @@ MISTAKES = {
             1,
             sentence,
             "@register\nclass Mine(de.Control):\n    words = 'mine'\n"
-            "    def predict(self, windows, source, labels, test, values):  # here\n"
+            "    def predict(self, windows, source, labels, target, test, values"
+            "):  # here\n"
             f"        return {returned}\n",
         )
         for words, sentence, returned in (

@@ -66,7 +66,7 @@ class Bridge(Alignment):
         Width of the hidden layer of the method's own modules, where it has some.
     """
 
-    vectorises: ClassVar[bool] = False
+    vectorises = False
 
     method: ClassVar[str]
     """What the library calls it, see `methods.METHODS`."""
@@ -253,6 +253,8 @@ def _apart(values: Tensor) -> Tensor:
 
 _OPTIONS = """
 
+    It does not vectorise: the library's hooks take dictionaries and batches apart.
+
     Parameters
     ----------
     weight, branches, schedule, hidden
@@ -264,7 +266,8 @@ _OPTIONS = """
 class DANN(Bridge):
     """DANN, first of 30 methods of pytorch-adapt: `domainemo list adapters` has all.
 
-    Domain-adversarial training by gradient reversal (Ganin et al., JMLR 2016).
+    Domain-adversarial training by gradient reversal (Ganin et al., JMLR 2016). It does
+    not vectorise: the library's hooks take dictionaries and batches apart.
 
     Parameters
     ----------

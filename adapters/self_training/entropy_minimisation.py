@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from domainemo.adapters.alignment import Alignment
-from domainemo.adapters.branches import weighted_mean
+from domainemo.adapters.entropies import entropy
 from domainemo.core import Source, Target
 from domainemo.registry import register
 
-__all__ = ["EntropyMinimisation", "entropy"]
+__all__ = ["EntropyMinimisation"]
 
 
 @register
@@ -33,19 +33,3 @@ class EntropyMinimisation(Alignment):
         """Return the entropy of a branch's predictions."""
         outputs = target.outputs
         return entropy(outputs.logits[branch], outputs.weight(branch))
-
-
-def entropy(logits: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean entropy of predictions, in nats; 0 of none.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., batch, classes)
-    weights : Tensor of shape (..., batch)
-
-    Returns
-    -------
-    Tensor of shape (...)
-    """
-    each = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
-    return weighted_mean(each, weights)

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from domainemo.adapters.alignment import Alignment, Weight
-from domainemo.adapters.branches import Branches, Schedule, weighted_mean
+from domainemo.adapters.branches import Branches, Schedule
+from domainemo.adapters.entropies import entropy, variety
 from domainemo.core import Source, Target
 from domainemo.registry import register
-
-from .entropy_minimisation import entropy
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["InformationMaximisation", "variety"]
-
-_TINY = 1e-12
+__all__ = ["InformationMaximisation"]
 
 
 @register
@@ -64,19 +61,3 @@ class InformationMaximisation(Alignment):
         """Draw the weights."""
         drawn = trial.suggest_float("diversity", 0.1, 2)
         return {**super().space(trial), "diversity": drawn}
-
-
-def variety(logits: Tensor, weights: Tensor) -> Tensor:
-    """Return the entropy of the weighted mean prediction, in nats; 0 of none.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., batch, classes)
-    weights : Tensor of shape (..., batch)
-
-    Returns
-    -------
-    Tensor of shape (...)
-    """
-    shares = weighted_mean(logits.softmax(-1).mT, weights.unsqueeze(-2))
-    return -(shares * shares.clamp(min=_TINY).log()).sum(-1)

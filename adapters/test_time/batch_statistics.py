@@ -5,32 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from domainemo.core import Adapter, Batch, Descend, Source, Target
+from domainemo.core import Batch, Descend
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
+
+from .source_free import SourceFree
 
 __all__ = ["AdaptiveBatchNormalisation", "normalise_by_target"]
 
 
 @register(name="adabn")
-class AdaptiveBatchNormalisation(Adapter):
+class AdaptiveBatchNormalisation(SourceFree):
     """Means and variances of batch normalisation are the target's (AdaBN).
 
     After training, every `BatchNorm` layer forgets the statistics of the source and
     takes those of the target, layer by layer in one pass; weights stay as they are (Li,
     Wang, Shi, Hou and Liu, Pattern Recognition 80, 2018). It needs no source, and so
     adapts a finished model as well: ``domainemo predict --adapt adabn``. Networks
-    without such layers, as those shipped are, cannot be adapted so.
+    without such layers cannot be adapted so; of those shipped, ``concatenation-mlp``
+    has some with ``backbone.normalisation=batch``.
     """
-
-    needs_target = False
-
-    def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
-        """Return no losses: training is as without adaptation."""
-        return {}
 
     def settle(
         self, network: nn.Module, batches: Sequence[Batch], descend: Descend

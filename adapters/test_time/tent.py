@@ -9,18 +9,21 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from domainemo.core import FUSION, Adapter, Batch, Descend, Source, Target
+from domainemo.adapters.entropies import entropy
+from domainemo.core import FUSION, Batch, Descend
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
 from domainemo.values import Bounds
 
-__all__ = ["Tent", "entropy"]
+from .source_free import SourceFree, go_by_batches
+
+__all__ = ["Tent"]
 
 _NORMALISING = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 @register
-class Tent(Adapter):
+class Tent(SourceFree):
     r"""Confident predictions of the target, by the scale and shift of normalisation.
 
     After training, the affine weights of all normalisation layers, and no others, take
@@ -42,8 +45,6 @@ class Tent(Adapter):
         Passes over the target.
     """
 
-    needs_target = False
-
     def __init__(
         self,
         *,
@@ -52,10 +53,6 @@ class Tent(Adapter):
     ) -> None:
         super().__init__()
         self.learning_rate, self.epochs = learning_rate, epochs
-
-    def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
-        """Return no losses: training is as without adaptation."""
-        return {}
 
     def settle(
         self, network: nn.Module, batches: Sequence[Batch], descend: Descend
@@ -69,29 +66,12 @@ class Tent(Adapter):
                 "there is nothing to adapt; expected a BatchNorm, LayerNorm or "
                 "GroupNorm. Choose another adapter."
             )
-        sizes = [len(next(iter(masks.values()))) for _, masks in batches]
-        network.eval()
-        for layer in layers:  # by the batch's own statistics, where it has some
-            layer.train(min(sizes) > 1)
+        go_by_batches(network, batches)
 
         def step(batch: Batch) -> Tensor:
-            return entropy(network(*batch).logits[FUSION])
+            outputs = network(*batch)
+            return entropy(outputs.logits[FUSION], outputs.weight(FUSION))
 
         steps = (partial(step, batch) for batch in [*batches] * self.epochs)
         descend(weights, steps, self.learning_rate)
         network.eval()
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Return the mean entropy of predictions, in nats; 0 of none.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., batch, classes)
-
-    Returns
-    -------
-    Tensor of shape (...)
-    """
-    each = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
-    return each.sum(-1) / max(each.shape[-1], 1)

@@ -15,6 +15,7 @@ from ..samplings.windows import Windows
 from .layers import (
     Dropout,
     DropoutShare,
+    MaskedBatchNorm,
     Size,
     channel_order,
     observed,
@@ -57,6 +58,11 @@ class Concatenation(Backbone):
         embedding. The classifier head, with a hidden layer of its own, follows.
     dropout : float
         Dropout after every hidden layer, and of the concatenation.
+    normalisation : {"none", "batch"}
+        Batch normalisation of every layer before its activation, by the samples in
+        which the modality is there. Where the adapter sees the target in training, the
+        running statistics are of both domains' batches; ``adabn`` makes them the
+        target's.
     sampling : Sampling, optional
         Single windows by default.
 
@@ -74,17 +80,24 @@ class Concatenation(Backbone):
         width: Size = 64,
         fusion_width: Size = 128,
         dropout: DropoutShare = 0.3,
+        normalisation: Literal["none", "batch"] = "none",
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
         require_modalities("concatenation-mlp", modalities)
         self.hidden, self.width = tuple(hidden), width
         self.fusion_width, self.dropout = fusion_width, dropout
+        self.normalisation = normalisation
+        batch = normalisation == "batch"
         self.sampling = sampling or Windows()
         self.encoders = nn.ModuleDict(
             {
                 name: ModalityPerceptron(
-                    modality, (*self.hidden, width), activation="relu", dropout=dropout
+                    modality,
+                    (*self.hidden, width),
+                    activation="relu",
+                    dropout=dropout,
+                    batch_norm=batch,
                 )
                 for name, modality in modalities.items()
             }
@@ -93,6 +106,7 @@ class Concatenation(Backbone):
             nn.ReLU(),
             Dropout(dropout),
             nn.Linear(len(modalities) * width, fusion_width),
+            *([MaskedBatchNorm(fusion_width)] if batch else []),
             nn.ReLU(),
         )
 
@@ -119,7 +133,8 @@ class Concatenation(Backbone):
             for name, encoder in self.encoders.items()
         }
         joined = torch.cat(list(embeddings.values()), -1)
-        embeddings[FUSION] = self.fusion(joined)
+        present = torch.stack([mask.any(-1) for mask in ours.values()]).any(0)
+        embeddings[FUSION] = _through(self.fusion, joined, present)
         return embeddings
 
 
@@ -136,6 +151,8 @@ class ModalityPerceptron(nn.Module):
         Behind all layers but the last.
     dropout : float
         Dropout likewise.
+    batch_norm : bool
+        Batch normalisation before every activation.
     """
 
     order_of_channels: Tensor
@@ -147,6 +164,7 @@ class ModalityPerceptron(nn.Module):
         *,
         activation: Activation,
         dropout: float,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         # It follows from the names: a saved state fits any channel order.
@@ -156,9 +174,11 @@ class ModalityPerceptron(nn.Module):
         layers: list[nn.Module] = []
         for units in sizes:
             layers += [nn.Linear(inputs, units)]
+            end = len(layers)
+            layers += [MaskedBatchNorm(units)] if batch_norm else []
             layers += [_ACTIVATIONS[activation](), Dropout(dropout)]
             inputs = units
-        self.layers = nn.Sequential(*layers[:-2])
+        self.layers = nn.Sequential(*layers[:end])
 
     def forward(self, signal: Tensor, mask: Tensor) -> Tensor:
         """Encode a batch of one modality.
@@ -175,8 +195,17 @@ class ModalityPerceptron(nn.Module):
             Zero where the whole sample is missing.
         """
         mean = mean_over_time(signal, mask).index_select(-2, self.order_of_channels)
-        encoded: Tensor = self.layers(mean.flatten(-2))
-        return encoded * mask.any(-1, keepdim=True)
+        present = mask.any(-1)
+        encoded = _through(self.layers, mean.flatten(-2), present)
+        return encoded * present.unsqueeze(-1)
+
+
+def _through(layers: nn.Sequential, values: Tensor, present: Tensor) -> Tensor:
+    """Apply layers, some of which go by the samples that are there."""
+    for layer in layers:
+        normalises = isinstance(layer, MaskedBatchNorm)
+        values = layer(values, present) if normalises else layer(values)
+    return values
 
 
 def mean_over_time(signal: Tensor, mask: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ __all__ = [
     "Attention",
     "Dropout",
     "DropoutShare",
+    "MaskedBatchNorm",
     "GroupedLinear",
     "MultiViewEmbedding",
     "Size",
@@ -434,3 +435,51 @@ class MultiViewEmbedding(nn.Module):
         gates = self.gates(values).sigmoid().unflatten(-1, (self.views, -1))
         tokens: Tensor = self.norm(content * gates)
         return tokens
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation by the samples in which a sensor is there.
+
+    In training, mean and variance are those of the present samples; where these are
+    fewer than two, the running ones. The first batch sets the running ones, and later
+    ones move them.
+    """
+
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:  # type: ignore[override]
+        """Normalise a batch.
+
+        Parameters
+        ----------
+        values : Tensor of shape (batch, features)
+        present : bool Tensor of shape (batch,)
+        """
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None and variance is not None
+        if self.training:
+            mean, variance = self._of_batch(values, present, mean, variance)
+        scaled = (values - mean) * (variance + self.eps).rsqrt()
+        return scaled * self.weight + self.bias
+
+    def _of_batch(
+        self, values: Tensor, present: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of a batch, and move the running ones to them."""
+        weights = present.to(values.dtype).unsqueeze(-1)
+        count = weights.sum(-2)
+        own_mean = (values * weights).sum(-2) / count.clamp(min=1)
+        squares = (values - own_mean).square() * weights
+        own_variance = squares.sum(-2) / count.clamp(min=1)
+        enough = count > 1
+        tracked = self.num_batches_tracked
+        assert tracked is not None and self.momentum is not None
+        with torch.no_grad():
+            moved = torch.where(tracked == 0, 1.0, self.momentum) * enough
+            mean.lerp_(own_mean, moved.to(mean.dtype))
+            unbiased = own_variance * count / (count - 1).clamp(min=1)
+            variance.lerp_(unbiased, moved.to(mean.dtype))
+            tracked += enough.long().squeeze(-1)
+        # Copies: the running ones change again before the gradient is taken.
+        return (
+            torch.where(enough, own_mean, mean),
+            torch.where(enough, own_variance, variance),
+        )

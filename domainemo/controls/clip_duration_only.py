@@ -30,6 +30,7 @@ class ClipDurationOnly(Control):
         windows: pd.DataFrame,
         source: Rows,
         labels: NDArray[np.int64],
+        target: Rows,
         test: Rows,
         values: NDArray[np.float64],
     ) -> NDArray[Any]:

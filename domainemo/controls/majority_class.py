@@ -25,6 +25,7 @@ class MajorityClass(Control):
         windows: pd.DataFrame,
         source: Rows,
         labels: NDArray[np.int64],
+        target: Rows,
         test: Rows,
         values: NDArray[np.float64],
     ) -> NDArray[Any]:

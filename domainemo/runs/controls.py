@@ -62,7 +62,8 @@ def control_probabilities(
     if control.sees_signals:
         values = _side_by_side(inputs, normalisation, fold)
     tested = np.unique(members[members >= 0])
-    given = control.predict(inputs.windows, labelled, labels, tested, values)
+    target = fold.target if control.adapts else fold.target[:0]
+    given = control.predict(inputs.windows, labelled, labels, target, tested, values)
     by_window = np.zeros((len(inputs), classes))
     known = _probabilities(control, given, len(tested), classes)
     by_window[tested, : known.shape[1]] = known

@@ -29,7 +29,10 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     adapter = None if job.adapter is None else chosen.build_adapter(job.adapter)
     if adapter is not None and (adapter.needs_target or adapter.settles):
         seen.append("training")
-    blind = job.control is not None and not job.control.build().sees_signals
+    control = None if job.control is None else job.control.build()
+    blind = control is not None and not control.sees_signals
+    if control is not None and control.adapts:
+        seen.append("training")
     if normalisation.by in ("session", "subject") and not blind:
         seen.append("normalisation")
     if network and chosen.validator and chosen.validator.build().sees_target:

@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 
 from .. import files
+from ..adapters.composite import Composite
 from ..core import Adapter, EmotionData, Inputs, Modality
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
@@ -170,8 +171,10 @@ class Model:
             device = torch.device("cpu")
             samples, members = sample(normalised, everything, sampling, device)
             _note_empty(recording.name, samples)
-            network = self.network if adapt is None else self._settled(adapt, samples)
-            probabilities = predict(network, self.adapter, samples)
+            network, adapter = self.network, self.adapter
+            if adapt is not None:
+                network, adapter = self._settled(adapt, samples)
+            probabilities = predict(network, adapter, samples)
         table = recording.windows.iloc[members[:, 0]].reset_index(drop=True)
         columns: dict[str, Any] = {
             "windows": (members >= 0).sum(1),
@@ -180,11 +183,14 @@ class Model:
         columns |= {f"p_{c}": probabilities[:, i] for i, c in enumerate(self.classes)}
         return table.assign(**columns)
 
-    def _settled(self, adapt: Any, samples: Samples) -> Network:
-        """Return a copy of the network that an adapter has changed by a recording."""
+    def _settled(self, adapt: Any, samples: Samples) -> tuple[Network, Adapter]:
+        """Return a copy of the network that a recording has changed, and what predicts.
+
+        That is the adapter that changed it, if it shapes the prediction at all.
+        """
         chosen = adapt if isinstance(adapt, Part) else part("adapter", adapt, {})
         adapter: Adapter = chosen.build()
-        if not adapter.settles:
+        if not _needs_no_source(adapter):
             raise ConfigurationError(
                 f"The adapter {chosen.name!r} needs the source beside the recording; "
                 f"expected one that changes a finished network by the recording alone: "
@@ -194,13 +200,20 @@ class Model:
         adapter.prepare(network.dims, network.classes, 1)
         training, seed = self.experiment.training, derive_seed(0, "settle")
         settle(network, adapter, samples, training=training, seed=seed)
-        return network
+        return network, adapter.eval() if adapter.shapes_prediction else self.adapter
+
+
+def _needs_no_source(adapter: Adapter) -> bool:
+    """Return whether all of an adapter changes a network by the target alone."""
+    if isinstance(adapter, Composite):
+        return all(_needs_no_source(cast(Adapter, t)) for t in adapter.terms.values())
+    return adapter.settles
 
 
 def _settling() -> list[str]:
     """Return the adapters that need no source."""
     names = [each.name for each in entries("adapter")]
-    return [name for name in names if part("adapter", name, {}).build().settles]
+    return [n for n in names if _needs_no_source(part("adapter", n, {}).build())]
 
 
 def find_trained(run: Path, **wanted: str | int | None) -> Path:

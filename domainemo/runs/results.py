@@ -218,6 +218,7 @@ class Results:
         onto = f", adapted to {first['target']}" if first.get("target") else ""
         device = self.description.get("device", "cpu")
         where = "" if device == "cpu" else f"on {device}; "
+        controls = self._control_options() + self._adapting()
         return (
             f"{first['dataset']}{onto}, {first['modalities']}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
@@ -225,7 +226,7 @@ class Results:
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {self._control_options()}{where}domainemo "
+            f"seed {seeds}; {controls}{where}domainemo "
             f"{first['version']}. "
             + (_SCORED.format(level=self.level) if self.scored else _UNSCORED)
         )
@@ -249,6 +250,15 @@ class Results:
         return "".join(
             f"control {name} ({', '.join(own)}); " for name, own in found.items()
         )
+
+    def _adapting(self) -> str:
+        """Return which controls learned from the target's windows, if any."""
+        trained = self.table["target_seen"].str.contains("seen in training", na=False)
+        there = set(self.table["method"][trained])
+        found = [name for name in self.controls if name in there]
+        if not found:
+            return ""
+        return f"unlabelled windows of the target trained {', '.join(found)}; "
 
     def _single_class(self) -> list[str]:
         """Return the subjects of whom a single class was tested, who have no score."""

@@ -133,8 +133,10 @@ def _adapter_deterministic(check: Check) -> None:
 
 
 def _adapter_vectorises(check: Check) -> None:
-    """Require the same losses under torch.func.vmap over folds as in a loop."""
-    if not check.part.vectorises:  # type: ignore[attr-defined]
+    """Require the same losses under torch.func.vmap as in a loop, or a reason."""
+    if not check.build().vectorises:
+        told = "vectorise" in (check.part.__doc__ or "")
+        require(told, "vectorises = False, and not a word of it in the docstring")
         return
     widths = _widths(check)
     for branches in BRANCHES:

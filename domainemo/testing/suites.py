@@ -49,8 +49,7 @@ def checks(
     options : mapping of str to value, optional
         Options for its constructor; its defaults otherwise.
     skip : collection of str
-        Names of checks that do not apply, such as ``"vectorises"`` for a loss that
-        calls a solver outside torch.
+        Names of checks that do not apply.
     sensors : sequence of mappings of str to Modality, optional
         For backbones that need particular sensors: what to build them for. Otherwise
         several sets of EEG with and without companions, of which those that the
