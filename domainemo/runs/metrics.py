@@ -38,38 +38,28 @@ def metrics(
             "Predicted probabilities are not all finite, so that they cannot be "
             "scored: what predicted them has diverged."
         )
+    from sklearn.metrics import (
+        accuracy_score,
+        cohen_kappa_score,
+        f1_score,
+        recall_score,
+    )
+
     predicted = probabilities.argmax(1)
-    right = labels == predicted
+    present = np.unique(labels)
+    averaged = {"labels": present, "average": "macro", "zero_division": 0}
     found = {
-        "accuracy": float(right.mean()),
+        "accuracy": float(accuracy_score(labels, predicted)),
         "balanced_accuracy": float("nan"),
         "macro_f1": float("nan"),
         "kappa": float("nan"),
         "calibration_error": calibration_error(labels, probabilities),
     }
-    classes = probabilities.shape[1]
-    hits, true, said = (
-        np.bincount(each, minlength=classes)
-        for each in (labels[right], labels, predicted)
-    )
-    present = true > 0
-    if present.sum() > 1:
-        recalls = hits[present] / true[present]
-        f1 = 2 * hits[present] / (true + said)[present]
-        found["balanced_accuracy"] = float(recalls.mean())
-        found["macro_f1"] = float(f1.mean())
-        found["kappa"] = _kappa(labels, predicted)
+    if len(present) > 1:
+        found["balanced_accuracy"] = float(recall_score(labels, predicted, **averaged))
+        found["macro_f1"] = float(f1_score(labels, predicted, **averaged))
+        found["kappa"] = float(cohen_kappa_score(labels, predicted))
     return found
-
-
-def _kappa(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    """Return one minus the disagreement over that expected by chance (Cohen, 1960)."""
-    met = np.union1d(labels, predicted)
-    true = (labels == met[:, None]).sum(1)
-    said = (predicted == met[:, None]).sum(1)
-    differ = 1.0 - np.eye(len(met))
-    expected = (differ * (np.outer(said, true) / len(labels))).sum()
-    return float(1 - (labels != predicted).sum() / expected)
 
 
 def calibration_error(
