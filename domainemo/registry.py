@@ -319,8 +319,8 @@ def options_in_text(
     ----------
     node : ast.ClassDef
     known : mapping
-        Those of the classes above it in the file, whose constructor it may inherit.
-        The contract's own classes have none.
+        Those of the classes above it in the file and of imported ones, whose
+        constructor it may inherit. The contract's own classes have none.
     """
     for each in node.body:
         if isinstance(each, ast.FunctionDef) and each.name == "__init__":
@@ -331,7 +331,7 @@ def options_in_text(
         kind.capitalize(): () for kind in KINDS
     }
     parents = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    return {**contract, **known}.get(parents[0]) if len(parents) == 1 else None
+    return {**known, **contract}.get(parents[0]) if len(parents) == 1 else None
 
 
 def _kind(cls: type) -> str:
@@ -348,7 +348,7 @@ def _kind(cls: type) -> str:
 def _built_in(kind: str) -> dict[str, Entry]:
     found = {}
     for path, module in _files(kind):
-        for name, node, options in _registered_in(path):
+        for name, node, options in _registered_in(path, module):
             summary = _first_line(ast.get_docstring(node))
             found[name] = Entry(kind, name, summary, module, options)
             for other, told in _told(node, "varieties").items():
@@ -359,7 +359,7 @@ def _built_in(kind: str) -> dict[str, Entry]:
 @cache
 def _left_out(kind: str) -> dict[str, str]:
     """Return names that one may ask for in vain, and why."""
-    classes = (node for path, _ in _files(kind) for _, node, _ in _registered_in(path))
+    classes = (node for file in _files(kind) for _, node, _ in _registered_in(*file))
     return {name: why for c in classes for name, why in _told(c, "left_out").items()}
 
 
@@ -392,17 +392,12 @@ def _told(node: ast.ClassDef, attribute: str) -> dict[str, str]:
 
 
 def _registered_in(
-    path: Path,
+    path: Path, module: str
 ) -> Iterator[tuple[str, ast.ClassDef, tuple[str, ...] | None]]:
     """Yield name, text and options of each class that a file registers."""
-    source = path.read_text(encoding="utf-8")
-    if "@register" not in source:
+    if "@register" not in path.read_text(encoding="utf-8"):
         return
-    known: dict[str, tuple[str, ...] | None] = {}
-    for node in ast.parse(source).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        known[node.name] = options_in_text(node, known)
+    for node, options in _classes_in(path, module).values():
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Name(id="register"):
@@ -414,7 +409,37 @@ def _registered_in(
                     pass
                 case _:
                     continue
-            yield str(name), node, known[node.name]
+            yield str(name), node, options
+
+
+@cache
+def _classes_in(
+    path: Path, module: str
+) -> dict[str, tuple[ast.ClassDef, tuple[str, ...] | None]]:
+    """Return the classes of a file, each with its options where the text tells them.
+
+    Those that it inherits from another file of its package are looked up there.
+    """
+    found: dict[str, tuple[ast.ClassDef, tuple[str, ...] | None]] = {}
+    known: dict[str, tuple[str, ...] | None] = {}
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    bases = {each.id for c in classes for each in c.bases if isinstance(each, ast.Name)}
+    package, top = module.split("."), path.parents[module.count(".") - 1]
+    for node in body:
+        match node:
+            case ast.ImportFrom(module=str(name), level=level):
+                place = [*package[: len(package) - level], *name.split(".")]
+                place = place if level else name.split(".")
+                other = top.joinpath(*place[1:]).with_suffix(".py")
+                wanted = bases & {alias.name for alias in node.names}
+                if wanted and place[0] == package[0] and other.is_file():
+                    there = _classes_in(other, ".".join(place))
+                    known |= {each: there[each][1] for each in wanted & there.keys()}
+            case ast.ClassDef():
+                known[node.name] = options_in_text(node, known)
+                found[node.name] = node, known[node.name]
+    return found
 
 
 @cache
