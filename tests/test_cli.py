@@ -136,10 +136,16 @@ def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypat
     monkeypatch.setenv("COLUMNS", "80")
     lines = domainemo("list", cwd=tmp_path).stdout.splitlines()
     assert len(lines) <= 2 * 50 and max(map(len, lines)) <= 80
-    shown = [line.split()[:2] for line in lines[1:]]
-    parts = [[kind, entry.name] for kind in KINDS for entry in entries(kind)]
-    studied = [["study", name] for name in studies()]
-    assert shown == parts + studied
+    others = [line.split()[:2] for line in lines[1:] if not line.startswith("adapter")]
+    kinds = [kind for kind in KINDS if kind != "adapter"]
+    parts = [[kind, entry.name] for kind in kinds for entry in entries(kind)]
+    assert others == parts + [["study", name] for name in studies()]
+    # Adapters stand by family, several on a line.
+    families = " ".join(line for line in lines if line.startswith("adapter"))
+    for entry in entries("adapter"):
+        assert re.search(
+            rf"[ ,]{re.escape(entry.name)}( \(default\))?(,|\s|$)", families
+        )
     # One kind alone is told in full.
     told = " ".join(domainemo("list", "studies", cwd=tmp_path).stdout.split())
     for path in studies().values():

@@ -444,7 +444,8 @@ def test_length_alone_is_the_control_across_subjects(data):
     for subject in windows["subject"].unique():
         own = (windows["subject"] == subject).to_numpy()
         source, test = np.flatnonzero(~own), np.intersect1d(np.flatnonzero(own), first)
-        known = windows, source, data.labels[source], test
+        nobody = np.empty(0, np.int64)
+        known = windows, source, data.labels[source], nobody, test
         guess = ClipDurationOnly().predict(*known, np.empty((0, 0)))
         for row, label in zip(test, guess, strict=True):
             right[data.labels[row]].append(label == data.labels[row])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from textwrap import wrap
 from typing import Annotated
 
 import typer
@@ -11,6 +13,8 @@ from ..registry import KINDS, entries
 from .options import Plugin, import_plugins
 
 __all__ = ["list_parts"]
+
+_WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
 
 
 def list_parts(
@@ -22,7 +26,8 @@ def list_parts(
 ) -> None:
     """List every part on a line: its kind, its name and what it is.
 
-    One kind alone is shown without cutting long lines short.
+    Of everything, adapters are shown by family. One kind alone is shown without cutting
+    long lines short.
     """
     from .configuration import DEFAULTS
     from .console import Console, Table
@@ -46,6 +51,8 @@ def list_parts(
     for name in kinds:
         if name == "study":
             rows = [(study, _headline(path)) for study, path in studies().items()]
+        elif kind is None and name == "adapter":
+            rows = list(_families(DEFAULTS["adapter"]))
         else:
             listed = entries(name, varieties=kind is not None)
             rows = [(entry.name, entry.summary) for entry in listed]
@@ -53,6 +60,23 @@ def list_parts(
             default = " (default)" if DEFAULTS.get(name) == part else ""
             table.add_row(name, part + default, summary)
     Console().print(table)
+
+
+def _families(usual: str) -> Iterator[tuple[str, str]]:
+    """Yield the folder that adapters stand in, and some of their names, line by line.
+
+    Those that stand in none have UF-AMA's.
+    """
+    families: dict[str, list[str]] = {}
+    for entry in entries("adapter"):
+        inside = entry.origin.removeprefix(f"{KINDS['adapter']}.").split(".")
+        apart = entry.origin.startswith(KINDS["adapter"]) and len(inside) > 1
+        family = inside[0].replace("_", " ") if apart else "UF-AMA"
+        default = "\N{NO-BREAK SPACE}(default)" if usual == entry.name else ""
+        families.setdefault(family, []).append(entry.name + default)
+    for family, names in families.items():
+        for line in wrap(", ".join(names), _WIDTH, break_on_hyphens=False):
+            yield family, line.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _headline(path: object) -> str:
