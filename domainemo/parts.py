@@ -125,7 +125,13 @@ class Part:
         """Return one of the joined parts; it learns from a screen if it can."""
         cls, options = self._class(name), self._options_of(name)
         if screen is not None and "screen" in parameters(cls):
-            options = {"screen": screen} | options
+            if options.get("screen") is not None:
+                raise ConfigurationError(
+                    f"The adapter {self.name!r} joins {name!r} to a screen, and the "
+                    f"option {name}.screen names another; expected one that rules. "
+                    f"Leave out either."
+                )
+            options["screen"] = screen
         return _made(kind_of(self.kind, name), cls, **options)
 
     def describe(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What changes a finished network by the target alone: SHOT, T3A and T-TIME."""
 
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from domainemo.adapters.test_time.t_time import (
 )
 from domainemo.adapters.test_time.tent import Tent
 from domainemo.core import FUSION, Outputs
+from domainemo.errors import DomainemoWarning
 from domainemo.training.batches import Samples
 from domainemo.training.fit import settle
 from domainemo.training.loop import descend
@@ -578,3 +580,22 @@ def test_no_term_of_an_adapter_is_left_out_in_silence(divided, model):
         mixed = Composite(terms={"tent": Tent(), "other": other})
         with pytest.raises(de.ConfigurationError, match="needs the source"):
             model.predict(divided[1], adapt=mixed)
+
+
+def test_what_changes_nothing_that_is_predicted_says_so(data, divided):
+    """Mixup predicts by a classifier of its own, which templates do not reach."""
+    mixed = de.train(divided[0], adapter="mixup", **CHOICES)
+    with pytest.warns(DomainemoWarning, match=r"T3A changed nothing.*Mixup"):
+        told = mixed.predict(divided[1], adapt="t3a")
+    pd.testing.assert_frame_equal(told, mixed.predict(divided[1]))
+    with pytest.warns(DomainemoWarning, match=r"Composite changed nothing"):
+        de.run(
+            data,
+            adapter="mixup+t3a",
+            folds=["subject 2"],
+            baselines=False,
+            **CHOICES,
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DomainemoWarning)
+        mixed.predict(divided[1], adapt="shot+t3a")

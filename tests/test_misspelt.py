@@ -211,3 +211,23 @@ def test_what_holds_nothing_is_told():
     wrong = replace(data, inputs=replace(data.inputs, modalities=modalities))
     with pytest.raises(DataError, match="'ECG'"):
         plan(wrong, chosen)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "options", "told"),
+    [
+        ("dann", {"adapter.branches": "ey"}, "no branch 'ey'. Did you mean 'eye'"),
+        (
+            "mcc+(confidence+dann)",
+            {"adapter.dann.branches": ("fusion", "eg")},
+            "no branch 'eg'. Did you mean 'eeg'",
+        ),
+        ("dann", {"adapter.branches": ()}, "DANN works on the branches"),
+        ("pytorch-adapt:MCD", {"adapter.branches": "fusoin"}, "'fusion'"),
+    ],
+)
+def test_a_branch_that_is_not_there_is_told_before_training(adapter, options, told):
+    data = Simulated(subjects=2, sessions=1, trials=6).load()
+    with pytest.raises(ConfigurationError) as caught:
+        plan(data, experiment(adapter=adapter, options=options, device="cpu"))
+    assert told in str(caught.value)

@@ -240,6 +240,20 @@ def test_what_is_no_covariance_is_z_scored_and_half_a_one_refused():
         Riemannian().fit(flat.astype(np.float32))
 
 
+def test_covariances_that_are_complete_in_no_window_are_refused():
+    """As z-scores they would stand beside other sessions' re-centred ones."""
+    seen = covariances().astype(np.float32)
+    seen[:, 1, :] = seen[:, :, 1] = np.nan
+    seen[3] = np.nan
+    with pytest.raises(DataError, match=r"29 windows.*of 5 channels.*missing in each"):
+        Riemannian().fit(seen)
+    # What is no covariance, or not there at all, is z-scored as ever.
+    square = windows_of(channels=3, features=3).copy()
+    square[:, 1] = np.nan
+    assert "mean" in Riemannian().fit(square)
+    assert "mean" in Riemannian().fit(np.full_like(seen, np.nan))
+
+
 # ----------------------------------------------------------------- in the library's way
 
 

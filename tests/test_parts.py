@@ -282,11 +282,14 @@ def test_groups_nest_with_screens_of_their_own(own_screen):
     assert inner.terms["distillation"].screen is second.screen
 
 
-def test_an_adapters_own_choice_of_screen_is_kept(own_screen):
+def test_a_second_screen_that_would_not_be_asked_is_refused(own_screen):
+    """What the composite's screen believes comes before a term's own."""
     options = {"distillation.screen": "confidence"}
-    made = part("adapter", "every-label+distillation+consistency", options).build()
-    assert type(made.terms["consistency"].screen) is own_screen
-    assert type(made.terms["distillation"].screen) is find("screen", "confidence")
+    chosen = part("adapter", "every-label+distillation+consistency", options)
+    with pytest.raises(ConfigurationError, match=r"distillation\.screen names another"):
+        chosen.build()
+    apart = part("adapter", "distillation+(every-label+consistency)", options).build()
+    assert type(apart.terms["distillation"].screen) is find("screen", "confidence")
 
 
 @pytest.mark.parametrize(
@@ -345,3 +348,11 @@ def test_describe_object_by_hand():
 def test_parts_can_be_copied_as_processes_do():
     chosen = Part("adapter", "marginal", {"weight": 2.0})
     assert copy.deepcopy(chosen) == chosen
+
+
+def test_the_joined_screen_rules_whatever_the_options_were_told_from():
+    """Described options name every option, one that is unset as None."""
+    chosen = part("adapter", "confidence+uf-ama", {"confidence.share": 0.25})
+    for each in (chosen, part("adapter", chosen.name, chosen.describe())):
+        made = each.build()
+        assert made.screen.share == 0.25 and made.terms["uf-ama"].screen is made.screen

@@ -46,7 +46,8 @@ class Riemannian(Normalisation):
     Raises
     ------
     DataError
-        If a symmetric matrix is not positive definite.
+        If a symmetric matrix is not positive definite, or none of a session is
+        complete.
     """
 
     by: Literal["session", "subject"]
@@ -92,7 +93,10 @@ def _covariances(seen: NDArray[np.float32]) -> Array:
     """Return the complete windows if they are covariances, else none."""
     none: Array = np.empty((0, *seen.shape[1:]))
     complete = seen[np.isfinite(seen).all(axis=(1, 2))].astype(np.float64)
-    if seen.shape[1] != seen.shape[2] or seen.shape[1] < 2 or not len(complete):
+    if seen.shape[1] != seen.shape[2] or seen.shape[1] < 2:
+        return none
+    if not len(complete):
+        _refuse_incomplete(seen)
         return none
     size = np.abs(complete).max(axis=(1, 2))
     apart = np.abs(complete - complete.swapaxes(1, 2)).max(axis=(1, 2))
@@ -109,6 +113,25 @@ def _covariances(seen: NDArray[np.float32]) -> Array:
             f"channels out, or choose another normalisation, such as 'session'."
         )
     return covariances
+
+
+def _refuse_incomplete(seen: NDArray[np.float32]) -> None:
+    """Raise :class:`DataError` where covariances lack channels in every window.
+
+    As z-scores they would be of another size than those of other sessions.
+    """
+    there = seen[np.isfinite(seen).any(axis=(1, 2))].astype(np.float64)
+    size = np.nan_to_num(np.abs(there)).max(axis=(1, 2), keepdims=True)
+    other = there.swapaxes(1, 2)
+    alike = np.isclose(there, other, rtol=0, atol=_ROUNDING * size, equal_nan=True)
+    if len(there) and alike.all():
+        raise DataError(
+            f"The normalisation 'riemannian' met a session of {len(there)} windows "
+            f"that are symmetric, of {seen.shape[1]} channels, some of which are "
+            f"missing in each; expected complete covariances among them. Interpolate "
+            f"the channels, leave them out (--exclude), or choose another "
+            f"normalisation, such as 'session'."
+        )
 
 
 def riemannian_mean(covariances: Array) -> Array:

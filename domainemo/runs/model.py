@@ -199,8 +199,10 @@ class Model:
         network = copy.deepcopy(self.network)
         adapter.prepare(network.dims, network.classes, 1)
         training, seed = self.experiment.training, derive_seed(0, "settle")
-        settle(network, adapter, samples, training=training, seed=seed)
-        return network, adapter.eval() if adapter.shapes_prediction else self.adapter
+        predicting = adapter.eval() if adapter.shapes_prediction else self.adapter
+        how: dict[str, Any] = {"training": training, "seed": seed}
+        settle(network, adapter, samples, **how, predicting=predicting)
+        return network, predicting
 
 
 def _needs_no_source(adapter: Adapter) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from ..core import Backbone, EmotionData, Fold, Inputs, Rows, Sampling
+from ..adapters.branches import Branches, levels
+from ..core import Adapter, Backbone, EmotionData, Fold, Inputs, Outputs, Rows, Sampling
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
 from ..data.normalisation import check_enough, check_visible
@@ -22,6 +24,7 @@ from ..places import naming_parts
 from ..training.loop import descend
 from ..training.model import Network, nothing
 from ..training.seeds import derive_seed, reproducible
+from ..values import option_types
 from ..words import in_order
 from .checks import (
     canonical,
@@ -266,12 +269,31 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
         network = Network(backbone, inputs.modalities, classes)
         for each in chosen.trained:
             adapter = each.build() if each.kind == "adapter" else None
-            if adapter is not None and adapter.settles:
+            if adapter is None:
+                continue
+            _check_branches(adapter, network)
+            if adapter.settles:
                 adapter.prepare(network.dims, classes, 1)
                 adapter.settle(network.eval(), [nothing(inputs.modalities)], descend)
 
     with reproducible(chosen.training.threads):
         return build_once(inputs, chosen, complete)
+
+
+def _check_branches(adapter: Adapter, network: Network) -> None:
+    """Raise :class:`ConfigurationError` where a loss has no branch to work on."""
+    there = Outputs({}, dict.fromkeys(network.dims, torch.empty(0)))
+    for term in adapter.modules():
+        chosen: Any = getattr(term, "branches", None)
+        if chosen is None or option_types(type(term)).get("branches") != Branches:
+            continue
+        if not levels(there, chosen):
+            raise ConfigurationError(
+                f"{type(term).__name__} works on the branches {chosen!r}, and "
+                f"the network has none of these; expected 'all', or some of "
+                f"{', '.join(map(repr, network.dims))}. Choose others with the option "
+                f"'branches'."
+            )
 
 
 def build_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from ..adapters.branches import shares
 from ..adapters.composite import losses_of
 from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
-from ..errors import ConfigurationError, RunError
+from ..errors import ConfigurationError, DomainemoWarning, RunError
 from ..places import called, contract_error, where
 from ..validators.shared import balanced_accuracy
 from .augmentation import augmented
@@ -152,7 +153,13 @@ def predict(model: Network, adapter: Adapter, samples: Samples) -> NDArray[np.fl
 
 
 def settle(
-    model: Network, adapter: Adapter, target: Samples, *, training: Training, seed: int
+    model: Network,
+    adapter: Adapter,
+    target: Samples,
+    *,
+    training: Training,
+    seed: int,
+    predicting: Adapter | None = None,
 ) -> None:
     """Let an adapter change a trained network by the target alone, if it does so.
 
@@ -167,14 +174,23 @@ def settle(
         Of which the batch size counts.
     seed : int
         For the order of the samples, and whatever the adapter draws.
+    predicting : Adapter, optional
+        What shapes the prediction; by default the adapter itself.
 
     Raises
     ------
     RunError
         If a weight stops being finite.
+
+    Warns
+    -----
+    DomainemoWarning
+        If the prediction is made in another way, and nothing of it has changed.
     """
     if not adapter.settles or not len(target):
         return
+    shaping = predicting or adapter
+    before = predict(model, shaping, target) if shaping.shapes_prediction else None
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(target), generator=generator)
     chunks = [*torch.split(order.to(target.rows.device), training.batch_size)]
@@ -191,6 +207,13 @@ def settle(
             f"{type(adapter).__name__} left {len(bad)} of the network's weights, such "
             f"as {bad[0]}, that are not finite. Lower its learning rate, if it has "
             f"one, or leave it out."
+        )
+    if before is not None and np.array_equal(before, predict(model, shaping, target)):
+        warnings.warn(
+            f"{type(adapter).__name__} changed nothing of what is predicted, as "
+            f"{type(shaping).__name__} predicts in its own way. Leave either out.",
+            DomainemoWarning,
+            stacklevel=2,
         )
 
 
