@@ -1,4 +1,4 @@
-"""Which method repairs which shift: the matrix of `docs/methods.md`.
+"""Which method repairs which shift, as a matrix.
 
     python benchmarks/repairs.py OUTPUT [--jobs 2] [--only dann coral ...]
 
