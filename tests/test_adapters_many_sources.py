@@ -513,7 +513,9 @@ def test_degenerate_batches_stay_finite(name, case):
 
 def test_branches_are_chosen():
     source, target = batch()
-    adapter = prepared("m3sda", branches=("eye",), schedule="constant", moments=1)
+    adapter = prepared(
+        "m3sda", branches=("eye",), weight=1.0, schedule="constant", moments=1
+    )
     (name,) = losses = adapter(source, target)
     assert name == "eye"
     expected = moment_distance(

@@ -497,7 +497,7 @@ def test_dsan_compares_classes_and_not_the_whole():
 def test_dsan_believes_the_fusion_without_gradient():
     source, target = batch()
     logits = {b: v.requires_grad_() for b, v in target.outputs.logits.items()}
-    losses = DSAN(schedule="constant", branches="eeg")(source, target)
+    losses = DSAN(weight=1.0, schedule="constant", branches="eeg")(source, target)
     certain = logits[FUSION].detach().softmax(-1)
     expected = local_discrepancy(
         source.outputs.embeddings["eeg"],
@@ -668,12 +668,25 @@ def test_dsan_of_an_absent_class_is_finite(labels):
 @ALL
 def test_branches_weight_and_schedule(name):
     source, target = batch()
-    all_of_them = ADAPTERS[name](schedule="constant")(source, target)
+    all_of_them = ADAPTERS[name](weight=1.0, schedule="constant")(source, target)
     assert set(all_of_them) == {"eeg", "eye", FUSION}
     one = ADAPTERS[name](branches="eeg", weight=2.0)(source, target)
     assert set(one) == {"eeg"}
     expected = 2 * math.tanh(2) * all_of_them["eeg"] / 0.25
     torch.testing.assert_close(one["eeg"], expected)
+
+
+@pytest.mark.parametrize("name", ["cmd", "homm", "homm centred"])
+def test_nothing_is_gained_by_shrinking_the_embeddings(name):
+    source, target = batch()
+    _, gradients = loss_and_gradients(name, source, target)
+    pairs = [
+        (each.outputs.embeddings[FUSION].detach() * gradient)
+        for each, gradient in zip((source, target), gradients, strict=True)
+    ]
+    size = sum(float(each.abs().sum()) for each in pairs)
+    assert size > 1e-3
+    assert abs(sum(float(each.sum()) for each in pairs)) < 1e-4 * size
 
 
 @ALL

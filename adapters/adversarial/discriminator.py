@@ -35,6 +35,11 @@ class Adversarial(Adapter):
     Both train in one step, by gradient reversal. The module's own loss always counts in
     full: what is weighted is how hard the network works against it.
 
+    Released code ends the network in batch normalisation. Where nothing bounds the
+    embeddings, those of the target, which no label holds, run away from the module
+    rather than towards the source: take a network with normalisation layers
+    (``backbone.normalisation=batch`` in ``concatenation-mlp``).
+
     Parameters
     ----------
     weight : float

@@ -31,7 +31,8 @@ class CMD(Alignment):
     by coordinate, between embeddings in :math:`[a, b]^d` (Zellinger et al., ICLR 2017).
     The paper has them bounded by an activation; any network may stand here, so each
     coordinate is first brought to [0, 1] by the least and the largest value that the
-    two batches have of it, without gradient. The loss does not change with scale.
+    two batches have of it. The loss does not change with scale, nor does its gradient
+    shorten the embeddings.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def within_range(
 ) -> tuple[Tensor, Tensor]:
     """Bring each coordinate to [0, 1] by its range over both samples.
 
-    The range is without gradient, and over the points of any weight. A coordinate whose
+    The range is over the points of any weight, and has its gradient. A coordinate whose
     range is below 1e-6 is shifted only.
 
     Parameters
@@ -127,7 +128,7 @@ def within_range(
     tuple of Tensor
         Of the shapes of `source` and `target`.
     """
-    points = torch.cat([source, target], dim=-2).detach()
+    points = torch.cat([source, target], dim=-2)
     weights = torch.cat([source_weights, target_weights], dim=-1)
     there = (weights > 0).unsqueeze(-1)
     low = torch.where(there, points, math.inf).amin(-2, keepdim=True)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from domainemo.adapters.alignment import Alignment
+from domainemo.adapters.alignment import Alignment, Weight
+from domainemo.adapters.branches import Branches, Schedule
 from domainemo.adapters.conditional import conditional_discrepancy
 from domainemo.core import FUSION, Source, Target
 from domainemo.registry import register
@@ -35,8 +36,17 @@ class DSAN(Alignment):
     Parameters
     ----------
     weight, branches, schedule
-        See `Alignment`.
+        See `Alignment`; weight 0.5 and the ramp are the authors' code's.
     """
+
+    def __init__(
+        self,
+        *,
+        weight: Weight = 0.5,
+        branches: Branches = "all",
+        schedule: Schedule = "ramp",
+    ) -> None:
+        super().__init__(weight=weight, branches=branches, schedule=schedule)
 
     def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
         """Return the mean discrepancy over the classes that both domains have."""

@@ -34,8 +34,8 @@ class HoMM(Alignment):
     :math:`\langle x^{\otimes p}, y^{\otimes p} \rangle = \langle x, y \rangle^p`, the
     loss is a maximum mean discrepancy, exactly, where the paper groups or samples the
     entries of high orders. The authors bound embeddings by a tanh; here they are
-    divided by the root mean square of both batches, without gradient, so that the loss
-    does not change with scale.
+    divided by the root mean square of both batches, so that the loss does not change
+    with scale, nor its gradient shorten the embeddings.
 
     Parameters
     ----------
@@ -118,6 +118,6 @@ def _centred(points: Tensor, weights: Tensor) -> Tensor:
 
 
 def _root_mean_square(points: Tensor, weights: Tensor) -> Tensor:
-    """Return the scale of a sample, without gradient; 1 where all of it is zero."""
-    mean = weighted_mean(points.detach().square().mean(-1), weights)
+    """Return the scale of a sample; 1 where all of it is zero."""
+    mean = weighted_mean(points.square().mean(-1), weights)
     return torch.where(mean > _TINY, mean, 1.0).sqrt()

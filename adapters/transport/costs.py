@@ -46,10 +46,10 @@ def typical(costs: Tensor, pairs: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (...)
-        The least cost such that pairs up to it have half of the weight, without
-        gradient. Zero where no pair counts or none costs anything.
+        The least cost such that pairs up to it have half of the weight. Zero where no
+        pair counts or none costs anything.
     """
-    costs, pairs = costs.detach().flatten(-2), pairs.detach().flatten(-2)
+    costs, pairs = costs.flatten(-2), pairs.detach().flatten(-2)
     ascending, order = costs.sort(dim=-1)
     upto = pairs.take_along_dim(order, -1).cumsum(-1)
     place = (upto < upto[..., -1:] / 2).sum(-1, keepdim=True)
@@ -62,7 +62,11 @@ def typical(costs: Tensor, pairs: Tensor) -> Tensor:
 def relative_costs(
     source: Tensor, target: Tensor, source_weights: Tensor, target_weights: Tensor
 ) -> Tensor:
-    """Return squared distances over their median, which has no gradient.
+    """Return squared distances over their median.
+
+    The median has its gradient: relative costs cannot be lowered by making everything
+    smaller. With a median held fixed they could, the faster the smaller all is, and
+    the embeddings would end in a point.
 
     Parameters
     ----------

@@ -60,7 +60,9 @@ class JointTransport(Adapter):
         :math:`\lambda`, weight of the labels' cost beside the embeddings', which is 1
         between typical samples.
     branches, schedule
-        See `Alignment`. The fusion predicts.
+        See `Alignment`. The fusion predicts. Delayed: the papers, too, begin with a
+        network that has learned the source, as a plan by embeddings and predictions
+        that say nothing teaches wrong labels.
 
     Notes
     -----
@@ -75,7 +77,7 @@ class JointTransport(Adapter):
         weight: Weight = 1.0,
         label_weight: Weight = 1.0,
         branches: Branches = "all",
-        schedule: Schedule = "ramp",
+        schedule: Schedule = "delayed",
     ) -> None:
         super().__init__()
         self.weight, self.label_weight = weight, label_weight

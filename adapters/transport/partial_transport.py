@@ -54,7 +54,7 @@ class PartialTransport(JointTransport):
         label_weight: Weight = 1.0,
         mass: Annotated[float, Bounds(above=0, below=1)] = 0.7,
         branches: Branches = "all",
-        schedule: Schedule = "ramp",
+        schedule: Schedule = "delayed",
     ) -> None:
         super().__init__(
             weight=weight,

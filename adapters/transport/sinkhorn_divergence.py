@@ -35,7 +35,8 @@ class SinkhornDivergence(Alignment):
     Parameters
     ----------
     weight, branches, schedule
-        See `Alignment`.
+        See `Alignment`. Delayed, as distances are relative: those of a network that
+        has learned nothing yet would count as much as later ones.
     epsilon : float
         Entropic regularisation, as a share of the median squared distance of source
         and target. Small is close to optimal transport, large to a distance of means.
@@ -51,7 +52,7 @@ class SinkhornDivergence(Alignment):
         epsilon: Annotated[float, Bounds(above=0)] = 0.1,
         iterations: Annotated[int, Bounds(least=1)] = 30,
         branches: Branches = "all",
-        schedule: Schedule = "ramp",
+        schedule: Schedule = "delayed",
     ) -> None:
         super().__init__(weight=weight, branches=branches, schedule=schedule)
         self.epsilon, self.iterations = epsilon, iterations
@@ -94,7 +95,8 @@ def sinkhorn_divergence(
     squared distances over their median between source and target. Never negative
     when the iterations have converged, and zero for equal samples in any case
     (Feydy et al., 2019). Its gradient goes by the plans (the envelope theorem): none
-    passes through the iterations or the median.
+    passes through the iterations. It passes through the median, so that nothing is
+    gained by making all distances smaller.
 
     Parameters
     ----------

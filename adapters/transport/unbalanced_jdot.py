@@ -58,7 +58,7 @@ class UnbalancedJDOT(JointTransport):
         epsilon: _Positive = 0.05,
         tau: _Positive = 0.1,
         branches: Branches = "all",
-        schedule: Schedule = "ramp",
+        schedule: Schedule = "delayed",
     ) -> None:
         super().__init__(
             weight=weight,
