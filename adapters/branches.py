@@ -16,7 +16,9 @@ from domainemo.errors import ConfigurationError, did_you_mean
 __all__ = [
     "Branches",
     "Schedule",
+    "cross_entropies",
     "cross_entropy",
+    "length",
     "levels",
     "schedule_factor",
     "shares",
@@ -87,6 +89,19 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum(-1) / total.clamp(min=_TINY)
 
 
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return every sample's cross-entropy, of shape (..., batch).
+
+    Parameters
+    ----------
+    logits : Tensor of shape (..., batch, classes)
+    labels : Tensor of int, shape (..., batch)
+    """
+    log_probabilities = functional.log_softmax(logits, dim=-1)
+    picked = torch.take_along_dim(log_probabilities, labels.unsqueeze(-1), dim=-1)
+    return -picked.squeeze(-1)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean cross-entropy; zero where all weights are zero.
 
@@ -96,9 +111,23 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     labels : Tensor of int, shape (..., batch)
     weights : Tensor of shape (..., batch)
     """
-    log_probabilities = functional.log_softmax(logits, dim=-1)
-    picked = torch.take_along_dim(log_probabilities, labels.unsqueeze(-1), dim=-1)
-    return weighted_mean(-picked.squeeze(-1), weights)
+    return weighted_mean(cross_entropies(logits, labels), weights)
+
+
+def length(rows: Tensor) -> Tensor:
+    """Return the Euclidean length; zero, with zero gradient, below 1e-6.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (..., dim)
+
+    Returns
+    -------
+    Tensor of shape (...)
+    """
+    squares = rows.square().sum(-1)
+    there = squares > _SHORTEST**2
+    return torch.where(there, torch.where(there, squares, 1.0).sqrt(), 0.0)
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -10,17 +10,15 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from domainemo.core import Source
 
 from .alignment import Alignment
-from .branches import weighted_mean
+from .branches import cross_entropies, weighted_mean
 
 __all__ = [
     "BetweenDomains",
     "classifier",
-    "cross_entropies",
     "mean_over_present",
     "members",
     "present",
@@ -88,18 +86,6 @@ def mean_over_present(values: Tensor, belonging: Tensor, least: float = 0) -> Te
         A domain counts whose weights sum to more than this.
     """
     return weighted_mean(values, present(belonging, least))
-
-
-def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return every sample's cross-entropy, of shape (..., batch).
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., batch, classes)
-    labels : Tensor of int, shape (..., batch)
-    """
-    shares = functional.log_softmax(logits, dim=-1)
-    return -torch.take_along_dim(shares, labels.unsqueeze(-1), dim=-1).squeeze(-1)
 
 
 def risks(logits: Tensor, labels: Tensor, belonging: Tensor) -> Tensor:

@@ -112,6 +112,12 @@ class Part:
                 f"its adapters into parentheses of their own."
             )
         own = self._leaf(screens[0]) if screens else None
+        if own is not None and not any(map(self._screened, leaves(_called(group)))):
+            raise ConfigurationError(
+                f"The adapter {self.name!r} has the screen {screens[0]!r} for adapters "
+                f"that learn from none; expected one with an option 'screen', such as "
+                f"distillation, in its group. Leave the screen out."
+            )
         terms = {
             _called(each): self._compose(each, own or screen)
             if isinstance(each, list)
@@ -120,6 +126,13 @@ class Part:
             if _called(each) not in screens
         }
         return Composite(terms=terms, screen=own)
+
+    def _screened(self, name: str) -> bool:
+        """Return whether one of the joined parts learns, or may, from a screen."""
+        cls = self._class(name)
+        return "screen" in parameters(cls) or (
+            _is_outside(cls) and issubclass(cls, base("adapter"))
+        )
 
     def _leaf(self, name: str, screen: Any = None) -> Any:
         """Return one of the joined parts; it learns from a screen if it can."""

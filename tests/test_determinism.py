@@ -488,6 +488,8 @@ def test_the_outermost_screen_rules():
     alone = find("adapter", "consistency")()
     assert find_screen(alone) is alone.screen
     assert find_screen(find("adapter", "marginal")()) is None
+    # Groups with screens of their own: no record would be right for all.
+    assert find_screen(Composite(terms={"first": preset, "second": released})) is None
 
 
 def test_a_half_written_checkpoint_is_not_read(data, fold, tmp_path, monkeypatch):

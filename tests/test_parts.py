@@ -298,6 +298,8 @@ def test_a_second_screen_that_would_not_be_asked_is_refused(own_screen):
         ("confidence", "It is a screen: join it to adapters"),
         ("confidence+every-label+distillation", "joins 1 adapters by 2 screens"),
         ("marginal+(confidence)", "joins 0 adapters by 1 screens"),
+        ("confidence+marginal", "for adapters that learn from none"),
+        ("distillation+(confidence+dann)", "for adapters that learn from none"),
         ("marginal+", "no way that can be read"),
         ("marginal++none", "no way that can be read"),
         ("(marginal+none", "no way that can be read"),

@@ -13,8 +13,13 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from domainemo.adapters.alignment import Weight
-from domainemo.adapters.branches import Schedule, schedule_factor, weighted_mean
-from domainemo.adapters.domains import classifier, cross_entropies
+from domainemo.adapters.branches import (
+    Schedule,
+    cross_entropies,
+    schedule_factor,
+    weighted_mean,
+)
+from domainemo.adapters.domains import classifier
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
 from domainemo.registry import register
 from domainemo.values import Bounds

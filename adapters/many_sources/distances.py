@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from domainemo.adapters.kernels import gaussian_kernel
+from domainemo.adapters.kernels import gaussian_kernel, normalised
 
 __all__ = ["Distances", "domain_distances", "nearness"]
 
@@ -90,17 +90,13 @@ def domain_distances(
     size = source.shape[-2]
     points = torch.cat([source, target], dim=-2)
     kernel = gaussian_kernel(points, torch.cat([belonging.sum(-2), target_weights], -1))
-    ours, theirs = _shares(belonging), _shares(target_weights.unsqueeze(-2))
+    ours, theirs = normalised(belonging), normalised(target_weights.unsqueeze(-2))
     cross = (ours @ kernel[..., :size, size:] * theirs).sum(-1)
     within, some = _within(kernel[..., :size, :size], ours)
     other, several = _within(kernel[..., size:, size:], theirs)
     measured = some & several
     distances = (within + other - 2 * cross) * measured
     return distances, measured.to(distances.dtype)
-
-
-def _shares(weights: Tensor) -> Tensor:
-    return weights / weights.sum(-1, keepdim=True).clamp(min=_TINY)
 
 
 def _within(kernel: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:

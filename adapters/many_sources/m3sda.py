@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from domainemo.adapters.alignment import Weight
-from domainemo.adapters.branches import Branches, Schedule, weighted_mean
+from domainemo.adapters.branches import Branches, Schedule, length, weighted_mean
 from domainemo.adapters.domains import BetweenDomains
 from domainemo.core import Source, Target
 from domainemo.registry import register
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import optuna
 
 __all__ = ["M3SDA", "moment_distance"]
-
-_SHORTEST = 1e-6
 
 
 @register(name="m3sda")
@@ -112,7 +110,7 @@ def moment_distance(
         ours = _means(source**power, belonging)
         theirs = _means(target**power, target_weights.unsqueeze(-2))
         means = torch.cat([ours, theirs], dim=-2)
-        gaps = _length(means.unsqueeze(-2) - means.unsqueeze(-3))
+        gaps = length(means.unsqueeze(-2) - means.unsqueeze(-3))
         to_target = weighted_mean(gaps[..., :-1, -1], pairs[..., :-1, -1])
         among = weighted_mean(
             gaps[..., :-1, :-1].flatten(-2), pairs[..., :-1, :-1].flatten(-2)
@@ -125,10 +123,3 @@ def _means(points: Tensor, belonging: Tensor) -> Tensor:
     """Return the mean of points (..., batch, dim) in every domain."""
     sums = belonging @ points
     return sums / belonging.sum(-1, keepdim=True).clamp(min=1e-12)
-
-
-def _length(gaps: Tensor) -> Tensor:
-    """Return Euclidean lengths; zero, with zero gradient, below 1e-6."""
-    squares = gaps.square().sum(-1)
-    there = squares > _SHORTEST**2
-    return torch.where(there, torch.where(there, squares, 1.0).sqrt(), 0.0)

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domainemo.adapters.alignment import Weight
-from domainemo.adapters.branches import Schedule, schedule_factor, weighted_mean
-from domainemo.adapters.domains import (
+from domainemo.adapters.branches import (
+    Schedule,
     cross_entropies,
+    schedule_factor,
+    weighted_mean,
+)
+from domainemo.adapters.domains import (
     mean_over_present,
     members,
 )

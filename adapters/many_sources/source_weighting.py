@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from torch import Tensor
 
 from domainemo.adapters.alignment import Weight
-from domainemo.adapters.branches import Schedule, schedule_factor, weighted_mean
-from domainemo.adapters.domains import classifier, cross_entropies, members
+from domainemo.adapters.branches import (
+    Schedule,
+    cross_entropies,
+    schedule_factor,
+    weighted_mean,
+)
+from domainemo.adapters.domains import classifier, members
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
 from domainemo.registry import register
 from domainemo.values import Bounds

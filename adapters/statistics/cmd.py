@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from domainemo.adapters.alignment import Alignment, Weight
-from domainemo.adapters.branches import Branches, Schedule
+from domainemo.adapters.branches import Branches, Schedule, length
 from domainemo.adapters.kernels import normalised
 from domainemo.core import Source, Target
 from domainemo.registry import register
@@ -91,7 +91,7 @@ def central_moment_discrepancy(
     theirs = _moments(target, target_weights, moments)
     gaps = torch.stack([a - b for a, b in zip(ours, theirs, strict=True)], dim=-2)
     enough = ((source_weights > 0).sum(-1) > 1) & ((target_weights > 0).sum(-1) > 1)
-    return _length(gaps).sum(-1) * enough
+    return length(gaps).sum(-1) * enough
 
 
 def _moments(points: Tensor, weights: Tensor, highest: int) -> list[Tensor]:
@@ -101,13 +101,6 @@ def _moments(points: Tensor, weights: Tensor, highest: int) -> list[Tensor]:
     centred = points - mean.unsqueeze(-2)
     powers = (centred**k for k in range(2, highest + 1))
     return [mean, *((power * shares).sum(-2) for power in powers)]
-
-
-def _length(gap: Tensor) -> Tensor:
-    """Return the norm over the last axis, with zero gradient where it is zero."""
-    squares = gap.square().sum(-1)
-    there = squares > 0
-    return torch.where(there, torch.where(there, squares, 1.0).sqrt(), 0.0)
 
 
 def within_range(

@@ -191,14 +191,10 @@ def settle(
         return
     shaping = predicting or adapter
     before = predict(model, shaping, target) if shaping.shapes_prediction else None
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(target), generator=generator)
-    chunks = [*torch.split(order.to(target.rows.device), training.batch_size)]
-    if len(chunks) > 1 and len(chunks[-1]) == 1:  # alone, it would have no variance
-        chunks[-2:] = [torch.cat(chunks[-2:])]
+    batches = _in_random_order(target, training.batch_size, seed)
     torch.manual_seed(seed)
     model.eval()
-    adapter.settle(model, [target.batch(chunk) for chunk in chunks], descend)
+    adapter.settle(model, batches, descend)
     model.eval()
     values = dict(model.named_parameters()) | dict(model.named_buffers())
     bad = [n for n, v in values.items() if v.is_floating_point() and not _finite(v)]
@@ -215,6 +211,16 @@ def settle(
             DomainemoWarning,
             stacklevel=2,
         )
+
+
+def _in_random_order(samples: Samples, size: int, seed: int) -> list[Batch]:
+    """Return all samples in batches, of which none is a single one if it can be."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(samples), generator=generator)
+    chunks = [*torch.split(order.to(samples.rows.device), size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1:  # alone, it would have no variance
+        chunks[-2:] = [torch.cat(chunks[-2:])]
+    return [samples.batch(chunk) for chunk in chunks]
 
 
 def _finite(values: Tensor) -> bool:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..adapters.composite import Composite
 from ..adapters.screening import believed
 from ..core import Outputs, Screen, Target
 
@@ -19,15 +20,18 @@ __all__ = ["find_screen", "screen_target"]
 def find_screen(adapter: nn.Module) -> Screen | None:
     """Return the screen that rules in an adapter, or None where there is none.
 
-    The outermost does: a composite's comes before the ones that its terms would use
-    without it.
+    A composite's does before the ones that its terms would use without it. Where groups
+    of adapters have screens of their own, none of these speaks for all.
     """
-    found = {
-        path: module
-        for path, module in adapter.named_modules()
-        if isinstance(module, Screen)
+    ruling = {
+        id(each.screen): each.screen
+        for each in adapter.modules()
+        if isinstance(each, Composite) and each.screen is not None
     }
-    return found[min(found, key=lambda path: path.count("."))] if found else None
+    if ruling:
+        return next(iter(ruling.values())) if len(ruling) == 1 else None
+    found = (each for each in adapter.modules() if isinstance(each, Screen))
+    return next(found, None)
 
 
 def screen_target(
