@@ -35,7 +35,7 @@ class AdaptiveFeatureNorm(Alignment):
     The value is :math:`2 \Delta r^2` throughout; its gradient is what counts. Nothing
     in it is adversarial, and nothing tells the domains apart. The
     authors' network ends in batch normalisation. Without, one direction that all
-    samples share grows without bound and drowns the classes: take
+    samples share may grow without bound and drown the classes: see
     ``backbone.normalisation=batch`` in ``concatenation-mlp``. After a layer's
     normalisation, embeddings can follow only by that layer's scale. The paper's
     dropout, which keeps the length, is the network's affair here.

@@ -36,8 +36,8 @@ class Adversarial(Adapter):
     full: what is weighted is how hard the network works against it.
 
     Released code ends the network in batch normalisation. Where nothing bounds the
-    embeddings, those of the target, which no label holds, run away from the module
-    rather than towards the source: take a network with normalisation layers
+    embeddings, those of the target, which no label holds, may run away from the module
+    rather than towards the source: a network with normalisation layers holds them
     (``backbone.normalisation=batch`` in ``concatenation-mlp``).
 
     Parameters
