@@ -218,7 +218,7 @@ def test_what_holds_nothing_is_told():
     [
         ("dann", {"adapter.branches": "ey"}, "no branch 'ey'. Did you mean 'eye'"),
         (
-            "mcc+(confidence+dann)",
+            "mcc+(confidence+distillation+dann)",
             {"adapter.dann.branches": ("fusion", "eg")},
             "no branch 'eg'. Did you mean 'eeg'",
         ),
