@@ -31,6 +31,8 @@ Branches = str | Sequence[str]
 
 Schedule = Literal["delayed", "ramp", "constant", "released"]
 
+_RELEASED = 2 / (1 + math.exp(-10)) - 1.5
+
 _TINY = 1e-12
 _SHORTEST = 1e-6
 
@@ -143,7 +145,7 @@ def unit(rows: Tensor) -> Tensor:
     return rows * torch.where(there, torch.where(there, squares, 1.0).rsqrt(), 0.0)
 
 
-def schedule_factor(schedule: Schedule, progress: float) -> float:
+def schedule_factor(schedule: Schedule, progress: float | Tensor) -> float | Tensor:
     """Return what a loss weight is multiplied by at this point of training.
 
     ``constant`` is 1. ``ramp`` rises from 0 to 1 as ``2 / (1 + exp(-10 p)) - 1``
@@ -154,6 +156,8 @@ def schedule_factor(schedule: Schedule, progress: float) -> float:
     """
     if schedule == "constant":
         return 1.0
+    if isinstance(progress, Tensor):
+        return _of_several(schedule, progress)
     if schedule == "ramp":
         return _ramp(progress)
     if schedule == "delayed":
@@ -162,8 +166,20 @@ def schedule_factor(schedule: Schedule, progress: float) -> float:
     if epoch <= 10:
         return 1.0
     if epoch <= 40:
-        return 2 / (1 + math.exp(-10)) - 1.5
+        return _RELEASED
     return math.exp(-0.6 * epoch) if epoch <= 85 else 0.0
+
+
+def _of_several(schedule: Schedule, progress: Tensor) -> Tensor:
+    """Return the same where several trainings run as one, each at its own point."""
+    if schedule == "ramp":
+        return 2 / (1 + torch.exp(-10 * progress)) - 1
+    if schedule == "delayed":
+        return _of_several("ramp", (progress - 1 / 3).clamp(min=0) * 1.5)
+    epoch = (progress * 400 + 1e-4).floor()  # a float32 may lie just below
+    fading = torch.where(epoch <= 85, torch.exp(-0.6 * epoch), 0.0)
+    later = torch.where(epoch <= 40, _RELEASED, fading)
+    return torch.where(epoch <= 10, 1.0, later)
 
 
 def _ramp(progress: float) -> float:

@@ -81,7 +81,7 @@ class Adversarial(Adapter):
             }
         )
 
-    def strengths(self, target: Target) -> Mapping[str, float]:
+    def strengths(self, target: Target) -> Mapping[str, float | Tensor]:
         """Return how hard the network works against the module of each branch."""
         factor = self.weight * schedule_factor(self.schedule, target.progress)
         found = levels(target.outputs, self.branches)

@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["reverse"]
 
 
-def reverse(values: Tensor, strength: float) -> Tensor:
+def reverse(values: Tensor, strength: float | Tensor) -> Tensor:
     r"""Return the same values, whose gradient is multiplied by :math:`-\lambda`.
 
     What comes after it in a network lowers a loss, what comes before raises it (Ganin
@@ -21,8 +21,8 @@ def reverse(values: Tensor, strength: float) -> Tensor:
     Parameters
     ----------
     values : Tensor
-    strength : float
-        :math:`\lambda`, at least 0.
+    strength : float or Tensor of shape ()
+        :math:`\lambda`, at least 0; it has no gradient.
 
     Returns
     -------
@@ -34,11 +34,13 @@ def reverse(values: Tensor, strength: float) -> Tensor:
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
-    def forward(values: Tensor, strength: float) -> Tensor:
+    def forward(values: Tensor, strength: float | Tensor) -> Tensor:
         return values.view_as(values)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, float | Tensor], output: Tensor
+    ) -> None:
         ctx.strength = inputs[1]
 
     @staticmethod
@@ -47,7 +49,15 @@ class _Reversal(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int, None], values: Tensor, strength: float
+        info: Any,
+        in_dims: tuple[int | None, int | None],
+        values: Tensor,
+        strength: float | Tensor,
     ) -> tuple[Tensor, int]:
-        # Element by element, so that any axis may be the one that is mapped over.
-        return reverse(values, strength), in_dims[0]
+        if in_dims[0] is None:
+            values = values.expand(info.batch_size, *values.shape)
+        else:
+            values = values.movedim(in_dims[0], 0)
+        if isinstance(strength, Tensor) and in_dims[1] is not None:
+            strength = strength.view(-1, *(1,) * (values.dim() - 1))
+        return reverse(values, strength), 0

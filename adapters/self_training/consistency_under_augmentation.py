@@ -134,11 +134,10 @@ def perturbed(
     -------
     Tensor of shape (batch, time, channels, features)
     """
-    samples, _, channels, features = values.shape
     spread = _spread(values, mask)
     changed = values + noise * spread * torch.randn_like(values)
-    gain = values.new_empty(samples, 1, 1, features).normal_().mul(scaling).exp()
-    chance = values.new_empty(samples, 1, channels, 1).uniform_()
+    gain = torch.randn_like(values[:, :1, :1]).mul(scaling).exp()
+    chance = torch.rand_like(values[:, :1, :, :1])
     kept = chance >= channel_dropout
     kept = kept | ~kept.any(-2, keepdim=True)
     return changed * gain * kept

@@ -14,26 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..adapters.branches import shares
-from ..adapters.composite import losses_of
 from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
-from ..errors import ConfigurationError, DomainemoWarning, RunError
-from ..places import called, contract_error, where
+from ..errors import DomainemoWarning, RunError
+from ..places import called, contract_error
 from ..validators.shared import balanced_accuracy
-from .augmentation import augmented
 from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
 from .dropout import drop_modalities
 from .judge import Judge
 from .loop import Report, Step, Task, descend, train
 from .model import Network, load_state, predicted, state_of
+from .objective import Objective, Shown
 from .screened import find_screen, screen_target
 from .settings import Training
 
-__all__ = ["Fitted", "fit", "predict", "scores", "settle"]
+__all__ = ["Fitted", "Fitting", "fit", "predict", "scores", "settle"]
 
 _EVALUATION_BATCH = 256
-_RESERVED = {"classification", "total", "epoch", "score", "held_out"}
 
 
 @dataclass
@@ -109,7 +106,7 @@ def fit(
         If a loss, a weight or a prediction stops being finite, or the validator never
         gives a score that is.
     """
-    task = _Fitting(
+    task = Fitting(
         model,
         adapter,
         source,
@@ -265,7 +262,7 @@ def scores(
     return found
 
 
-class _Fitting(Task):
+class Fitting(Task):
     """Two losses, the classification's and the adapter's; the best epoch is kept."""
 
     name = "Training"
@@ -286,6 +283,7 @@ class _Fitting(Task):
         if training.freeze_heads:
             model.heads.requires_grad_(False)
         self.model, self.adapter = model, adapter
+        self.objective = Objective(model, adapter, training.label_smoothing)
         self.source, self.target = source, target
         self.validator, self.held_out, self.traced = validator, held_out, traced
         self.groups = _groups(source, training)
@@ -295,14 +293,17 @@ class _Fitting(Task):
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
 
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the samples of every step of an epoch: one pass over the source."""
+        self.generator = torch.Generator().manual_seed(torch.initial_seed())
+        sizes = len(self.source), len(self.target), self.training.batch_size
+        return list(epoch_batches(*sizes, self.generator, self.groups))
+
     def steps(self, epoch: int) -> Sequence[Step]:
         """Take one pass over the source."""
-        generator = torch.Generator().manual_seed(torch.initial_seed())
-        sizes = len(self.source), len(self.target), self.training.batch_size
-        batches = epoch_batches(*sizes, generator, self.groups)
         return [
-            partial(self._losses, here=here, there=there, generator=generator)
-            for here, there in batches
+            partial(self._losses, here=here, there=there)
+            for here, there in self.batches()
         ]
 
     def after_epoch(self, epoch: int) -> dict[str, float]:
@@ -332,71 +333,43 @@ class _Fitting(Task):
             )
         return scores
 
+    def show(self, here: Tensor, there: Tensor, generator: torch.Generator) -> Shown:
+        """Return what a step is shown: some samples of the source and of the target.
+
+        Parameters
+        ----------
+        here, there : Tensor of int, shape (batch,)
+            Numbers of samples.
+        generator : torch.Generator
+            Draws which samples miss a modality.
+        """
+        device = self.source.labels.device
+        here, there = here.to(device), there.to(device)
+        dropout = self.training.modality_dropout
+        source = drop_modalities(self.source.samples.batch(here), dropout, generator)
+        target: Batch = ({}, {})
+        student = target
+        if self.adapter.needs_target:
+            target = self.target.batch(there)
+            # Teacher and judge see all modalities; the student may miss one.
+            student = drop_modalities(target, dropout, generator)
+        labels, domains = self.source.labels[here], self.source.domains[here]
+        return Shown(source, labels, domains, target, student)
+
     def _losses(
         self,
         progress: float,
         *,
         here: Tensor,
         there: Tensor,
-        generator: torch.Generator,
     ) -> dict[str, Tensor]:
         self.judge.step(self.model, progress)
-        source, target = self.source, self.target
-        device = source.labels.device
-        here, there = here.to(device), there.to(device)
-        dropout = self.training.modality_dropout
-        batch = drop_modalities(source.samples.batch(here), dropout, generator)
-        labelled = Source(
-            outputs=self.model(*batch),
-            labels=source.labels[here],
-            domains=source.domains[here],
+        shown = self.show(here, there, self.generator)
+        judge = self.judge.outputs(shown.target) if self.adapter.needs_target else None
+        losses: dict[str, Tensor] = self.objective(
+            shown, self.class_weights, progress, judge
         )
-        classification = {"classification": self._classification(labelled)}
-        if not self.adapter.needs_target:
-            # Without a target the adapter sees the source twice, and never uses it.
-            seen = Target(labelled.outputs, progress)
-            return {**classification, **self._adapt(labelled, seen)}
-        batch = target.batch(there)
-        teacher = (
-            _without_dropout(self.model, batch) if self.adapter.needs_teacher else None
-        )
-        judge = self.judge.outputs(batch)
-        # Teacher and judge have seen all modalities; the student may miss one.
-        batch = drop_modalities(batch, dropout, generator)
-        unlabelled = Target(self.model(*batch), progress, teacher, judge=judge)
-        if self.adapter.augments:
-            changed = self.model(*augmented(self.adapter, batch))
-            unlabelled = replace(unlabelled, augmented=changed)
-        return {**classification, **self._adapt(labelled, unlabelled)}
-
-    def _adapt(self, source: Source, target: Target) -> Mapping[str, Tensor]:
-        losses = losses_of(self.adapter, source, target)
-        reserved = _RESERVED & losses.keys()
-        if reserved:
-            raise ConfigurationError(
-                f"{type(self.adapter).__name__} returned a loss called "
-                f"{', '.join(map(repr, sorted(reserved)))}, a name that the trainer "
-                f"uses itself; call it something else in "
-                f"{where(self.adapter, 'forward')}."
-            )
         return losses
-
-    def _classification(self, source: Source) -> Tensor:
-        """Return the cross-entropy: fusion one half, modalities the other half."""
-        outputs, losses = source.outputs, []
-        for branch, logits in outputs.logits.items():
-            weights = outputs.weight(branch) * self.class_weights[source.labels]
-            each = nn.functional.cross_entropy(
-                logits,
-                source.labels,
-                reduction="none",
-                label_smoothing=self.training.label_smoothing,
-            )
-            share = shares(outputs)[branch]
-            losses.append(
-                share * (each * weights).sum() / weights.sum().clamp(min=1e-12)
-            )
-        return torch.stack(losses).sum()
 
     def _keep_if_best(self, epoch: int, score: float) -> None:
         if not self.best or score >= self.fitted.score:
@@ -457,14 +430,6 @@ def _class_weights(
     often = 1 / ((sizes > 0).sum() * sizes[groups])
     shares = (shown * often.to(labels.device)[:, None]).sum(0)
     return 1 / (model.classes * torch.where(shares > 0, shares, 1.0))
-
-
-def _without_dropout(model: Network, batch: Batch) -> Outputs:
-    model.eval()
-    with torch.no_grad():
-        outputs: Outputs = model(*batch)
-    model.train()
-    return outputs
 
 
 def _evaluate(model: Network, samples: Samples) -> Outputs:

@@ -17,7 +17,7 @@ from .divergence import Divergence
 from .seeds import derive_seed
 from .settings import Training
 
-__all__ = ["Report", "Step", "Task", "descend", "train"]
+__all__ = ["Loop", "Report", "Step", "Task", "descend", "train"]
 
 Report = Callable[[Mapping[str, float]], None]
 """Called after every epoch with its row of the history."""
@@ -111,21 +111,11 @@ def train(
     RunError
         If a loss or a weight stops being finite.
     """
-    loop = _Loop(task)
-    loop.load(checkpoint)
-    report = report or (lambda row: None)
-    for row in loop.history:
-        report(row)
-    saved = time.monotonic()
-    for epoch in range(len(loop.history), task.training.epochs):
-        torch.manual_seed(derive_seed(seed, "epoch", epoch))
-        losses = loop.train_epoch(epoch)
-        more = task.after_epoch(epoch + 1)
-        loop.history.append({"epoch": epoch + 1, **losses, **more})
-        report(loop.history[-1])
-        if checkpoint and time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-            loop.save(checkpoint)
-            saved = time.monotonic()
+    loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
+    loop.load()
+    while not loop.finished:
+        torch.manual_seed(loop.seed)
+        loop.finish_epoch(loop.train_epoch())
     return loop.history
 
 
@@ -164,10 +154,28 @@ def descend(
         weight.grad = None
 
 
-class _Loop:
-    """All that changes in every training, so that it can be saved and resumed."""
+class Loop:
+    """All that changes in every training, so that it can be saved and resumed.
 
-    def __init__(self, task: Task) -> None:
+    Parameters
+    ----------
+    task, seed, checkpoint, report
+        See :func:`train`.
+
+    Attributes
+    ----------
+    history : list of dict
+        The rows of the epochs that are over.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        seed: int,
+        checkpoint: Checkpoint | None = None,
+        report: Report | None = None,
+    ) -> None:
         self.task, self.parts, self.training = task, task.parts, task.training
         self.optimiser = torch.optim.AdamW(
             [p for p in self.parts.parameters() if p.requires_grad],
@@ -176,15 +184,34 @@ class _Loop:
             fused=True,
         )
         self.history: list[dict[str, float]] = []
+        self._seed, self._checkpoint = seed, checkpoint
+        self._report = report or (lambda row: None)
+        self._saved = time.monotonic()
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Take an epoch's steps; return the mean of every loss term."""
+    @property
+    def epoch(self) -> int:
+        """The epoch that is next, counted from 0."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return self.epoch >= self.training.epochs
+
+    @property
+    def seed(self) -> int:
+        """What random numbers of the next epoch are drawn from."""
+        return derive_seed(self._seed, "epoch", self.epoch)
+
+    def train_epoch(self) -> list[dict[str, Tensor]]:
+        """Take an epoch's steps; return the losses of each."""
         self.parts.train()
-        steps = self.task.steps(epoch)
+        steps = self.task.steps(self.epoch)
         taken: list[dict[str, Tensor]] = []
         for number, step in enumerate(steps):
-            passed = epoch + number / len(steps)
-            self._set_learning_rate(passed)
+            passed = self.epoch + number / len(steps)
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.learning_rate(passed)
             losses = step(passed / self.training.epochs)
             total = torch.stack(list(losses.values())).sum()
             self.optimiser.zero_grad(set_to_none=True)
@@ -194,9 +221,32 @@ class _Loop:
             self.optimiser.step()
             terms = {**losses, "total": total}
             taken.append({name: loss.detach() for name, loss in terms.items()})
-        return self.task.divergence.means(epoch + 1, taken)
+        return taken
 
-    def _set_learning_rate(self, passed: float) -> None:
+    def finish_epoch(self, taken: Sequence[Mapping[str, Tensor]]) -> None:
+        """Look at what an epoch has left, tell it, and save it now and then.
+
+        Parameters
+        ----------
+        taken : sequence of mapping of str to Tensor
+            The losses of each step, and their ``"total"``.
+
+        Raises
+        ------
+        RunError
+            If a loss or a weight is not finite.
+        """
+        losses = self.task.divergence.means(self.epoch + 1, taken)
+        more = self.task.after_epoch(self.epoch + 1)
+        self.history.append({"epoch": self.epoch + 1, **losses, **more})
+        self._report(self.history[-1])
+        waited = time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS
+        if self._checkpoint and waited:
+            self._save(self._checkpoint)
+            self._saved = time.monotonic()
+
+    def learning_rate(self, passed: float) -> float:
+        """Return the learning rate after so many epochs, of which one may be begun."""
         rate = self.training.learning_rate
         if self.training.decay == "cosine":
             if self.task.multiplies_first:
@@ -204,11 +254,9 @@ class _Loop:
             else:
                 angle = math.pi * (passed / self.training.epochs)
             rate *= 0.5 * (1 + math.cos(angle))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        return rate
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write everything to a checkpoint."""
+    def _save(self, checkpoint: Checkpoint) -> None:
         checkpoint.save(
             {
                 "parts": self.parts.state_dict(),
@@ -218,13 +266,14 @@ class _Loop:
             }
         )
 
-    def load(self, checkpoint: Checkpoint | None) -> None:
-        """Resume from a checkpoint where there is one."""
+    def load(self) -> None:
+        """Resume from the checkpoint where there is one, and tell what there was."""
         device = next(self.parts.parameters()).device
-        content = checkpoint and checkpoint.load(device)
-        if not content:
-            return
-        self.parts.load_state_dict(content.pop("parts"))
-        self.optimiser.load_state_dict(content.pop("optimiser"))
-        self.history = content.pop("history")
-        self.task.restore(content)
+        content = self._checkpoint and self._checkpoint.load(device)
+        if content:
+            self.parts.load_state_dict(content.pop("parts"))
+            self.optimiser.load_state_dict(content.pop("optimiser"))
+            self.history = content.pop("history")
+            self.task.restore(content)
+        for row in self.history:
+            self._report(row)
