@@ -223,21 +223,24 @@ class _Stack:
 
     def _losses(self, places: Sequence[int]) -> dict[str, Tensor]:
         """Return the loss terms of some members' next step, of shape (members,)."""
+        everybody = len(places) == len(self.members) > 1
+        shown = [self.members[place].show() for place in places]
+        generators = [self.members[place].generator for place in places]
+        if len(places) == 1:
+            # Alone, its last bits would be others: kernels for one matrix differ.
+            places, shown = [*places] * 2, shown * 2
+            generators.append(generators[0].clone_state())
         members = [self.members[place] for place in places]
-        first = members[0].task
-        objective = first.objective
-        everybody = len(places) == len(self.members)
+        objective = members[0].task.objective
         names = [n for n in self.values if not n.startswith(_OPTIMISER)]
         values = {
             n: self.values[n] if everybody else self.values[n][list(places)]
             for n in names
         }
-        shown = _stacked([member.show() for member in members])
         class_weights = torch.stack([member.task.class_weights for member in members])
         device = class_weights.device
         progress: Any = [member.progress for member in members]
         progress = torch.tensor(progress, device=device) if self.apart else progress[0]
-        generators = [member.generator for member in members]
         judge, judging = _judges(members)
         buffers = [n for n in names if n not in self.trained]
 
@@ -262,10 +265,11 @@ class _Stack:
         )
         marker = torch.zeros(len(members), device=device)
         found, changed = together(
-            values, shown, class_weights, progress, judging, marker
+            values, _stacked(shown), class_weights, progress, judging, marker
         )
         self._put(changed, None if everybody else list(places))
-        return dict(found)
+        alone = len(set(places)) < len(places)
+        return {name: loss[:1] if alone else loss for name, loss in found.items()}
 
     def _put(self, changed: Mapping[str, Tensor], places: list[int] | None) -> None:
         """Keep what the step made of the buffers."""
@@ -374,7 +378,7 @@ def _judgement(
 def _clipped(gradients: Mapping[str, Tensor], most: float) -> dict[str, Tensor]:
     """Return gradients of a norm that is `most` at most, each member's its own."""
     norms = [gradient.flatten(1).norm(dim=1) for gradient in gradients.values()]
-    factors = (most / (torch.stack(norms).norm(dim=0) + 1e-6)).clamp(max=1)
+    factors = (most / (torch.stack(norms, 1).norm(dim=1) + 1e-6)).clamp(max=1)
     return {name: each * _beside(factors, each) for name, each in gradients.items()}
 
 
