@@ -65,13 +65,21 @@ def difference(member, state):
     )
 
 
-@pytest.mark.parametrize("adapter", [each.name for each in entries("adapter") if not each.name.startswith("pytorch-adapt")])
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        each.name
+        for each in entries("adapter")
+        if not each.name.startswith("pytorch-adapt")
+    ],
+)
 def test_each_member_ends_as_alone(monkeypatch, data, adapter):
     begun, ended = taken_apart(
         monkeypatch, data, adapter=adapter, backbone="concatenation-mlp", options=SMALL
     )
     members = members_of(begun)
-    if not begun[0][0][1].vectorises: pytest.skip("x")
+    if not begun[0][0][1].vectorises:
+        pytest.skip("x")
     train_together(members)
     for member, (fitted, state) in zip(members, ended, strict=True):
         assert member.failure is None

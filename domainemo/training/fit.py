@@ -302,7 +302,7 @@ class Fitting(Task):
     def steps(self, epoch: int) -> Sequence[Step]:
         """Take one pass over the source."""
         return [
-            partial(self._losses, here=here, there=there)
+            partial(self.losses, here=here, there=there)
             for here, there in self.batches()
         ]
 
@@ -356,13 +356,14 @@ class Fitting(Task):
         labels, domains = self.source.labels[here], self.source.domains[here]
         return Shown(source, labels, domains, target, student)
 
-    def _losses(
+    def losses(
         self,
         progress: float,
         *,
         here: Tensor,
         there: Tensor,
     ) -> dict[str, Tensor]:
+        """Return the loss terms of a step on some samples."""
         self.judge.step(self.model, progress)
         shown = self.show(here, there, self.generator)
         judge = self.judge.outputs(shown.target) if self.adapter.needs_target else None

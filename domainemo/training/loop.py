@@ -207,21 +207,22 @@ class Loop:
         """Take an epoch's steps; return the losses of each."""
         self.parts.train()
         steps = self.task.steps(self.epoch)
-        taken: list[dict[str, Tensor]] = []
-        for number, step in enumerate(steps):
-            passed = self.epoch + number / len(steps)
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.learning_rate(passed)
-            losses = step(passed / self.training.epochs)
-            total = torch.stack(list(losses.values())).sum()
-            self.optimiser.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            if self.training.clip:
-                nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
-            self.optimiser.step()
-            terms = {**losses, "total": total}
-            taken.append({name: loss.detach() for name, loss in terms.items()})
-        return taken
+        return [
+            self.take(step, self.epoch + number / len(steps))
+            for number, step in enumerate(steps)
+        ]
+
+    def take(self, step: Step, passed: float) -> dict[str, Tensor]:
+        """Take a step when so many epochs are over; return its losses."""
+        losses = step(passed / self.training.epochs)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if self.training.clip:
+            nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
+        self.descend(passed)
+        terms = {**losses, "total": total}
+        return {name: loss.detach() for name, loss in terms.items()}
 
     def finish_epoch(self, taken: Sequence[Mapping[str, Tensor]]) -> None:
         """Look at what an epoch has left, tell it, and save it now and then.
@@ -245,7 +246,13 @@ class Loop:
             self._save(self._checkpoint)
             self._saved = time.monotonic()
 
-    def learning_rate(self, passed: float) -> float:
+    def descend(self, passed: float) -> None:
+        """Take the optimiser's step along the gradients that there are."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate(passed)
+        self.optimiser.step()
+
+    def _learning_rate(self, passed: float) -> float:
         """Return the learning rate after so many epochs, of which one may be begun."""
         rate = self.training.learning_rate
         if self.training.decay == "cosine":

@@ -24,10 +24,7 @@ from .objective import Objective, Shown
 if TYPE_CHECKING:
     from .fit import Fitting
 
-__all__ = ["Member", "NotStackable", "train_together"]
-
-_BETAS = (0.9, 0.999)
-_EPSILON = 1e-8
+__all__ = ["Member", "NotStackable", "Population", "kept_bytes", "train_together"]
 
 
 class NotStackable(Exception):
@@ -118,18 +115,18 @@ def train_together(members: Sequence[Member]) -> None:
         member.begin_epoch()
     if not going:
         return
-    stack = _Stack(going)
+    stack = Population(going)
     stack.probe()
     while stack.members:
         stack.step()
         stack.keep([not member.left for member in stack.members])
 
 
-class _Stack:
-    """The weights, buffers and optimiser's state of all members that are left.
+class Population:
+    """The weights and buffers of all members that are left, stacked.
 
     Every member's own modules hold views of it, so that whatever reads or changes one
-    of them outside of a step does so here.
+    of them outside of a step, as its optimiser does, does so here.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -139,7 +136,10 @@ class _Stack:
             n for n, p in objectives[0].named_parameters() if p.requires_grad
         ]
         _check_no_tie(objectives[0])
-        every = [_tensors_of(member) for member in members]
+        every = [
+            dict(each.named_parameters()) | dict(each.named_buffers())
+            for each in objectives
+        ]
         if any(each.keys() != every[0].keys() for each in every):
             raise NotStackable("their networks differ")
         self.every = every
@@ -203,17 +203,8 @@ class _Stack:
         ]
         parts = [(group, self._losses(group)) for group in groups if group]
         totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
-        weights = [self.values[name] for name in self.trained]
-        gradients = torch.autograd.grad(
-            torch.cat(totals).sum(), weights, allow_unused=True
-        )
-        self._descend(
-            {
-                n: g
-                for n, g in zip(self.trained, gradients, strict=True)
-                if g is not None
-            }
-        )
+        torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
+        self._descend()
         for (group, losses), total in zip(parts, totals, strict=True):
             terms = {**losses, "total": total}
             detached = {name: value.detach().unbind() for name, value in terms.items()}
@@ -232,17 +223,16 @@ class _Stack:
             generators.append(generators[0].clone_state())
         members = [self.members[place] for place in places]
         objective = members[0].task.objective
-        names = [n for n in self.values if not n.startswith(_OPTIMISER)]
         values = {
-            n: self.values[n] if everybody else self.values[n][list(places)]
-            for n in names
+            name: value if everybody else value[list(places)]
+            for name, value in self.values.items()
         }
         class_weights = torch.stack([member.task.class_weights for member in members])
         device = class_weights.device
         progress: Any = [member.progress for member in members]
         progress = torch.tensor(progress, device=device) if self.apart else progress[0]
         judge, judging = _judges(members)
-        buffers = [n for n in names if n not in self.trained]
+        buffers = [name for name in values if name not in self.trained]
 
         def losses(
             values: dict[str, Tensor],
@@ -281,49 +271,51 @@ class _Stack:
                 elif new.data_ptr() != old.data_ptr():
                     old.copy_(new)
 
-    def _descend(self, gradients: Mapping[str, Tensor]) -> None:
-        """Take a step of AdamW (Loshchilov and Hutter, 2019), each member its own."""
-        training = self.members[0].task.training
-        rates = torch.tensor([m.loop.learning_rate(m.passed) for m in self.members])
-        rates = rates.to(next(iter(gradients.values())).device)
-        with torch.no_grad():
-            if training.clip:
-                gradients = _clipped(gradients, training.clip)
-            for name, gradient in gradients.items():
-                weight, (steps, mean, square) = self.values[name], self._moments(name)
-                steps += 1
-                mean.lerp_(gradient, 1 - _BETAS[0])
-                square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-                rate, counted = _beside(rates, weight), _beside(steps, weight)
-                weight.mul_(1 - rate * training.weight_decay)
-                spread = (square / (1 - _BETAS[1] ** counted)).sqrt_().add_(_EPSILON)
-                weight.sub_(mean / spread * (rate / (1 - _BETAS[0] ** counted)))
-
-    def _moments(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        steps, mean, square = (
-            self.values[f"{_OPTIMISER}{key}.{name}"] for key in _STATE
-        )
-        return steps, mean, square
+    def _descend(self) -> None:
+        """Take a step of every member's optimiser, along its own gradient."""
+        gradients = {name: self.values[name].grad for name in self.trained}
+        found = {name: each for name, each in gradients.items() if each is not None}
+        clip = self.members[0].task.training.clip
+        if clip:
+            _clip(list(found.values()), clip)
+        for place, (member, own) in enumerate(
+            zip(self.members, self.every, strict=True)
+        ):
+            for name, gradient in found.items():
+                own[name].grad = gradient[place]
+            member.loop.descend(member.passed)
+            for name in found:
+                own[name].grad = None
+        for name in found:
+            self.values[name].grad = None
 
 
-_OPTIMISER = "optimiser."
-_STATE = ("step", "exp_avg", "exp_avg_sq")
+def kept_bytes(member: Member) -> int:
+    """Return how much a step keeps for its gradients, by taking none of it.
 
+    Parameters
+    ----------
+    member : Member
+        Begun by no one; it is of no use afterwards.
+    """
+    found: dict[int, int] = {}
 
-def _tensors_of(member: Member) -> dict[str, Tensor]:
-    """Return all that a member's training changes, by name."""
-    objective, optimiser = member.task.objective, member.loop.optimiser
-    found = dict(objective.named_parameters()) | dict(objective.named_buffers())
-    for name, weight in objective.named_parameters():
-        if not weight.requires_grad:
-            continue
-        state = optimiser.state[weight]
-        if not state:
-            state["step"] = torch.zeros((), device=weight.device)
-            state["exp_avg"] = torch.zeros_like(weight)
-            state["exp_avg_sq"] = torch.zeros_like(weight)
-        found |= {f"{_OPTIMISER}{key}.{name}": state[key] for key in _STATE}
-    return found
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    member.begin_epoch()
+    task = member.task
+    task.judge.step(task.model, 1.0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        shown = member.show()
+        judge = task.judge.outputs(shown.target) if task.adapter.needs_target else None
+        task.objective(shown, task.class_weights, 1.0, judge)
+    weights = {
+        each.untyped_storage().data_ptr() for each in member.loop.parts.parameters()
+    }
+    return sum(size for place, size in found.items() if place not in weights)
 
 
 def _check_no_tie(objective: Objective) -> None:
@@ -375,16 +367,17 @@ def _judgement(
     return outputs
 
 
-def _clipped(gradients: Mapping[str, Tensor], most: float) -> dict[str, Tensor]:
-    """Return gradients of a norm that is `most` at most, each member's its own."""
-    norms = [gradient.flatten(1).norm(dim=1) for gradient in gradients.values()]
+def _clip(gradients: Sequence[Tensor], most: float) -> None:
+    """Scale every member's gradient to a norm of `most`, if its own is larger."""
+    norms = [
+        torch.linalg.vector_norm(each, dim=tuple(range(1, each.dim())))
+        if each.dim() > 1
+        else each.abs()
+        for each in gradients
+    ]
     factors = (most / (torch.stack(norms, 1).norm(dim=1) + 1e-6)).clamp(max=1)
-    return {name: each * _beside(factors, each) for name, each in gradients.items()}
-
-
-def _beside(values: Tensor, weight: Tensor) -> Tensor:
-    """Return one value a member in the shape of their weights."""
-    return values.view(-1, *(1,) * (weight.dim() - 1))
+    for each in gradients:
+        each.mul_(factors.view(-1, *(1,) * (each.dim() - 1)))
 
 
 def _first_line(error: Exception) -> str:
