@@ -1,6 +1,6 @@
 """What a training step costs, alone and as one of a population.
 
-    python benchmarks/speed.py [--members 8] [--shape seed-iv] [--backbones r2gfanet ...]
+    python benchmarks/speed.py [--members 8] [--shape seed-iv] [--backbones ...]
 
 Random recordings of the shape of a data set; source only and the adapter uf-ama on
 every network. CPU time on one thread, medians over steps, optimiser included; a ratio

@@ -829,7 +829,8 @@ class Target:
     ----------
     outputs : Outputs
     progress : float
-        0 at the first step of training, 1 at the last.
+        0 at the first step of training, 1 at the last. Where several trainings run as
+        one program, each at its own point, a Tensor of shape () stands for it.
     teacher : Outputs, optional
         The same batch without dropout and without gradient, for adapters that ask
         for it by ``needs_teacher``.

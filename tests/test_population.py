@@ -1,87 +1,233 @@
-"""Trainings as one program end as each does alone."""
+"""Trainings that run as one program end as each would alone."""
 
-import copy
+from functools import cache
 
+import numpy as np
 import pytest
 import torch
-from domainemo.data.simulator import Simulated
-from domainemo.registry import entries
-from domainemo.runs import job as jobs
-from domainemo.runs.run import run
-from domainemo.training.fit import Fitting
-from domainemo.training.loop import Loop
-from domainemo.training.model import state_of
-from domainemo.training.population import Member, train_together
+from torch import nn
+from torch.func import vmap
+from torch.nn import functional
 
+from domainemo.core import Adapter, Source, Target
+from domainemo.data.simulator import Simulated
+from domainemo.errors import RunError
+from domainemo.registry import entries, find
+from domainemo.runs.experiment import experiment
+from domainemo.training.batches import LabelledSamples, sample
+from domainemo.training.checkpoint import Checkpoint
+from domainemo.training.draws import MemberDraws
+from domainemo.training.fit import Fitting, fit
+from domainemo.training.loop import Loop
+from domainemo.training.model import Network, state_of
+from domainemo.training.population import Member, NotStackable, train_together
+
+CPU = torch.device("cpu")
 SMALL = {
-    "backbone.hidden": (16,),
+    "backbone.hidden": (12,),
     "backbone.width": 8,
-    "backbone.fusion_width": 16,
+    "backbone.fusion_width": 12,
+}
+TRAINING = {
     "training.epochs": 2,
     "training.batch_size": 8,
+    "training.modality_dropout": 0.2,
 }
+STACKED = [
+    each.name for each in entries("adapter") if find("adapter", each.name)().vectorises
+]
 
 
-def taken_apart(monkeypatch, data, **choices):
-    """Return all trainings of a run, not begun, and what each ends with alone."""
-    begun, ended = [], []
-    alone = jobs.fit
-
-    def fit(model, adapter, *rest, **given):
-        begun.append((copy.deepcopy((model, adapter)), rest, given))
-        fitted = alone(model, adapter, *rest, **given)
-        state = {n: v.clone() for n, v in state_of(model, adapter).items()}
-        ended.append((fitted, state))
-        return fitted
-
-    monkeypatch.setattr(jobs, "fit", fit)
-    choices = {"baselines": False, "device": "cpu", **choices}
-    run(data, **choices)
-    return begun, ended
+@cache
+def recordings():
+    return Simulated(subjects=4, sessions=1, trials=4, windows=(3, 5)).load()
 
 
-def members_of(begun):
-    found = []
-    for (model, adapter), rest, given in begun:
-        given = dict(given)
-        seed, _, report = (given.pop(n) for n in ("seed", "checkpoint", "report"))
-        task = Fitting(model, adapter, *rest, **given)
-        found.append(Member(Loop(task, seed=seed, report=lambda row: None)))
-    return found
-
-
-@pytest.fixture(scope="module")
-def data():
-    return Simulated(subjects=3, sessions=1, trials=8, windows=(4, 6)).load()
-
-
-def difference(member, state):
-    end = member.task.best
-    assert end.keys() == state.keys()
-    return max(
-        float((end[name].double() - state[name].double()).abs().max())
-        for name in state
-        if state[name].numel() and torch.isfinite(state[name].double()).all()
+def training(seed, adapter="uf-ama", backbone="concatenation-mlp", short=0, **options):
+    """Return the parts of a training: one subject is the target, `short` trials go."""
+    data = recordings()
+    options = {**TRAINING, **(SMALL if backbone == "concatenation-mlp" else {})} | {
+        name.replace("__", "."): value for name, value in options.items()
+    }
+    made = experiment(backbone=backbone, adapter=adapter, device="cpu", options=options)
+    torch.manual_seed(seed)
+    network = made.build_backbone(data.inputs.modalities)
+    model = Network(network, data.inputs.modalities, len(data.classes))
+    own = made.build_adapter(made.adapter)
+    own.prepare(model.dims, model.classes, 3)
+    subjects = data.inputs.windows["subject"].to_numpy()
+    names = np.unique(subjects)
+    held = names[seed % len(names)]
+    there = (subjects != held) & (data.inputs.windows["trial"].to_numpy() > short)
+    rows = np.flatnonzero(there)
+    source, members = sample(data.inputs, rows, network.sampling, CPU)
+    target, _ = sample(
+        data.inputs, np.flatnonzero(subjects == held), network.sampling, CPU
     )
+    first = members[:, 0]
+    codes = np.unique(subjects[rows], return_inverse=True)[1]
+    known = LabelledSamples(
+        source,
+        torch.from_numpy(data.labels[first]),
+        torch.from_numpy(codes[np.searchsorted(rows, first)]),
+    )
+    given = {
+        "validator": made.validator.build(),
+        "held_out": None,
+        "training": made.training,
+    }
+    return model, own, known, target, given
+
+
+def alone(seed, **chosen):
+    """Return what a training ends with that nobody trains beside."""
+    model, adapter, *rest, given = training(seed, **chosen)
+    with deterministic():
+        fitted = fit(model, adapter, *rest, **given, seed=seed)
+    return fitted, {n: v.clone() for n, v in state_of(model, adapter).items()}
+
+
+def member(seed, checkpoint=None, **chosen):
+    *parts, given = training(seed, **chosen)
+    task = Fitting(*parts, **given, traced=None)
+    return Member(Loop(task, seed=seed, checkpoint=checkpoint))
+
+
+def together(members):
+    with deterministic():
+        train_together(members)
+    return [each.task.best for each in members]
+
+
+class deterministic:
+    """As a run trains."""
+
+    def __enter__(self):
+        torch.use_deterministic_algorithms(True)
+
+    def __exit__(self, *error):
+        torch.use_deterministic_algorithms(False)
+
+
+def apart(first, second):
+    """Return the largest difference between two states, of what is finite."""
+    assert first.keys() == second.keys()
+    gaps = [(first[n].double() - second[n].double()).nan_to_num() for n in first]
+    return max(float(each.abs().max()) for each in gaps if each.numel())
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+@pytest.mark.parametrize("adapter", STACKED)
+def test_a_member_ends_as_it_does_alone(adapter):
+    seeds = {1: 0, 2: 1}  # of unequal length
+    members = [member(s, adapter=adapter, short=n) for s, n in seeds.items()]
+    for (seed, short), found in zip(seeds.items(), together(members), strict=True):
+        fitted, expected = alone(seed, adapter=adapter, short=short)
+        assert apart(found, expected) < 2e-5
+        history = members[seed - 1].loop.history
+        assert [row.keys() for row in history] == [r.keys() for r in fitted.history]
+        for ours, theirs in zip(history, fitted.history, strict=True):
+            np.testing.assert_allclose(
+                [*ours.values()], [*theirs.values()], rtol=1e-4, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize(
-    "adapter",
-    [
-        each.name
-        for each in entries("adapter")
-        if not each.name.startswith("pytorch-adapt")
-    ],
+    "backbone", ["dgcnn", "maet", "uf-ama", "r2gfanet", "mmstg-net", "physiosync"]
 )
-def test_each_member_ends_as_alone(monkeypatch, data, adapter):
-    begun, ended = taken_apart(
-        monkeypatch, data, adapter=adapter, backbone="concatenation-mlp", options=SMALL
-    )
-    members = members_of(begun)
-    if not begun[0][0][1].vectorises:
-        pytest.skip("x")
-    train_together(members)
-    for member, (fitted, state) in zip(members, ended, strict=True):
-        assert member.failure is None
-        print(adapter, difference(member, state))
-        assert difference(member, state) < 1e-4
+def test_every_network_can_be_a_member(backbone):
+    chosen = {"backbone": backbone, "training__epochs": 1}
+    (found, _) = together([member(s, **chosen) for s in (1, 2)])
+    assert apart(found, alone(1, **chosen)[1]) < 2e-5
+
+
+@pytest.mark.parametrize("adapter", ["uf-ama", "cdan", "mean-teacher"])
+def test_who_else_trains_does_not_change_a_bit(adapter):
+    found = [
+        together([member(s, adapter=adapter) for s in seeds])[0]
+        for seeds in ([1], [1, 2], [1, 3, 4, 2])
+    ]
+    assert equal(found[0], found[1])
+    assert equal(found[0], found[2])
+
+
+def test_a_member_that_diverges_leaves_the_others_alone():
+    members = [member(seed) for seed in (1, 2, 3)]
+    with torch.no_grad():
+        next(members[1].task.model.parameters()).fill_(float("nan"))
+    found = together(members)
+    assert isinstance(members[1].failure, RunError)
+    assert members[0].failure is members[2].failure is None
+    assert equal(found[0], together([member(1)])[0])
+    assert equal(found[2], together([member(3)])[0])
+
+
+@pytest.mark.parametrize("resumed", ["together", "alone"])
+def test_a_killed_member_goes_on_from_its_checkpoint(tmp_path, monkeypatch, resumed):
+    monkeypatch.setattr("domainemo.training.loop._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    chosen = {"training__epochs": 3}
+    places = {seed: Checkpoint(tmp_path / str(seed)) for seed in (1, 2)}
+    members = [member(seed, places[seed], **chosen) for seed in (1, 2)]
+    finish = members[0].loop.finish_epoch
+
+    def killed(taken):
+        finish(taken)
+        if members[0].loop.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(members[0].loop, "finish_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        together(members)
+    expected = together([member(1, **chosen)])[0]
+    if resumed == "together":
+        again = [member(seed, places[seed], **chosen) for seed in (1, 2)]
+        assert equal(together(again)[0], expected)
+    else:
+        model, adapter, *rest, given = training(1, **chosen)
+        with deterministic():
+            fit(model, adapter, *rest, **given, seed=1, checkpoint=places[1])
+        assert apart(state_of(model, adapter), expected) < 2e-5
+
+
+def test_draws_are_those_of_torch_alone():
+    network = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.4))
+
+    def drawing(values):
+        values = network(values)
+        attended = functional.scaled_dot_product_attention
+        values = attended(values, values, values, dropout_p=0.3)
+        values = values + torch.rand_like(values) + torch.randn(3, 1)
+        return values * torch.randperm(8) + torch.randint(5, (3, 1))
+
+    generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
+
+    def one(values, marker):
+        with MemberDraws(generators, marker):
+            return drawing(values)
+
+    values = torch.randn(4, 2, 3, 6)
+    found = vmap(one, randomness="error")(values, torch.zeros(4))
+    for seed in range(4):
+        torch.manual_seed(seed)
+        torch.testing.assert_close(found[seed], drawing(values[seed]))
+
+
+class ReadsAValue(Adapter):
+    """Branches on what a tensor holds, which no stack of trainings can."""
+
+    def forward(self, source: Source, target: Target) -> dict[str, torch.Tensor]:
+        total = target.outputs.logits["fusion"].sum()
+        return {"odd": total if total > 0 else -total}
+
+
+def test_what_cannot_be_stacked_says_so_and_changes_nothing():
+    members = [member(seed, adapter=ReadsAValue()) for seed in (1, 2)]
+    before = {n: v.clone() for n, v in members[0].task.model.state_dict().items()}
+    with pytest.raises(NotStackable, match="data-dependent control flow"):
+        together(members)
+    assert equal(before, members[0].task.model.state_dict())

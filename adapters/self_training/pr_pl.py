@@ -229,7 +229,8 @@ def thresholds(upper: float, lower: float, progress: float) -> tuple[float, floa
 
     .. math:: \frac{\tau_u + \tau_l}2 \pm \frac{\tau_u - \tau_l}2 e^{-2p}
     """
-    middle, half = (upper + lower) / 2, (upper - lower) / 2 * math.exp(-2 * progress)
+    exp: Any = torch.exp if isinstance(progress, Tensor) else math.exp
+    middle, half = (upper + lower) / 2, (upper - lower) / 2 * exp(-2 * progress)
     return middle + half, middle - half
 
 

@@ -78,7 +78,7 @@ class Objective(nn.Module):
         shown : Shown
         class_weights : Tensor of shape (classes,)
         progress : float
-            Of training, from 0 to 1.
+            Of training, from 0 to 1; or a Tensor of shape ().
         judge : Outputs or None
             What the judge makes of the target.
         """

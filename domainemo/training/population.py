@@ -9,7 +9,7 @@ are, but for rounding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -148,10 +148,6 @@ class Population:
             for name in every[0]
         }
         self._share()
-        # Of unequal length, they are at different points of training.
-        lengths = {(len(m.batches), m.loop.training.epochs) for m in members}
-        starts = {m.loop.epoch for m in members}
-        self.apart = len(lengths) > 1 or len(starts) > 1
 
     def _share(self) -> None:
         """Have every member hold views of what is stacked."""
@@ -182,7 +178,8 @@ class Population:
         own = [member.generator.get_state() for member in self.members]
         with torch.random.fork_rng(devices=[]):
             try:
-                self._losses([*range(len(self.members))])
+                for group in self._alike():
+                    self._losses(group)
             except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
                 raise NotStackable(_first_line(error)) from error
         with torch.no_grad():
@@ -196,12 +193,7 @@ class Population:
         """Take the next step of every member."""
         for member in self.members:
             member.task.judge.step(member.task.model, member.progress)
-        judged = [member.task.judge.model is not None for member in self.members]
-        groups = [
-            [place for place, there in enumerate(judged) if there is wanted]
-            for wanted in (False, True)
-        ]
-        parts = [(group, self._losses(group)) for group in groups if group]
+        parts = [(group, self._losses(group)) for group in self._alike()]
         totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
         torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
         self._descend()
@@ -211,6 +203,15 @@ class Population:
             for index, place in enumerate(group):
                 each = {name: values[index] for name, values in detached.items()}
                 self.members[place].finish_step(each)
+
+    def _alike(self) -> list[list[int]]:
+        """Return the places of those without a judge, and of those with one."""
+        judged = [member.task.judge.model is not None for member in self.members]
+        groups = [
+            [place for place, there in enumerate(judged) if there is wanted]
+            for wanted in (False, True)
+        ]
+        return [group for group in groups if group]
 
     def _losses(self, places: Sequence[int]) -> dict[str, Tensor]:
         """Return the loss terms of some members' next step, of shape (members,)."""
@@ -229,8 +230,8 @@ class Population:
         }
         class_weights = torch.stack([member.task.class_weights for member in members])
         device = class_weights.device
-        progress: Any = [member.progress for member in members]
-        progress = torch.tensor(progress, device=device) if self.apart else progress[0]
+        # Of unequal length, or resumed, they are at different points of training.
+        progress = torch.tensor([each.progress for each in members], device=device)
         judge, judging = _judges(members)
         buffers = [name for name in values if name not in self.trained]
 
@@ -238,7 +239,7 @@ class Population:
             values: dict[str, Tensor],
             shown: Shown,
             class_weights: Tensor,
-            progress: Any,
+            progress: Tensor,
             judging: dict[str, Tensor],
             marker: Tensor,
         ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -250,7 +251,6 @@ class Population:
 
         together = vmap(
             losses,
-            in_dims=(0, 0, 0, 0 if self.apart else None, 0, 0),
             randomness="error",
         )
         marker = torch.zeros(len(members), device=device)
