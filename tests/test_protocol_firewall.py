@@ -40,13 +40,14 @@ def data():
     return dataclasses.replace(made, inputs=inputs)
 
 
-def trained(data, folder, protocol):
+def trained(data, folder, protocol, baselines):
     de.run(
         data,
         protocol=FirstFold(protocol),
         adapter="uf-ama",
         validator="source-and-information",
         backbone=SMALL_NETWORK,
+        baselines=baselines,
         training=Training(epochs=1, batch_size=8),
         device="cpu",
         output=folder,
@@ -58,7 +59,8 @@ def trained(data, folder, protocol):
         weights = record.with_name("model.safetensors")
         if weights.exists():
             found[record.parent.name].append(weights.read_bytes())
-    assert sum(len(each) == 2 for each in found.values()) == 2  # and the controls
+    networks = [each for each in found.values() if len(each) == 2]
+    assert len(networks) == 1 + baselines  # source only beside the adapter
     return found
 
 
@@ -69,5 +71,6 @@ def test_tested_labels_leave_no_trace(data, tmp_path, name):
     fold = next(iter(protocol.split(provenance(data.inputs))))
     changed = np.flatnonzero(noisy.labels != data.labels)
     assert len(changed) and set(changed) <= {*fold.target, *fold.test}
-    true = trained(data, tmp_path / "true", protocol)
-    assert true == trained(noisy, tmp_path / "noise", protocol)
+    baselines = name == "given subjects"
+    true = trained(data, tmp_path / "true", protocol, baselines)
+    assert true == trained(noisy, tmp_path / "noise", protocol, baselines)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -367,3 +369,33 @@ def test_who_watches_nothing_else_is_unseen_and_not_known():
 def test_stimuli_that_cannot_be_left_out_are_refused(windows, message):
     with pytest.raises(DataError, match=message):
         list(LeaveStimuliOut().split(windows))
+
+
+# -------------------------------------------------------------------------- the page
+
+PAGE = Path(__file__).parents[1] / "docs" / "protocols.md"
+COMMANDS = re.findall(r"`(--protocol [^`]*)` \|$", PAGE.read_text("utf-8"), re.M)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_lay_out_folds(command, monkeypatch, capsys, tmp_path):
+    small = ["--set=data.subjects=6", "--set=data.sessions=2", "--set=data.trials=9"]
+    if "--dataset" in command:
+        name = command.rpartition(" ")[2]
+        FIXTURES[name].write(tmp_path)
+        small = [f"--data-root={tmp_path}", "--no-cache"]
+    chosen = [*command.split(), *small, "--dry-run", "--backbone=concatenation-mlp"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["domainemo", "adapt", *chosen])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert not ended.value.code, said.err
+    assert re.search("subject|session|stimuli", said.out)
+
+
+def test_the_page_names_every_variant():
+    assert len(COMMANDS) == 13
+    text = PAGE.read_text("utf-8")
+    for name in PUBLISHED:
+        assert f"`{name}`" in text
