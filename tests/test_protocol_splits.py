@@ -72,6 +72,12 @@ def test_groups_are_told_by_name_and_drawn_by_the_seed():
         assert sorted(people) == list("123456")
 
 
+def test_large_groups_are_counted_and_not_listed():
+    windows = table(subjects=20, trials=1)
+    names = [fold.name for fold in CrossSubject(leave_out=10).split(windows)]
+    assert names == ["10 subjects, group 1 of 2", "10 subjects, group 2 of 2"]
+
+
 def test_a_draw_depends_on_the_names_alone_and_not_on_how_often_they_come():
     names = ["n10", "n2", "n1", "n3"]
     first = drawn_groups(names, 2, 7)
