@@ -167,7 +167,7 @@ class CrossSubject(HoldsOut):
         if given and (self.leave_out or self.repeats):
             raise ConfigurationError(
                 "cross-subject: leave_out or repeats given beside test, and a given "
-                "group is tested once; expected one or the other. Leave one out."
+                "group is tested once; expected one or the other. Take one away."
             )
         if self.repeats and (self.leave_out or 1) == 1:
             raise ConfigurationError(
