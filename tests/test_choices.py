@@ -52,6 +52,7 @@ def test_the_defaults_are_these():
         "validator": "last",
         "normalisation": "session",
         "seeds": (0,),
+        "calibration": 0,
         "device": "auto",
         "baselines": True,
         "controls": ("logistic-regression", "majority-class", "clip-duration-only"),

@@ -20,6 +20,7 @@ from ..core import Fold, Inputs
 from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
+from ..runs.calibration import restored
 from ..runs.checks import select_modalities
 from ..runs.experiment import Experiment, method_name
 from ..runs.job import load_record
@@ -158,6 +159,7 @@ def interpret(
         fold = by_name.get(keys["fold"])
         if fold is None:
             raise _other_recordings(folder, inputs)
+        fold = restored(fold, inputs.windows, record.facts, folder)
         trained = load_trained(folder, experiment)
         electrodes = _explainable(trained).electrodes
         made = _interpret_fold(trained, inputs, fold)

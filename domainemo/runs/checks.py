@@ -431,7 +431,9 @@ def _copies(
                 )
 
 
-def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
+def unfit_folds(
+    data: EmotionData, folds: list[Fold], together: bool = False
+) -> dict[str, str]:
     """Return why folds cannot be trained or scored, by the folds' names.
 
     Parameters
@@ -439,14 +441,19 @@ def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
     data : EmotionData
         With one label a trial, so that samples have the classes of their windows.
     folds : list of Fold
+    together : bool
+        Whether it is enough that all test parts together hold two classes.
     """
     found = {}
+    everything = np.unique(np.concatenate([fold.test for fold in folds]))
     for fold in folds:
         held = {
             role: np.unique(data.labels[rows])
             for role, rows in (("source", fold.source), ("test", fold.test))
         }
         new = np.setdiff1d(held["test"], held["source"])
+        if together:
+            held["test"] = np.unique(data.labels[everything])
         alone = [role for role, classes in held.items() if len(classes) < 2]
         if alone:
             name = data.classes[held[alone[0]][0]]
@@ -459,7 +466,9 @@ def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
     return found
 
 
-def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None:
+def check_classes(
+    data: EmotionData, folds: list[Fold], skippable: bool, together: bool = False
+) -> None:
     """Refuse folds that cannot be trained or scored.
 
     Parameters
@@ -468,6 +477,8 @@ def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None
     folds : list of Fold
     skippable : bool
         Whether the protocol can be told to skip such folds.
+    together : bool
+        See :func:`unfit_folds`.
 
     Raises
     ------
@@ -475,7 +486,7 @@ def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None
         If a fold's source or test part holds a single class, or the test part one that
         the source lacks.
     """
-    found = unfit_folds(data, folds)
+    found = unfit_folds(data, folds, together)
     if not found:
         return
     shown = [f"fold {name!r}: {why}" for name, why in found.items()]

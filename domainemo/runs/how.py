@@ -8,6 +8,7 @@ from .. import __version__
 from ..core import Fold, Sampling
 from ..parts import describe_object
 from ..words import count
+from .calibration import per_class
 from .experiment import Experiment
 from .job import Job, Record
 from .plan import Plan
@@ -87,9 +88,10 @@ def _calibration(planned: Plan, fold: Fold) -> dict[str, str]:
     if not any(len(each.calibration) for each in planned.folds):
         return {}
     windows = planned.inputs.windows.iloc[fold.calibration]
-    trials = windows[["subject", "session", "trial"]].drop_duplicates()
-    words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
-    return {"calibration": words}
+    again = windows.duplicated(["subject", "session", "trial"]).to_numpy()
+    labels = planned.labels[fold.calibration[~again]]
+    trials = f"{count(len(labels), 'trial')} ({per_class(labels, planned.classes)})"
+    return {"calibration": f"{trials}, {count(len(windows), 'window')}"}
 
 
 def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
@@ -99,7 +101,8 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
     protocol = chosen.protocol.describe()
     if protocol.get("unfit") == "refuse":
         del protocol["unfit"]  # there is no such fold
-    detail = ", ".join(f"{key} {value}" for key, value in protocol.items())
+    said = {key: value for key, value in protocol.items() if value is not None}
+    detail = ", ".join(f"{key} {value}" for key, value in said.items())
     return {
         "dataset": planned.inputs.name,
         **({"target": planned.target} if planned.target else {}),
