@@ -105,7 +105,8 @@ def find_folds(
         If none fits, the backbone offers no attention over regions, or the run tested
         nobody in its labelled recordings.
     """
-    if not experiment.protocol.build().scored:
+    protocol = experiment.protocol.build()
+    if protocol.takes_target or not protocol.scored:
         raise ConfigurationError(
             f"{run}: its protocol, {experiment.protocol.name!r}, tests nobody in the "
             f"labelled recordings, and no others are read again here; expected a run "

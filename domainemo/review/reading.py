@@ -188,7 +188,14 @@ def match_recordings(
     ------
     DataError
         If they are not those of the run, to the last value and label.
+    ConfigurationError
+        If the run's target was given apart.
     """
+    if experiment.protocol.build().takes_target:
+        raise ConfigurationError(
+            f"{folder}: its target was given apart, and is not read again here; "
+            f"expected a run whose recordings are all of one data set."
+        )
     data = expect_labelled(data, "the recordings")
     rows, folds = prepare(data.inputs, experiment)
     chosen = experiment.modalities, experiment.exclude
