@@ -29,7 +29,8 @@ class Online(Protocol):
     trains anew from the start, with whatever adapter.
 
     Time is what trials are numbered by, in natural order (2 before 10): right where a
-    data set numbers them as they were presented. Every session starts anew; other
+    data set numbers them as they were presented, and not where it numbers them by
+    clip, as DEAP's preprocessed files and DREAMER do. Every session starts anew; other
     sessions of the subject are not seen.
 
     A part that holds a single class has no balanced accuracy by itself; it counts in
