@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import undrawn
 from test_calibration import left
 
 import domainemo as de
@@ -20,6 +21,8 @@ from domainemo.data.classes import share_classes, written
 from domainemo.data.matching import channels_within_reach
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.protocols.cross_dataset import CrossDataset
+from domainemo.reports.run import write_run_report
+from domainemo.review.reading import match_recordings
 from domainemo.runs.experiment import experiment
 from domainemo.runs.target import plan_target
 from domainemo.testing import check
@@ -291,6 +294,19 @@ def test_it_predicts_as_for_newcomers(source, target):
     assert known[columns].equals(new.predictions[columns])
 
 
+def test_its_report_says_on_what_and_reads_no_recordings_again(
+    source, target, tmp_path, monkeypatch
+):
+    output = tmp_path / "run"
+    de.adapt(source, target, output=output, **CHOICES)
+    with pytest.raises(ConfigurationError, match="its target was given apart"):
+        match_recordings(output, source, experiment(**CHOICES))
+    monkeypatch.setattr("domainemo.reports.page.render", undrawn)
+    write_run_report(output)
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert f"{source.inputs.name}, tested on {target.inputs.name}: marginal" in page
+
+
 def test_some_of_its_labels_may_be_given(source, target):
     results = de.adapt(source, target, calibration=1, **CHOICES)
     assert results.table["calibration"].str.startswith("3 trials (1 of each").all()
@@ -355,6 +371,8 @@ def test_the_command(source, target, tmp_path, monkeypatch, capsys):
     assert set(table["subject"]) == {1, 2} and "balanced_accuracy" in table
     kept = (tmp_path / "run" / "config.toml").read_text()
     assert '"protocol.classes" = "negative=bad,positive=good"' in kept
+    said = run(*chosen, "--classes=negative=bad,positive=good", "--dry-run")
+    assert "subject 2" in said and "No fold tests" not in said
     said = run("--protocol=cross-dataset", code=3)
     assert "of which 1 is among those of" in said
     said = run("--protocol=cross-dataset", "--classes=negativ=bad", code=2)

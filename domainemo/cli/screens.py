@@ -176,7 +176,9 @@ def show_plan(planned: Plan, folder: Path) -> None:
     show_memory(console, planned.inputs, jobs)
     for name, why in planned.skipped.items():
         console.print(f"Skipped: {name}, as {why}.")
-    left_out = subjects_without_fold(planned) if planned.scored else []
+    # Of a target that is given apart, everybody is tested, and nobody else.
+    alone = planned.scored and not planned.target
+    left_out = subjects_without_fold(planned) if alone else []
     if left_out:
         which = "subject" if len(left_out) == 1 else "subjects"
         console.say(f"No fold tests the {which} {', '.join(map(str, left_out))}.")

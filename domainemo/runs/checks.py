@@ -445,7 +445,6 @@ def unfit_folds(
         Whether it is enough that all test parts together hold two classes.
     """
     found = {}
-    everything = np.unique(np.concatenate([fold.test for fold in folds]))
     for fold in folds:
         held = {
             role: np.unique(data.labels[rows])
@@ -453,7 +452,8 @@ def unfit_folds(
         }
         new = np.setdiff1d(held["test"], held["source"])
         if together:
-            held["test"] = np.unique(data.labels[everything])
+            tested = [data.labels[each.test] for each in folds]
+            held["test"] = np.unique(np.concatenate(tested))
         alone = [role for role, classes in held.items() if len(classes) < 2]
         if alone:
             name = data.classes[held[alone[0]][0]]
