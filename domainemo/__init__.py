@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from .registry import register
     from .runs.everyone import train
     from .runs.model import Model
-    from .runs.newcomers import adapt
     from .runs.pretraining import pretrain
     from .runs.results import Results
     from .runs.run import run
+    from .runs.target import adapt
     from .samplings.sequences import Sequences
     from .samplings.trials import Trials
     from .samplings.windows import Windows
@@ -74,10 +74,10 @@ _HOME = {
     "errors": "ConfigurationError DataError DomainemoError",
     "runs.everyone": "train",
     "runs.model": "Model",
-    "runs.newcomers": "adapt",
     "runs.pretraining": "pretrain",
     "runs.results": "Results",
     "runs.run": "run",
+    "runs.target": "adapt",
     "registry": "register",
     "samplings.sequences": "Sequences",
     "samplings.trials": "Trials",

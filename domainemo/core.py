@@ -1076,9 +1076,15 @@ class Protocol(ABC):
     """Whether the labels of what is tested are known, so that predictions are scored.
     `run` is for these; others have a command of their own."""
 
+    takes_target: ClassVar[bool] = False
+    """Whether those to adapt to are recordings of their own, given apart (`adapt`).
+    `split` finds in a column ``new`` which windows are theirs."""
+
     unfit: str = "refuse"
     """What becomes of folds whose classes do not allow to train or to score them:
-    ``"refuse"`` them all, or ``"skip"`` these and name them in the results."""
+    ``"refuse"`` them all, ``"skip"`` these and name them in the results, or ``"keep"``
+    those that test a single class, which have no score by themselves, as others test
+    more."""
 
     @abstractmethod
     def split(self, windows: pd.DataFrame) -> Iterator[Fold]:

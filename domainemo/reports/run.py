@@ -23,6 +23,7 @@ from ..runs.model import load_trained
 from . import attention
 from . import run_figures as figures
 from .newcomers import write_newcomers_report
+from .online import over_time_section
 from .page import Block, Figure, Note, Section, Table, write_report
 from .run_sections import (
     LINEAR,
@@ -94,6 +95,7 @@ def write_run_report(
     sections = [
         _results(run),
         _subjects(run),
+        over_time_section(run.results),
         _controls(run),
         _confusion(run),
         _calibration(run),

@@ -41,8 +41,10 @@ def what_was_reached(results: Results) -> str:
     interval = "too few for an interval"
     if not math.isnan(own["low"]):
         interval = f"95 % interval {own['low']:.3f} to {own['high']:.3f}"
+    first = results.table.iloc[0]
+    onto = f", tested on {first['target']}" if first.get("target") else ""
     return (
-        f"{results.table['dataset'].iloc[0]}: {results.method} reached a balanced "
+        f"{first['dataset']}{onto}: {results.method} reached a balanced "
         f"accuracy of {own['mean']:.3f} per {results.level}, the mean over {subjects} "
         f"({interval}), and of {own['trial']:.3f} for whole trials; chance is "
         f"{_chance(results):.3f}."

@@ -453,7 +453,9 @@ def _copies(
                 )
 
 
-def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
+def unfit_folds(
+    data: EmotionData, folds: list[Fold], together: bool = False
+) -> dict[str, str]:
     """Return why folds cannot be trained or scored, by the folds' names.
 
     Parameters
@@ -461,6 +463,8 @@ def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
     data : EmotionData
         With one label a trial, so that samples have the classes of their windows.
     folds : list of Fold
+    together : bool
+        Whether it is enough that all test parts together hold two classes.
     """
     found = {}
     for fold in folds:
@@ -470,6 +474,9 @@ def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
             if role in ("source", "test") or (role == "validation" and len(rows))
         }
         new = np.setdiff1d(held["test"], held["source"])
+        if together:
+            tested = [data.labels[each.test] for each in folds]
+            held["test"] = np.unique(np.concatenate(tested))
         alone = [role for role, classes in held.items() if len(classes) < 2]
         if alone:
             name = data.classes[held[alone[0]][0]]
@@ -482,7 +489,9 @@ def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
     return found
 
 
-def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None:
+def check_classes(
+    data: EmotionData, folds: list[Fold], skippable: bool, together: bool = False
+) -> None:
     """Refuse folds that cannot be trained or scored.
 
     Parameters
@@ -491,6 +500,8 @@ def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None
     folds : list of Fold
     skippable : bool
         Whether the protocol can be told to skip such folds.
+    together : bool
+        See :func:`unfit_folds`.
 
     Raises
     ------
@@ -498,7 +509,7 @@ def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None
         If a fold's source, validation or test part holds a single class, or the test
         part one that the source lacks.
     """
-    found = unfit_folds(data, folds)
+    found = unfit_folds(data, folds, together)
     if not found:
         return
     shown = [f"fold {name!r}: {why}" for name, why in found.items()]

@@ -8,6 +8,7 @@ from .. import __version__
 from ..core import OPTIONAL, Fold, Sampling
 from ..parts import describe_object
 from ..words import count
+from .calibration import per_class
 from .experiment import Experiment
 from .job import Job, Record
 from .plan import Plan
@@ -88,13 +89,20 @@ def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
     for name in OPTIONAL:
         if not any(len(each.parts[name]) for each in planned.folds):
             continue
-        windows = planned.inputs.windows.iloc[fold.parts[name]]
-        trials = windows[["subject", "session", "trial"]].drop_duplicates()
-        words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
-        if name == "validation":
-            subjects = count(windows["subject"].nunique(), "subject")
-            words = f"{subjects}, {words} kept out of training{_left(planned)}"
-        found[name] = words
+        rows = fold.parts[name]
+        windows = planned.inputs.windows.iloc[rows]
+        again = windows.duplicated(["subject", "session", "trial"]).to_numpy()
+        labels = planned.labels[rows[~again]]
+        trials = count(len(labels), "trial")
+        if name == "calibration":
+            classes = per_class(labels, planned.classes)
+            found[name] = f"{trials} ({classes}), {count(len(windows), 'window')}"
+            continue
+        subjects = count(windows["subject"].nunique(), "subject")
+        found[name] = (
+            f"{subjects}, {trials}, {count(len(windows), 'window')} kept out of "
+            f"training{_left(planned)}"
+        )
     return found
 
 

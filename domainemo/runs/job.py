@@ -36,6 +36,7 @@ from ..training.fit import Fitted, fit, predict, scores, settle
 from ..training.loop import Report
 from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
+from .calibration import trials_of
 from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
 from .folder import (
@@ -398,7 +399,7 @@ def _train(
     seed = derive_seed(job.seed, fold.name, "settle")
     settle(model, adapter, target, training=experiment.training, seed=seed)
     facts = {
-        **_facts(job, experiment, backbone.sampling, began),
+        **_facts(inputs, job, experiment, backbone.sampling, began),
         "epoch": fitted.epoch,
         "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
@@ -458,15 +459,16 @@ def _run_control(
         members,
         len(job.classes),
     )
-    facts = _facts(job, experiment, sampling, began)
+    facts = _facts(inputs, job, experiment, sampling, began)
     _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
 def _facts(
-    job: Job, experiment: Experiment, sampling: Sampling, began: float
+    inputs: Inputs, job: Job, experiment: Experiment, sampling: Sampling, began: float
 ) -> dict[str, Any]:
     """Return what every record says of its job."""
     own = job.control if job.adapter is None else job.adapter
+    given = trials_of(inputs.windows, job.fold.calibration)
     return {
         "fold": job.fold.name,
         "adapter": job.method if job.adapter is None else job.adapter.name,
@@ -474,6 +476,7 @@ def _facts(
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
         "level": sampling.level,
+        **({"calibration": given} if given else {}),
         "outside": any(part.outside for part in (*experiment.shared, own) if part),
     }
 

@@ -14,6 +14,7 @@ from .. import files
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import write_table
+from .online import over_time
 from .statistics import Comparison, bootstrap_interval, compare
 from .unscored import trial_predictions
 
@@ -108,6 +109,13 @@ class Results:
         metric = metric or self.metric
         wide = chosen.pivot_table(metric, index="fold", columns="method", sort=False)
         return wide[self.methods]
+
+    def over_time(self) -> pd.DataFrame | None:
+        """Return a row per method and step of an online run; None of any other.
+
+        See :func:`domainemo.runs.online.over_time`.
+        """
+        return over_time(self.predictions)
 
     def people(self, level: str | None = None) -> pd.DataFrame:
         """Return a row per subject and method: what the predictions look like.
@@ -284,6 +292,9 @@ def write_results(folder: Path, results: Results) -> None:
         tables["trials"] = trial_predictions(results.predictions)
     if results.distances is not None:
         tables["distances"] = results.distances
+    steps = results.over_time()
+    if steps is not None:
+        tables["online"] = steps
     for name, table in tables.items():
         write_table(folder, name, table)
     files.write_recorded(folder / "how.txt", results.how() + "\n")

@@ -20,12 +20,17 @@ def _is_scored(check: Check) -> bool:
     return bool(getattr(check.part, "scored", True))
 
 
+def _is_told_who_is_new(check: Check) -> bool:
+    return not _is_scored(check) or bool(getattr(check.part, "takes_target", False))
+
+
 def _windows(
     check: Check, subjects: int = 3, sessions: int = 2, trials: int = 4
 ) -> pd.DataFrame:
     """Return the provenance of five windows a trial; all subjects see each clip.
 
-    A protocol that scores nobody is told who is new: the last one.
+    A protocol that scores nobody, or whose target is given apart, is told who is new:
+    the last one.
     """
     rows = [
         (subject, session, trial, f"clip {trial}", 4.0 * number)
@@ -35,8 +40,8 @@ def _windows(
         for number in range(5)
     ]
     table = pd.DataFrame(rows, columns=list(PROVENANCE))
-    new = {} if _is_scored(check) else {"new": table["subject"] == subjects}
-    return table.assign(**new)
+    new = {"new": table["subject"] == subjects}
+    return table.assign(**new if _is_told_who_is_new(check) else {})
 
 
 def _trials(windows: pd.DataFrame, rows: Any) -> set[Any]:
