@@ -49,7 +49,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
-LAST = {"studies", "reports", "testing", "cli"}
+LAST = {"studies", "benchmark", "reports", "testing", "cli"}
 
 
 def python_files():
