@@ -32,7 +32,8 @@ import domainemo as de
 from domainemo.errors import ConfigurationError
 from domainemo.processes import process_pool
 from domainemo.registry import entries, find
-from domainemo.runs.statistics import bootstrap_interval, compare
+from domainemo.statistics.intervals import bootstrap_interval
+from domainemo.statistics.paired import compare
 
 BACKBONES = ("concatenation-mlp", "r2gfanet", "uf-ama")
 BASE, LINEAR = "source only", "logistic regression"
