@@ -20,6 +20,7 @@ from ..review.tables import typical_fold
 from ..runs.controls import control_name
 from ..runs.metrics import METRICS
 from ..runs.model import load_trained
+from ..statistics.effects import FEWEST_TO_SHOW
 from . import attention
 from . import run_figures as figures
 from .newcomers import write_newcomers_report
@@ -36,7 +37,6 @@ from .run_sections import (
     selection,
 )
 from .run_words import (
-    ENOUGH,
     cautions,
     difference,
     gains,
@@ -124,7 +124,7 @@ def _summary(run: Run) -> list[Block]:
         blocks.append(why_not_compared(results))
     else:
         blocks += [difference(results, found), who_gained(results)]
-        if found.subjects < ENOUGH:
+        if found.subjects < FEWEST_TO_SHOW:
             blocks.append(Note(too_few(found.subjects)))
     if run.oracle:
         blocks.append(
@@ -198,7 +198,7 @@ def _subjects(run: Run) -> Section:
             f"A subject is tested in up to {folds} folds, averaged before subjects are "
             f"compared: the subject is the unit of analysis."
         )
-        if folds < ENOUGH:
+        if folds < FEWEST_TO_SHOW:
             text += (
                 f" A test over the {folds} folds of one subject could not go below "
                 f"p = {2 / 2**folds:.3g}, so none is made."
