@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .. import files
 from ..runs.experiment import SOURCE_ONLY
@@ -67,16 +68,25 @@ class Group:
         """Which one it is, in words."""
         return f"{self.dataset}, {self.protocol}"
 
+    @property
+    def methods(self) -> list[Method]:
+        """All methods, in the order of the cells."""
+        return list(self.scores)  # type: ignore[arg-type]
+
     def base(self, method: Method) -> Method | None:
         """Return source only on a method's backbone; None of itself and of controls."""
-        backbone, name = method
+        backbone = method[0]
         bases = [each for each in self.rows if is_base(each) and each[0] == backbone]
         return bases[0] if backbone and bases and bases[0] != method else None
 
-    def gap(self, method: Method) -> Any:
+    def gap(self, method: Method) -> NDArray[np.float64] | None:
         """Return each subject's difference to source only; None where there is none."""
         base = self.base(method)
-        return None if base is None else (self.scores[method] - self.scores[base])
+        return None if base is None else self.of(method) - self.of(base)
+
+    def of(self, method: Method) -> NDArray[np.float64]:
+        """Return the subjects' scores under a method."""
+        return self.scores[method].to_numpy(dtype=float)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -87,9 +97,9 @@ class Group:
             return pd.DataFrame([*unscored, *self._failed()])
         ranks, means = tiers(self.scores), self.scores.mean()
         places = self.scores.rank(axis=1, ascending=False).mean()
-        order = sorted(self.scores, key=lambda each: (ranks[each], -means[each]))
+        order = sorted(self.methods, key=lambda each: (ranks[each], -means[each]))
         gaps = [self.gap(method) for method in order]
-        p = holm([np.nan if gap is None else wilcoxon(gap.to_numpy()) for gap in gaps])
+        p = holm([np.nan if gap is None else wilcoxon(gap) for gap in gaps])
         rows = [
             self._row(method, gap, corrected)
             | {
@@ -101,8 +111,10 @@ class Group:
         ]
         return pd.DataFrame([*rows, *self._failed()])
 
-    def _row(self, method: Method, gap: Any, p: float) -> dict[str, Any]:
-        values, rows = self.scores[method].to_numpy(), self.rows[method]
+    def _row(
+        self, method: Method, gap: NDArray[np.float64] | None, p: float
+    ) -> dict[str, Any]:
+        values, rows = self.of(method), self.rows[method]
         low, high = bootstrap_interval(values)
         trained = rows.drop_duplicates(["fold", "seed"])
         found: dict[str, Any] = {
@@ -121,7 +133,7 @@ class Group:
         }
         if gap is None:
             return found
-        below, above = bootstrap_interval(gap.to_numpy())
+        below, above = bootstrap_interval(gap)
         return found | {
             "difference": gap.mean(),
             "difference_low": below,

@@ -33,9 +33,7 @@ def benchmark(
     jobs: use.Jobs = "auto",
     output: Annotated[
         Path | None,
-        typer.Option(
-            help="Its folder; by default runs/benchmark- and the file's name."
-        ),
+        typer.Option(help="Its folder; by default runs/benchmark-FILE."),
     ] = None,
     cache: use.Cache = True,
     dry_run: Annotated[

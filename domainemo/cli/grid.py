@@ -17,7 +17,7 @@ from ..choices import (
 )
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import unknown_option
-from ..registry import entries
+from ..registry import KINDS, entries
 from .configuration import Configuration, checked, configure_cell
 from .names import check_dataset, options_of
 
@@ -38,8 +38,19 @@ _SHARED = [
 KEYS = (*AXES, *_SHARED, "options")
 """What the file of a benchmark may hold."""
 
-_OWN_ONLY = ("protocol", "adapter")
-"""What is crossed and changes nothing else, or rows could not be compared."""
+_MAY_SET: Mapping[str, list[str]] = {
+    "dataset": [name for name in _SHARED if name != "plugins"],
+    "protocol": [],
+    "backbone": ["sampling", "normalisation"],
+    "adapter": [],
+}
+"""What an entry may set beside itself: no more than leaves rows comparable."""
+_MAY_SET_OPTIONS = {
+    "dataset": ("data", "training", *(kind for kind in KINDS if kind != "dataset")),
+    "protocol": ("protocol",),
+    "backbone": ("backbone", "sampling", "normalisation", "training"),
+    "adapter": ("adapter",),
+}
 
 Table = Mapping[str, Any]
 
@@ -65,7 +76,7 @@ class Grid:
     @property
     def datasets(self) -> dict[str, Configuration[Experiment]]:
         """A configuration of each data set, by what the file calls it."""
-        return {key[0]: each for key, each in reversed(self.configurations.items())}
+        return {key[0]: each for key, each in self.configurations.items()}
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -116,14 +127,14 @@ def read_grid(file: str, said: Table) -> Grid:
     }
     axes["adapter"] = {"none": {"adapter": "none"}} | axes["adapter"]
     first = next(iter(axes["backbone"]))
-    found = {}
-    for key, layers in _crossed(axes):
-        with_controls = key[-1] == "none" and key[2] == first
+    found: dict[tuple[str, ...], Configuration[Experiment]] = {}
+    for cell, layers in _crossed(axes):
+        with_controls = cell[-1] == "none" and cell[2] == first
         stored = _cell([shared, *layers], with_controls)
         try:
-            found[key] = configure_cell(said, stored, file)
+            found[cell] = configure_cell(said, stored, file)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{file}, {', '.join(key)}: {error}") from error
+            raise ConfigurationError(f"{file}, {', '.join(cell)}: {error}") from error
     return Grid(file, content, found)
 
 
@@ -177,17 +188,18 @@ def _label(name: str, value: str) -> str:
 
 def _check(file: str, where: str, name: str, keys: Mapping[str, Any]) -> None:
     """Refuse keys that an entry cannot set, and a part that there is not."""
-    allowed = [name, *([] if name in _OWN_ONLY else _SHARED), "options"]
+    allowed = [name, *_MAY_SET[name], "options"]
     for key in keys:
         if key not in allowed:
             raise ConfigurationError(unknown_option(f"{file}: {where}", key, allowed))
     checked(f"{file}: {where}", keys)
     for option in flatten(keys.get("options", {})):
-        if name in _OWN_ONLY and not option.startswith(f"{name}."):
+        if option.partition(".")[0] not in _MAY_SET_OPTIONS[name]:
+            expected = ", ".join(f"{each}.NAME" for each in _MAY_SET_OPTIONS[name])
             raise ConfigurationError(
-                f"{file}: {where} sets {option!r}; expected options of the {name} "
-                f"alone, since rows that differ in more cannot be compared. Set it "
-                f"for all, or for a data set or a backbone."
+                f"{file}: {where} sets {option!r}; expected {expected} alone, since "
+                f"rows that differ in more cannot be compared. Set it for all, or for "
+                f"a data set."
             )
     part = str(keys[name])
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import pandas as pd
 from ..benchmark.findings import Findings, Group
 from ..benchmark.latex import in_words
 from ..runs.experiment import SOURCE_ONLY
+from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.intervals import FEWEST
 from ..statistics.paired import compare
 from ..statistics.several import holm, stouffer
@@ -71,12 +74,12 @@ def _summary(findings: Findings, scored: list[Group]) -> list[Block]:
                 "have given, and are no result."
             )
         )
-    few = min((len(group.scores) for group in scored), default=FEWEST)
-    if few < FEWEST:
+    few = min((len(group.scores) for group in scored), default=FEWEST_TO_SHOW)
+    if few < FEWEST_TO_SHOW:
         blocks.append(
             Note(
-                f"With fewer than {FEWEST} subjects there is no interval and no test: "
-                f"all methods are shown as tied."
+                f"Of fewer than {FEWEST_TO_SHOW} subjects no test can show a "
+                f"difference, however large: all methods are shown as tied."
             )
         )
     return blocks
@@ -94,10 +97,12 @@ def _first(group: Group) -> str:
         f"{count(len(group.scores), 'subject')}"
     )
     others = len(ahead) - 1
-    total = len(group.scores.columns)
+    total = len(group.methods)
     if not others:
-        return f"{text}; every other of {total} methods differs from it."
-    return f"{text}; {others} of {total - 1} other methods cannot be told from it."
+        return f"{text}; each of the {total - 1} other methods differs from it."
+    some = "none" if others == total - 1 else str(others)
+    can = "can" if others == total - 1 else "cannot"
+    return f"{text}; {some} of the {total - 1} others {can} be told from it."
 
 
 # --------------------------------------------------------------------- one data set
@@ -106,7 +111,7 @@ def _first(group: Group) -> str:
 def _group(number: int, group: Group) -> Section:
     table = group.table
     done = table if "why" not in table else table[table["why"].isna()]
-    shown = [in_words({**row, "why": ""}) for row in _filled(done)]
+    shown = [_cells(row) for row in _filled(done)]
     blocks: list[Block] = [
         Table(
             pd.DataFrame(shown),
@@ -119,7 +124,7 @@ def _group(number: int, group: Group) -> Section:
             f"a training, one fold with one seed.",
         )
     ]
-    if len(group.scores.columns) > 2:
+    if len(group.methods) > 2:
         blocks.append(
             Figure(
                 f"ranks-{number}",
@@ -141,6 +146,18 @@ def _group(number: int, group: Group) -> Section:
     return Section(f"{group.dataset}, {group.protocol}", blocks)
 
 
+def _cells(row: Mapping[Any, Any]) -> dict[str, str | None]:
+    """Return a row of the table as the page sets it; an interval is never broken."""
+    return {
+        heading: None
+        if text == "-"
+        else text.replace(" [", "\N{NO-BREAK SPACE}[")
+        .replace(", ", ",\N{NO-BREAK SPACE}")
+        .replace("-0.", "\N{MINUS SIGN}0.")
+        for heading, text in in_words({**row, "why": ""}).items()
+    }
+
+
 def _filled(table: pd.DataFrame) -> list[dict[str, object]]:
     """Return rows with every column that may be missing where nothing has it."""
     wanted = ("difference", "difference_low", "difference_high", "p", "parameters")
@@ -153,7 +170,7 @@ def _filled(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _left_out(group: Group) -> str:
-    methods = len(group.scores.columns)
+    methods = len(group.methods)
     if methods <= figures.MOST:
         return ""
     return (
@@ -164,7 +181,7 @@ def _left_out(group: Group) -> str:
 
 def _subjects(group: Group) -> Table:
     frame = group.scores.copy()
-    frame.columns = pd.Index([figures.called(each) for each in group.scores])
+    frame.columns = pd.Index([figures.called(each) for each in group.methods])
     return Table(
         frame.rename_axis("subject"), "Balanced accuracy of each subject, over seeds."
     )
@@ -204,20 +221,18 @@ def _combined(groups: list[Group]) -> pd.DataFrame:
     """Return what all data sets together say of each method that all have."""
     shared = [
         method
-        for method in groups[0].scores
+        for method in groups[0].methods
         if all(
-            method in group.scores and group.base(method) is not None
+            method in group.methods and group.base(method) in group.methods
             for group in groups
         )
     ]
     rows = []
     for method in shared:
         compared = [
-            compare(
-                group.scores[method].to_numpy(),
-                group.scores[group.base(method)].to_numpy(),
-            )
+            compare(group.of(method), group.of(base))
             for group in groups
+            if (base := group.base(method))
         ]
         found = stouffer(compared)
         rows.append(
@@ -282,7 +297,7 @@ def _how(findings: Findings) -> Section:
         [
             "Subjects are the unit of analysis: seeds, and the folds that test a "
             "subject, are averaged within it first. Each row of these tables is a run "
-            "of its own in the folder cells, of which `domainemo report` makes a page; "
+            "of its own in the folder cells, of which domainemo report makes a page; "
             "source only was run once for each backbone, controls once for each data "
             "set and protocol.",
             Table(pd.DataFrame(rows), "Each run in a line."),

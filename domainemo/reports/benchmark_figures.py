@@ -37,7 +37,7 @@ def draw_ranks(group: Group) -> Figure:
     from matplotlib.figure import Figure
 
     named = group.scores.copy()
-    named.columns = pd.Index([called(each) for each in group.scores])
+    named.columns = pd.Index([called(each) for each in group.methods])
     found = friedman(named)
     average = found.average.iloc[:MOST]
     groups = [
@@ -101,6 +101,7 @@ def _draw_axis(axes: Axes, low: float, high: float, critical: float) -> None:
 def draw_cost(group: Group) -> Figure:
     """Draw each trained network's accuracy against the seconds of its training."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     table = group.table
     done = table[table["balanced_accuracy"].notna()]
@@ -111,7 +112,7 @@ def draw_cost(group: Group) -> Figure:
         _draw_network(axes, rows, str(backbone), number)
     controls = done[done["backbone"] == ""]
     if len(controls):
-        best = controls.loc[controls["balanced_accuracy"].idxmax()]
+        best = controls.sort_values("balanced_accuracy").iloc[-1]
         axes.axhline(best["balanced_accuracy"], color="0.35", lw=0.9, ls=(0, (4, 3)))
         axes.annotate(
             best["method"],
@@ -129,6 +130,9 @@ def draw_cost(group: Group) -> Figure:
             fontsize=7,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("seconds of a training")
     axes.set_ylabel("balanced accuracy")
     axes.grid()
