@@ -163,13 +163,13 @@ def _show_plan(grid: Grid, folder: Path, load: Load) -> None:
     seconds = sum(each.missing * each.seconds for each in planned if each.missing)
     console.say(
         f"{count(len(planned), 'cell')}, {count(missing, 'training')} to run"
-        + (f": at least {_time(seconds)} in one process" if missing else "")
+        + (f": about {_time(seconds)} or more in one process" if missing else "")
         + f"; folder {folder}."
     )
     if missing:
         console.say(
-            "That is an epoch of source only, measured on the first fold of each data "
-            "set, protocol and backbone, times the epochs; adapters take longer."
+            "That is by two epochs of source only, measured here on the first fold of "
+            "each data set, protocol and backbone; adapters take longer."
         )
 
 
