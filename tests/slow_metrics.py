@@ -7,14 +7,12 @@ __all__ = ["slow_areas", "slow_selective"]
 
 def slow_areas(labels, probabilities):
     """Of every pair of one of the class and another: how often it ranks higher."""
-    areas, rows = [], list(zip(labels, probabilities, strict=True))
+    areas, rows = [], list(zip(labels, np.round(probabilities, 9), strict=True))
     for c in set(labels):
         inside = [row[c] for label, row in rows if label == c]
         outside = [row[c] for label, row in rows if label != c]
         if outside:
-            wins = [
-                0.5 if abs(a - b) < 1e-9 else a > b for a in inside for b in outside
-            ]
+            wins = [(a > b) + (a == b) / 2 for a in inside for b in outside]
             areas.append(sum(wins) / len(wins))
     return sum(areas) / len(areas) if areas else float("nan")
 
@@ -23,10 +21,10 @@ def slow_selective(labels, probabilities):
     """Over the more confident half; of those that tie at its end, some share."""
     half = -(-len(labels) // 2)
     rows = [
-        (max(row), int(np.argmax(row)) == label)
+        (round(float(max(row)), 9), int(np.argmax(row)) == label)
         for label, row in zip(labels, probabilities, strict=True)
     ]
     last = sorted((sure for sure, _ in rows), reverse=True)[half - 1]
-    above = [ok for sure, ok in rows if sure > last + 1e-9]
-    tied = [ok for sure, ok in rows if abs(sure - last) <= 1e-9]
+    above = [ok for sure, ok in rows if sure > last]
+    tied = [ok for sure, ok in rows if sure == last]
     return (sum(above) + (half - len(above)) * sum(tied) / len(tied)) / half

@@ -166,7 +166,7 @@ def test_every_number_can_be_computed_from_the_predictions(finished):
     recomputed = 0
     for keys, part in predictions.groupby(KEYS):
         one_hot = np.eye(len(columns))[part["predicted"]]
-        one_hot += 1e-6 * part[columns].to_numpy()  # decides a tie
+        one_hot += 1e-6 * part[columns].to_numpy(np.float32)  # decides a tie
         one_hot /= one_hot.sum(1, keepdims=True)
         votes = part.assign(**dict(zip(columns, one_hot.T, strict=True)))
         levels = {results.level: (part["label"], part[columns])}
