@@ -113,7 +113,7 @@ def test_p_against_full_enumeration(size):
     assert compare(first, second).p == pytest.approx(enumerated(first - second))
 
 
-@pytest.mark.parametrize("size", [5, 12, 30, 60])
+@pytest.mark.parametrize("size", [5, 8, 30, 60])
 def test_p_against_scipy_with_ties_and_zeros(size):
     """Accuracies are ratios of small numbers: equal differences are common."""
     rng = np.random.default_rng(size)
@@ -175,7 +175,9 @@ def test_sign_flips_of_many_subjects_are_drawn():
     assert sign_flip(gap + 10) == pytest.approx(2 / 10_000)
 
 
-@pytest.mark.parametrize(("size", "mean"), [(5, 0.0), (8, 0.7), (15, 0.2), (36, -3.0)])
+@pytest.mark.parametrize(
+    ("size", "mean"), [(5, 0.0), (8, 0.7), (9, 40.0), (15, 0.2), (36, -3.0)]
+)
 def test_the_standardised_interval_puts_the_observed_t_at_its_ends(size, mean):
     gap = np.random.default_rng(size).normal(mean, 1, size)
     found = standardised(gap)

@@ -6,6 +6,7 @@ import typer
 
 from .adapt import adapt
 from .benchmark import benchmark
+from .compare import compare
 from .data import app as data
 from .interpret import interpret
 from .listing import list_parts
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("adapt")(adapt)
 app.command("benchmark")(benchmark)
+app.command("compare")(compare)
 app.command("interpret")(interpret)
 app.command("list")(list_parts)
 app.command("predict")(predict)

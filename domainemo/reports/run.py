@@ -18,7 +18,7 @@ from ..review.interpretation import interpret
 from ..review.reading import Recordings
 from ..review.tables import typical_fold
 from ..runs.controls import control_name
-from ..runs.metrics import METRICS
+from ..runs.metrics import SHOWN
 from ..runs.model import load_trained
 from ..statistics.effects import FEWEST_TO_SHOW
 from . import attention
@@ -149,7 +149,9 @@ def _results(run: Run) -> Section:
         "trial": "whole trials",
     }
     metrics = {
-        name.replace("_", " "): results.per_subject(name).mean() for name in METRICS
+        name.replace("_", " "): results.per_subject(name).mean()
+        for name in SHOWN
+        if name in results.table  # a run of an earlier version has fewer
     }
     blocks: list[Block] = [
         Figure(
@@ -166,7 +168,7 @@ def _results(run: Run) -> Section:
         ),
         Table(
             pd.DataFrame(metrics).loc[results.methods].rename_axis("method"),
-            f"Every metric per {results.level}, mean over subjects.",
+            f"The main metrics per {results.level}, mean over subjects.",
         ),
     ]
     return Section("Results", blocks)
