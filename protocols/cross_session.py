@@ -14,6 +14,7 @@ from domainemo.registry import register
 from domainemo.values import SEEDS
 from domainemo.words import in_order
 
+from .groups import of_known
 from .held_out import HeldOut, HoldsOut, Unfit, Unit
 
 __all__ = ["CrossSession"]
@@ -71,7 +72,7 @@ class CrossSession(HoldsOut):
                 if self.source == "others":
                     others += names[position + 1 :]
                 source = rows[np.isin(sessions[rows], others)]
-                target = _known(windows, rows[sessions[rows] == session], source)
+                target = of_known(windows, rows[sessions[rows] == session], source)
                 if len(target):
                     found = True
                     yield self.fold(
@@ -92,9 +93,3 @@ class CrossSession(HoldsOut):
         subjects = windows["subject"].to_numpy()
         for subject in in_order(subjects):
             yield f"subject {subject}, ", np.flatnonzero(subjects == subject)
-
-
-def _known(windows: pd.DataFrame, rows: Rows, source: Rows) -> Rows:
-    """Return the windows of those who are in the source, too, with another session."""
-    subjects = windows["subject"].to_numpy()
-    return rows[np.isin(subjects[rows], subjects[source])]

@@ -1,4 +1,4 @@
-"""Names divided into groups: by a draw that knows nothing of them."""
+"""Groups of names, drawn; and the windows of those who train as well."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from domainemo.core import Rows
 from domainemo.words import in_order
 
-__all__ = ["drawn_groups"]
+__all__ = ["drawn_groups", "of_known"]
 
 
 def drawn_groups(names: Iterable[Any], number: int, *seed: int) -> list[list[Any]]:
@@ -32,3 +34,16 @@ def drawn_groups(names: Iterable[Any], number: int, *seed: int) -> list[list[Any
     drawn = np.random.default_rng(seed).permutation(len(known))
     parts = sorted(sorted(part.tolist()) for part in np.array_split(drawn, number))
     return [[known[place] for place in part] for part in parts]
+
+
+def of_known(windows: pd.DataFrame, rows: Rows, source: Rows) -> Rows:
+    """Return those of `rows` whose subjects have windows in the source, too.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        Provenance of all windows.
+    rows, source : ndarray of int
+    """
+    subjects = windows["subject"].to_numpy()
+    return rows[np.isin(subjects[rows], subjects[source])]

@@ -106,8 +106,8 @@ def divide(
             divide(windows, theirs, held_out=held_out, unit=unit, seed=seed)
             for theirs in (rows[subjects == name] for name in names)
         )
-        seen, tested = zip(*sides, strict=True)
-        return np.sort(np.concatenate(seen)), np.sort(np.concatenate(tested))
+        seen, unseen = zip(*sides, strict=True)
+        return np.sort(np.concatenate(seen)), np.sort(np.concatenate(unseen))
     part = windows.iloc[rows]
     if unit == "time":
         place = part.groupby(["subject", "session", "trial"])["start"]

@@ -14,7 +14,7 @@ from domainemo.registry import register
 from domainemo.values import SEEDS, Bounds
 from domainemo.words import count, in_order
 
-from .groups import drawn_groups
+from .groups import drawn_groups, of_known
 from .held_out import HeldOut, HoldsOut, Unfit, Unit
 
 __all__ = ["LeaveStimuliOut"]
@@ -31,7 +31,7 @@ class LeaveStimuliOut(HoldsOut):
     ----------
     subjects : {"unseen", "known"}
         Test a subject who does not train, on clips that nobody trains with; or test
-        everybody who trains, on such clips.
+        everybody who trains with others, on such clips.
     folds : int
         How many groups the stimuli are divided into, drawn by `seed`; each is tested
         once, with every subject.
@@ -88,6 +88,8 @@ class LeaveStimuliOut(HoldsOut):
             for which, shown in groups:
                 source = np.flatnonzero(trained & ~shown)
                 target = np.flatnonzero(tested & shown)
+                if self.subjects == "known":
+                    target = of_known(windows, target, source)
                 if len(source) and len(target):
                     found = True
                     yield self.fold(f"{whose}{which}", windows, source, target)

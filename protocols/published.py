@@ -84,7 +84,7 @@ def published_split(windows: pd.DataFrame) -> Published:
     numbers = [str(number + 1) for number in range(split.trials)]
     places = windows[["session", "trial", "stimulus"]].drop_duplicates().astype(str)
     for session, trials in places.groupby("session", sort=True):
-        before = 0 if split.repeated else (_number(session) - 1) * split.trials
+        before = 0 if split.repeated else (_number(str(session)) - 1) * split.trials
         expected = {(each, str(before + int(each))) for each in numbers}
         found = set(zip(trials["trial"], trials["stimulus"], strict=True))
         if found != expected:

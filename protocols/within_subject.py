@@ -70,14 +70,15 @@ class WithinSubject(HoldsOut):
                 "within-subject: folds is 'segments', which trains on windows of the "
                 "very trials that are tested: neighbouring windows are all but alike, "
                 "so that a network need only recognise the trial. Papers on DEAP and "
-                "DREAMER do so; no new trial is ever tested. Expected whole trials: "
-                "--protocol within-subject --set protocol.folds=10 on the same person, "
-                "or --protocol cross-subject on another."
+                "DREAMER do so; expected whole trials. Use --protocol within-subject "
+                "--set protocol.folds=10 for new trials of the same person, or "
+                "--protocol cross-subject for a new person."
             )
         if folds == "published" and session is not None:
             raise ConfigurationError(
                 f"within-subject: session is {session!r} beside folds='published', "
-                f"which says itself what sessions belong together. Leave it out."
+                f"which says itself what sessions belong together; expected one or the "
+                f"other. Leave session out."
             )
 
     def split(self, windows: pd.DataFrame) -> Iterator[Fold]:
