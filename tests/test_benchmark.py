@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import killing
 import numpy as np
@@ -15,15 +17,19 @@ import pytest
 from browser import DESKTOP, PHONE, open_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import combine_pvalues, rankdata, wilcoxon
 
 import domainemo as de
-from domainemo.benchmark.findings import tiers
+from domainemo.benchmark.cells import Cell, Outcome
+from domainemo.benchmark.findings import gather, tiers
+from domainemo.benchmark.running import run_cells
 from domainemo.cli import main
 from domainemo.cli.grid import KEYS, read_grid
 from domainemo.registry import entries
 from domainemo.reports import page
+from domainemo.reports.benchmark import _combined
 from domainemo.review.reading import read_results
+from domainemo.runs.metrics import METRICS
 
 DATA = """
 "data.subjects" = 3
@@ -71,10 +77,10 @@ def call(*arguments, folder):
     return ended.value.code or 0
 
 
-def grid(folder, text):
+def grid(folder, text, data_root=None):
     path = Path(folder, "bench.toml")
     path.write_text(text, encoding="utf-8")
-    return read_grid(str(path), {"data_root": None, "plugins": None})
+    return read_grid(str(path), {"data_root": data_root, "plugins": None})
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +282,22 @@ def test_the_same_again_changes_no_byte(made):
     assert record.stat().st_mtime_ns == stamp
 
 
+def test_what_is_missing_is_made_anew_and_no_more(made):
+    folder, _, table = made
+    (lost,) = folder.glob("cells/*/*/pair/marginal/folds/subject_2/seed-1/marginal")
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in folder.glob("cells/*/*/*/*/folds/*/*/*/record.json")
+        if path.parent != lost
+    }
+    shutil.rmtree(lost)
+    (folder / "table.parquet").unlink()
+    assert call("benchmark", "bench.toml", "--output=made", folder=folder.parent) == 1
+    again = pd.read_parquet(folder / "table.parquet").drop(columns="seconds")
+    assert again.to_csv() == table.drop(columns="seconds").to_csv()
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
 def test_another_configuration_is_refused_before_anything_trains(made, capfd):
     folder, _, _ = made
     path = folder.parent / "other.toml"
@@ -378,9 +400,148 @@ def test_mean_ranks_are_scipys(made):
     assert sorted(done["mean_rank"]) == pytest.approx(sorted(ranks))
 
 
+# ------------------------------------------------------------ several data sets at once
+
+
+def outcome(dataset, backbone, adapter, values, level="window"):
+    """What came of a cell, as if it had been run: a score for each subject."""
+    levels = {"window": ("window", "trial"), "trial": ("trial",)}[level]
+    rows = [
+        {
+            "method": "source only" if adapter == "none" else adapter,
+            "backbone": backbone,
+            "fold": f"subject {subject}",
+            "seed": 0,
+            "subject": subject,
+            "level": each,
+            **dict.fromkeys(METRICS, value + 0.01 * (each == "trial")),
+            **dict.fromkeys(("modalities", "access", "target_seen"), "x"),
+            **dict.fromkeys(("normalisation", "selection", "sampling"), "x"),
+            "version": "0",
+            "parameters": 7,
+            "seconds": 1.5,
+        }
+        for subject, value in enumerate(values, 1)
+        for each in levels
+    ]
+    chosen = SimpleNamespace(adapter=SimpleNamespace(name=adapter), validator=object())
+    cell = Cell(
+        dataset=dataset,
+        protocol="cross-subject",
+        backbone=backbone,
+        adapter=adapter,
+        experiment=chosen,
+        description={},
+    )
+    return Outcome(cell, pd.DataFrame(rows), "how")
+
+
+@pytest.fixture
+def two_data_sets():
+    generator = np.random.default_rng(1)
+    values = {
+        (dataset, adapter): generator.normal(mean, 0.1, subjects)
+        for dataset, subjects in (("first", 9), ("second", 16))
+        for adapter, mean in (("none", 0.5), ("better", 0.6), ("same", 0.5))
+    }
+    return values, gather(
+        [
+            outcome(dataset, "network", adapter, each)
+            for (dataset, adapter), each in values.items()
+        ],
+        "",
+    )
+
+
+def test_data_sets_are_combined_as_scipy_does(two_data_sets):
+    values, findings = two_data_sets
+    table = _combined(findings.groups).set_index("method")
+    z = {}
+    for adapter in ("better", "same"):
+        gaps = [values[d, adapter] - values[d, "none"] for d in ("first", "second")]
+        gains = [wilcoxon(gap, alternative="greater").pvalue < 0.5 for gap in gaps]
+        halves = [wilcoxon(gap).pvalue / 2 for gap in gaps]
+        found = combine_pvalues(
+            [p if up else 1 - p for p, up in zip(halves, gains, strict=True)],
+            method="stouffer",
+            weights=[np.sqrt(len(gap)) for gap in gaps],
+        )
+        z[adapter] = found.statistic
+        mean = np.mean([gap.mean() for gap in gaps])
+        assert table.loc[adapter, "mean difference"] == pytest.approx(mean)
+    assert table["z"].to_dict() == pytest.approx(z)
+    assert list(table.index) == sorted(z, key=z.get, reverse=True)
+
+
+def test_differences_are_tested_together(two_data_sets):
+    values, findings = two_data_sets
+    for dataset in ("first", "second"):
+        own = findings.table[findings.table["dataset"] == dataset].set_index("method")
+        base = values[dataset, "none"]
+        raw = {
+            adapter: wilcoxon(values[dataset, adapter] - base).pvalue
+            for adapter in ("better", "same")
+        }
+        small, large = sorted(raw, key=raw.get)
+        assert own.loc[small, "p"] == pytest.approx(min(1, 2 * raw[small]))
+        expected = max(min(1, 2 * raw[small]), raw[large])
+        assert own.loc[large, "p"] == pytest.approx(expected)
+        assert pd.isna(own.loc["source only", "p"])
+
+
+def test_networks_that_predict_windows_and_trials_meet_in_trials():
+    values = np.linspace(0.4, 0.6, 8)
+    windows = outcome("one", "a", "none", values)
+    trials = outcome("one", "b", "none", values, "trial")
+    (alone,) = gather([windows], "").groups
+    (both,) = gather([windows, trials], "").groups
+    assert alone.level == "window" and both.level == "trial"
+    assert alone.table["balanced_accuracy"].item() == pytest.approx(0.5)
+    assert both.table["balanced_accuracy"].to_list() == pytest.approx([0.51, 0.51])
+
+
+def test_a_data_set_is_read_once_and_one_that_cannot_be_read_stops_no_other(tmp_path):
+    text = FILE.replace('datasets = ["simulated"]', 'adapters = ["none"]').replace(
+        'adapters = ["marginal", "adabn", "none"]\n', ""
+    )
+    text += "[datasets.broken]\ndataset = 'simulated'\n[datasets.whole]\n"
+    text += "dataset = 'simulated'\n"
+    cells = grid(tmp_path, text).cells()
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        if name == "broken":
+            raise de.DataError("a file is missing")
+        return de.Simulated(subjects=3, sessions=1, trials=6, windows=(2, 3)).load()
+
+    outcomes = run_cells(cells, load, tmp_path / "made")
+    assert asked == ["broken", "whole"]
+    assert [each.why for each in outcomes] == ["a file is missing"] * 2 + [""] * 2
+    assert [each.cell for each in outcomes] == cells
+
+
+# -------------------------------------------------------------------------- the example
+
+
+def test_the_example_of_the_docs_is_the_file():
+    root = Path(__file__).parents[1]
+    example = (root / "benchmarks" / "example.toml").read_text(encoding="utf-8")
+    page = (root / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert f"```toml\n{example}```" in page
+
+
+@pytest.mark.parametrize("name", ["example", "methods"])
+def test_a_shipped_file_can_be_read(name, tmp_path):
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.toml"
+    text = path.read_text(encoding="utf-8").replace('= "all"', '= ["dann"]')
+    assert grid(tmp_path, text, "nowhere").cells()
+
+
 # ------------------------------------------------------------------------------- kills
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(
     not Path("/proc/self/schedstat").exists(), reason="needs Linux's /proc"
 )

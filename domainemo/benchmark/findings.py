@@ -179,7 +179,7 @@ class Findings:
         whole = pd.concat([group.table for group in self.groups], ignore_index=True)
         whole = whole.reindex(columns=_COLUMNS)
         text = ["backbone", "seeds", *_HOW, "why"]
-        whole[text] = whole[text].fillna("")
+        whole[text] = whole[text].astype(object).fillna("")
         numbers = ["rank", "subjects", "parameters", "trainings"]
         whole["tied"] = whole["tied"].astype("boolean")
         return whole.astype(dict.fromkeys(numbers, "Int64"))

@@ -19,6 +19,7 @@ from ..statistics.paired import compare
 from ..statistics.several import holm, stouffer
 from ..words import count, listed
 from . import benchmark_figures as figures
+from .comparison_figures import draw_ranks
 from .page import Block, Code, Figure, Note, Section, Table, write_report
 
 __all__ = ["write_benchmark_report"]
@@ -124,14 +125,14 @@ def _group(number: int, group: Group) -> Section:
             f"a training, one fold with one seed.",
         )
     ]
-    if len(group.methods) > 2:
+    for place, (name, ranks) in enumerate(figures.rankings(group).items(), 1):
         blocks.append(
             Figure(
-                f"ranks-{number}",
-                partial(figures.draw_ranks, group),
-                f"Mean ranks over subjects, the best at the left. A bar joins methods "
-                f"that are no further apart than the critical difference (Nemenyi, "
-                f"0.05): they cannot be told apart.{_left_out(group)}",
+                f"ranks-{number}-{place}",
+                partial(draw_ranks, ranks, name or group.name),
+                f"Mean ranks over subjects{f', {name} and the controls' * bool(name)}. "
+                f"A bar joins methods that are no further apart than the critical "
+                f"difference (Nemenyi, 0.05): they cannot be told apart.",
             )
         )
     blocks.append(
@@ -167,16 +168,6 @@ def _filled(table: pd.DataFrame) -> list[dict[str, object]]:
         {str(key): value for key, value in row.items()}
         for row in numbers.to_dict("records")
     ]
-
-
-def _left_out(group: Group) -> str:
-    methods = len(group.methods)
-    if methods <= figures.MOST:
-        return ""
-    return (
-        f" The best {figures.MOST} of {methods} methods are drawn; ranks and critical "
-        f"difference are those of all."
-    )
 
 
 def _subjects(group: Group) -> Table:

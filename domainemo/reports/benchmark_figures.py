@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 
 from ..benchmark.findings import Group, Method, is_base
-from ..statistics.ranks import friedman
+from ..statistics.ranks import Ranks, friedman
 from .style import COLOURS, MARKERS, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MOST", "called", "draw_cost", "draw_ranks"]
+__all__ = ["MOST", "called", "draw_cost", "rankings"]
 
 MOST = 24
-"""Methods that a diagram of ranks shows at most."""
+"""Methods that one diagram of ranks shows, where they are of several backbones."""
 
 _NAMED = 12  # points with a name beside them
 
@@ -32,67 +32,29 @@ def called(method: Method) -> str:
 # ---------------------------------------------------------------------------- ranks
 
 
-def draw_ranks(group: Group) -> Figure:
-    """Draw the mean ranks of methods, and bars over those that cannot be told apart."""
-    from matplotlib.figure import Figure
+def rankings(group: Group) -> dict[str, Ranks]:
+    """Return the ranks of all methods; of many, those of each backbone and controls.
 
-    named = group.scores.copy()
-    named.columns = pd.Index([called(each) for each in group.methods])
-    found = friedman(named)
-    average = found.average.iloc[:MOST]
-    groups = [
-        (average[own[0]], average[own[-1]])
-        for names in found.groups
-        if len(own := [name for name in names if name in average.index]) > 1
-    ]
-    half = -(-len(average) // 2)
-    bars = 0.3 * len(groups)
-    depth = bars + 0.9 * half + 0.6
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.24 * depth), layout="constrained")
-    axes = figure.subplots()
-    low, high = np.floor(average.min()), np.ceil(average.max())
-    _draw_axis(axes, low, high, found.critical_difference)
-    for row, (first, last) in enumerate(groups):
-        height = -0.45 - 0.3 * row
-        axes.plot([first - 0.03, last + 0.03], [height] * 2, color="black", lw=3.2)
-    for place, (name, rank) in enumerate(average.items()):
-        left = place < half
-        row = place if left else len(average) - 1 - place
-        side = low if left else high
-        height = -bars - 0.9 * (row + 1)
-        axes.plot([rank, rank, side], [0, height, height], color="0.3", lw=0.8)
-        axes.annotate(
-            f"{name} ({rank:.2f})",
-            (side, height),
-            xytext=(-4 if left else 4, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=7.5,
-        )
-    axes.set_ylim(-depth, 1.6)
-    return figure
+    None where there are fewer than three methods.
 
-
-def _draw_axis(axes: Axes, low: float, high: float, critical: float) -> None:
-    """Draw the ranks as a scale, with the critical difference above it."""
-    axes.axis("off")
-    axes.plot([low, high], [0, 0], color="black", lw=1)
-    step = max(1, round((high - low) / 8))
-    for rank in np.arange(low, high + 0.5, step):
-        axes.plot([rank, rank], [0, 0.18], color="black", lw=1)
-        axes.text(rank, 0.3, f"{rank:.0f}", ha="center", va="bottom", fontsize=7.5)
-    width = min(critical, high - low)
-    cut = " (wider than the scale)" if critical > high - low else ""
-    axes.plot([low, low + width], [1.15, 1.15], color=COLOURS[0], lw=1.6)
-    axes.text(
-        low + width / 2,
-        1.25,
-        f"critical difference {critical:.2f}{cut}",
-        ha="center",
-        va="bottom",
-        fontsize=7.5,
-    )
+    Parameters
+    ----------
+    group : Group
+    """
+    parts = {"": group.methods}
+    if len(group.methods) > MOST:
+        backbones = dict.fromkeys(backbone for backbone, _ in group.methods if backbone)
+        parts = {
+            name: [each for each in group.methods if each[0] in ("", name)]
+            for name in backbones
+        }
+    found = {}
+    for name, methods in parts.items():
+        table = group.scores[methods].copy()
+        table.columns = pd.Index([called(each) for each in methods])
+        if len(methods) > 2:
+            found[name] = friedman(table)
+    return found
 
 
 # ----------------------------------------------------------------------------- cost

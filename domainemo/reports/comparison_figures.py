@@ -114,7 +114,7 @@ def draw_ranks(ranks: Ranks, title: str) -> Figure:
 def _draw_scale(axes: Axes, methods: int, critical: float) -> None:
     """Draw the axis of ranks, and how long a critical difference is."""
     axes.plot([1, methods], [0, 0], color="0.3", lw=1)
-    for rank in range(1, methods + 1):
+    for rank in range(1, methods + 1, -(-methods // 20)):
         axes.plot([rank, rank], [0, 0.2], color="0.3", lw=1)
         axes.text(rank, 0.35, str(rank), ha="center", va="bottom")
     end = min(1 + critical, methods)
