@@ -127,10 +127,15 @@ def _show_table(findings: Findings, folder: Path) -> None:
         own &= findings.table["protocol"].eq(group.protocol)
         rows = [in_words(row) for row in findings.table[own].to_dict("records")]
         table = Table(title=f"{group.name}, per {group.level}")
-        headings = max(rows, key=len)
+        # The table file has the parameters, for which a terminal is too narrow.
+        headings = [name for name in max(rows, key=len) if name != "parameters"]
         for heading in headings:
             left = heading in ("backbone", "method")
-            table.add_column(heading, justify="left" if left else "right")
+            table.add_column(
+                heading,
+                justify="left" if left else "right",
+                no_wrap=heading == "backbone",
+            )
         for row in rows:
             table.add_row(*(row.get(heading, "-") for heading in headings))
         console.print(table)
