@@ -132,7 +132,8 @@ def _group(number: int, group: Group) -> Section:
                 partial(draw_ranks, ranks, name or group.name),
                 f"Mean ranks over subjects{f', {name} and the controls' * bool(name)}. "
                 f"A bar joins methods that are no further apart than the critical "
-                f"difference (Nemenyi, 0.05): they cannot be told apart.",
+                f"difference (Nemenyi, 0.05): they cannot be told apart. Its test "
+                f"is of ranks within subjects alone, and may differ from the table's.",
             )
         )
     blocks.append(
@@ -152,9 +153,9 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, str | None]:
     return {
         heading: None
         if text == "-"
-        else text.replace(" [", "\N{NO-BREAK SPACE}[")
-        .replace(", ", ",\N{NO-BREAK SPACE}")
-        .replace("-0.", "\N{MINUS SIGN}0.")
+        else text.replace(", ", ",\N{NO-BREAK SPACE}").replace(
+            "-0.", "\N{MINUS SIGN}0."
+        )
         for heading, text in in_words({**row, "why": ""}).items()
     }
 
