@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
     from .registry import register
+    from .review.comparison import compare
     from .runs.everyone import train
     from .runs.model import Model
     from .runs.pretraining import pretrain
@@ -72,6 +73,7 @@ _HOME = {
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
+    "review.comparison": "compare",
     "runs.everyone": "train",
     "runs.model": "Model",
     "runs.pretraining": "pretrain",
@@ -121,6 +123,7 @@ __all__ = [
     "Windows",
     "Wrapped",
     "adapt",
+    "compare",
     "from_arrays",
     "from_epochs",
     "join",

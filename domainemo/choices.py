@@ -32,6 +32,7 @@ from .values import Bounds
 __all__ = [
     "CONTROLS",
     "AdapterChoices",
+    "BenchmarkChoices",
     "ORACLE",
     "Choice",
     "PlaceChoices",
@@ -326,6 +327,36 @@ class PretrainingChoices(SetupChoices, total=False):
             "synchronous, or random: the control.",
             "synchronous",
             before="normalisation",
+        ),
+    ]
+
+
+_SEVERAL = "a list of names, or a table with one table of keys for each"
+
+
+class BenchmarkChoices(TypedDict, total=False):
+    """What a benchmark crosses; all else it chooses is a run's, the same for all."""
+
+    datasets: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice(
+            "The data sets: names, or paths of table folders.",
+            ("simulated",),
+            words=_SEVERAL,
+        ),
+    ]
+    protocols: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice("The protocols.", ("cross-subject",), words=_SEVERAL),
+    ]
+    backbones: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice("The fusion networks, or all.", ("r2gfanet",), words=_SEVERAL),
+    ]
+    adapters: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice(
+            "The adapters, or all; source only besides.", ("uf-ama",), words=_SEVERAL
         ),
     ]
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from ..core import Rows
 from ..data.matching import step_of
+from ..statistics.intervals import bootstrap_interval
 from ..words import in_order
 from .metrics import metrics
-from .statistics import bootstrap_interval
 
 __all__ = ["is_online", "minutes_since_start", "over_time", "with_minutes"]
 

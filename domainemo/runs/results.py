@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from .. import files
+from ..statistics.intervals import bootstrap_interval
+from ..statistics.paired import Comparison, compare
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import write_table
 from .online import over_time
-from .statistics import Comparison, bootstrap_interval, compare
 from .unscored import trial_predictions
 
 __all__ = ["Results", "write_results"]
