@@ -32,7 +32,8 @@ from domainemo.errors import ConfigurationError, DomainemoWarning
 from domainemo.processes import cores, process_pool
 from domainemo.runs.metrics import metrics
 from domainemo.runs.model import find_trained, load_trained
-from domainemo.runs.statistics import bootstrap_interval, compare
+from domainemo.statistics.intervals import bootstrap_interval
+from domainemo.statistics.paired import compare
 
 # Epochs for about as many steps each: a sample is a sequence of windows, or a window.
 EPOCHS = {"r2gfanet": 30, "uf-ama": 5, "concatenation-mlp": 10}

@@ -109,7 +109,7 @@ def measure(
 
 def show(table: pd.DataFrame) -> None:
     """Print means over subjects, and paired differences with their intervals."""
-    from domainemo.runs.statistics import compare
+    from domainemo.statistics.paired import compare
 
     wide = table.pivot_table(
         "balanced_accuracy", index=["share", "subject"], columns="start"

@@ -44,12 +44,13 @@ if TYPE_CHECKING:
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
     from .registry import register
+    from .review.comparison import compare
     from .runs.everyone import train
     from .runs.model import Model
-    from .runs.newcomers import adapt
     from .runs.pretraining import pretrain
     from .runs.results import Results
     from .runs.run import run
+    from .runs.target import adapt
     from .samplings.sequences import Sequences
     from .samplings.trials import Trials
     from .samplings.windows import Windows
@@ -72,12 +73,13 @@ _HOME = {
     "data.simulator": "Simulated",
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
+    "review.comparison": "compare",
     "runs.everyone": "train",
     "runs.model": "Model",
-    "runs.newcomers": "adapt",
     "runs.pretraining": "pretrain",
     "runs.results": "Results",
     "runs.run": "run",
+    "runs.target": "adapt",
     "registry": "register",
     "samplings.sequences": "Sequences",
     "samplings.trials": "Trials",
@@ -121,6 +123,7 @@ __all__ = [
     "Windows",
     "Wrapped",
     "adapt",
+    "compare",
     "from_arrays",
     "from_epochs",
     "join",

@@ -27,10 +27,12 @@ from typing import (
 
 from .errors import did_you_mean
 from .training.settings import Training
+from .values import Bounds
 
 __all__ = [
     "CONTROLS",
     "AdapterChoices",
+    "BenchmarkChoices",
     "ORACLE",
     "Choice",
     "PlaceChoices",
@@ -97,9 +99,12 @@ class Choice:
 
     @property
     def types(self) -> tuple[Any, ...]:
-        """The types that it may have; None left out."""
-        united = get_origin(self.annotation) in (Union, types.UnionType)
-        each = get_args(self.annotation) if united else (self.annotation,)
+        """The types that it may have; None and bounds left out."""
+        kind = self.annotation
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
+        united = get_origin(kind) in (Union, types.UnionType)
+        each = get_args(kind) if united else (kind,)
         return tuple(kind for kind in each if kind is not types.NoneType)
 
     @property
@@ -251,6 +256,15 @@ class AdapterChoices(SetupChoices, total=False):
             before="validator",
         ),
     ]
+    calibration: Annotated[
+        int,
+        Bounds(least=0),
+        Choice(
+            "Labelled trials of every class of the target that are given to training.",
+            0,
+            before="normalisation",
+        ),
+    ]
     init_from: Annotated[
         str | Path | None,
         Choice(
@@ -317,13 +331,45 @@ class PretrainingChoices(SetupChoices, total=False):
     ]
 
 
+_SEVERAL = "a list of names, or a table with one table of keys for each"
+
+
+class BenchmarkChoices(TypedDict, total=False):
+    """What a benchmark crosses; all else it chooses is a run's, the same for all."""
+
+    datasets: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice(
+            "The data sets: names, or paths of table folders.",
+            ("simulated",),
+            words=_SEVERAL,
+        ),
+    ]
+    protocols: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice("The protocols.", ("cross-subject",), words=_SEVERAL),
+    ]
+    backbones: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice("The fusion networks, or all.", ("r2gfanet",), words=_SEVERAL),
+    ]
+    adapters: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice(
+            "The adapters, or all; source only besides.", ("uf-ama",), words=_SEVERAL
+        ),
+    ]
+
+
 @cache
 def choices_of(kind: type) -> dict[str, Choice]:
     """Return the choices of one of these classes, each where it stands in lists."""
     hints = get_type_hints(kind, include_extras=True)
     found: dict[str, Choice] = {}
     for name, hint in hints.items():
-        annotation, choice = get_args(hint)
+        annotation, *bounds, choice = get_args(hint)
+        if bounds:
+            annotation = Annotated[annotation, *bounds]
         found[name] = replace(choice, annotation=annotation)
     return {name: found[name] for name in ordered(found)}
 

@@ -30,6 +30,7 @@ class Newcomers(Protocol):
 
     domain: ClassVar[str] = "subject"
     scored: ClassVar[bool] = False
+    takes_target: ClassVar[bool] = True
 
     def __init__(self, *, together: bool = False) -> None:
         self.together = together

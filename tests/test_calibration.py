@@ -225,9 +225,15 @@ def test_every_result_counts_the_labels(data, tmp_path, monkeypatch):
     assert set(results.table["method"]) > {"marginal", "majority class"}
     for fold in Calibrated().split(windows):
         words = results.table.loc[results.table["fold"] == fold.name, "calibration"]
-        assert set(words) == {f"3 trials, {len(fold.calibration)} windows"}
+        first = windows.iloc[fold.calibration].drop_duplicates("trial").index
+        counted = np.bincount(data.labels[first], minlength=3)
+        told = zip(counted, data.classes, strict=True)
+        each = ", ".join(f"{number} {name}" for number, name in told if number)
+        if len(set(counted)) == 1:
+            each = "1 of each class"
+        assert set(words) == {f"3 trials ({each}), {len(fold.calibration)} windows"}
     assert results.table["target_seen"].str.contains("labels given for calib").all()
-    assert "labels of the target given for calibration: 3 trials, " in results.how()
+    assert "labels of the target given for calibration: 3 trials (" in results.how()
     assert results.how() in (output / "how.txt").read_text(encoding="utf-8")
     table = pd.read_csv(output / "results.csv")
     assert table["calibration"].equals(results.table["calibration"])

@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "controls": FOUNDATION,
     "samplings": FOUNDATION,
     "screens": FOUNDATION,
+    "statistics": {"errors"},
     "adapters": FOUNDATION | {"screens"},
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
@@ -45,11 +46,12 @@ MAY_IMPORT = {
     "choices": FOUNDATION | {"training"},
     "runs": FOUNDATION
     | MODELS
-    | {"choices", "parts", "training", "validators", "protocols", "processes"},
+    | {"choices", "parts", "training", "validators", "protocols", "processes"}
+    | {"statistics"},
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
-LAST = {"studies", "reports", "testing", "cli"}
+LAST = {"studies", "benchmark", "reports", "testing", "cli"}
 
 
 def python_files():

@@ -1,12 +1,24 @@
 """Metrics: by hand, against slow loops and scikit-learn's own figures."""
 
+import math
+
 import numpy as np
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_metrics import slow_areas, slow_selective
 
-from domainemo.runs.metrics import METRICS, calibration_error, metrics
+from domainemo.runs.metrics import (
+    LOWER,
+    METRICS,
+    SHOWN,
+    auroc,
+    calibration_error,
+    log_loss,
+    metrics,
+    selective_accuracy,
+)
 
 quick = settings(max_examples=25, deadline=None, database=None)
 
@@ -49,6 +61,13 @@ def slowly(labels, probabilities):
         "macro_f1": nan if alone else sum(scores) / len(scores),
         "kappa": nan if alone else (agreement - chance) / (1 - chance),
         "calibration_error": slow_calibration(labels, probabilities),
+        "auroc": slow_areas(labels, probabilities),
+        "log_loss": -sum(
+            math.log(row[label])
+            for label, row in zip(labels, probabilities, strict=True)
+        )
+        / total,
+        "selective_accuracy": slow_selective(labels, probabilities),
     }
 
 
@@ -76,6 +95,16 @@ def test_against_a_confusion_matrix(drawn):
         assert found[name] == value, name
 
 
+def test_what_is_shown_and_what_is_better_low_are_metrics():
+    assert {*SHOWN, *LOWER} <= set(METRICS)
+    labels, rng = np.array([0, 1, 2] * 20), np.random.default_rng(0)
+    good = rng.dirichlet(np.ones(3), 60) + 3 * np.eye(3)[labels]
+    bad = good[:, [1, 2, 0]]
+    better, worse = (metrics(labels, p / p.sum(1, keepdims=True)) for p in (good, bad))
+    for name in METRICS:
+        assert (better[name] < worse[name]) == (name in LOWER), name
+
+
 def test_by_hand():
     labels = np.array([0, 0, 0, 0, 1, 1])
     found = metrics(labels, certain([0, 0, 0, 1, 1, 0], 2))
@@ -98,6 +127,10 @@ def test_against_scikit_learn_where_every_class_occurs():
         "balanced_accuracy": sklearn.metrics.balanced_accuracy_score(labels, predicted),
         "macro_f1": sklearn.metrics.f1_score(labels, predicted, average="macro"),
         "kappa": sklearn.metrics.cohen_kappa_score(labels, predicted),
+        "auroc": sklearn.metrics.roc_auc_score(
+            labels, probabilities, multi_class="ovr"
+        ),
+        "log_loss": sklearn.metrics.log_loss(labels, probabilities),
     }
     for name, value in reference.items():
         assert found[name] == pytest.approx(value)
@@ -114,7 +147,7 @@ def test_a_class_that_never_occurs_does_not_count():
 def test_one_class_alone_has_no_score(predicted):
     """Whoever always says that class would be right: it means nothing."""
     found = metrics(np.array([1, 1, 1]), certain(predicted))
-    for name in ("balanced_accuracy", "macro_f1", "kappa"):
+    for name in ("balanced_accuracy", "macro_f1", "kappa", "auroc"):
         assert np.isnan(found[name])
     assert found["accuracy"] == np.mean(np.array(predicted) == 1)
 
@@ -161,3 +194,32 @@ def test_bins_are_closed_above(dtype):
 def test_certainty_is_calibrated_where_it_is_right():
     assert calibration_error(np.array([0, 1, 2]), certain([0, 1, 2])) == 0
     assert calibration_error(np.array([0, 1, 2]), certain([1, 2, 0])) == 1
+
+
+# ---------------------------------------------------------------- ranks and certainty
+
+
+def test_a_certain_error_is_not_infinite():
+    found = log_loss(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32))
+    assert found == pytest.approx(-np.log(1e-7) / 2)
+
+
+def test_auroc_by_hand():
+    """Of class 1 against the rest, 3 of 4 pairs are in order; of class 0 as well."""
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5], [0.2, 0.8]])
+    assert auroc(np.array([0, 0, 1, 1]), probabilities) == pytest.approx(3 / 4)
+
+
+def test_a_constant_answer_ranks_nothing():
+    assert auroc(np.array([0, 1, 2]), np.full((3, 3), 1 / 3)) == 0.5
+
+
+def test_selective_accuracy_by_hand():
+    sure = np.array([0.9, 0.8, 0.7, 0.6, 0.55])
+    probabilities = np.stack([sure, 1 - sure], 1)
+    assert selective_accuracy(np.array([0, 0, 1, 1, 0]), probabilities) == 2 / 3
+    assert selective_accuracy(np.array([0, 0, 1, 1]), probabilities[:4]) == 1
+    # All tie: any half of them, so that it is the accuracy.
+    assert (
+        selective_accuracy(np.array([0, 0, 0, 1]), np.tile([0.7, 0.3], (4, 1))) == 3 / 4
+    )

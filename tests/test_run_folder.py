@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_metrics import slow_areas, slow_selective
 
 import domainemo
 from domainemo import (
@@ -145,6 +146,14 @@ def slow_metrics(labels, probabilities):
             abs(sum(sure - ok for sure, ok in inside)) for inside in bins.values()
         )
         / total,
+        "auroc": slow_areas(labels, probabilities),
+        "log_loss": -np.mean(
+            [
+                np.log(max(row[c], 1e-7))
+                for c, row in zip(labels, probabilities, strict=True)
+            ]
+        ),
+        "selective_accuracy": slow_selective(labels, probabilities),
     }
 
 
@@ -157,7 +166,7 @@ def test_every_number_can_be_computed_from_the_predictions(finished):
     recomputed = 0
     for keys, part in predictions.groupby(KEYS):
         one_hot = np.eye(len(columns))[part["predicted"]]
-        one_hot += 1e-6 * part[columns].to_numpy()  # decides a tie
+        one_hot += 1e-6 * part[columns].to_numpy(np.float32)  # decides a tie
         one_hot /= one_hot.sum(1, keepdims=True)
         votes = part.assign(**dict(zip(columns, one_hot.T, strict=True)))
         levels = {results.level: (part["label"], part[columns])}

@@ -43,7 +43,7 @@ from domainemo.reports.study_words import (
 )
 from domainemo.reports.style import STYLE
 from domainemo.runs.results import Results
-from domainemo.runs.statistics import compare
+from domainemo.statistics.paired import compare
 from domainemo.studies.findings import Choice, Findings
 from domainemo.studies.storage import quiet
 

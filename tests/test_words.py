@@ -13,7 +13,7 @@ from domainemo import Fold, Simulated
 from domainemo.errors import data_error
 from domainemo.runs.experiment import method_name
 from domainemo.runs.results import Results
-from domainemo.runs.statistics import bootstrap_interval
+from domainemo.statistics.intervals import bootstrap_interval
 from domainemo.words import count, in_order, listed
 
 

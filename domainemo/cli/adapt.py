@@ -31,12 +31,20 @@ def adapt(
     target_together: Annotated[
         bool, typer.Option("--target-together", help="Adapt to all newcomers at once.")
     ] = False,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="What classes are called in a cross-dataset's target: "
+            "positive=happy,negative=sad+fear."
+        ),
+    ] = None,
     **said: Any,
 ) -> None:
     """Train and test an adapter on every fold of a protocol, beside its baselines.
 
     With --target, train on everybody in --dataset and adapt to the people of another
-    data set or table folder, whose labels nobody knows: each by itself.
+    data set or table folder, each by itself: people whose labels nobody knows, or, with
+    --protocol cross-dataset, people who are tested.
 
     Ctrl-C keeps the finished folds; the same command resumes. `domainemo list
     samplings` and the like show every name, a plug-in's with --plugin.
@@ -47,6 +55,8 @@ def adapt(
     sets = [*short, *(set_ or ())]
     if target_together:
         sets.append("protocol.together=true")
+    if classes is not None:
+        sets.append(f"protocol.classes={classes}")
     if chosen["baselines"] is False and chosen["controls"] is None:
         chosen["controls"] = []  # also where the file names some
     with interruptible():
@@ -61,9 +71,9 @@ def _run(
     cache: bool,
 ) -> None:
     from ..processes import process_pool
-    from ..runs.newcomers import plan_newcomers
     from ..runs.plan import plan
     from ..runs.run import run_plan
+    from ..runs.target import plan_target
     from .screens import Progress, show_plan, show_results
 
     data, chosen = use.recordings(configuration, cache), configuration.experiment
@@ -71,7 +81,7 @@ def _run(
     if target is None:
         planned = plan(data, chosen)
     else:
-        planned = plan_newcomers(data, target, chosen)
+        planned = plan_target(data, target, chosen)
     folder = output or configuration.default_folder()
     if dry_run:
         show_plan(planned, folder)

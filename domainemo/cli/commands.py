@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from .adapt import adapt
+from .benchmark import benchmark
+from .compare import compare
 from .data import app as data
 from .interpret import interpret
 from .listing import list_parts
@@ -25,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("adapt")(adapt)
+app.command("benchmark")(benchmark)
+app.command("compare")(compare)
 app.command("interpret")(interpret)
 app.command("list")(list_parts)
 app.command("predict")(predict)

@@ -38,7 +38,9 @@ __all__ = [
     "DEFAULTS",
     "Configuration",
     "StudyConfiguration",
+    "checked",
     "configure",
+    "configure_cell",
     "configure_pretraining",
     "configure_study",
     "configure_training",
@@ -180,6 +182,13 @@ def configure(
     """
     stored = read_stored(file, _PRETRAIN_ONLY, chosen) if file else {}
     return _configure(chosen, sets, file, stored, DEFAULTS, _experiment)
+
+
+def configure_cell(
+    chosen: Mapping[str, Any], stored: Mapping[str, Any], file: str
+) -> Configuration[Experiment]:
+    """Do the same for a cell of a benchmark, whose configuration has been read."""
+    return _configure(chosen, (), file, dict(stored), DEFAULTS, _experiment)
 
 
 def configure_training(
@@ -396,8 +405,15 @@ def read_stored(
     chosen : mapping, optional
         What the command line says; a named study adds what its data set needs.
     """
-    stored = read_configuration(file, chosen or {})
-    for key, value in stored.items():
+    return checked(file, read_configuration(file, chosen or {}), others)
+
+
+def checked(
+    file: str, given: Mapping[str, Any], others: Collection[str] = ()
+) -> dict[str, Any]:
+    """Check the type of everything in a configuration; see :func:`read_stored`."""
+    stored = dict(given)
+    for key, value in given.items():
         if key in others:
             command = "pretrain" if key in _PRETRAIN_ONLY else "adapt"
             raise ConfigurationError(

@@ -191,14 +191,22 @@ def recordings(configuration: Configuration[Any], cache: bool) -> EmotionData:
         return load(reader, cache=cache, on_read=reading.update)
 
 
-def newcomers(configuration: Configuration[Any], cache: bool) -> Inputs | None:
-    """Read whom to adapt to, without their labels; None where nobody is named."""
-    from ..data.loading import load_inputs
+def newcomers(
+    configuration: Configuration[Any], cache: bool
+) -> EmotionData | Inputs | None:
+    """Read whom to adapt to; None where nobody is named.
+
+    Labels are read where the protocol scores by them, and not looked at else.
+    """
+    from ..data.loading import load, load_inputs
     from .configuration import load_dataset
 
     if configuration.target is None:
         return None
     reader = load_dataset(configuration.target, configuration.target_root)
+    protocol = configuration.experiment.protocol.build()
+    if protocol.takes_target and protocol.scored:
+        return load(reader, cache=cache)
     return load_inputs(reader, cache=cache)
 
 

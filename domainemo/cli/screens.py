@@ -139,6 +139,7 @@ class Reading:
 
 def show_plan(planned: Plan, folder: Path) -> None:
     """Print the folds and their sizes."""
+    from ..core import OPTIONAL
     from ..runs.plan import missing_share, subjects_without_fold
     from ..training.batches import samples_of
 
@@ -148,8 +149,8 @@ def show_plan(planned: Plan, folder: Path) -> None:
     level = planned.sampling.level
     table = Table(title=planned.inputs.name)
     table.add_column("fold", no_wrap=True)
-    given = any(len(fold.calibration) for fold in planned.folds)
-    roles = ("source", "target", "test", *(["calibration"] if given else []))
+    given = [n for n in OPTIONAL if any(len(f.parts[n]) for f in planned.folds)]
+    roles = ("source", "target", "test", *given)
     for role in roles:
         table.add_column(f"{role}\nwindows", justify="right")
         if level != "window":
@@ -176,7 +177,9 @@ def show_plan(planned: Plan, folder: Path) -> None:
     show_memory(console, planned.inputs, jobs)
     for name, why in planned.skipped.items():
         console.print(f"Skipped: {name}, as {why}.")
-    left_out = subjects_without_fold(planned) if planned.scored else []
+    # Of a target that is given apart, everybody is tested, and nobody else.
+    alone = planned.scored and not planned.target
+    left_out = subjects_without_fold(planned) if alone else []
     if left_out:
         which = "subject" if len(left_out) == 1 else "subjects"
         console.say(f"No fold tests the {which} {', '.join(map(str, left_out))}.")
@@ -210,10 +213,38 @@ def show_results(results: Results, folder: Path) -> None:
         table.add_row(str(name), *(f"{value:.3f}" for value in row))
     console.print(table)
     console.print()
+    _show_over_time(results, console)
     show_summary(results, console)
     console.print()
     for line in (*verdicts(results), results.how(), f"Everything is in {folder}."):
         console.say(line)
+
+
+def _show_over_time(results: Results, console: Console) -> None:
+    """Print how each method did from step to step, of an online run."""
+    found = results.over_time()
+    if found is None:
+        return
+    table = Table()
+    for heading in ("step", "minutes", "method", "balanced accuracy", "95 % interval"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    table.add_column("up to here", justify="right")
+    ranked = found.sort_values("step", kind="stable").to_dict("records")
+    for row in ranked:
+        own = "bold" if row["method"] == results.method else None
+        numbers = [row[name] for name in ("balanced_accuracy", "prequential")]
+        mean, until = ("-" if np.isnan(each) else f"{each:.3f}" for each in numbers)
+        known = not np.isnan(row["low"])
+        interval = f"{row['low']:.3f} to {row['high']:.3f}" if known else "-"
+        when = "-" if np.isnan(row["minutes"]) else f"{row['minutes']:.1f}"
+        cells = str(row["step"]), when, str(row["method"]), mean, interval, until
+        table.add_row(*cells, style=own)
+    console.print(table)
+    console.say(
+        "Minutes of recording since the session's start. Up to here: all predictions "
+        "so far together, each made by what came before it."
+    )
+    console.print()
 
 
 def _show_newcomers(results: Results, folder: Path, console: Console) -> None:

@@ -23,7 +23,7 @@ from .normalisation import Scale
 from .soundness import listed
 from .units import distances
 
-__all__ = ["Matched", "match", "step_of"]
+__all__ = ["Matched", "channels_within_reach", "match", "step_of"]
 
 _Array = NDArray[np.float32]
 
@@ -130,6 +130,42 @@ def match(
     if scales:
         warnings += distances(matched, scales, f"those of {wanted_of}")
     return Matched(matched, tuple(missing), tuple(warnings), tuple(notes))
+
+
+def channels_within_reach(
+    inputs: Inputs, modalities: Mapping[str, Modality]
+) -> dict[str, tuple[str, ...]]:
+    """Return the channels of modalities that recordings have, or can be given.
+
+    Those that :func:`match` finds, and where it can interpolate what is missing, all.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    modalities : mapping of str to Modality
+
+    Returns
+    -------
+    dict of str to tuple of str
+        For each modality that the recordings have. All of its channels, too, where they
+        have none of them: that is for `match` to refuse.
+    """
+    reach = {}
+    places = _places(tuple(modalities), tuple(inputs.modalities), spelling)
+    for name, place in places.items():
+        wanted, found = modalities[name], [*inputs.modalities.values()][place]
+        same = _electrode if wanted.kind == "eeg" else spelling
+        channels = _places(wanted.channels, found.channels, same)
+        absent = _absent(wanted.channels, channels)
+        reach[name] = wanted.channels
+        if channels and _why_not_interpolated(wanted, absent, found, same) is not None:
+            twice = set(map(same, found.channels))  # named, but not as one
+            reach[name] = tuple(
+                each
+                for each in wanted.channels
+                if each in channels or same(each) in twice
+            )
+    return reach
 
 
 def step_of(windows: pd.DataFrame) -> float | None:

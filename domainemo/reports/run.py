@@ -18,11 +18,13 @@ from ..review.interpretation import interpret
 from ..review.reading import Recordings
 from ..review.tables import typical_fold
 from ..runs.controls import control_name
-from ..runs.metrics import METRICS
+from ..runs.metrics import SHOWN
 from ..runs.model import load_trained
+from ..statistics.effects import FEWEST_TO_SHOW
 from . import attention
 from . import run_figures as figures
 from .newcomers import write_newcomers_report
+from .online import over_time_section
 from .page import Block, Figure, Note, Section, Table, write_report
 from .run_sections import (
     LINEAR,
@@ -36,7 +38,6 @@ from .run_sections import (
     selection,
 )
 from .run_words import (
-    ENOUGH,
     cautions,
     difference,
     gains,
@@ -94,6 +95,7 @@ def write_run_report(
     sections = [
         _results(run),
         _subjects(run),
+        over_time_section(run.results),
         _controls(run),
         _confusion(run),
         _calibration(run),
@@ -124,7 +126,7 @@ def _summary(run: Run) -> list[Block]:
         blocks.append(why_not_compared(results))
     else:
         blocks += [difference(results, found), who_gained(results)]
-        if found.subjects < ENOUGH:
+        if found.subjects < FEWEST_TO_SHOW:
             blocks.append(Note(too_few(found.subjects)))
     if run.oracle:
         blocks.append(
@@ -149,7 +151,9 @@ def _results(run: Run) -> Section:
         "trial": "whole trials",
     }
     metrics = {
-        name.replace("_", " "): results.per_subject(name).mean() for name in METRICS
+        name.replace("_", " "): results.per_subject(name).mean()
+        for name in SHOWN
+        if name in results.table  # a run of an earlier version has fewer
     }
     blocks: list[Block] = [
         Figure(
@@ -166,7 +170,7 @@ def _results(run: Run) -> Section:
         ),
         Table(
             pd.DataFrame(metrics).loc[results.methods].rename_axis("method"),
-            f"Every metric per {results.level}, mean over subjects.",
+            f"The main metrics per {results.level}, mean over subjects.",
         ),
     ]
     return Section("Results", blocks)
@@ -198,7 +202,7 @@ def _subjects(run: Run) -> Section:
             f"A subject is tested in up to {folds} folds, averaged before subjects are "
             f"compared: the subject is the unit of analysis."
         )
-        if folds < ENOUGH:
+        if folds < FEWEST_TO_SHOW:
             text += (
                 f" A test over the {folds} folds of one subject could not go below "
                 f"p = {2 / 2**folds:.3g}, so none is made."

@@ -8,11 +8,11 @@ import pandas as pd
 
 from ..review.reading import baseline, class_names
 from ..runs.results import Results
-from ..runs.statistics import Comparison
+from ..statistics.effects import FEWEST_TO_SHOW
+from ..statistics.paired import Comparison
 from ..words import count
 
 __all__ = [
-    "ENOUGH",
     "cautions",
     "difference",
     "gains",
@@ -22,9 +22,6 @@ __all__ = [
     "who_gained",
     "why_not_compared",
 ]
-
-ENOUGH = 6
-"""Subjects from which a two-sided signed-rank test can go below 0.05."""
 
 
 def mean_accuracies(results: Results) -> dict[str, float]:
@@ -41,8 +38,10 @@ def what_was_reached(results: Results) -> str:
     interval = "too few for an interval"
     if not math.isnan(own["low"]):
         interval = f"95 % interval {own['low']:.3f} to {own['high']:.3f}"
+    first = results.table.iloc[0]
+    onto = f", tested on {first['target']}" if first.get("target") else ""
     return (
-        f"{results.table['dataset'].iloc[0]}: {results.method} reached a balanced "
+        f"{first['dataset']}{onto}: {results.method} reached a balanced "
         f"accuracy of {own['mean']:.3f} per {results.level}, the mean over {subjects} "
         f"({interval}), and of {own['trial']:.3f} for whole trials; chance is "
         f"{_chance(results):.3f}."
@@ -73,7 +72,7 @@ def difference(results: Results, found: Comparison) -> str:
         f"Wilcoxon signed-rank test over {count(found.subjects, 'subject')}, "
         f"{_p(found.p)})."
     )
-    if found.subjects < ENOUGH:
+    if found.subjects < FEWEST_TO_SHOW:
         return text
     apart, sure = found.low > 0 or found.high < 0, found.p < 0.05
     direction = "better" if found.difference > 0 else "worse"

@@ -17,7 +17,7 @@ from ..choices import flatten
 from ..files import is_expected
 from ..runs.folder import read_json
 from ..runs.results import Results
-from ..runs.statistics import compare
+from ..statistics.paired import compare
 from ..studies.findings import (
     DEFAULTS,
     SOURCE_ONLY_CANDIDATE,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..runs.experiment import SOURCE_ONLY
 from ..runs.results import Results
-from ..runs.statistics import Comparison, compare
+from ..statistics.paired import Comparison, compare
 from ..studies.findings import (
     DEFAULTS,
     SOURCE_ONLY_CANDIDATE,

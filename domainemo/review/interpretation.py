@@ -20,6 +20,7 @@ from ..core import Fold, Inputs
 from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
+from ..runs.calibration import restored
 from ..runs.checks import select_modalities
 from ..runs.experiment import Experiment, method_name
 from ..runs.job import load_record
@@ -104,7 +105,8 @@ def find_folds(
         If none fits, the backbone offers no attention over regions, or the run tested
         nobody in its labelled recordings.
     """
-    if not experiment.protocol.build().scored:
+    protocol = experiment.protocol.build()
+    if protocol.takes_target or not protocol.scored:
         raise ConfigurationError(
             f"{run}: its protocol, {experiment.protocol.name!r}, tests nobody in the "
             f"labelled recordings, and no others are read again here; expected a run "
@@ -158,6 +160,7 @@ def interpret(
         fold = by_name.get(keys["fold"])
         if fold is None:
             raise _other_recordings(folder, inputs)
+        fold = restored(fold, inputs.windows, record.facts, folder)
         trained = load_trained(folder, experiment)
         electrodes = _explainable(trained).electrodes
         made = _interpret_fold(trained, inputs, fold)

@@ -17,6 +17,7 @@ from .. import files
 from ..core import EmotionData, Fold
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError, DataError, RunError, data_error
+from ..runs.calibration import restored
 from ..runs.checks import select_modalities
 from ..runs.experiment import SOURCE_ONLY, Experiment
 from ..runs.folder import (
@@ -187,7 +188,14 @@ def match_recordings(
     ------
     DataError
         If they are not those of the run, to the last value and label.
+    ConfigurationError
+        If the run's target was given apart.
     """
+    if experiment.protocol.build().takes_target:
+        raise ConfigurationError(
+            f"{folder}: its target was given apart, and is not read again here; "
+            f"expected a run whose recordings are all of one data set."
+        )
     data = expect_labelled(data, "the recordings")
     rows, folds = prepare(data.inputs, experiment)
     chosen = experiment.modalities, experiment.exclude
@@ -199,4 +207,10 @@ def match_recordings(
             f"{folder}: {data.inputs.name} are not, to the last value and label, the "
             f"recordings of this run. Name the folder of those with --data-root."
         )
-    return Recordings(data, {fold.name: fold for fold in folds}, experiment)
+    found = {fold.name: fold for fold in folds}
+    for name, fold in found.items():
+        place = job_folder(folder, name, experiment.seeds[0], experiment.adapter.name)
+        if files.is_expected(place / FACTS):  # else the fold was not run
+            facts = read_json(place / FACTS)
+            found[name] = restored(fold, data.inputs.windows, facts, place)
+    return Recordings(data, found, experiment)

@@ -13,13 +13,13 @@ from ..core import EmotionData
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError
 from ..words import count
+from .beside import check_source
 from .checks import select_modalities
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
 from .how import how_trained
 from .job import Job, Record, load_record
 from .model import Model, load_trained
-from .newcomers import check_source
 from .plan import Plan, build_network, ordered
 from .run import check_output, described, trained
 

@@ -288,6 +288,7 @@ class Experiment(Setup):
                 start = self.init_from
                 told["initialisation"] = start.words if start else None
         told["controls"] = _unusual(self.controls) if self.baselines else None
+        told["calibration"] = self.more.get("calibration") or None
         return told | ({"validator": ORACLE} if self.validator is None else {})
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import __version__
-from ..core import Fold, Sampling
+from ..core import OPTIONAL, Fold, Sampling
 from ..parts import describe_object
 from ..words import count
+from .calibration import per_class
 from .experiment import Experiment
 from .job import Job, Record
 from .plan import Plan
@@ -82,14 +83,34 @@ def _calibrated(fold: Fold) -> str:
     return "; some of its labels given for calibration" if len(fold.calibration) else ""
 
 
-def _calibration(planned: Plan, fold: Fold) -> dict[str, str]:
-    """Return how many target labels a fold gives, where any of the run's gives some."""
-    if not any(len(each.calibration) for each in planned.folds):
-        return {}
-    windows = planned.inputs.windows.iloc[fold.calibration]
-    trials = windows[["subject", "session", "trial"]].drop_duplicates()
-    words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
-    return {"calibration": words}
+def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
+    """Return how much calibration and validation a fold has, if any fold has some."""
+    found = {}
+    for name in OPTIONAL:
+        if not any(len(each.parts[name]) for each in planned.folds):
+            continue
+        rows = fold.parts[name]
+        windows = planned.inputs.windows.iloc[rows]
+        again = windows.duplicated(["subject", "session", "trial"]).to_numpy()
+        labels = planned.labels[rows[~again]]
+        trials = count(len(labels), "trial")
+        if name == "calibration":
+            classes = per_class(labels, planned.classes)
+            found[name] = f"{trials} ({classes}), {count(len(windows), 'window')}"
+            continue
+        subjects = count(windows["subject"].nunique(), "subject")
+        found[name] = (
+            f"{subjects}, {trials}, {count(len(windows), 'window')} kept out of "
+            f"training{_left(planned)}"
+        )
+    return found
+
+
+def _left(planned: Plan) -> str:
+    """Say so where a fold has a validation part, and no validator looks at it."""
+    validator = planned.experiment.validator
+    used = validator is not None and validator.build().held_out
+    return "" if used else " and not used, as no epoch was chosen by it"
 
 
 def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
@@ -99,7 +120,8 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
     protocol = chosen.protocol.describe()
     if protocol.get("unfit") == "refuse":
         del protocol["unfit"]  # there is no such fold
-    detail = ", ".join(f"{key} {value}" for key, value in protocol.items())
+    said = {key: _said(value) for key, value in protocol.items() if value is not None}
+    detail = ", ".join(f"{key} {value}" for key, value in said.items())
     return {
         "dataset": planned.inputs.name,
         **({"target": planned.target} if planned.target else {}),
@@ -109,9 +131,14 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "version": __version__,
         "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,
-        **_calibration(planned, fold),
+        **_apart(planned, fold),
         "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
+
+
+def _said(value: Any) -> str:
+    """Return an option's value; of a list, the names alone."""
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _called(sampling: Sampling) -> str:

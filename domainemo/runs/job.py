@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from .. import files
-from ..core import Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
+from ..core import OPTIONAL, Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
 from ..data.matching import step_of
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
@@ -36,6 +36,7 @@ from ..training.fit import Fitted, fit, predict, scores, settle
 from ..training.loop import Report
 from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
+from .calibration import trials_of
 from .controls import control_name, control_probabilities
 from .experiment import Experiment, Setup, method_name
 from .folder import (
@@ -144,7 +145,8 @@ class Work(ABC, Generic[Chosen]):
             choices = (self.method, self.seed, self.fold.name, flat(chosen.describe()))
             digest = sha256(repr((*choices, fingerprint(inputs))).encode())
             fold = self.fold
-            for rows in (fold.source, fold.target, fold.calibration, *self.known()):
+            parts = fold.source, fold.target, *(fold.parts[name] for name in OPTIONAL)
+            for rows in (*parts, *self.known()):
                 digest.update(rows.tobytes())
             return digest.hexdigest()
 
@@ -159,13 +161,14 @@ class Work(ABC, Generic[Chosen]):
 class Job(Work[Experiment]):
     """What training one fold takes: source labels travel, target labels do not.
 
-    Those of the fold's calibration, which are given on purpose, count as the source's.
+    Those of the fold's calibration, which are given on purpose, count as the source's,
+    and so do those of its validation, which never train.
 
     Attributes
     ----------
     labelled : ndarray of int
         The windows of the source whose labels may be used, all or a share, and the
-        calibration.
+        calibration and the validation.
     source_labels : ndarray of int, shape (len(labelled),)
     classes : tuple of str
     adapter : Part or None
@@ -203,6 +206,11 @@ class Job(Work[Experiment]):
         """Return the same job, for the windows `used` only."""
         labelled = np.searchsorted(used, self.labelled).astype(np.int64)
         return replace(super().renumbered(used), labelled=labelled)
+
+    @property
+    def trains(self) -> NDArray[np.bool_]:
+        """Which of `labelled` may train: all but the fold's validation."""
+        return ~np.isin(self.labelled, self.fold.validation)
 
     def known(self) -> tuple[NDArray[np.int64], ...]:
         """Return the labels that the training knows, and whose they are."""
@@ -359,7 +367,7 @@ def _train(
     # The heads are drawn alike, whatever the backbone started from.
     model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
-    train_rows, held_rows = job.labelled, None
+    train_rows, held_rows = job.labelled[job.trains], None
     if validator is not None and validator.held_out:
         train_rows, held_rows = _hold_out(inputs, experiment, job)
     domain = experiment.protocol.build().domain
@@ -391,7 +399,7 @@ def _train(
     seed = derive_seed(job.seed, fold.name, "settle")
     settle(model, adapter, target, training=experiment.training, seed=seed)
     facts = {
-        **_facts(job, experiment, backbone.sampling, began),
+        **_facts(inputs, job, experiment, backbone.sampling, began),
         "epoch": fitted.epoch,
         "score": fitted.score,
         "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
@@ -446,20 +454,21 @@ def _run_control(
         inputs,
         experiment.build_normalisation(),
         fold,
-        job.labelled,
-        job.source_labels,
+        job.labelled[job.trains],
+        job.source_labels[job.trains],
         members,
         len(job.classes),
     )
-    facts = _facts(job, experiment, sampling, began)
+    facts = _facts(inputs, job, experiment, sampling, began)
     _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
 def _facts(
-    job: Job, experiment: Experiment, sampling: Sampling, began: float
+    inputs: Inputs, job: Job, experiment: Experiment, sampling: Sampling, began: float
 ) -> dict[str, Any]:
     """Return what every record says of its job."""
     own = job.control if job.adapter is None else job.adapter
+    given = trials_of(inputs.windows, job.fold.calibration)
     return {
         "fold": job.fold.name,
         "adapter": job.method if job.adapter is None else job.adapter.name,
@@ -467,6 +476,7 @@ def _facts(
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
         "level": sampling.level,
+        **({"calibration": given} if given else {}),
         "outside": any(part.outside for part in (*experiment.shared, own) if part),
     }
 
@@ -478,8 +488,11 @@ def _among_all(members: Rows, used: Rows) -> Rows:
 def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
     """Divide the source by whole domains, or by whole trials of a single one.
 
-    What was given for calibration is always trained on.
+    What was given for calibration is always trained on. Where the fold has a validation
+    part, that is held out, and nothing else.
     """
+    if len(job.fold.validation):
+        return job.labelled[job.trains], job.fold.validation
     given = np.isin(job.labelled, job.fold.calibration)
     source, labels = job.labelled[~given], job.source_labels[~given]
     windows = inputs.windows.iloc[source]

@@ -7,11 +7,44 @@ from numpy.typing import NDArray
 
 from ..errors import RunError
 
-__all__ = ["METRICS", "calibration_error", "metrics"]
+__all__ = [
+    "LOWER",
+    "METRICS",
+    "SHOWN",
+    "auroc",
+    "calibration_error",
+    "log_loss",
+    "metrics",
+    "selective_accuracy",
+]
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "calibration_error")
+SHOWN = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "kappa",
+    "auroc",
+    "calibration_error",
+)
+"""What a report shows; every table has all of `METRICS`."""
+
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "kappa",
+    "calibration_error",
+    "auroc",
+    "log_loss",
+    "selective_accuracy",
+)
+
+LOWER = ("calibration_error", "log_loss")
+"""Of which a lower value is the better one."""
 
 _BINS = 10
+_DECIMALS = 9  # to which means of the same values agree, whatever their order
+_LEAST = 1e-7  # about what single precision can tell from a certain prediction
 
 
 def metrics(
@@ -21,7 +54,7 @@ def metrics(
 
     Averages over classes are over those present in `labels`. Where that is a single
     class, accuracy says nothing that a constant answer does not reach: balanced
-    accuracy, macro F1 and kappa are NaN.
+    accuracy, macro F1, kappa and AUROC are NaN.
 
     Parameters
     ----------
@@ -54,6 +87,9 @@ def metrics(
         "macro_f1": float("nan"),
         "kappa": float("nan"),
         "calibration_error": calibration_error(labels, probabilities),
+        "auroc": auroc(labels, probabilities),
+        "log_loss": log_loss(labels, probabilities),
+        "selective_accuracy": selective_accuracy(labels, probabilities),
     }
     if len(present) > 1:
         found["balanced_accuracy"] = float(recall_score(labels, predicted, **averaged))
@@ -77,3 +113,62 @@ def calibration_error(
     bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
     gaps = np.bincount(bins, confidence - correct, minlength=_BINS)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def auroc(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Return the area under the ROC curve, each class against the rest, their mean.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (samples,)
+    probabilities : ndarray of float, shape (samples, classes)
+
+    Returns
+    -------
+    float
+        Over the classes present; NaN where there is one alone.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    present = np.unique(labels)
+    if len(present) < 2:
+        return float("nan")
+    ranked = np.round(probabilities.astype(np.float64), _DECIMALS)
+    areas = [roc_auc_score(labels == c, ranked[:, c]) for c in present]
+    return float(np.mean(areas))
+
+
+def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Return the mean negative logarithm of the true class's probability.
+
+    A probability below 1e-7 counts as that, so that one certain error is not infinite.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (samples,)
+    probabilities : ndarray of float, shape (samples, classes)
+    """
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(true, _LEAST, 1)).mean())
+
+
+def selective_accuracy(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating]
+) -> float:
+    """Return the accuracy of the half of the predictions that are most confident.
+
+    Of an odd number, the larger half. Of predictions as confident as its last one,
+    every choice counts alike.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (samples,)
+    probabilities : ndarray of float, shape (samples, classes)
+    """
+    confidence = np.round(probabilities.max(1).astype(np.float64), _DECIMALS)
+    right = probabilities.argmax(1) == labels
+    half = (len(labels) + 1) // 2
+    last = np.sort(confidence)[-half]
+    above, tied = confidence > last, confidence == last
+    chosen = right[above].sum() + (half - above.sum()) * right[tied].mean()
+    return float(chosen / half)

@@ -14,7 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from ..adapters.branches import Branches, levels
-from ..core import Adapter, Backbone, EmotionData, Fold, Inputs, Outputs, Rows, Sampling
+from ..core import (
+    OPTIONAL,
+    Adapter,
+    Backbone,
+    EmotionData,
+    Fold,
+    Inputs,
+    Outputs,
+    Rows,
+    Sampling,
+)
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
 from ..data.normalisation import check_enough, check_visible
@@ -26,6 +36,7 @@ from ..training.model import Network, nothing
 from ..training.seeds import derive_seed, reproducible
 from ..values import option_types
 from ..words import in_order
+from .calibration import calibrated, check_given, trials_per_class
 from .checks import (
     canonical,
     check_classes,
@@ -46,8 +57,10 @@ __all__ = [
     "Plan",
     "build_network",
     "build_once",
+    "check_normalisable",
     "labelled_rows",
     "chosen_folds",
+    "fit_folds",
     "missing_share",
     "ordered",
     "plan",
@@ -118,10 +131,13 @@ class Plan:
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
-        """Return the windows whose labels may be used, calibration after the source."""
+        """Return the windows whose labels may be used.
+
+        Of the source, then all of calibration and of validation.
+        """
         share = self.experiment.training.label_share
         source = labelled_rows(self.inputs, self.labels, fold, share, seed)
-        return np.append(source, fold.calibration)
+        return np.concatenate([source, *(fold.parts[name] for name in OPTIONAL)])
 
     def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
         """Return the job of an adapter or a control.
@@ -166,17 +182,51 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     inputs = select_modalities(data.inputs, chosen.modalities, chosen.exclude)
     data = replace(data, inputs=inputs).take(rows)
     check_trials(data)
-    protocol = chosen.protocol.build()
-    skipped = unfit_folds(data, folds) if protocol.unfit == "skip" else {}
-    if len(skipped) < len(folds):
-        folds = [fold for fold in folds if fold.name not in skipped]
-    check_classes(data, folds, "unfit" in chosen.protocol.describe())
+    folds, skipped = fit_folds(data, folds, chosen)
     if chosen.init_from is not None:
         check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
     classes = len(data.classes)
     backbone = build_network(data.inputs, classes, chosen)
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling, skipped)
+
+
+def fit_folds(
+    data: EmotionData, folds: list[Fold], chosen: Experiment
+) -> tuple[list[Fold], dict[str, str]]:
+    """Give folds their calibration, and return those that can be trained and scored.
+
+    Parameters
+    ----------
+    data : EmotionData
+        In canonical order, with one label a trial.
+    folds : list of Fold
+        As the protocol made them.
+    chosen : Experiment
+
+    Returns
+    -------
+    folds : list of Fold
+    skipped : dict of str to str
+        Why others are not run, by their names, where the protocol skips them.
+
+    Raises
+    ------
+    DataError
+        If there are others, and the protocol skips none; or if there are no others.
+    """
+    unfit = chosen.protocol.build().unfit
+    skips = unfit == "skip"
+    wanted = trials_per_class(chosen)
+    folds, short = calibrated(data, folds, wanted, chosen.seeds[0])
+    if not (skips and folds):
+        check_given(short, data.inputs.name)
+    skipped = unfit_folds(data, folds) if skips else {}
+    if len(skipped) < len(folds):
+        folds = [fold for fold in folds if fold.name not in skipped]
+    skippable = "unfit" in chosen.protocol.describe()
+    check_classes(data, folds, skippable, together=unfit == "keep")
+    return folds, short | skipped
 
 
 def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
@@ -200,6 +250,17 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
     check_modalities(inputs)
     check_signals(inputs)
     folds = folds_of(chosen.protocol.build(), inputs)
+    check_normalisable(inputs, folds, chosen)
+    return rows, folds
+
+
+def check_normalisable(inputs: Inputs, folds: Sequence[Fold], chosen: Setup) -> None:
+    """Refuse folds of which a normalisation would leave nothing.
+
+    Raises
+    ------
+    DataError
+    """
     learns_by = chosen.build_normalisation().by
     for fold in folds:
         used = fold.used
@@ -213,7 +274,6 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
         remedy="Leave them out (--exclude), or choose another normalisation "
         "(--normalisation subject or source).",
     )
-    return rows, folds
 
 
 def ordered(inputs: Inputs, exclude: Sequence[str] = ()) -> Rows:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from .. import files
+from ..statistics.intervals import bootstrap_interval
+from ..statistics.paired import Comparison, compare
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import write_table
-from .statistics import Comparison, bootstrap_interval, compare
+from .online import over_time
 from .unscored import trial_predictions
 
 __all__ = ["Results", "write_results"]
@@ -108,6 +110,13 @@ class Results:
         metric = metric or self.metric
         wide = chosen.pivot_table(metric, index="fold", columns="method", sort=False)
         return wide[self.methods]
+
+    def over_time(self) -> pd.DataFrame | None:
+        """Return a row per method and step of an online run; None of any other.
+
+        See :func:`domainemo.runs.online.over_time`.
+        """
+        return over_time(self.predictions)
 
     def people(self, level: str | None = None) -> pd.DataFrame:
         """Return a row per subject and method: what the predictions look like.
@@ -209,7 +218,7 @@ class Results:
         start = self.description.get("initialisation")
         share = options.get("training.label_share", 1)
         labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
-        given = self._calibration()
+        given = self._calibration() + self._validation()
         skipped = f"skipped {first['skipped']}; " if first.get("skipped") else ""
         alone = self._single_class()
         unscored = (
@@ -233,12 +242,20 @@ class Results:
 
     def _calibration(self) -> str:
         """Return how many labels of the target each fold was given, if any."""
-        if "calibration" not in self.table:
+        shown = self._a_fold("calibration")
+        return shown and f"labels of the target given for calibration: {shown} a fold; "
+
+    def _validation(self) -> str:
+        """Return whom the protocol sets aside to choose the epoch by, if any."""
+        shown = self._a_fold("validation")
+        return shown and f"validation: {shown}; "
+
+    def _a_fold(self, part: str) -> str:
+        """Return how much of an optional part the folds have; nothing if none has."""
+        if part not in self.table:
             return ""
-        folds = self.table.drop_duplicates("fold")["calibration"]
-        alike = in_order(folds.unique())
-        shown = " or ".join(alike) if len(alike) < 3 else f"{alike[0]} to {alike[-1]}"
-        return f"labels of the target given for calibration: {shown} a fold; "
+        alike = in_order(self.table.drop_duplicates("fold")[part].unique())
+        return " or ".join(alike) if len(alike) < 3 else f"{alike[0]} to {alike[-1]}"
 
     def _control_options(self) -> str:
         """Return the options of the controls that were run, if they have any."""
@@ -276,6 +293,9 @@ def write_results(folder: Path, results: Results) -> None:
         tables["trials"] = trial_predictions(results.predictions)
     if results.distances is not None:
         tables["distances"] = results.distances
+    steps = results.over_time()
+    if steps is not None:
+        tables["online"] = steps
     for name, table in tables.items():
         write_table(folder, name, table)
     files.write_recorded(folder / "how.txt", results.how() + "\n")

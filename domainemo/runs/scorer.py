@@ -19,6 +19,7 @@ from .distance import newcomers_distances
 from .how import called, how_control, how_trained
 from .job import Job, Record, load_record
 from .metrics import metrics
+from .online import is_online, with_minutes
 from .plan import Plan
 from .results import Results
 from .unscored import describe_rows, with_changes
@@ -81,10 +82,9 @@ def collect(
 
 def _control_record(planned: Plan, fold: Fold, control: Part, members: Rows) -> Record:
     """Return what a control says of samples whose provenance alone it is shown."""
-    chosen, labelled = (
-        planned.experiment,
-        planned.labelled(fold, planned.experiment.seeds[0]),
-    )
+    chosen = planned.experiment
+    labelled = planned.labelled(fold, chosen.seeds[0])
+    labelled = labelled[~np.isin(labelled, fold.validation)]
     probabilities = control_probabilities(
         control.build(),
         planned.inputs,
@@ -109,6 +109,8 @@ def _add(
 ) -> None:
     rows = prediction_rows(planned, record)
     keys = {key: how[key] for key in ("method", "fold", "seed")}
+    if is_online(planned.experiment.protocol.name):
+        rows = with_minutes(rows, planned.windows, record.members)
     predictions.append(rows.assign(**keys))
     said = score_rows if planned.scored else describe_rows
     for subject, theirs in rows.groupby("subject"):
@@ -187,7 +189,9 @@ def oracle_epoch(planned: Plan, record: Record) -> int:
     This is what much of the field reports; here it is for diagnosis only.
     """
     labels = majority_label(record.members, planned.labels)
-    scores = [metrics(labels, epoch)["balanced_accuracy"] for epoch in record.trace]
+    # Of a single class, accuracy is its recall.
+    rule = "balanced_accuracy" if len(np.unique(labels)) > 1 else "accuracy"
+    scores = [metrics(labels, epoch)[rule] for epoch in record.trace]
     return int(np.argmax(scores)) + 1
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..core import PROVENANCE, Protocol
+from ..core import OPTIONAL, PROVENANCE, Protocol
 from ..errors import DataError
 from ..words import count
 from .requirements import Check, Suite, require, require_options
@@ -19,12 +20,17 @@ def _is_scored(check: Check) -> bool:
     return bool(getattr(check.part, "scored", True))
 
 
+def _is_told_who_is_new(check: Check) -> bool:
+    return not _is_scored(check) or bool(getattr(check.part, "takes_target", False))
+
+
 def _windows(
     check: Check, subjects: int = 3, sessions: int = 2, trials: int = 4
 ) -> pd.DataFrame:
     """Return the provenance of five windows a trial; all subjects see each clip.
 
-    A protocol that scores nobody is told who is new: the last one.
+    A protocol that scores nobody, or whose target is given apart, is told who is new:
+    the last one.
     """
     rows = [
         (subject, session, trial, f"clip {trial}", 4.0 * number)
@@ -34,8 +40,8 @@ def _windows(
         for number in range(5)
     ]
     table = pd.DataFrame(rows, columns=list(PROVENANCE))
-    new = {} if _is_scored(check) else {"new": table["subject"] == subjects}
-    return table.assign(**new)
+    new = {"new": table["subject"] == subjects}
+    return table.assign(**new if _is_told_who_is_new(check) else {})
 
 
 def _trials(windows: pd.DataFrame, rows: Any) -> set[Any]:
@@ -85,15 +91,17 @@ def _protocol_disjoint(check: Check) -> None:
 
 
 def _protocol_calibration(check: Check) -> None:
-    """Require no trial of calibration in another part of the fold."""
+    """Require no trial of calibration or validation in another part of the fold."""
     windows = _windows(check)
     for fold in check.build().split(windows):
-        given = _trials(windows, fold.calibration)
-        for role in ("source", "target", "test"):
+        for apart, role in product(OPTIONAL, fold.parts):
+            if apart == role:
+                continue
+            given = _trials(windows, fold.parts[apart])
             shared = given & _trials(windows, fold.parts[role])
             require(
                 not shared,
-                f"{count(len(shared), 'trial')} of calibration in the {role} of "
+                f"{count(len(shared), 'trial')} of {apart} in the {role} of "
                 f"{fold.name!r}",
             )
 

@@ -1,0 +1,1 @@
+"""Benchmarks: data sets x protocols x backbones x adapters, to one table."""

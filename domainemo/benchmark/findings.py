@@ -1,0 +1,292 @@
+"""What a benchmark found: one table, a row for each method on each data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .. import files
+from ..runs.experiment import SOURCE_ONLY
+from ..runs.folder import write_table
+from ..runs.metrics import METRICS
+from ..statistics.intervals import bootstrap_interval
+from ..statistics.paired import wilcoxon
+from ..statistics.several import holm
+from .cells import Outcome
+from .latex import as_latex
+
+__all__ = ["Findings", "Group", "gather", "tiers", "write_findings"]
+
+Method = tuple[str, str]
+"""A backbone, none of a control, and what stands on it."""
+
+_HOW = (
+    "modalities",
+    "access",
+    "target_seen",
+    "normalisation",
+    "selection",
+    "sampling",
+    "version",
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Everything that can be compared: one data set under one protocol.
+
+    Attributes
+    ----------
+    dataset, protocol : str
+    level : str
+        What one prediction is about: the level that all backbones share, else trials.
+    scores : DataFrame
+        Balanced accuracy: a row per subject, a column per method, means over seeds;
+        subjects without a score under every method are left out.
+    rows : mapping of Method to DataFrame
+        The scores of each method's run at that level.
+    outcomes : sequence of Outcome
+        Of its cells, those without a number as well.
+    """
+
+    dataset: str
+    protocol: str
+    level: str
+    scores: pd.DataFrame
+    rows: dict[Method, pd.DataFrame]
+    outcomes: Sequence[Outcome]
+
+    @property
+    def name(self) -> str:
+        """Which one it is, in words."""
+        return f"{self.dataset}, {self.protocol}"
+
+    @property
+    def methods(self) -> list[Method]:
+        """All methods, in the order of the cells."""
+        return list(self.scores)  # type: ignore[arg-type]
+
+    def base(self, method: Method) -> Method | None:
+        """Return source only on a method's backbone; None of itself and of controls."""
+        backbone = method[0]
+        bases = [each for each in self.rows if is_base(each) and each[0] == backbone]
+        return bases[0] if backbone and bases and bases[0] != method else None
+
+    def gap(self, method: Method) -> NDArray[np.float64] | None:
+        """Return each subject's difference to source only; None where there is none."""
+        base = self.base(method)
+        return None if base is None else self.of(method) - self.of(base)
+
+    def of(self, method: Method) -> NDArray[np.float64]:
+        """Return the subjects' scores under a method."""
+        return self.scores[method].to_numpy(dtype=float)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per method, the best rank and mean first, and one per failed cell."""
+        if self.scores.empty:
+            why = "no subject has a score under every method"
+            unscored = [self._names(*method) | {"why": why} for method in self.rows]
+            return pd.DataFrame([*unscored, *self._failed()])
+        ranks, means = tiers(self.scores), self.scores.mean()
+        places = self.scores.rank(axis=1, ascending=False).mean()
+        order = sorted(self.methods, key=lambda each: (ranks[each], -means[each]))
+        gaps = [self.gap(method) for method in order]
+        p = holm([np.nan if gap is None else wilcoxon(gap) for gap in gaps])
+        rows = [
+            self._row(method, gap, corrected)
+            | {
+                "rank": int(ranks[method]),
+                "tied": int((ranks == ranks[method]).sum()) > 1,
+                "mean_rank": float(places[method]),
+            }
+            for method, gap, corrected in zip(order, gaps, p, strict=True)
+        ]
+        return pd.DataFrame([*rows, *self._failed()])
+
+    def _row(
+        self, method: Method, gap: NDArray[np.float64] | None, p: float
+    ) -> dict[str, Any]:
+        values, rows = self.of(method), self.rows[method]
+        low, high = bootstrap_interval(values)
+        trained = rows.drop_duplicates(["fold", "seed"])
+        found: dict[str, Any] = {
+            **self._names(*method),
+            "subjects": len(values),
+            "low": low,
+            "high": high,
+            "deviation": values.std(ddof=1) if len(values) > 1 else np.nan,
+            **{name: rows.groupby("subject")[name].mean().mean() for name in METRICS},
+            "balanced_accuracy": values.mean(),
+            "parameters": trained["parameters"].max(),
+            "seconds": trained["seconds"].mean(),
+            "trainings": int(trained["seconds"].notna().sum()),
+            "seeds": ", ".join(map(str, sorted(rows["seed"].unique()))),
+            **{name: str(rows[name].iloc[0]) for name in _HOW},
+        }
+        if gap is None:
+            return found
+        below, above = bootstrap_interval(gap)
+        return found | {
+            "difference": gap.mean(),
+            "difference_low": below,
+            "difference_high": above,
+            "p": p,
+        }
+
+    def _failed(self) -> Iterator[dict[str, Any]]:
+        for each in self.outcomes:
+            if each.why:
+                adapter = each.cell.adapter
+                shown = SOURCE_ONLY if adapter == "none" else adapter
+                yield {**self._names(each.cell.backbone, shown), "why": each.why}
+
+    def _names(self, backbone: str, method: str) -> dict[str, str]:
+        return {
+            "dataset": self.dataset,
+            "protocol": self.protocol,
+            "level": self.level,
+            "backbone": backbone,
+            "method": method,
+        }
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a benchmark found.
+
+    Attributes
+    ----------
+    groups : list of Group
+        One for each data set and protocol.
+    content : str
+        The file of the benchmark.
+    """
+
+    groups: list[Group]
+    content: str
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Return the one table: see :func:`write_findings`."""
+        whole = pd.concat([group.table for group in self.groups], ignore_index=True)
+        whole = whole.reindex(columns=_COLUMNS)
+        text = ["backbone", "seeds", *_HOW, "why"]
+        whole[text] = whole[text].astype(object).fillna("")
+        numbers = ["rank", "subjects", "parameters", "trainings"]
+        whole["tied"] = whole["tied"].astype("boolean")
+        return whole.astype(dict.fromkeys(numbers, "Int64"))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What came of every cell."""
+        return [each for group in self.groups for each in group.outcomes]
+
+
+_COLUMNS = [
+    *("dataset", "protocol", "level", "backbone", "method", "rank", "tied"),
+    *("mean_rank", "subjects", "balanced_accuracy", "low", "high", "deviation"),
+    *("difference", "difference_low", "difference_high", "p"),
+    *(name for name in METRICS if name != "balanced_accuracy"),
+    *("parameters", "seconds", "trainings", "seeds"),
+    *_HOW,
+    "why",
+]
+
+
+def is_base(method: Method) -> bool:
+    """Return whether a method is source only, also where an oracle chose its epoch."""
+    return bool(method[0]) and method[1].startswith(SOURCE_ONLY)
+
+
+def gather(outcomes: Sequence[Outcome], content: str) -> Findings:
+    """Bring together what came of all cells.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    content : str
+        The file of the benchmark.
+    """
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for each in outcomes:
+        groups.setdefault((each.cell.dataset, each.cell.protocol), []).append(each)
+    return Findings([_group(*key, own) for key, own in groups.items()], content)
+
+
+def _group(dataset: str, protocol: str, outcomes: Sequence[Outcome]) -> Group:
+    tables = [each.table for each in outcomes if each.table is not None]
+    levels = {str(table["level"].iloc[0]) for table in tables}
+    level = levels.pop() if len(levels) == 1 else "trial"
+    rows: dict[Method, pd.DataFrame] = {}
+    for each in outcomes:
+        if each.table is not None:
+            rows |= _by_method(each, each.table[each.table["level"] == level])
+    scores = pd.DataFrame(
+        {
+            method: own.groupby("subject")["balanced_accuracy"].mean()
+            for method, own in rows.items()
+        }
+    )
+    return Group(dataset, protocol, level, scores.dropna(), rows, outcomes)
+
+
+def _by_method(outcome: Outcome, rows: pd.DataFrame) -> dict[Method, pd.DataFrame]:
+    """Return a run's rows by method, each called as the benchmark calls it."""
+    found: dict[Method, pd.DataFrame] = {}
+    for name, own in rows.groupby("method", sort=False):
+        bare = pd.isna(own["backbone"]).all() or (own["backbone"] == "").all()
+        method = str(name)
+        if not bare and outcome.cell.adapter != "none":
+            chosen = outcome.cell.experiment.adapter.name
+            method = method.replace(chosen, outcome.cell.adapter, 1)
+        found["" if bare else outcome.cell.backbone, method] = own
+    return found
+
+
+def tiers(scores: pd.DataFrame, level: float = 0.05) -> pd.Series[int]:
+    """Return each method's rank; those that cannot be told apart share one.
+
+    The method of the highest mean is first, and with it every other whose difference
+    from it does not show: Wilcoxon's signed-rank test over subjects, corrected by Holm
+    for the number of methods. The same is done with those that are left. Of fewer than
+    five subjects nothing shows.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        A row per subject and a column per method.
+    level : float
+        Of the tests.
+    """
+    left = list(scores.mean().sort_values(ascending=False, kind="stable").index)
+    ranks: dict[Any, int] = {}
+    while left:
+        best, *others = left
+        p = holm([wilcoxon((scores[best] - scores[e]).to_numpy()) for e in others])
+        below = [each for each, its in zip(others, p, strict=True) if its < level]
+        rank = len(ranks) + 1
+        ranks |= {each: rank for each in left if each not in below}
+        left = below
+    return pd.Series(ranks, dtype=int)[list(scores.columns)]
+
+
+def write_findings(folder: Path, findings: Findings) -> None:
+    """Write the table as ``table.parquet``, ``.csv`` and ``.tex``, and the file itself.
+
+    Parameters
+    ----------
+    folder : Path
+        The benchmark's.
+    findings : Findings
+    """
+    write_table(folder, "table", findings.table)
+    files.write_recorded(folder / "table.tex", as_latex(findings.table))
+    files.write_recorded(folder / "benchmark.toml", findings.content)

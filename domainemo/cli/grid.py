@@ -1,0 +1,237 @@
+"""The file of a benchmark: what it crosses, and the configuration of every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..choices import (
+    BenchmarkChoices,
+    PlaceChoices,
+    RunChoices,
+    choices_of,
+    flatten,
+)
+from ..errors import ConfigurationError, DomainemoError, did_you_mean
+from ..parts import unknown_option
+from ..registry import KINDS, entries
+from .configuration import Configuration, checked, configure_cell
+from .names import check_dataset, options_of
+
+if TYPE_CHECKING:
+    from ..benchmark.cells import Cell
+    from ..runs.experiment import Experiment
+
+__all__ = ["Grid", "read_grid"]
+
+AXES = choices_of(BenchmarkChoices)
+_NO_CELL = {"baselines", "folds", "init_from", "target", "target_root"}
+_CROSSED = {name.removesuffix("s") for name in AXES}
+_SHARED = [
+    name
+    for name, choice in (choices_of(PlaceChoices) | choices_of(RunChoices)).items()
+    if choice.plain and name not in _NO_CELL | _CROSSED
+]
+KEYS = (*AXES, *_SHARED, "options")
+"""What the file of a benchmark may hold."""
+
+_MAY_SET: Mapping[str, list[str]] = {
+    "dataset": [name for name in _SHARED if name != "plugins"],
+    "protocol": [],
+    "backbone": ["sampling", "normalisation"],
+    "adapter": [],
+}
+"""What an entry may set beside itself: no more than leaves rows comparable."""
+_MAY_SET_OPTIONS = {
+    "dataset": ("data", "training", *(kind for kind in KINDS if kind != "dataset")),
+    "protocol": ("protocol",),
+    "backbone": ("backbone", "sampling", "normalisation", "training"),
+    "adapter": ("adapter",),
+}
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Everything that the file of a benchmark chooses.
+
+    Attributes
+    ----------
+    file : str
+    content : str
+        The file's text.
+    configurations : mapping
+        Of each cell, by what the file calls its data set, protocol, backbone, adapter;
+        source only first among the adapters.
+    """
+
+    file: str
+    content: str
+    configurations: Mapping[tuple[str, ...], Configuration[Experiment]]
+
+    @property
+    def datasets(self) -> dict[str, Configuration[Experiment]]:
+        """A configuration of each data set, by what the file calls it."""
+        return {key[0]: each for key, each in self.configurations.items()}
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The files outside this package that parts come from."""
+        return next(iter(self.configurations.values())).plugins
+
+    def cells(self) -> list[Cell]:
+        """Return the runs."""
+        from ..benchmark.cells import Cell
+
+        return [
+            Cell(
+                **dict(zip(sorted_axes(), key, strict=True)),
+                experiment=each.experiment,
+                description=each.describe(),
+            )
+            for key, each in self.configurations.items()
+        ]
+
+
+def sorted_axes() -> list[str]:
+    """Return what is crossed, in the order of folders and tables."""
+    return [name.removesuffix("s") for name in AXES]
+
+
+def read_grid(file: str, said: Table) -> Grid:
+    """Read the file of a benchmark and check all names in it.
+
+    Parameters
+    ----------
+    file : str
+    said : mapping
+        What the command line says; None where it says nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        For anything unknown or ill-typed, before anything is read or trained.
+    """
+    content, given = _read(Path(file))
+    for key in given:
+        if key not in KEYS:
+            raise ConfigurationError(unknown_option(file, key, list(KEYS)))
+    shared = checked(file, {k: v for k, v in given.items() if k not in AXES})
+    axes = {
+        name.removesuffix("s"): _entries(file, name, given.get(name, choice.default))
+        for name, choice in AXES.items()
+    }
+    axes["adapter"] = {"none": {"adapter": "none"}} | axes["adapter"]
+    first = next(iter(axes["backbone"]))
+    found: dict[tuple[str, ...], Configuration[Experiment]] = {}
+    for cell, layers in _crossed(axes):
+        with_controls = cell[-1] == "none" and cell[2] == first
+        stored = _cell([shared, *layers], with_controls)
+        try:
+            found[cell] = configure_cell(said, stored, file)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{file}, {', '.join(cell)}: {error}") from error
+    return Grid(file, content, found)
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the file as text, and what it holds."""
+    from ..data.files.limits import read_text
+    from ..runs.folder import read_config
+
+    if not path.is_file():
+        beside = path.parent.glob("*.toml") if path.parent.is_dir() else ()
+        raise ConfigurationError(
+            f"{path}: there is no such file.{did_you_mean(str(path), map(str, beside))}"
+            f" Expected the TOML file of a benchmark, which says `datasets`, "
+            f"`protocols`, `backbones` and `adapters`."
+        )
+    return read_text(path), read_config(path)
+
+
+def _entries(file: str, axis: str, value: Any) -> dict[str, dict[str, Any]]:
+    """Return the keys that each entry of an axis sets, by what it is called."""
+    name = axis.removesuffix("s")
+    if value == "all" and axis in ("backbones", "adapters"):
+        value = [entry.name for entry in entries(name, varieties=True)]
+    value = [value] if isinstance(value, str) else value
+    if isinstance(value, list | tuple) and all(isinstance(e, str) for e in value):
+        called = {_label(name, each): {name: each} for each in value}
+        if len(called) < len(value):
+            raise ConfigurationError(
+                f"{file}: {axis} is {value!r}; expected each of them once."
+            )
+    elif isinstance(value, Mapping) and all(
+        isinstance(each, Mapping) for each in value.values()
+    ):
+        called = {label: {name: label, **value[label]} for label in value}
+    else:
+        called = {}
+    if not called:
+        raise ConfigurationError(
+            f"{file}: {axis} is {value!r}; expected {AXES[axis].expected}."
+        )
+    for label, keys in called.items():
+        _check(file, f"{axis}.{label}", name, keys)
+    return called
+
+
+def _label(name: str, value: str) -> str:
+    """Return what an entry is called: a table folder as the folder itself is."""
+    is_table = name == "dataset" and Path(value, "dataset.toml").is_file()
+    return Path(value).resolve().name if is_table else value
+
+
+def _check(file: str, where: str, name: str, keys: Mapping[str, Any]) -> None:
+    """Refuse keys that an entry cannot set, and a part that there is not."""
+    allowed = [name, *_MAY_SET[name], "options"]
+    for key in keys:
+        if key not in allowed:
+            raise ConfigurationError(unknown_option(f"{file}: {where}", key, allowed))
+    checked(f"{file}: {where}", keys)
+    for option in flatten(keys.get("options", {})):
+        if option.partition(".")[0] not in _MAY_SET_OPTIONS[name]:
+            expected = ", ".join(f"{each}.NAME" for each in _MAY_SET_OPTIONS[name])
+            raise ConfigurationError(
+                f"{file}: {where} sets {option!r}; expected {expected} alone, since "
+                f"rows that differ in more cannot be compared. Set it for all, or for "
+                f"a data set."
+            )
+    part = str(keys[name])
+    try:
+        if name != "dataset":
+            options_of(name, part)
+        elif not Path(part, "dataset.toml").is_file():
+            check_dataset(part)
+    except DomainemoError as error:
+        raise type(error)(f"{file}: {where}: {error}") from error
+
+
+def _crossed(
+    axes: Mapping[str, Mapping[str, Table]],
+) -> Iterator[tuple[tuple[str, ...], list[Table]]]:
+    """Yield what each cell is of, and what its entries set."""
+    for key in product(*axes.values()):
+        yield key, [axes[name][label] for name, label in zip(axes, key, strict=True)]
+
+
+def _cell(layers: Sequence[Table], with_controls: bool) -> dict[str, Any]:
+    """Return a cell's configuration: what stands later goes before."""
+    stored: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for layer in layers:
+        stored |= layer
+        options |= flatten(layer.get("options", {}))
+    left_out = ["adapter."] if stored["adapter"] == "none" else []
+    stored["baselines"] = with_controls
+    if not with_controls:
+        stored.pop("controls", None)
+        left_out.append("control.")
+    stored["options"] = {
+        k: v for k, v in options.items() if not k.startswith((*left_out,))
+    }
+    return stored

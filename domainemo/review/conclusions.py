@@ -1,0 +1,112 @@
+"""What a comparison allows to be concluded, in sentences."""
+
+from __future__ import annotations
+
+import math
+
+from ..runs.metrics import LOWER
+from ..statistics.effects import FEWEST_TO_SHOW
+from ..statistics.paired import Comparison
+from ..words import count
+from .comparison import Compared, OnDataset
+
+__all__ = ["conclusions"]
+
+_SURE = 0.95
+_IN_POINTS = ("accuracy", "balanced_accuracy", "macro_f1", "selective_accuracy")
+
+
+def conclusions(compared: Compared) -> list[str]:
+    """Return a sentence or two per data set, and one on all of them together.
+
+    Parameters
+    ----------
+    compared : Compared
+    """
+    several = len(compared.datasets) > 1
+    found = []
+    for each in compared.datasets:
+        text = _on_dataset(compared, each)
+        found.append(f"{each.name}: {text}" if several else text)
+    for name, together in compared.combined.items():
+        p = compared.combined_p[name]
+        side = "better" if together.z > 0 else "worse"
+        what = f"is {side} than" if p < 0.05 else "cannot be told from"
+        found.append(
+            f"Over {count(together.datasets, 'data set')}, {name} {what} "
+            f"{compared.reference} (Stouffer's z = {together.z:+.2f}, Holm-corrected "
+            f"{_p(p)})."
+        )
+    if several and not compared.combined:
+        found.append(
+            "Nothing was combined over data sets: that needs a method that all of them "
+            "have, on five subjects or more of each."
+        )
+    return found
+
+
+def _on_dataset(compared: Compared, here: OnDataset) -> str:
+    subjects = len(here.values)
+    if subjects < FEWEST_TO_SHOW:
+        return (
+            f"With {count(subjects, 'subject')} no difference can be shown: even were "
+            f"all of them better, a signed-rank test would not go below p = "
+            f"{2 / 2**subjects:.3g}."
+        )
+    parts = []
+    for name, found in here.differences.items():
+        parts.append(_told(compared, name, found, here.corrected[name]))
+    return " ".join([*parts, _needed(here)])
+
+
+def _told(compared: Compared, name: str, found: Comparison, corrected: float) -> str:
+    """Return what may be said of one method beside the reference."""
+    sign = -1 if compared.metric in LOWER else 1
+    apart = found.low > 0 or found.high < 0
+    side = "better" if sign * found.difference > 0 else "worse"
+    numbers = (
+        f"{_size(compared, found.difference)} "
+        f"[{_size(compared, found.low)}, {_size(compared, found.high)}], "
+        f"Holm-corrected {_p(corrected)}"
+    )
+    other = compared.reference
+    if apart and corrected < 0.05:
+        return f"{name} is {side} than {other} on these subjects ({numbers})."
+    if found.chances.equal > _SURE:
+        return (
+            f"{name} and {other} are practically equal, within {compared.rope:g} "
+            f"(probability {found.chances.equal:.2f}; {numbers})."
+        )
+    if apart or corrected < 0.05:
+        return (
+            f"That {name} is {side} than {other} is a hint, not a finding: interval "
+            f"and test disagree ({numbers})."
+        )
+    return f"{name} cannot be told from {other} by these subjects ({numbers})."
+
+
+def _needed(here: OnDataset) -> str:
+    """Return how many subjects would show a difference of two points."""
+    found = {n: d.needed for n, d in here.differences.items() if d.needed is not None}
+    fewest, most = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    number = f"about {count(found[most], 'subject')}"
+    if found[fewest] != found[most]:
+        number = (
+            f"{found[fewest]:,} ({fewest}) to {count(found[most], 'subject')} ({most})"
+        )
+    return (
+        f"To see a difference of 0.02 it would take {number}: paired t test at 0.05, "
+        f"power 0.8, differences that vary as these do."
+    )
+
+
+def _size(compared: Compared, value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    if compared.metric in _IN_POINTS:
+        return f"{100 * value:+.1f} points"
+    return f"{value:+.3f}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

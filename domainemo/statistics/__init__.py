@@ -1,0 +1,1 @@
+"""Statistics over subjects: intervals, paired comparisons, ranks, combinations."""

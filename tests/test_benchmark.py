@@ -1,0 +1,583 @@
+"""The benchmark: its file, its cells, its table and page, and what a kill leaves."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import killing
+import numpy as np
+import pandas as pd
+import pytest
+from browser import DESKTOP, PHONE, open_page
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import combine_pvalues, rankdata, wilcoxon
+
+import domainemo as de
+from domainemo.benchmark.cells import Cell, Outcome
+from domainemo.benchmark.findings import gather, tiers
+from domainemo.benchmark.running import run_cells
+from domainemo.cli import main
+from domainemo.cli.grid import KEYS, read_grid
+from domainemo.registry import entries
+from domainemo.reports import page
+from domainemo.reports.benchmark import _combined
+from domainemo.review.reading import read_results
+from domainemo.runs.metrics import METRICS
+
+DATA = """
+"data.subjects" = 3
+"data.sessions" = 1
+"data.trials" = 6
+"data.windows" = [2, 3]
+"training.epochs" = 1
+"training.batch_size" = 8
+"""
+NETWORK = """
+"backbone.hidden" = [4]
+"backbone.width" = 4
+"backbone.fusion_width" = 4
+"""
+# adabn can do nothing to a network without batch normalisation, and says so.
+FILE = f"""
+datasets = ["simulated"]
+protocols = ["cross-subject"]
+adapters = ["marginal", "adabn", "none"]
+controls = ["majority-class", "logistic-regression"]
+seeds = [0, 1]
+device = "cpu"
+[options]
+{DATA}
+[backbones.small]
+backbone = "concatenation-mlp"
+[backbones.small.options]
+{NETWORK}
+[backbones.pair]
+backbone = "concatenation-mlp"
+[backbones.pair.options]
+{NETWORK.replace('width" = 4', 'width" = 6')}
+"""
+REFUSED = "adabn"
+
+
+def call(*arguments, folder):
+    """Run a command in this process; return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DOMAINEMO_DATA", "")
+        patch.setattr(sys, "argv", ["domainemo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code or 0
+
+
+def grid(folder, text, data_root=None):
+    path = Path(folder, "bench.toml")
+    path.write_text(text, encoding="utf-8")
+    return read_grid(str(path), {"data_root": data_root, "plugins": None})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A benchmark that was run once, with its exit code and its table."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    (folder / "bench.toml").write_text(FILE, encoding="utf-8")
+    code = call("benchmark", "bench.toml", "--output=made", "--jobs=1", folder=folder)
+    return folder / "made", code, pd.read_parquet(folder / "made" / "table.parquet")
+
+
+# --------------------------------------------------------------------------- the file
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ('backbone = "r2gfanet"', "no option 'backbone'. Did you mean 'backbones'"),
+        ("adaptres = []", "Did you mean 'adapters'"),
+        ("folds = []", "no option 'folds'"),
+        ('adapters = ["uf_ama"]', "adapters.uf_ama: .*Did you mean 'uf-ama'"),
+        ('backbones = ["r2gfant"]', "backbones.r2gfant: .*'r2gfanet'"),
+        ('protocols = ["cross-sesion"]', "'cross-session'"),
+        ('datasets = ["SEED-IV"]', "'seed-iv'"),
+        ('datasets = ["nowhere/at/all"]', "no such folder"),
+        ("adapters = 5", "adapters is 5; expected a list of names, or a table"),
+        ("adapters = []", "adapters is .*; expected a list of names"),
+        ('adapters = ["dann", "dann"]', "expected each of them once"),
+        ("[adapters.dann]\nseeds = [1]", "adapters.dann has no option 'seeds'"),
+        ("[adapters.dann]\noptions = {training.epochs = 1}", "cannot be compared"),
+        ("[adapters.dann]\noptions = {adapter.wieght = 1}", "'weight'"),
+        ("[datasets.simulated]\nplugins = []", "no option 'plugins'"),
+        ("[options]\ntraining.epoch = 1", "'epochs'"),
+        ('seeds = "0"', "seeds is '0'; expected a list of whole numbers"),
+    ],
+)
+def test_what_is_misspelt_is_told_before_anything_is_read(wrong, sentence, tmp_path):
+    with pytest.raises(de.ConfigurationError, match=sentence):
+        grid(tmp_path, wrong)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    (tmp_path / "bench.toml").touch()
+    with pytest.raises(de.ConfigurationError, match=r"Did you mean .*bench\.toml"):
+        read_grid(str(tmp_path / "bnch.toml"), {})
+
+
+def test_keys_are_the_choices_and_no_others():
+    assert {"datasets", "protocols", "backbones", "adapters"} < {*KEYS}
+    assert {"seeds", "validator", "normalisation", "controls", "options"} < {*KEYS}
+    assert not {"dataset", "adapter", "folds", "baselines", "target"} & {*KEYS}
+
+
+def test_every_combination_is_a_cell_and_source_only_stands_once(tmp_path):
+    cells = grid(
+        tmp_path,
+        """
+        protocols = ["cross-subject", "cross-session"]
+        backbones = ["concatenation-mlp", "dgcnn"]
+        adapters = ["dann", "deep-coral"]
+        """,
+    ).cells()
+    expected = {
+        ("simulated", protocol, backbone, adapter)
+        for protocol in ("cross-subject", "cross-session")
+        for backbone in ("concatenation-mlp", "dgcnn")
+        for adapter in ("none", "dann", "deep-coral")
+    }
+    assert len(cells) == 12 and {cell.key for cell in cells} == expected
+    for cell in cells:
+        trained = [each.name for each in cell.experiment.trained]
+        first = cell.backbone == "concatenation-mlp" and cell.adapter == "none"
+        assert trained == [cell.adapter, *(["logistic-regression"] if first else [])]
+
+
+def test_what_stands_later_goes_before(tmp_path):
+    cells = grid(
+        tmp_path,
+        """
+        seeds = [3]
+        adapters = ["none"]
+        [options]
+        training.epochs = 1
+        training.batch_size = 4
+        [datasets.one]
+        dataset = "simulated"
+        exclude = [2]
+        options = {training.epochs = 2, data.subjects = 4}
+        [datasets.simulated]
+        [backbones.fast]
+        backbone = "concatenation-mlp"
+        normalisation = "subject"
+        options = {training.epochs = 3}
+        [backbones.dgcnn]
+        """,
+    ).cells()
+    said = {cell.key[:3:2]: cell.experiment for cell in cells}
+    epochs = {key: each.training.epochs for key, each in said.items()}
+    assert epochs == {
+        ("one", "fast"): 3,
+        ("one", "dgcnn"): 2,
+        ("simulated", "fast"): 3,
+        ("simulated", "dgcnn"): 1,
+    }
+    for key, each in said.items():
+        assert each.training.batch_size == 4 and each.seeds == (3,)
+        assert each.exclude == (("2",) if key[0] == "one" else ())
+        assert each.normalisation.name == {"fast": "subject"}.get(key[1], "session")
+
+
+def test_all_adapters_are_all_there_are(tmp_path):
+    cells = grid(tmp_path, 'adapters = "all"').cells()
+    assert [cell.adapter for cell in cells] == list(
+        dict.fromkeys(
+            ["none", *(entry.name for entry in entries("adapter", varieties=True))]
+        )
+    )
+
+
+# ---------------------------------------------------------------- the cells, the table
+
+
+def test_a_cell_that_cannot_be_run_stops_no_other(made):
+    folder, code, table = made
+    assert code == 1
+    failed = table[table["why"] != ""]
+    assert list(failed["method"]) == [REFUSED, REFUSED]
+    assert failed["balanced_accuracy"].isna().all()
+    assert failed["why"].str.contains("batch normalisation").all()
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert failed["why"].iloc[0] in html.replace("&#39;", "'").replace("&#34;", '"')
+    assert "no number" in (folder / "table.tex").read_text(encoding="utf-8")
+
+
+def test_every_number_is_that_of_the_same_run_by_itself(made):
+    _, _, table = made
+    alone = de.run(
+        de.Simulated(subjects=3, sessions=1, trials=6, windows=(2, 3)).load(),
+        backbone="concatenation-mlp",
+        adapter="marginal",
+        controls=["majority-class", "logistic-regression"],
+        seeds=[0, 1],
+        device="cpu",
+        options={
+            "training.epochs": 1,
+            "training.batch_size": 8,
+            "backbone.hidden": [4],
+            "backbone.width": 4,
+            "backbone.fusion_width": 4,
+        },
+    )
+    own = table[table["backbone"].isin(["", "small"]) & (table["why"] == "")]
+    found = own.set_index("method")["balanced_accuracy"]
+    assert found.to_dict() == pytest.approx(alone.per_subject().mean().to_dict())
+    gap = alone.comparison().difference
+    differences = own.set_index("method")["difference"]
+    assert differences["marginal"] == pytest.approx(gap)
+    assert differences.drop("marginal").isna().all()
+
+
+def test_nothing_is_trained_twice(made):
+    folder, _, _ = made
+    trained = sorted(
+        (*path.relative_to(folder / "cells").parts[2:4], path.name)
+        for path in folder.glob("cells/*/*/*/*/folds/*/seed-0/*")
+    )
+    folds = 3
+    assert trained == sorted(
+        [
+            ("pair", "marginal", "marginal"),
+            ("pair", "none", "none"),
+            ("small", "marginal", "marginal"),
+            ("small", "none", "logistic_regression"),
+            ("small", "none", "none"),
+        ]
+        * folds
+    )
+
+
+def test_a_cell_is_a_run_that_can_be_reported(made, monkeypatch):
+    folder, _, table = made
+    cell = folder / "cells" / "simulated" / "cross-subject" / "pair" / "marginal"
+    own = table[(table["backbone"] == "pair") & (table["method"] == "marginal")]
+    mean = read_results(cell).per_subject()["marginal"].mean()
+    assert own["balanced_accuracy"].item() == pytest.approx(mean)
+    monkeypatch.setattr(page, "render", killing.undrawn)
+    assert call("report", cell, folder=folder.parent) == 0
+    assert (cell / "report.html").is_file()
+
+
+def test_the_same_again_changes_no_byte(made):
+    folder, _, _ = made
+    names = ("table.csv", "table.parquet", "table.tex", "report.html")
+    before = [(folder / name).read_bytes() for name in names]
+    record = next(folder.glob("cells/*/*/*/marginal/folds/*/*/*/record.json"))
+    stamp = record.stat().st_mtime_ns
+    assert call("benchmark", "bench.toml", "--output=made", folder=folder.parent) == 1
+    assert [(folder / name).read_bytes() for name in names] == before
+    assert record.stat().st_mtime_ns == stamp
+
+
+def test_what_is_missing_is_made_anew_and_no_more(made):
+    folder, _, table = made
+    (lost,) = folder.glob("cells/*/*/pair/marginal/folds/subject_2/seed-1/marginal")
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in folder.glob("cells/*/*/*/*/folds/*/*/*/record.json")
+        if path.parent != lost
+    }
+    shutil.rmtree(lost)
+    (folder / "table.parquet").unlink()
+    assert call("benchmark", "bench.toml", "--output=made", folder=folder.parent) == 1
+    again = pd.read_parquet(folder / "table.parquet").drop(columns="seconds")
+    assert again.to_csv() == table.drop(columns="seconds").to_csv()
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_another_configuration_is_refused_before_anything_trains(made, capfd):
+    folder, _, _ = made
+    path = folder.parent / "other.toml"
+    path.write_text(FILE.replace('epochs" = 1', 'epochs" = 2'), encoding="utf-8")
+    assert call("benchmark", "other.toml", "--output=made", folder=folder.parent) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert "training.epochs: there 1, now 2" in said
+
+
+def test_the_dry_run_counts_trainings_and_writes_nothing(made, tmp_path, capfd):
+    folder, _, _ = made
+    place = folder.parent / "bench.toml"
+    assert call("benchmark", place, "--dry-run", "--output=new", folder=tmp_path) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    # Three folds, two seeds; logistic regression once a fold; adabn cannot be run.
+    assert f"6 cells, {4 * 3 * 2 + 3} trainings to run: about" in said
+    assert "batch normalisation" in said
+    assert not [*tmp_path.iterdir()]
+    assert (
+        call("benchmark", place, "--dry-run", f"--output={folder}", folder=tmp_path)
+        == 0
+    )
+    assert "6 cells, 0 trainings to run; folder" in " ".join(
+        capfd.readouterr().out.split()
+    )
+
+
+@pytest.mark.parametrize(("width", "dark"), [(DESKTOP, False), (PHONE, True)])
+def test_the_page_can_be_read(made, width, dark):
+    seen = open_page(made[0] / "report.html", width, dark)
+    assert seen.faults == []
+
+
+def test_the_page_holds_the_table(made):
+    folder, _, table = made
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    found = re.search('<script type="application/json" id="data">(.*?)</script>', html)
+    held = json.loads(found[1])["table"]
+    assert held["method"] == list(table["method"])
+    known = [value for value in held["balanced_accuracy"] if value is not None]
+    assert known == pytest.approx(table["balanced_accuracy"].dropna().to_list())
+
+
+# ------------------------------------------------------------------------------- ranks
+
+
+def slowly(scores):
+    """Return the ranks, by what the documentation says and SciPy."""
+    left, ranks = list(scores), {}
+    while left:
+        best = max(left, key=lambda name: scores[name].mean())
+        others = [name for name in left if name != best]
+        p = {
+            name: 1.0
+            if (gap := scores[best] - scores[name]).eq(0).all()
+            else wilcoxon(gap).pvalue
+            for name in others
+        }
+        below, corrected = [], 0.0
+        for number, name in enumerate(sorted(others, key=p.get)):
+            corrected = max(corrected, p[name] * (len(others) - number))
+            if corrected < 0.05:
+                below.append(name)
+        rank = len(ranks) + 1
+        ranks |= {name: rank for name in left if name not in below}
+        left = below
+    return ranks
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(5, 20), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_ranks_are_those_of_the_slow_loop(subjects, methods, seed):
+    generator = np.random.default_rng(seed)
+    means = generator.choice([0.0, 0.05, 0.4], size=methods)
+    values = generator.normal(means, 0.1, (subjects, methods))
+    scores = pd.DataFrame(values, columns=[f"m{i}" for i in range(methods)])
+    assert tiers(scores).to_dict() == slowly(scores)
+
+
+def test_what_cannot_be_told_apart_is_tied():
+    generator = np.random.default_rng(0)
+    common = generator.normal(0.5, 0.1, 15)
+    scores = pd.DataFrame(
+        {
+            "worst": common - 0.3,
+            "best": common + generator.normal(0, 1e-3, 15),
+            "as good": common + generator.normal(0, 1e-3, 15),
+        }
+    )
+    assert tiers(scores).to_dict() == {"worst": 3, "best": 1, "as good": 1}
+    assert tiers(scores.head(4)).to_dict() == dict.fromkeys(scores, 1)
+
+
+def test_mean_ranks_are_scipys(made):
+    _, _, table = made
+    done = table[table["why"] == ""]
+    folder = made[0] / "report"
+    subjects = pd.read_csv(next(folder.glob("simulated-cross-subject-2.csv")))
+    ranks = rankdata(-subjects.drop(columns="subject"), axis=1).mean(0)
+    assert sorted(done["mean_rank"]) == pytest.approx(sorted(ranks))
+
+
+# ------------------------------------------------------------ several data sets at once
+
+
+def outcome(dataset, backbone, adapter, values, level="window"):
+    """What came of a cell, as if it had been run: a score for each subject."""
+    levels = {"window": ("window", "trial"), "trial": ("trial",)}[level]
+    rows = [
+        {
+            "method": "source only" if adapter == "none" else adapter,
+            "backbone": backbone,
+            "fold": f"subject {subject}",
+            "seed": 0,
+            "subject": subject,
+            "level": each,
+            **dict.fromkeys(METRICS, value + 0.01 * (each == "trial")),
+            **dict.fromkeys(("modalities", "access", "target_seen"), "x"),
+            **dict.fromkeys(("normalisation", "selection", "sampling"), "x"),
+            "version": "0",
+            "parameters": 7,
+            "seconds": 1.5,
+        }
+        for subject, value in enumerate(values, 1)
+        for each in levels
+    ]
+    chosen = SimpleNamespace(adapter=SimpleNamespace(name=adapter), validator=object())
+    cell = Cell(
+        dataset=dataset,
+        protocol="cross-subject",
+        backbone=backbone,
+        adapter=adapter,
+        experiment=chosen,
+        description={},
+    )
+    return Outcome(cell, pd.DataFrame(rows), "how")
+
+
+@pytest.fixture
+def two_data_sets():
+    generator = np.random.default_rng(1)
+    values = {
+        (dataset, adapter): generator.normal(mean, 0.1, subjects)
+        for dataset, subjects in (("first", 9), ("second", 16))
+        for adapter, mean in (("none", 0.5), ("better", 0.6), ("same", 0.5))
+    }
+    return values, gather(
+        [
+            outcome(dataset, "network", adapter, each)
+            for (dataset, adapter), each in values.items()
+        ],
+        "",
+    )
+
+
+def test_data_sets_are_combined_as_scipy_does(two_data_sets):
+    values, findings = two_data_sets
+    table = _combined(findings.groups).set_index("method")
+    z = {}
+    for adapter in ("better", "same"):
+        gaps = [values[d, adapter] - values[d, "none"] for d in ("first", "second")]
+        gains = [wilcoxon(gap, alternative="greater").pvalue < 0.5 for gap in gaps]
+        halves = [wilcoxon(gap).pvalue / 2 for gap in gaps]
+        found = combine_pvalues(
+            [p if up else 1 - p for p, up in zip(halves, gains, strict=True)],
+            method="stouffer",
+            weights=[np.sqrt(len(gap)) for gap in gaps],
+        )
+        z[adapter] = found.statistic
+        mean = np.mean([gap.mean() for gap in gaps])
+        assert table.loc[adapter, "mean difference"] == pytest.approx(mean)
+    assert table["z"].to_dict() == pytest.approx(z)
+    assert list(table.index) == sorted(z, key=z.get, reverse=True)
+
+
+def test_differences_are_tested_together(two_data_sets):
+    values, findings = two_data_sets
+    for dataset in ("first", "second"):
+        own = findings.table[findings.table["dataset"] == dataset].set_index("method")
+        base = values[dataset, "none"]
+        raw = {
+            adapter: wilcoxon(values[dataset, adapter] - base).pvalue
+            for adapter in ("better", "same")
+        }
+        small, large = sorted(raw, key=raw.get)
+        assert own.loc[small, "p"] == pytest.approx(min(1, 2 * raw[small]))
+        expected = max(min(1, 2 * raw[small]), raw[large])
+        assert own.loc[large, "p"] == pytest.approx(expected)
+        assert pd.isna(own.loc["source only", "p"])
+
+
+def test_networks_that_predict_windows_and_trials_meet_in_trials():
+    values = np.linspace(0.4, 0.6, 8)
+    windows = outcome("one", "a", "none", values)
+    trials = outcome("one", "b", "none", values, "trial")
+    (alone,) = gather([windows], "").groups
+    (both,) = gather([windows, trials], "").groups
+    assert alone.level == "window" and both.level == "trial"
+    assert alone.table["balanced_accuracy"].item() == pytest.approx(0.5)
+    assert both.table["balanced_accuracy"].to_list() == pytest.approx([0.51, 0.51])
+
+
+def test_a_data_set_is_read_once_and_one_that_cannot_be_read_stops_no_other(tmp_path):
+    text = FILE.replace('datasets = ["simulated"]', 'adapters = ["none"]').replace(
+        'adapters = ["marginal", "adabn", "none"]\n', ""
+    )
+    text += "[datasets.broken]\ndataset = 'simulated'\n[datasets.whole]\n"
+    text += "dataset = 'simulated'\n"
+    cells = grid(tmp_path, text).cells()
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        if name == "broken":
+            raise de.DataError("a file is missing")
+        return de.Simulated(subjects=3, sessions=1, trials=6, windows=(2, 3)).load()
+
+    outcomes = run_cells(cells, load, tmp_path / "made")
+    assert asked == ["broken", "whole"]
+    assert [each.why for each in outcomes] == ["a file is missing"] * 2 + [""] * 2
+    assert [each.cell for each in outcomes] == cells
+
+
+# -------------------------------------------------------------------------- the example
+
+
+def test_the_example_of_the_docs_is_the_file():
+    root = Path(__file__).parents[1]
+    example = (root / "benchmarks" / "example.toml").read_text(encoding="utf-8")
+    page = (root / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert f"```toml\n{example}```" in page
+
+
+@pytest.mark.parametrize("name", ["example", "methods"])
+def test_a_shipped_file_can_be_read(name, tmp_path):
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.toml"
+    text = path.read_text(encoding="utf-8").replace('= "all"', '= ["dann"]')
+    assert grid(tmp_path, text, "nowhere").cells()
+
+
+# ------------------------------------------------------------------------------- kills
+
+
+@pytest.mark.campaign
+@pytest.mark.skipif(
+    not Path("/proc/self/schedstat").exists(), reason="needs Linux's /proc"
+)
+def test_killed_twice_it_ends_with_the_same_table(tmp_path):
+    """But for the seconds of what was trained anew."""
+    text = FILE.replace("seeds = [0, 1]", "seeds = [0]")
+    lines = []
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+        (folder / "bench.toml").write_text(text, encoding="utf-8")
+    command = ["benchmark", "bench.toml", "--output=made", "--jobs=1"]
+    environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, killing.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment, "OPENBLAS_NUM_THREADS": "1"},
+    )
+
+    def run(folder, kind=None, moment=0.0):
+        process.stdin.write(json.dumps([str(folder), command, kind, moment]) + "\n")
+        process.stdin.flush()
+        lines.append(json.loads(process.stdout.readline()))
+        assert "Traceback" not in lines[-1]["said"], lines[-1]["said"]
+        return lines[-1]
+
+    worked = run(whole)["worked"]
+    for share in (0.4, 0.4):
+        assert run(killed, signal.SIGKILL, share * worked)["code"] == -signal.SIGKILL
+        assert not (killed / "made" / "table.csv").exists()
+    assert run(killed)["code"] == 1  # of the cells that cannot be run
+    process.communicate()
+    tables = [
+        pd.read_csv(folder / "made" / "table.csv", dtype=str).drop(columns="seconds")
+        for folder in (whole, killed)
+    ]
+    assert tables[0].to_csv() == tables[1].to_csv()
