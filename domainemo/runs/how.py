@@ -24,7 +24,7 @@ def called(job: Job, chosen: Experiment) -> str:
 def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     """Return the words beside the numbers of a job."""
     chosen, fold = planned.experiment, job.fold
-    seen, normalisation = [], chosen.build_normalisation()
+    seen, normalisation = [], job.normalisation(chosen)
     network = job.adapter is not None
     adapter = None if job.adapter is None else chosen.build_adapter(job.adapter)
     if adapter is not None and (adapter.needs_target or adapter.settles):
