@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FUSION",
+    "OPTIONAL",
     "PROVENANCE",
     "Adapter",
     "Backbone",
@@ -70,6 +71,9 @@ and with which learning rate."""
 
 PROVENANCE = ("subject", "session", "trial", "stimulus", "start")
 """Columns of a windows table, in the order in which windows are sorted."""
+
+OPTIONAL = ("calibration", "validation")
+"""The parts of a fold that are empty unless a protocol says otherwise."""
 
 FUSION = "fusion"
 """Name of the branch that sees every modality; its head makes the prediction."""
@@ -1007,6 +1011,10 @@ class Fold:
     calibration : ndarray of int
         Windows of the target whose labels are given on purpose, to train beside the
         source's; empty by default. None of their trials has a window in another part.
+    validation : ndarray of int
+        Labelled windows, of people or days of the source's kind, that never train: a
+        validator that holds domains out is given these in place of some that are
+        drawn. Empty by default. None of their trials has a window in another part.
     """
 
     name: str
@@ -1014,19 +1022,21 @@ class Fold:
     target: Rows
     test: Rows
     calibration: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    validation: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __repr__(self) -> str:
         """Say how many windows have which part."""
         parts = {name: len(rows) for name, rows in self.parts.items()}
-        if not len(self.calibration):
-            del parts["calibration"]
+        for name in OPTIONAL:
+            if not parts[name]:
+                del parts[name]
         counts = ", ".join(f"{name}: {number}" for name, number in parts.items())
         return f"Fold({self.name!r}, windows of {counts}, {self.access})"
 
     @property
     def parts(self) -> dict[str, Rows]:
         """The windows of every part, by its name."""
-        names = ("source", "target", "test", "calibration")
+        names = ("source", "target", "test", *OPTIONAL)
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -1036,8 +1046,11 @@ class Fold:
 
     @property
     def seen(self) -> Rows:
-        """The target's windows whose signals training sees, calibration among them."""
-        return np.concatenate([self.target, self.calibration])
+        """The windows beside the source's whose signals training may see.
+
+        Those of the target, of calibration and of validation.
+        """
+        return np.concatenate([self.target, self.calibration, self.validation])
 
     def renumbered(self, used: Rows) -> Fold:
         """Return the same fold, its rows counted among the windows `used`."""
@@ -1079,7 +1092,7 @@ class Validator(ABC):
     held_out: ClassVar[bool] = False
     """Whether some source domains are kept out of training to be scored here.
 
-    Calibration is never among them."""
+    Calibration is never among them. A fold's validation stands in their place."""
 
     needs_training: ClassVar[bool] = False
     """Whether the source that trains must be run through the network after every
@@ -1101,7 +1114,8 @@ class Validator(ABC):
         training : Source or None
             The source as it trains, where `needs_training` is set.
         held_out : Source or None
-            The held-out source domains, where `held_out` is set.
+            The held-out source domains, or the fold's validation where it has one;
+            where `held_out` is set.
         target : Target
             Everything the target shows, unlabelled.
         """
@@ -1176,8 +1190,8 @@ class Retraining(Control):
         Parameters
         ----------
         windows : DataFrame
-            Provenance of the windows whose labels are known, of the source and of
-            calibration.
+            Provenance of the windows whose labels are known, of the source, calibration
+            and validation.
         labels : ndarray of int, shape (len(windows),)
         generator : Generator
             Of this fold and seed.

@@ -1,4 +1,4 @@
-"""A part of the target that training never sees, chosen from provenance alone."""
+"""What all folds have in common: a part of the target that training never sees."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 
-from domainemo.core import Rows
+from domainemo.core import Fold, Protocol, Rows
 from domainemo.errors import DataError
 from domainemo.values import Bounds
+from domainemo.words import in_order
 
-__all__ = ["HeldOut", "Unfit", "Unit", "divide"]
+__all__ = ["HeldOut", "HoldsOut", "Unfit", "Unit", "divide"]
 
 Unit = Literal["trial", "time"]
 Unfit = Literal["refuse", "skip"]
@@ -26,10 +27,53 @@ HeldOut = Annotated[
 ]
 
 
+class HoldsOut(Protocol):
+    """A protocol whose folds may hold out a part of their target.
+
+    Parameters
+    ----------
+    held_out, unit, seed
+        As for :func:`divide`.
+    unfit : {"refuse", "skip"}
+    """
+
+    def __init__(self, *, held_out: float, unit: Unit, seed: int, unfit: Unfit) -> None:
+        self.held_out, self.unit, self.seed = held_out, unit, seed
+        self.unfit = unfit
+
+    def fold(
+        self,
+        name: str,
+        windows: pd.DataFrame,
+        source: Rows,
+        target: Rows,
+        validation: Rows | None = None,
+    ) -> Fold:
+        """Return a fold whose target is divided as the options say.
+
+        Parameters
+        ----------
+        name : str
+        windows : DataFrame
+            Provenance of all windows.
+        source, target : ndarray of int
+        validation : ndarray of int, optional
+        """
+        target, test = divide(
+            windows, target, held_out=self.held_out, unit=self.unit, seed=self.seed
+        )
+        if validation is None:
+            return Fold(name, source, target, test)
+        return Fold(name, source, target, test, validation=validation)
+
+
 def divide(
     windows: pd.DataFrame, rows: Rows, *, held_out: float, unit: Unit, seed: int
 ) -> tuple[Rows, Rows]:
     """Divide a fold's target into the part training may see and the part it tests.
+
+    Several subjects are divided each by itself, so that something is seen of everybody
+    who is tested.
 
     Parameters
     ----------
@@ -55,6 +99,15 @@ def divide(
     """
     if held_out == 0:
         return rows, rows
+    subjects = windows["subject"].to_numpy()[rows]
+    names = in_order(subjects)
+    if len(names) > 1:
+        sides = (
+            divide(windows, theirs, held_out=held_out, unit=unit, seed=seed)
+            for theirs in (rows[subjects == name] for name in names)
+        )
+        seen, unseen = zip(*sides, strict=True)
+        return np.sort(np.concatenate(seen)), np.sort(np.concatenate(unseen))
     part = windows.iloc[rows]
     if unit == "time":
         place = part.groupby(["subject", "session", "trial"])["start"]

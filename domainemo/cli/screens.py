@@ -143,6 +143,7 @@ class Reading:
 
 def show_plan(planned: Plan, folder: Path) -> None:
     """Print the folds and their sizes."""
+    from ..core import OPTIONAL
     from ..runs.plan import missing_share, subjects_without_fold
     from ..training.batches import samples_of
 
@@ -152,8 +153,8 @@ def show_plan(planned: Plan, folder: Path) -> None:
     level = planned.sampling.level
     table = Table(title=planned.inputs.name)
     table.add_column("fold", no_wrap=True)
-    given = any(len(fold.calibration) for fold in planned.folds)
-    roles = ("source", "target", "test", *(["calibration"] if given else []))
+    given = [n for n in OPTIONAL if any(len(f.parts[n]) for f in planned.folds)]
+    roles = ("source", "target", "test", *given)
     for role in roles:
         table.add_column(f"{role}\nwindows", justify="right")
         if level != "window":

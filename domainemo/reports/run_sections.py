@@ -49,6 +49,7 @@ _HOW = {
     "access": "access to the target",
     "target_seen": "seen of the target",
     "calibration": "labels given of the target",
+    "validation": "set aside to choose the epoch by",
     "normalisation": "normalisation",
     "backbone": "backbone",
     "initialisation": "initialisation",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import PROVENANCE, EmotionData, Fold, Inputs, Protocol, Rows
+from ..core import OPTIONAL, PROVENANCE, EmotionData, Fold, Inputs, Protocol, Rows
 from ..data.montage import check_sensors
 from ..data.soundness import (
     contents,
@@ -36,6 +37,7 @@ __all__ = [
     "check_signals",
     "folds_of",
     "kept_rows",
+    "provenance",
     "select_modalities",
     "unfit_folds",
 ]
@@ -293,7 +295,7 @@ def folds_of(
             f"Correct {where(protocol)}."
         )
     windows = inputs.windows if windows is None else windows
-    found = protocol.split(windows.copy())
+    found = protocol.split(provenance(inputs, windows))
     if not isinstance(found, Iterable):
         raise contract_error(protocol, "split", called(found), "folds, by `yield`")
     folds = list(found)
@@ -308,6 +310,25 @@ def folds_of(
     return folds
 
 
+def provenance(inputs: Inputs, windows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return all that a protocol sees: a copy of the windows table, and its name.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    windows : DataFrame, optional
+        Where windows come from, where that is not what `inputs` say.
+
+    Returns
+    -------
+    DataFrame
+        What the recordings are called is its ``attrs["recordings"]``.
+    """
+    shown = (inputs.windows if windows is None else windows).copy()
+    shown.attrs["recordings"] = inputs.name
+    return shown
+
+
 def _check_leakage(fold: Fold, trials: NDArray[np.int64], remedy: str) -> None:
     size = len(trials)
     for role, rows in fold.parts.items():
@@ -318,7 +339,7 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64], remedy: str) -> None:
                 f"expected an array of whole numbers, such as numpy.flatnonzero(...). "
                 f"{remedy}"
             )
-        if role == "calibration" and not len(rows):
+        if role in OPTIONAL and not len(rows):
             continue
         inside = len(rows) > 0 and rows.min() >= 0 and rows.max() < size
         if not inside or len(np.unique(rows)) < len(rows):
@@ -336,11 +357,11 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64], remedy: str) -> None:
         "target and test overlap without being the same": not same
         and np.isin(fold.target, fold.test).any(),
     }
-    for role, rows in fold.parts.items():
-        if role != "calibration":
-            # With one label a trial, a window's would tell the whole trial's.
-            shared = np.isin(trials[fold.calibration], trials[rows]).any()
-            leaks[f"calibration and {role} share a trial"] = shared
+    # With one label a trial, a window's would tell the whole trial's.
+    for apart, (role, rows) in product(OPTIONAL, fold.parts.items()):
+        if apart != role:
+            shared = np.isin(trials[fold.parts[apart]], trials[rows]).any()
+            leaks[f"{apart} and {role} share a trial"] = shared
     for leak, found in leaks.items():
         if found:
             raise ConfigurationError(
@@ -417,7 +438,8 @@ def _copies(
     for copies in (each for each in met.values() if len(each) > 1):
         firsts = np.array([rows[0] for rows in copies])
         for fold in folds:
-            seen = np.isin(firsts, np.append(fold.source, fold.calibration))
+            given = fold.source, *(fold.parts[name] for name in OPTIONAL)
+            seen = np.isin(firsts, np.concatenate(given))
             other = np.isin(firsts, np.concatenate([fold.target, fold.test]))
             if seen.any() and other.any():
                 agree = shown.iloc[firsts[seen | other]].itertuples()
@@ -444,7 +466,8 @@ def unfit_folds(data: EmotionData, folds: list[Fold]) -> dict[str, str]:
     for fold in folds:
         held = {
             role: np.unique(data.labels[rows])
-            for role, rows in (("source", fold.source), ("test", fold.test))
+            for role, rows in fold.parts.items()
+            if role in ("source", "test") or (role == "validation" and len(rows))
         }
         new = np.setdiff1d(held["test"], held["source"])
         alone = [role for role, classes in held.items() if len(classes) < 2]
@@ -472,8 +495,8 @@ def check_classes(data: EmotionData, folds: list[Fold], skippable: bool) -> None
     Raises
     ------
     DataError
-        If a fold's source or test part holds a single class, or the test part one that
-        the source lacks.
+        If a fold's source, validation or test part holds a single class, or the test
+        part one that the source lacks.
     """
     found = unfit_folds(data, folds)
     if not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import __version__
-from ..core import Fold, Sampling
+from ..core import OPTIONAL, Fold, Sampling
 from ..parts import describe_object
 from ..words import count
 from .experiment import Experiment
@@ -82,14 +82,27 @@ def _calibrated(fold: Fold) -> str:
     return "; some of its labels given for calibration" if len(fold.calibration) else ""
 
 
-def _calibration(planned: Plan, fold: Fold) -> dict[str, str]:
-    """Return how many target labels a fold gives, where any of the run's gives some."""
-    if not any(len(each.calibration) for each in planned.folds):
-        return {}
-    windows = planned.inputs.windows.iloc[fold.calibration]
-    trials = windows[["subject", "session", "trial"]].drop_duplicates()
-    words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
-    return {"calibration": words}
+def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
+    """Return how much calibration and validation a fold has, if any fold has some."""
+    found = {}
+    for name in OPTIONAL:
+        if not any(len(each.parts[name]) for each in planned.folds):
+            continue
+        windows = planned.inputs.windows.iloc[fold.parts[name]]
+        trials = windows[["subject", "session", "trial"]].drop_duplicates()
+        words = f"{count(len(trials), 'trial')}, {count(len(windows), 'window')}"
+        if name == "validation":
+            subjects = count(windows["subject"].nunique(), "subject")
+            words = f"{subjects}, {words} kept out of training{_left(planned)}"
+        found[name] = words
+    return found
+
+
+def _left(planned: Plan) -> str:
+    """Say so where a fold has a validation part, and no validator looks at it."""
+    validator = planned.experiment.validator
+    used = validator is not None and validator.build().held_out
+    return "" if used else " and not used, as no epoch was chosen by it"
 
 
 def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
@@ -99,7 +112,8 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
     protocol = chosen.protocol.describe()
     if protocol.get("unfit") == "refuse":
         del protocol["unfit"]  # there is no such fold
-    detail = ", ".join(f"{key} {value}" for key, value in protocol.items())
+    said = {key: _said(value) for key, value in protocol.items() if value is not None}
+    detail = ", ".join(f"{key} {value}" for key, value in said.items())
     return {
         "dataset": planned.inputs.name,
         **({"target": planned.target} if planned.target else {}),
@@ -109,9 +123,14 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "version": __version__,
         "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,
-        **_calibration(planned, fold),
+        **_apart(planned, fold),
         "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
+
+
+def _said(value: Any) -> str:
+    """Return an option's value; of a list, the names alone."""
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _called(sampling: Sampling) -> str:

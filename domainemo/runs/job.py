@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from .. import files
 from ..core import (
+    OPTIONAL,
     Adapter,
     Fold,
     Inputs,
@@ -153,7 +154,8 @@ class Work(ABC, Generic[Chosen]):
             choices = (self.method, self.seed, self.fold.name, flat(chosen.describe()))
             digest = sha256(repr((*choices, fingerprint(inputs))).encode())
             fold = self.fold
-            for rows in (fold.source, fold.target, fold.calibration, *self.known()):
+            parts = fold.source, fold.target, *(fold.parts[name] for name in OPTIONAL)
+            for rows in (*parts, *self.known()):
                 digest.update(rows.tobytes())
             return digest.hexdigest()
 
@@ -168,13 +170,14 @@ class Work(ABC, Generic[Chosen]):
 class Job(Work[Experiment]):
     """What training one fold takes: source labels travel, target labels do not.
 
-    Those of the fold's calibration, which are given on purpose, count as the source's.
+    Those of the fold's calibration, which are given on purpose, count as the source's,
+    and so do those of its validation, which never train.
 
     Attributes
     ----------
     labelled : ndarray of int
         The windows of the source whose labels may be used, all or a share, and the
-        calibration.
+        calibration and the validation.
     source_labels : ndarray of int, shape (len(labelled),)
     classes : tuple of str
     adapter : Part or None
@@ -213,6 +216,11 @@ class Job(Work[Experiment]):
         """Return the same job, for the windows `used` only."""
         labelled = np.searchsorted(used, self.labelled).astype(np.int64)
         return replace(super().renumbered(used), labelled=labelled)
+
+    @property
+    def trains(self) -> NDArray[np.bool_]:
+        """Which of `labelled` may train: all but the fold's validation."""
+        return ~np.isin(self.labelled, self.fold.validation)
 
     def known(self) -> tuple[NDArray[np.int64], ...]:
         """Return the labels that the training knows, and whose they are."""
@@ -394,7 +402,7 @@ def _train(
     # The heads are drawn alike, whatever the backbone started from.
     model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
-    train_rows, held_rows = job.labelled, None
+    train_rows, held_rows = job.labelled[job.trains], None
     if validator is not None and validator.held_out:
         train_rows, held_rows = _hold_out(inputs, experiment, job)
     domain = experiment.protocol.build().domain
@@ -481,8 +489,8 @@ def _run_control(
         inputs,
         experiment.build_normalisation(),
         fold,
-        job.labelled,
-        job.source_labels,
+        job.labelled[job.trains],
+        job.source_labels[job.trains],
         members,
         len(job.classes),
     )
@@ -514,8 +522,11 @@ def _among_all(members: Rows, used: Rows) -> Rows:
 def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
     """Divide the source by whole domains, or by whole trials of a single one.
 
-    What was given for calibration is always trained on.
+    What was given for calibration is always trained on. Where the fold has a validation
+    part, that is held out, and nothing else.
     """
+    if len(job.fold.validation):
+        return job.labelled[job.trains], job.fold.validation
     given = np.isin(job.labelled, job.fold.calibration)
     source, labels = job.labelled[~given], job.source_labels[~given]
     windows = inputs.windows.iloc[source]

@@ -14,7 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from ..adapters.branches import Branches, levels
-from ..core import Adapter, Backbone, EmotionData, Fold, Inputs, Outputs, Rows, Sampling
+from ..core import (
+    OPTIONAL,
+    Adapter,
+    Backbone,
+    EmotionData,
+    Fold,
+    Inputs,
+    Outputs,
+    Rows,
+    Sampling,
+)
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
 from ..data.normalisation import check_enough, check_visible
@@ -120,10 +130,13 @@ class Plan:
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
-        """Return the windows whose labels may be used, calibration after the source."""
+        """Return the windows whose labels may be used.
+
+        Of the source, then all of calibration and of validation.
+        """
         share = self.experiment.training.label_share
         source = labelled_rows(self.inputs, self.labels, fold, share, seed)
-        return np.append(source, fold.calibration)
+        return np.concatenate([source, *(fold.parts[name] for name in OPTIONAL)])
 
     def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
         """Return the job of an adapter or a control.

@@ -225,7 +225,7 @@ class Results:
         start = self.description.get("initialisation")
         share = options.get("training.label_share", 1)
         labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
-        given = self._calibration()
+        given = self._calibration() + self._validation()
         skipped = f"skipped {first['skipped']}; " if first.get("skipped") else ""
         alone = self._single_class()
         unscored = (
@@ -249,12 +249,20 @@ class Results:
 
     def _calibration(self) -> str:
         """Return how many labels of the target each fold was given, if any."""
-        if "calibration" not in self.table:
+        shown = self._a_fold("calibration")
+        return shown and f"labels of the target given for calibration: {shown} a fold; "
+
+    def _validation(self) -> str:
+        """Return whom the protocol sets aside to choose the epoch by, if any."""
+        shown = self._a_fold("validation")
+        return shown and f"validation: {shown}; "
+
+    def _a_fold(self, part: str) -> str:
+        """Return how much of an optional part the folds have; nothing if none has."""
+        if part not in self.table:
             return ""
-        folds = self.table.drop_duplicates("fold")["calibration"]
-        alike = in_order(folds.unique())
-        shown = " or ".join(alike) if len(alike) < 3 else f"{alike[0]} to {alike[-1]}"
-        return f"labels of the target given for calibration: {shown} a fold; "
+        alike = in_order(self.table.drop_duplicates("fold")[part].unique())
+        return " or ".join(alike) if len(alike) < 3 else f"{alike[0]} to {alike[-1]}"
 
     def _control_options(self) -> str:
         """Return the options of the controls that were run, if they have any."""

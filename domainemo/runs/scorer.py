@@ -81,10 +81,9 @@ def collect(
 
 def _control_record(planned: Plan, fold: Fold, control: Part, members: Rows) -> Record:
     """Return what a control says of samples whose provenance alone it is shown."""
-    chosen, labelled = (
-        planned.experiment,
-        planned.labelled(fold, planned.experiment.seeds[0]),
-    )
+    chosen = planned.experiment
+    labelled = planned.labelled(fold, chosen.seeds[0])
+    labelled = labelled[~np.isin(labelled, fold.validation)]
     probabilities = control_probabilities(
         control.build(),
         planned.inputs,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..backbones.layers import masked_mean
 from ..core import FUSION, Backbone, EmotionData, Fold, Modality, Protocol
 from ..parts import Part
-from ..runs.checks import canonical
+from ..runs.checks import canonical, provenance
 from ..samplings.windows import Windows
 
 __all__ = ["SMALL_NETWORK", "FirstFold", "with_random_target_labels"]
@@ -100,7 +100,7 @@ def with_random_target_labels(
         trials, at least two classes among the new labels.
     """
     data = data.take(canonical(data.inputs))
-    fold = next(iter(protocol.split(data.inputs.windows)))
+    fold = next(iter(protocol.split(provenance(data.inputs))))
     rows = np.union1d(fold.target, fold.test)
     labels = data.labels.copy()
     generator = np.random.default_rng(seed)

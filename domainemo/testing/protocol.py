@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..core import PROVENANCE, Protocol
+from ..core import OPTIONAL, PROVENANCE, Protocol
 from ..errors import DataError
 from ..words import count
 from .requirements import Check, Suite, require, require_options
@@ -85,15 +86,17 @@ def _protocol_disjoint(check: Check) -> None:
 
 
 def _protocol_calibration(check: Check) -> None:
-    """Require no trial of calibration in another part of the fold."""
+    """Require no trial of calibration or validation in another part of the fold."""
     windows = _windows(check)
     for fold in check.build().split(windows):
-        given = _trials(windows, fold.calibration)
-        for role in ("source", "target", "test"):
+        for apart, role in product(OPTIONAL, fold.parts):
+            if apart == role:
+                continue
+            given = _trials(windows, fold.parts[apart])
             shared = given & _trials(windows, fold.parts[role])
             require(
                 not shared,
-                f"{count(len(shared), 'trial')} of calibration in the {role} of "
+                f"{count(len(shared), 'trial')} of {apart} in the {role} of "
                 f"{fold.name!r}",
             )
 
