@@ -1177,8 +1177,6 @@ class Retraining(Control):
     adapter does.
     """
 
-    sees_signals = True
-
     def relabel(
         self,
         windows: pd.DataFrame,

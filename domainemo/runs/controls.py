@@ -32,7 +32,8 @@ def is_trained(control: Part) -> bool:
 
     What comes from outside this package does: a job knows nothing of other folds.
     """
-    return control.outside or bool(control.build().sees_signals)
+    made = control.build()
+    return control.outside or isinstance(made, Retraining) or bool(made.sees_signals)
 
 
 def retraining(control: Part | None) -> Retraining | None:

@@ -30,7 +30,7 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     if adapter is not None and (adapter.needs_target or adapter.settles):
         seen.append("training")
     control = None if job.control is None else job.control.build()
-    blind = control is not None and not control.sees_signals
+    blind = not network and control is not None and not control.sees_signals
     if control is not None and control.adapts:
         seen.append("training")
     if normalisation.by in ("session", "subject") and not blind:
