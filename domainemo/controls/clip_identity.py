@@ -41,16 +41,15 @@ class ClipIdentity(Control):
         values: NDArray[np.float64],
     ) -> NDArray[Any]:
         """Return each window's class."""
-        from sklearn.neighbors import NearestCentroid
+        from scipy.spatial.distance import cdist
 
         tested = values[test]
         clips = commonest(windows.iloc[source], labels, ["stimulus"])
-        if len(clips) < 2:
-            return np.full(len(test), clips["label"].iloc[0])
         number = pd.Index(clips["stimulus"]).get_indexer(
             windows["stimulus"].iloc[source]
         )
         train = moved_to_front(values, source)
         standardise(train, tested)
-        nearest = NearestCentroid().fit(train, number).predict(tested)
+        means = pd.DataFrame(train).groupby(number).mean().to_numpy()
+        nearest = cdist(tested, means, "sqeuclidean").argmin(1)
         return np.asarray(clips["label"].to_numpy()[nearest])
