@@ -163,7 +163,9 @@ def fill(output: Path) -> pd.DataFrame:
                 row = (*cell, method, f"{accuracy:.6f}")
                 file.write(",".join(map(str, row)) + "\n")
             file.flush()
-            print(f"[{number}/{len(left)}]", *cell, dict(means.round(3)), flush=True)
+            print(
+                f"[{number}/{len(left)}]", *cell, means.round(3).to_dict(), flush=True
+            )
     return _read(path)
 
 
@@ -247,7 +249,7 @@ def _dots(
             )
             axes.hlines(values.mean(), x - 0.1, x + 0.1, color=colour, lw=2)
     axes.axhline(CHANCE, color="0.35", lw=0.9, ls=(0, (4, 3)))
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.03)
     axes.legend(fontsize=7, loc="upper right", frameon=False)
 
 
