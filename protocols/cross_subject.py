@@ -20,6 +20,9 @@ from .sessions import by_session
 
 __all__ = ["CrossSubject"]
 
+_SHOWN = 8
+"""Names that stand in a fold's name, at most."""
+
 Subjects = Sequence[str | int] | str | int | None
 
 
@@ -119,9 +122,11 @@ class CrossSubject(HoldsOut):
         number = -(-len(names) // size)
         for repeat in range(self.repeats or 1):
             again = f"repeat {repeat + 1}, " if self.repeats else ""
-            for group in drawn_groups(names, number, self.seed, repeat):
+            drawn = drawn_groups(names, number, self.seed, repeat)
+            for place, group in enumerate(drawn, start=1):
                 others = [name for name in names if name not in group]
-                yield again + _called(group), {"train": others, "test": group}
+                called = _called(group, f", group {place} of {number}")
+                yield again + called, {"train": others, "test": group}
 
     def _given(self, names: list[Any], suffix: str) -> dict[str, list[Any]]:
         """Return the given groups, each name as the recordings have it.
@@ -162,7 +167,7 @@ class CrossSubject(HoldsOut):
         if given and (self.leave_out or self.repeats):
             raise ConfigurationError(
                 "cross-subject: leave_out or repeats given beside test, and a given "
-                "group is tested once; expected one or the other. Leave one out."
+                "group is tested once; expected one or the other. Take one away."
             )
         if self.repeats and (self.leave_out or 1) == 1:
             raise ConfigurationError(
@@ -193,6 +198,9 @@ def _listed(given: Subjects) -> list[str]:
     return [str(name).strip() for name in names]
 
 
-def _called(group: Sequence[Any]) -> str:
+def _called(group: Sequence[Any], which: str = "") -> str:
+    """Return the names of a group; of a large one, how many they are and `which`."""
+    if len(group) > _SHOWN:
+        return f"{len(group)} subjects{which}"
     names = ", ".join(map(str, group))
     return f"subject {names}" if len(group) == 1 else f"subjects {names}"

@@ -1,0 +1,164 @@
+"""A fold's validation part: it chooses the epoch, and never trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import domainemo as de
+from domainemo.core import Fold, Protocol
+from domainemo.errors import ConfigurationError, DataError
+from domainemo.protocols.cross_subject import CrossSubject
+from domainemo.runs.checks import canonical
+from domainemo.runs.experiment import experiment
+from domainemo.runs.plan import plan
+from domainemo.testing import check
+from domainemo.testing.firewall import SMALL_NETWORK
+from domainemo.training.settings import Training
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data():
+    made = de.Simulated(subjects=5, sessions=1, trials=6, windows=(3, 5)).load()
+    return made.take(canonical(made.inputs))
+
+
+class Given(Protocol):
+    """One fold, always of the same name: who has which part."""
+
+    domain = "subject"
+
+    def __init__(self, *, train=(1, 2), validation=(), test=(5,)):
+        self.people = {"source": train, "validation": validation, "test": test}
+
+    def split(self, windows):
+        who = windows["subject"].to_numpy()
+        rows = {k: np.flatnonzero(np.isin(who, v)) for k, v in self.people.items()}
+        yield Fold("fold", target=rows["test"], **rows)
+
+
+def run(data, folder, protocol, **choices):
+    chosen = {
+        "adapter": "marginal",
+        "backbone": SMALL_NETWORK,
+        "baselines": False,
+        "training": Training(epochs=3, batch_size=8),
+    } | choices
+    return de.run(data, protocol=protocol, output=folder, device="cpu", **chosen)
+
+
+def left(folder):
+    """Return the bits of weights and predictions, by job."""
+    found = {}
+    for path in sorted(folder.rglob("record.json")):
+        job = path.parent
+        with np.load(job / "predictions.npz") as file:
+            found[job.name] = [file["probabilities"].tobytes()]
+        weights = job / "model.safetensors"
+        found[job.name] += [weights.read_bytes()] if weights.exists() else []
+    assert found
+    return found
+
+
+def numbers(table):
+    columns = ["method", "fold", "subject", "level", "balanced_accuracy"]
+    return table[columns].reset_index(drop=True)
+
+
+def test_whoever_is_kept_for_validation_leaves_no_trace_in_training(data, tmp_path):
+    """The last epoch's network is that of a run that never had their recordings."""
+    choices = {"validator": "last", "baselines": True}
+    without = run(data, tmp_path / "without", Given(), **choices)
+    kept = Given(validation=(3, 4))
+    with_them = run(data, tmp_path / "with", kept, **choices)
+    assert left(tmp_path / "without") == left(tmp_path / "with")
+    assert set(without.controls) and set(with_them.controls) == set(without.controls)
+    pd.testing.assert_frame_equal(numbers(without.table), numbers(with_them.table))
+
+
+def test_the_score_is_the_accuracy_on_them(data, tmp_path):
+    """As another run has it that tests them after the same training."""
+    one_epoch = {"training": Training(epochs=1, batch_size=8), "adapter": "none"}
+    tried = Given(validation=(3,))
+    run(data, tmp_path / "chosen", tried, validator="source", **one_epoch)
+    (record,) = (tmp_path / "chosen").rglob("record.json")
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    tested = run(data, tmp_path / "tested", Given(test=(3,)), **one_epoch).table
+    expected = tested.loc[tested["level"] == "window", "balanced_accuracy"].item()
+    assert facts["held_out"] == pytest.approx(expected)
+
+
+def test_their_labels_choose_the_epoch_and_nothing_else(data, tmp_path):
+    other = data.labels.copy()
+    theirs = (data.inputs.windows["subject"] == 3).to_numpy()
+    other[theirs] = (other[theirs] + 1) % len(data.classes)
+    noisy = dataclasses.replace(data, labels=other)
+    losses = []
+    for name, each in (("true", data), ("noise", noisy)):
+        run(each, tmp_path / name, Given(validation=(3,)), validator="source")
+        (history,) = (tmp_path / name).rglob("history.csv")
+        losses.append(pd.read_csv(history))
+    told = ["score", "held_out"]
+    first, second = (table.drop(columns=told) for table in losses)
+    pd.testing.assert_frame_equal(first, second)
+    assert not losses[0][told].equals(losses[1][told])
+
+
+@pytest.mark.parametrize(
+    ("validator", "words"),
+    [
+        ("source", "kept out of training; "),
+        ("last", "kept out of training and not used, as no epoch was chosen by it; "),
+    ],
+)
+def test_results_say_who_was_set_aside(data, tmp_path, validator, words):
+    protocol = CrossSubject(test=[5], validation=[3, 4])
+    results = run(data, tmp_path / "run", protocol, validator=validator)
+    windows = data.inputs.windows["subject"].isin([3, 4]).sum()
+    said = f"validation: 2 subjects, 12 trials, {windows} windows {words}"
+    assert said in results.how()
+    assert results.table["validation"].nunique() == 1
+
+
+def test_results_without_say_nothing(data, tmp_path):
+    results = run(data, tmp_path / "run", CrossSubject(test=[5]))
+    assert "validation" not in results.how() and "validation" not in results.table
+
+
+def test_a_fold_tells_and_renumbers_it():
+    fold = Fold("f", *(np.array([n]) for n in (4, 6, 6)), validation=np.array([2, 9]))
+    assert "validation: 2" in repr(fold) and "calibration" not in repr(fold)
+    assert fold.used.tolist() == [2, 4, 6, 9]
+    assert fold.renumbered(fold.used).validation.tolist() == [0, 3]
+    assert sorted(fold.seen) == [2, 6, 9]
+    assert "validation" not in repr(Fold("f", fold.source, fold.test, fold.test))
+
+
+@pytest.mark.parametrize("part", ["source", "target"])
+def test_what_has_another_part_is_refused(data, part):
+    class Wrong(CrossSubject):
+        def split(self, windows):
+            for fold in super().split(windows):
+                rows = fold.parts[part][:1]
+                yield dataclasses.replace(fold, validation=rows)
+
+    chosen = experiment(protocol=Wrong(), backbone=SMALL_NETWORK)
+    found = f"validation and {part} share a trial"
+    with pytest.raises(ConfigurationError, match=found):
+        plan(data, chosen)
+    with pytest.raises(AssertionError, match=f"1 trial of validation in the {part}"):
+        check(Wrong)
+
+
+def test_a_single_class_cannot_choose(data):
+    labels = np.where(data.inputs.windows["subject"] == 3, 0, data.labels)
+    chosen = experiment(protocol=Given(validation=(3,)), backbone=SMALL_NETWORK)
+    with pytest.raises(DataError, match="the validation part holds a single class"):
+        plan(dataclasses.replace(data, labels=labels), chosen)
