@@ -299,9 +299,11 @@ class RunChoices(AdapterChoices, total=False):
     controls: Annotated[
         Sequence[Any] | str,
         Choice(
-            "The controls to run, such as majority-class; else three.",
+            "Controls to run, such as majority-class, else three; none, or all, which "
+            "takes long.",
             CONTROLS,
-            python="The controls to run, where baselines are: names, classes, objects.",
+            python="The controls to run, where baselines are: names, classes, objects; "
+            "'none'; or 'all' of this package.",
             before="dry_run",
         ),
     ]

@@ -45,6 +45,7 @@ __all__ = [
     "Outputs",
     "Protocol",
     "Pseudo",
+    "Retraining",
     "Sampling",
     "Screen",
     "Source",
@@ -1173,3 +1174,52 @@ class Control(ABC):
         ndarray of int, shape (len(test),), or of float, shape (len(test), classes)
             Class numbers, or probabilities of as many classes as are known.
         """
+
+
+class Retraining(Control):
+    """The run's own training once more, of network and adapter, with one thing changed.
+
+    Of the two below, that is what a class overrides. It trains with every seed, as the
+    adapter does.
+    """
+
+    def relabel(
+        self,
+        windows: pd.DataFrame,
+        labels: NDArray[np.int64],
+        generator: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """Return the labels to train with, one in all windows of a trial.
+
+        Parameters
+        ----------
+        windows : DataFrame
+            Provenance of the windows whose labels are known, of the source, calibration
+            and validation.
+        labels : ndarray of int, shape (len(windows),)
+        generator : Generator
+            Of this fold and seed.
+        """
+        return labels
+
+    def renormalise(self, chosen: Normalisation) -> Normalisation:
+        """Return the normalisation to train and to test with.
+
+        Raises
+        ------
+        ConfigurationError
+            If it would be the run's own, so that nothing would be changed.
+        """
+        return chosen
+
+    def predict(
+        self,
+        windows: pd.DataFrame,
+        source: Rows,
+        labels: NDArray[np.int64],
+        target: Rows,
+        test: Rows,
+        values: NDArray[np.float64],
+    ) -> NDArray[Any]:
+        """Raise :class:`TypeError`: it is the network that predicts."""
+        raise TypeError(f"{type(self).__name__} trains the run's network anew.")

@@ -25,13 +25,13 @@ def called(job: Job, chosen: Experiment) -> str:
 def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     """Return the words beside the numbers of a job."""
     chosen, fold = planned.experiment, job.fold
-    seen, normalisation = [], chosen.build_normalisation()
+    seen, normalisation = [], job.normalisation(chosen)
     network = job.adapter is not None
     adapter = None if job.adapter is None else chosen.build_adapter(job.adapter)
     if adapter is not None and (adapter.needs_target or adapter.settles):
         seen.append("training")
     control = None if job.control is None else job.control.build()
-    blind = control is not None and not control.sees_signals
+    blind = not network and control is not None and not control.sees_signals
     if control is not None and control.adapts:
         seen.append("training")
     if normalisation.by in ("session", "subject") and not blind:

@@ -47,7 +47,7 @@ from .checks import (
     select_modalities,
     unfit_folds,
 )
-from .controls import control_name
+from .controls import control_name, retraining
 from .experiment import Experiment, Setup
 from .folder import fingerprint, job_folder
 from .initialisation import check_initialisation
@@ -126,8 +126,10 @@ class Plan:
             for seed in self.experiment.seeds
             for fold in self.folds
             for each in self.experiment.trained
-            # A control has no random start: one seed says it all.
-            if each.kind == "adapter" or seed == self.experiment.seeds[0]
+            # What is no network has no random start: one seed says it all.
+            if each.kind == "adapter"
+            or retraining(each) is not None
+            or seed == self.experiment.seeds[0]
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
@@ -145,18 +147,22 @@ class Plan:
         Of target labels, it has calibration's alone.
         """
         labelled, start = self.labelled(fold, seed), self.experiment.init_from
-        network = chosen.kind == "adapter"
-        method = chosen.name if network else control_name(chosen)
+        control = chosen if chosen.kind == "control" else None
+        adapter = chosen if control is None else None
+        if retraining(control) is not None:
+            adapter = self.experiment.adapter
+        method = control_name(control) if control else chosen.name
         return Job(
             fold=fold,
             labelled=labelled,
             source_labels=self.labels[labelled],
             classes=self.classes,
-            adapter=chosen if network else None,
-            control=None if network else chosen,
+            adapter=adapter,
+            control=control,
             seed=seed,
             folder=str(job_folder(folder, fold.name, seed, method)),
-            start=str(start.weights(fold.name, seed)) if start and network else None,
+            start=str(start.weights(fold.name, seed)) if start and adapter else None,
+            keeps_model=control is None,
         )
 
 

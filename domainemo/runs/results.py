@@ -80,9 +80,25 @@ class Results:
 
     @property
     def controls(self) -> list[str]:
-        """The methods without a network: what is predicted from next to nothing."""
+        """What stands beside the result to say what it is worth.
+
+        The methods without a network, which predict from next to nothing, and the
+        :attr:`retrainings`.
+        """
         bare = self.table["backbone"].isna() | (self.table["backbone"] == "")
-        return list(dict.fromkeys(self.table["method"][bare]))
+        found = {*self.table["method"][bare], *self.retrainings}
+        return [name for name in self.methods if name in found]
+
+    @property
+    def retrainings(self) -> list[str]:
+        """The controls that are the run's own training, with one thing changed."""
+        # They are never among the usual controls, which a configuration leaves out.
+        named = self.description.get("controls") or ()
+        known = {each.partition(" (")[0].replace("-", " ") for each in named}
+        networks = self.table[self.table["backbone"].notna()]
+        networks = networks[networks["backbone"] != ""]
+        found = dict.fromkeys(networks["method"])
+        return [name for name in found if name.removesuffix(" [ORACLE]") in known]
 
     @property
     def methods(self) -> list[str]:
