@@ -282,7 +282,7 @@ def test_the_command_prints_and_writes_the_same_numbers(run, tmp_path):
 def test_a_folder_that_is_no_run_is_refused(run, tmp_path):
     found = command(run, tmp_path)
     assert isinstance(found.exception, ConfigurationError)
-    with pytest.raises(ConfigurationError, match="a folder twice"):
+    with pytest.raises(ConfigurationError, match="folder twice"):
         de.compare(run, run)
 
 
