@@ -45,6 +45,7 @@ _HOW = {
     "modalities": "modalities",
     "excluded": "left out",
     "skipped": "folds skipped",
+    "waived": "leak checks waived",
     "protocol": "protocol",
     "access": "access to the target",
     "target_seen": "seen of the target",

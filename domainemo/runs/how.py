@@ -10,6 +10,7 @@ from ..parts import describe_object
 from ..words import count
 from .experiment import Experiment
 from .job import Job, Record
+from .leaks import waived_words
 from .plan import Plan
 
 __all__ = ["called", "how_control", "how_trained"]
@@ -106,6 +107,7 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "modalities": ", ".join(planned.inputs.modalities),
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
+        **({"waived": waived_words(planned.waived)} if planned.waived else {}),
         "version": __version__,
         "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,

@@ -23,6 +23,7 @@ from ..errors import ConfigurationError, DomainemoWarning, data_error
 from .checks import check_modalities, check_signals, folds_of, select_modalities
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
+from .leaks import check_leaks
 from .plan import Plan, build_network, chosen_folds, ordered
 from .results import Results
 from .run import check_output, described, run_plan
@@ -146,6 +147,8 @@ def plan_newcomers(
     new = np.arange(len(joined)) >= len(source)
     folds = folds_of(chosen.protocol.build(), joined, shown.assign(new=new))
     folds = chosen_folds(folds, chosen.folds)
+    protocol, waive = chosen.protocol.build(), chosen.more["waive"]
+    waived = check_leaks(protocol, joined, folds, waive, shown)
     unknown = np.full(len(theirs), _NOBODY_KNOWS)
     classes = source.classes
     backbone = build_network(joined, len(classes), chosen)
@@ -158,6 +161,7 @@ def plan_newcomers(
         backbone.sampling,
         shown=shown,
         target=theirs.name,
+        waived=waived,
     )
 
 

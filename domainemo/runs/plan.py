@@ -41,6 +41,7 @@ from .experiment import Experiment, Setup
 from .folder import fingerprint, job_folder
 from .initialisation import check_initialisation
 from .job import Job
+from .leaks import check_leaks
 
 __all__ = [
     "Plan",
@@ -76,6 +77,8 @@ class Plan:
         Where windows come from as tables say it, where `inputs` calls people otherwise.
     target : str
         The name of recordings without labels that are adapted to.
+    waived : mapping of str to str
+        What was found of each kind of leak that is waived, by its name.
     """
 
     inputs: Inputs
@@ -87,6 +90,7 @@ class Plan:
     skipped: Mapping[str, str] = field(default_factory=dict)
     shown: pd.DataFrame | None = None
     target: str = ""
+    waived: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def windows(self) -> pd.DataFrame:
@@ -171,12 +175,13 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     if len(skipped) < len(folds):
         folds = [fold for fold in folds if fold.name not in skipped]
     check_classes(data, folds, "unfit" in chosen.protocol.describe())
+    waived = check_leaks(protocol, data.inputs, folds, chosen.more["waive"])
     if chosen.init_from is not None:
         check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
     classes = len(data.classes)
     backbone = build_network(data.inputs, classes, chosen)
     made = data.inputs, data.labels, data.classes
-    return Plan(*made, chosen, folds, backbone.sampling, skipped)
+    return Plan(*made, chosen, folds, backbone.sampling, skipped, waived=waived)
 
 
 def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:

@@ -211,6 +211,7 @@ class Results:
         labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
         given = self._calibration()
         skipped = f"skipped {first['skipped']}; " if first.get("skipped") else ""
+        waived = f"leak checks waived: {first['waived']}; " if "waived" in first else ""
         alone = self._single_class()
         unscored = (
             f"no score for {', '.join(alone)} (a single class); " if alone else ""
@@ -224,7 +225,7 @@ class Results:
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
-            f"({first['target_seen']}); {given}{skipped}{unscored}"
+            f"({first['target_seen']}); {waived}{given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
             f"seed {seeds}; {controls}{where}domainemo "
             f"{first['version']}. "
