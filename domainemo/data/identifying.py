@@ -193,12 +193,17 @@ def _shared(
 ) -> Iterator[tuple[str, Sequence[int]]]:
     """Yield columns that are the same for everybody, and what they are a code of."""
     met: list[NDArray[Any]] = []
+    there = np.asarray(~np.isnan(values).all(axis=1))
     for of, keys in (
         ("stimulus", ["stimulus", "start"]),
         ("trial", ["session", "trial", "start"]),
     ):
         codes = windows.groupby(keys, sort=False).ngroup().to_numpy()
-        several = windows["subject"].groupby(codes).transform("nunique").to_numpy() > 1
+        people = (
+            windows.loc[there, "subject"].groupby(codes[there]).transform("nunique")
+        )
+        several = np.zeros(len(codes), dtype=bool)
+        several[there] = people > 1
         if several.any() and not any(np.array_equal(codes, each) for each in met):
             rows = np.flatnonzero(several)
             rows = rows[np.argsort(codes[rows], kind="stable")]
@@ -225,14 +230,17 @@ def _alike(
     found = []
     for column in columns:
         each = values[rows, column]
+        known = ~np.isnan(each)
+        each, theirs = each[known], codes[known]
         whole = np.zeros(len(each), dtype=np.intp)
-        if _agree(each[:, None], codes)[0] and _pure(each, codes, whole) < limit:
+        alike = _agree(each[:, None], theirs)[0]
+        if alike and _pure(each, theirs, whole) < limit:
             found.append(int(column))
     return found
 
 
 def _agree(values: NDArray[np.float32], codes: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which columns hold one value in each group; missing ones do not count."""
+    """Return which columns hold, in each group, its first value or none."""
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     lengths = np.diff(starts, append=len(codes))
     first = values[np.repeat(starts, lengths)]

@@ -73,14 +73,14 @@ def check(
 
         with progress() as tell:
             found = inspect(opened, jobs=count, on_read=tell)
+        if not json:
+            print_lines(list(_lines(found, opened)))
         leaks = chosen.leaks(opened) if chosen and found.usable else []
         if json:
-            record = found.record()
-            if chosen:
-                record["leaks"] = [asdict(leak) for leak in leaks]
-            echo_json(record)
-        else:
-            print_lines([*_lines(found, opened), *_told(leaks, waived, chosen)])
+            told = {"leaks": [asdict(leak) for leak in leaks]} if chosen else {}
+            echo_json(found.record() | told)
+        elif chosen and found.usable:
+            print_lines(list(_told(leaks, waived, chosen)))
     if not found.usable or any(leak.kind not in waived for leak in leaks):
         raise typer.Exit(DataError.exit_code)
 
@@ -142,11 +142,9 @@ def _of_protocol(text: str) -> bool:
 
 
 def _told(
-    leaks: Sequence[Leak], waived: Sequence[str], chosen: _Protocol | None
+    leaks: Sequence[Leak], waived: Sequence[str], chosen: _Protocol
 ) -> Iterator[str]:
-    """Yield the paragraphs on leaks, where a protocol was named."""
-    if chosen is None:
-        return
+    """Yield the paragraphs on leaks."""
     yield from _section(
         "Leaks",
         [
