@@ -1088,6 +1088,10 @@ class Protocol(ABC):
     """Columns, such as ``"stimulus"``, of which nothing may be in the source and in the
     test of one fold; what is trained and tested is checked for it."""
 
+    causal: ClassVar[bool] = False
+    """Whether windows are tested as they arrive, so that none may be made of what comes
+    later; what is tested is checked for it."""
+
     unfit: str = "refuse"
     """What becomes of folds whose classes do not allow to train or to score them:
     ``"refuse"`` them all, or ``"skip"`` these and name them in the results."""

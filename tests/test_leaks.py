@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixtures.every import FIXTURES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import domainemo as de
@@ -233,12 +232,24 @@ def test_what_a_split_keeps_whole_is_no_leak():
     assert kinds(scaled(["subject"])(noise())) == []
 
 
+def test_a_smoother_that_looks_ahead_is_none_of_windows_as_they_arrive():
+    class AsTheyArrive(Films):
+        """Trials are whole, and none of them may be known beforehand."""
+
+        causal, disjoint = True, ()
+
+    (leak,) = leaks(smoothed(noise()), AsTheyArrive())
+    assert leak.kind == "smoothed-across-split" and "as they arrive" in leak.text
+    assert kinds(noise(), AsTheyArrive()) == []
+
+
 def test_windows_that_only_touch_do_not_overlap():
     for span, found in ((2.0, []), (2.001, ["overlapping-windows"])):
         data = with_signals(noise(), noise().inputs.signals["eye"], span=span)
         assert kinds(data, **of_protocol(IN_TIME)) == found
 
 
+@settings(deadline=None, max_examples=25)
 @given(
     span=st.floats(0.1, 12),
     starts=st.lists(st.integers(0, 40), min_size=2, max_size=8, unique=True),
@@ -376,50 +387,7 @@ def test_a_measure_of_more_than_the_trial_is_no_number():
     assert kinds(with_signals(told, told.inputs.signals["eye"], span=16.0)) == []
 
 
-# ------------------------------------------------------------ the readers' recordings
-
-
-@pytest.mark.parametrize("name", [*FIXTURES, "simulated"])
-def test_clean_recordings_of_every_data_set_raise_nothing(tmp_path, name):
-    """As the reader describes them; the values, which in files made up for tests are
-    numbers of their place, are noise."""
-    if name == "simulated":
-        inputs = de.Simulated(subjects=3, sessions=1, trials=6, windows=(4, 6)).load()
-        inputs = inputs.inputs
-    else:
-        FIXTURES[name].write(tmp_path)
-        options = FIXTURES[name].options
-        inputs = load(name, tmp_path, cache=False, **options).inputs
-        inputs = inputs.take(canonical(inputs))
-        generator = np.random.default_rng(0)
-        signals = {
-            key: generator.standard_normal(array.shape).astype(np.float32)
-            for key, array in inputs.signals.items()
-        }
-        inputs = replace(inputs, signals=signals)
-    for options in ({}, {"held_out": 0.4}):
-        protocol = CrossSubject(**options)
-        assert find_leaks(protocol, inputs, folds_of(protocol, inputs)) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "span"),
-    [
-        ("seed-iv", {}, np.inf),
-        ("seed-iv", {"smoothing": "moving-average"}, np.inf),
-        ("seed-iv", {"smoothing": "moving-average", "source": "computed"}, 20.0),
-        ("seed-iv", {"smoothing": "none", "source": "computed"}, None),
-        ("seed", {"smoothing": "lds", "window": 4.0}, np.inf),
-        ("seed-vii", {}, np.inf),
-        ("seed-v", {}, None),
-        ("ssvep-exo", {}, 2.0),
-    ],
-)
-def test_readers_say_of_how_much_a_window_is_made(tmp_path, name, options, span):
-    from domainemo.registry import find
-
-    made = find("dataset", name)(tmp_path, **options)
-    assert made.modalities()["eeg"].span == span
+# ------------------------------------------------------------- what a window is made of
 
 
 def test_the_span_is_kept_in_tables_and_joined(tmp_path):

@@ -123,14 +123,17 @@ def _constant(
     still = (summary.low == summary.high) | np.isnan(summary.low)
     still &= np.fmin.reduce(summary.low) < np.fmax.reduce(summary.high)
     rows = ~short[trials]
+    groups, blocks = trials[rows], sessions[trials[rows]]
+    # At best, each trial has a value of its own; with a window each, that is nothing.
+    if _pure(groups.astype(np.float64), groups, blocks) >= limit:
+        return
     for column in np.flatnonzero(still[~short].all(axis=0)):
-        chance = _pure(values[rows, column], trials[rows], sessions[trials[rows]])
-        if chance < limit:
+        if _pure(values[rows, column], groups, blocks) < limit:
             yield int(column)
 
 
 def _pure(
-    values: NDArray[np.float32], groups: NDArray[np.intp], blocks: NDArray[np.intp]
+    values: NDArray[np.floating], groups: NDArray[np.intp], blocks: NDArray[np.intp]
 ) -> float:
     """Return the log of the chance that each group holds a single value.
 
@@ -165,17 +168,28 @@ def _clocks(
     for theirs in np.split(np.arange(len(sessions)), starts[1:]):
         candidates &= _apart(summary.low[theirs], summary.high[theirs])
     within = np.flatnonzero(np.diff(trials) == 0)
+    if _ordered(trials, sessions[trials]) >= limit:
+        return
     for column in np.flatnonzero(candidates):
         each = values[:, column].astype(np.float64)
         steps = each[within + 1] - each[within]
-        steps = steps[~np.isnan(steps)]
-        there = pd.DataFrame({"trial": trials, "session": sessions[trials]})
-        there = there[~np.isnan(each)]
-        if (steps > 0).all() or (steps < 0).all():
-            counts = there.groupby("session")["trial"].agg(["size", "nunique"])
-            logs = gammaln(counts + 1).sum()
-            if np.log(2) + logs["nunique"] - logs["size"] < limit:
+        if not ((steps <= 0).any() and (steps >= 0).any()):
+            known = ~np.isnan(each)
+            theirs = trials[known]
+            if _ordered(theirs, sessions[theirs]) < limit:
                 yield int(column)
+
+
+def _ordered(groups: NDArray[np.intp], blocks: NDArray[np.intp]) -> float:
+    """Return the log of the chance that shuffled windows stand in order of time.
+
+    In all trials upwards, or in all downwards, and no trial between another's windows.
+    """
+    _, windows = np.unique(blocks, return_counts=True)
+    _, firsts = np.unique(groups, return_index=True)
+    _, trials = np.unique(blocks[firsts], return_counts=True)
+    chance = np.log(2) + gammaln(trials + 1).sum() - gammaln(windows + 1).sum()
+    return float(chance)
 
 
 def _apart(low: NDArray[np.float32], high: NDArray[np.float32]) -> NDArray[np.bool_]:

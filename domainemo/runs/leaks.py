@@ -155,6 +155,7 @@ def find_leaks(
     windows = inputs.windows if windows is None else windows
     found = [
         *_overlapping(inputs, folds),
+        *_looking_ahead(protocol, inputs),
         *_shared(protocol, windows, folds),
         *_duplicates(inputs, folds, windows),
     ]
@@ -198,6 +199,17 @@ def _overlapping(inputs: Inputs, folds: Sequence[Fold]) -> Iterator[Leak]:
                 "overlapping-windows",
                 f"windows of {name!r} {how}, on both sides of the split in "
                 f"{_folds(torn)}",
+            )
+
+
+def _looking_ahead(protocol: Protocol, inputs: Inputs) -> Iterator[Leak]:
+    """Find values made of what comes later, where windows are tested as they arrive."""
+    for name, modality in inputs.modalities.items() if protocol.causal else ():
+        if modality.span == np.inf:
+            yield Leak(
+                "smoothed-across-split",
+                f"values of {name!r} are made of the whole trial, as by a smoother "
+                f"that looks ahead, and the protocol tests windows as they arrive",
             )
 
 
