@@ -412,6 +412,7 @@ def test_a_span_that_is_no_time(span):
 
 def test_a_waiver_stands_in_every_result(tmp_path):
     data = number_of_the_trial(noise(subjects=2, sessions=1))
+    data = with_signals(data, data.inputs.signals["eye"], span=np.inf)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = de.run(
@@ -430,6 +431,7 @@ def test_a_waiver_stands_in_every_result(tmp_path):
     ):
         assert "identifying-feature (" in told and words in told
         assert "shared-stimulus (not found)" in told
+    assert "eye (made of: eye of the whole trial);" in results.how()
     config = (tmp_path / "run" / "config.toml").read_text()
     assert "identifying-feature" in config
 

@@ -43,6 +43,7 @@ _HOW = {
     "dataset": "recordings",
     "target": "adapted to",
     "modalities": "modalities",
+    "made_of": "windows made of",
     "excluded": "left out",
     "skipped": "folds skipped",
     "waived": "leak checks waived",

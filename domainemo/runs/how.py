@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import Any
 
 from .. import __version__
@@ -105,6 +106,7 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "dataset": planned.inputs.name,
         **({"target": planned.target} if planned.target else {}),
         "modalities": ", ".join(planned.inputs.modalities),
+        **_made_of(planned),
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
         **({"waived": waived_words(planned.waived)} if planned.waived else {}),
@@ -114,6 +116,16 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         **_calibration(planned, fold),
         "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
+
+
+def _made_of(planned: Plan) -> dict[str, str]:
+    """Return the seconds that windows are made of, where any modality tells them."""
+    told = [
+        f"{name} of {'the whole trial' if isinf(each.span) else f'{each.span:g} s'}"
+        for name, each in planned.inputs.modalities.items()
+        if each.span is not None
+    ]
+    return {"made_of": ", ".join(told)} if told else {}
 
 
 def _called(sampling: Sampling) -> str:
