@@ -134,7 +134,7 @@ from domainemo.runs.experiment import experiment
 
 print(inspect.signature(de.run).parameters["colour"].default)
 print("Which colour." in de.run.__doc__)
-print(experiment().describe()["colour"], experiment(colour="green").more)
+print(experiment().describe()["colour"], experiment(colour="green").more["colour"])
 with open("file.toml", "w") as file:
     file.write('colour = "blue"')
 print(configure({}, [], "file.toml").describe()["colour"])
@@ -158,7 +158,7 @@ main()
         cwd=tmp_path,
     )
     lines = ended.stdout.splitlines()
-    assert lines[:5] == ["red", "True", "red {'colour': 'green'}", "blue", "grey"]
+    assert lines[:5] == ["red", "True", "red green", "blue", "grey"]
     assert lines[5].startswith("colour is 1.5 of type float; expected str, a word")
     assert lines[6] == "wrong.toml has no option 'colours'. Did you mean 'colour'?"
     assert any("--colour" in line and "Which colour." in line for line in lines[7:])
