@@ -222,6 +222,14 @@ class SetupChoices(NetworkChoices, total=False):
     protocol: Annotated[
         Any, Choice("Who trains, who is tested.", "cross-subject", before="backbone")
     ]
+    waive: Annotated[
+        Sequence[str],
+        Choice(
+            "Leak checks to waive, by name, such as overlapping-windows; results say "
+            "so.",
+            (),
+        ),
+    ]
 
 
 class TrainChoices(NetworkChoices, total=False):

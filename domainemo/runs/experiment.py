@@ -27,6 +27,7 @@ from ..training.settings import Training
 from ..values import check_seeds, check_value
 from .controls import control_name, is_trained, retraining
 from .initialisation import Initialisation, read_initialisation
+from .leaks import check_waived
 
 __all__ = [
     "SOURCE_ONLY",
@@ -468,6 +469,8 @@ def setup_choices(
     training = Training() if given["training"] is None else given["training"]
     check_value("training", training, Training)
     exclude = _names("exclude", given["exclude"])
+    check_value("waive", given["waive"], Sequence[str])
+    check_waived(given["waive"])
     sampling = given["sampling"]
     if "sampling" in options["backbone"]:
         raise ConfigurationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import Any
 
 from .. import __version__
@@ -11,6 +12,7 @@ from ..words import count
 from .calibration import per_class
 from .experiment import Experiment
 from .job import Job, Record
+from .leaks import waived_words
 from .plan import Plan
 
 __all__ = ["called", "how_control", "how_trained"]
@@ -126,8 +128,10 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "dataset": planned.inputs.name,
         **({"target": planned.target} if planned.target else {}),
         "modalities": ", ".join(planned.inputs.modalities),
+        **_made_of(planned),
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
+        **({"waived": waived_words(planned.waived)} if planned.waived else {}),
         "version": __version__,
         "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,
@@ -139,6 +143,16 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
 def _said(value: Any) -> str:
     """Return an option's value; of a list, the names alone."""
     return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _made_of(planned: Plan) -> dict[str, str]:
+    """Return the seconds that windows are made of, where any modality tells them."""
+    told = [
+        f"{name} of {'the whole trial' if isinf(each.span) else f'{each.span:g} s'}"
+        for name, each in planned.inputs.modalities.items()
+        if each.span is not None
+    ]
+    return {"made_of": ", ".join(told)} if told else {}
 
 
 def _called(sampling: Sampling) -> str:

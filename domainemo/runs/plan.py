@@ -52,6 +52,7 @@ from .experiment import Experiment, Setup
 from .folder import fingerprint, job_folder
 from .initialisation import check_initialisation
 from .job import Job
+from .leaks import check_leaks
 
 __all__ = [
     "Plan",
@@ -89,6 +90,8 @@ class Plan:
         Where windows come from as tables say it, where `inputs` calls people otherwise.
     target : str
         The name of recordings without labels that are adapted to.
+    waived : mapping of str to str
+        What was found of each kind of leak that is waived, by its name.
     """
 
     inputs: Inputs
@@ -100,6 +103,7 @@ class Plan:
     skipped: Mapping[str, str] = field(default_factory=dict)
     shown: pd.DataFrame | None = None
     target: str = ""
+    waived: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def windows(self) -> pd.DataFrame:
@@ -189,12 +193,14 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     data = replace(data, inputs=inputs).take(rows)
     check_trials(data)
     folds, skipped = fit_folds(data, folds, chosen)
+    protocol, waive = chosen.protocol.build(), chosen.more["waive"]
+    waived = check_leaks(protocol, data.inputs, folds, waive)
     if chosen.init_from is not None:
         check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
     classes = len(data.classes)
     backbone = build_network(data.inputs, classes, chosen)
     made = data.inputs, data.labels, data.classes
-    return Plan(*made, chosen, folds, backbone.sampling, skipped)
+    return Plan(*made, chosen, folds, backbone.sampling, skipped, waived=waived)
 
 
 def fit_folds(

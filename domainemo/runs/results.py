@@ -236,6 +236,8 @@ class Results:
         labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
         given = self._calibration() + self._validation()
         skipped = f"skipped {first['skipped']}; " if first.get("skipped") else ""
+        made = f" (made of: {first['made_of']})" if "made_of" in first else ""
+        waived = f"leak checks waived: {first['waived']}; " if "waived" in first else ""
         alone = self._single_class()
         unscored = (
             f"no score for {', '.join(alone)} (a single class); " if alone else ""
@@ -245,11 +247,11 @@ class Results:
         where = "" if device == "cpu" else f"on {device}; "
         controls = self._control_options() + self._adapting()
         return (
-            f"{first['dataset']}{onto}, {first['modalities']}; {self.method} on "
+            f"{first['dataset']}{onto}, {first['modalities']}{made}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
-            f"({first['target_seen']}); {given}{skipped}{unscored}"
+            f"({first['target_seen']}); {waived}{given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
             f"seed {seeds}; {controls}{where}domainemo "
             f"{first['version']}. "
