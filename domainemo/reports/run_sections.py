@@ -57,6 +57,7 @@ _HOW = {
     "initialisation": "initialisation",
     "sampling": "samples",
     "label_share": "share of the source's labels",
+    "temperature": "temperature of the probabilities",
     "selection": "epoch chosen by",
     "parameters": "parameters",
     "version": "domainemo",

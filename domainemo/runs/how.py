@@ -60,7 +60,15 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         "epoch": record.facts.get("epoch"),
         "parameters": record.facts.get("parameters"),
         "seconds": record.facts["seconds"],
+        **_scaled(chosen, record),
     }
+
+
+def _scaled(chosen: Experiment, record: Record) -> dict[str, Any]:
+    """Return the temperature of a training, where the run's are scaled by one."""
+    if chosen.training.temperature == "none":
+        return {}
+    return {"temperature": record.facts.get("temperature")}
 
 
 def how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:

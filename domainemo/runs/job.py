@@ -42,7 +42,7 @@ from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample, samples_of
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, fit, predict, scores, settle
+from ..training.fit import Fitted, fit, predict, scores, settle, temperature_of
 from ..training.loop import Report
 from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
@@ -404,7 +404,8 @@ def _train(
     model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
     train_rows, held_rows = job.labelled[job.trains], None
-    if validator is not None and validator.held_out:
+    scaling = experiment.training.temperature == "held-out"
+    if scaling or (validator is not None and validator.held_out):
         train_rows, held_rows = _hold_out(inputs, experiment, job)
     domain = experiment.protocol.build().domain
     codes, domains = _domain_codes(inputs, domain, fold, train_rows)
@@ -444,9 +445,12 @@ def _train(
         ),
         "device": str(device),
     }
+    scale = 1.0
+    if scaling and held_out is not None:
+        scale = facts["temperature"] = temperature_of(model, adapter, held_out)
     members = _among_all(members, used)
     write_file(folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False))
-    probabilities = predict(model, adapter, test)
+    probabilities = predict(model, adapter, test, scale)
     if len(fold.target) and not experiment.protocol.build().scored:
         # Nobody can score it by labels, so that all that is left stands beside it.
         judged = scores(model, adapter, trained, held_out, target, _telling())
@@ -459,7 +463,8 @@ def _train(
         kept = model, adapter, domains
         known = scales, raw, learned
         step = step_of(inputs.windows.iloc[fold.source])
-        _write_model(folder, *kept, inputs.modalities, job.classes, *known, step)
+        beside = {"step": step} | ({"temperature": scale} if scaling else {})
+        _write_model(folder, *kept, inputs.modalities, job.classes, *known, beside)
 
 
 def _telling() -> dict[str, Validator]:
@@ -648,13 +653,13 @@ def _write_model(
     scales: Mapping[str, Scale],
     raw_scales: Mapping[str, Scale],
     learned: Mapping[str, Learned],
-    step: float | None,
+    beside: Mapping[str, Any],
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
     described: dict[str, Any] = {
         "classes": list(classes),
         "modalities": {name: asdict(m) for name, m in modalities.items()},
-        "step": step,
+        **beside,
     }
     if adapter.shapes_prediction or adapter.state_dict():
         described["domains"] = domains  # what the adapter was prepared for

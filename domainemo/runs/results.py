@@ -246,6 +246,11 @@ class Results:
         device = self.description.get("device", "cpu")
         where = "" if device == "cpu" else f"on {device}; "
         controls = self._control_options() + self._adapting()
+        scaled = (
+            "probabilities scaled by held-out source domains (temperature); "
+            if options.get("training.temperature", "none") != "none"
+            else ""
+        )
         return (
             f"{first['dataset']}{onto}, {first['modalities']}{made}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
@@ -253,7 +258,7 @@ class Results:
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {waived}{given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {controls}{where}domainemo "
+            f"{scaled}seed {seeds}; {controls}{where}domainemo "
             f"{first['version']}. "
             + (_SCORED.format(level=self.level) if self.scored else _UNSCORED)
         )
