@@ -65,7 +65,8 @@ _HOME = {
     "backbones.wrapper": "Wrapped",
     "core": (
         "Adapter Backbone Control Dataset EmotionData Fold Inputs Modality "
-        "Normalisation Outputs Protocol Pseudo Sampling Screen Source Target Validator"
+        "Normalisation Outputs Protocol Pseudo Retraining Sampling Screen Source "
+        "Target Validator"
     ),
     "data.epochs": "from_epochs",
     "data.joining": "join",
@@ -110,6 +111,7 @@ __all__ = [
     "Protocol",
     "Pseudo",
     "Results",
+    "Retraining",
     "Sampling",
     "Screen",
     "Sequences",

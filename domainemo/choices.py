@@ -222,6 +222,14 @@ class SetupChoices(NetworkChoices, total=False):
     protocol: Annotated[
         Any, Choice("Who trains, who is tested.", "cross-subject", before="backbone")
     ]
+    waive: Annotated[
+        Sequence[str],
+        Choice(
+            "Leak checks to waive, by name, such as overlapping-windows; results say "
+            "so.",
+            (),
+        ),
+    ]
 
 
 class TrainChoices(NetworkChoices, total=False):
@@ -299,9 +307,11 @@ class RunChoices(AdapterChoices, total=False):
     controls: Annotated[
         Sequence[Any] | str,
         Choice(
-            "The controls to run, such as majority-class; else three.",
+            "Controls to run, such as majority-class, else three; none, or all, which "
+            "takes long.",
             CONTROLS,
-            python="The controls to run, where baselines are: names, classes, objects.",
+            python="The controls to run, where baselines are: names, classes, objects; "
+            "'none'; or 'all' of this package.",
             before="dry_run",
         ),
     ]

@@ -45,6 +45,7 @@ __all__ = [
     "Outputs",
     "Protocol",
     "Pseudo",
+    "Retraining",
     "Sampling",
     "Screen",
     "Source",
@@ -96,18 +97,26 @@ class Modality:
         ``"physiology"`` or whatever describes the sensor.
     unit : str
         Physical unit of the values, empty where they have none.
+    span : float or None
+        Seconds of the recording that a window's values are made of, around it: more
+        than the step from window to window where windows overlap or were smoothed;
+        ``inf`` where that is the whole trial, as after a linear dynamic system. None
+        where it is not told.
 
     Raises
     ------
     DataError
-        If a name is no text, or the kind is ``"eeg"`` in another spelling, of which no
-        network and no check would know.
+        If a name is no text, the kind is ``"eeg"`` in another spelling, of which no
+        network and no check would know, or the span is no length of time.
     """
 
     channels: tuple[str, ...]
     features: tuple[str, ...]
     kind: str
     unit: str = ""
+    # Not shown: fingerprints of recordings are made of what is shown, and stay as they
+    # were.
+    span: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for part in ("channels", "features"):
@@ -122,6 +131,8 @@ class Modality:
                 "'eeg', written like this, or another kind",
                 "Write it so: electrodes are known by it.",
             )
+        if self.span is not None:
+            _check_span(self.span)
 
 
 @dataclass(frozen=True)
@@ -292,6 +303,17 @@ def _check_text(where: str, given: Any) -> None:
             f"{given!r} of type {type(given).__name__}",
             "text",
             "Write it in quotes.",
+        )
+
+
+def _check_span(given: Any) -> None:
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not (number and given > 0):
+        raise data_error(
+            "Modality, span",
+            repr(given),
+            "seconds, more than 0; inf for the whole trial",
+            "Leave it out where it is not known.",
         )
 
 
@@ -1081,6 +1103,14 @@ class Protocol(ABC):
     """Whether those to adapt to are recordings of their own, given apart (`adapt`).
     `split` finds in a column ``new`` which windows are theirs."""
 
+    disjoint: tuple[str, ...] = ()
+    """Columns, such as ``"stimulus"``, of which nothing may be in the source and in the
+    test of one fold; what is trained and tested is checked for it."""
+
+    causal: ClassVar[bool] = False
+    """Whether windows are tested as they arrive, so that none may be made of what comes
+    later; what is tested is checked for it."""
+
     unfit: str = "refuse"
     """What becomes of folds whose classes do not allow to train or to score them:
     ``"refuse"`` them all, ``"skip"`` these and name them in the results, or ``"keep"``
@@ -1174,3 +1204,52 @@ class Control(ABC):
         ndarray of int, shape (len(test),), or of float, shape (len(test), classes)
             Class numbers, or probabilities of as many classes as are known.
         """
+
+
+class Retraining(Control):
+    """The run's own training once more, of network and adapter, with one thing changed.
+
+    Of the two below, that is what a class overrides. It trains with every seed, as the
+    adapter does.
+    """
+
+    def relabel(
+        self,
+        windows: pd.DataFrame,
+        labels: NDArray[np.int64],
+        generator: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """Return the labels to train with, one in all windows of a trial.
+
+        Parameters
+        ----------
+        windows : DataFrame
+            Provenance of the windows whose labels are known, of the source, calibration
+            and validation.
+        labels : ndarray of int, shape (len(windows),)
+        generator : Generator
+            Of this fold and seed.
+        """
+        return labels
+
+    def renormalise(self, chosen: Normalisation) -> Normalisation:
+        """Return the normalisation to train and to test with.
+
+        Raises
+        ------
+        ConfigurationError
+            If it would be the run's own, so that nothing would be changed.
+        """
+        return chosen
+
+    def predict(
+        self,
+        windows: pd.DataFrame,
+        source: Rows,
+        labels: NDArray[np.int64],
+        target: Rows,
+        test: Rows,
+        values: NDArray[np.float64],
+    ) -> NDArray[Any]:
+        """Raise :class:`TypeError`: it is the network that predicts."""
+        raise TypeError(f"{type(self).__name__} trains the run's network anew.")

@@ -12,6 +12,7 @@ from .places import where
 from .registry import (
     KINDS,
     base,
+    entries,
     find,
     joined,
     kind_of,
@@ -21,7 +22,7 @@ from .registry import (
 )
 from .values import check_value, option_types
 
-__all__ = ["Part", "describe_object", "of_controls", "part"]
+__all__ = ["Part", "describe_object", "named_controls", "of_controls", "part"]
 
 
 @dataclass(frozen=True)
@@ -290,6 +291,36 @@ def unknown_option(where: str, option: str, known: list[str]) -> str:
         )
     expected = f"expected one of {', '.join(known)}" if known else "it has none at all"
     return f"{where} has no option {option!r}; {expected}."
+
+
+def named_controls(given: Sequence[Any]) -> list[Any]:
+    """Return the controls that were asked for, with those that a word stands for.
+
+    Parameters
+    ----------
+    given : sequence
+        Names, classes or objects; ``"all"`` stands for those of this package that are
+        not among them, ``"none"`` alone for none.
+
+    Raises
+    ------
+    ConfigurationError
+        If others stand beside ``"none"``.
+    """
+    names = [each.strip() if isinstance(each, str) else each for each in given]
+    if "none" in names and len(names) > 1:
+        raise ConfigurationError(
+            f"The controls are {', '.join(map(str, names))}; 'none' stands alone. "
+            f"Leave it out, or the others."
+        )
+    ours = [e.name for e in entries("control") if e.origin.startswith("domainemo.")]
+    found: list[Any] = []
+    for each in names:
+        if isinstance(each, str) and each == "all":
+            found += [name for name in ours if name not in names]
+        elif not (isinstance(each, str) and each == "none"):
+            found.append(each)
+    return found
 
 
 def of_controls(

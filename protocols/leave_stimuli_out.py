@@ -48,6 +48,7 @@ class LeaveStimuliOut(HoldsOut):
     """
 
     domain: ClassVar[str] = "subject"
+    disjoint: tuple[str, ...] = ("stimulus",)
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class LeaveStimuliOut(HoldsOut):
         unfit: Unfit = "refuse",
     ) -> None:
         self.subjects, self.folds = subjects, folds
+        if subjects == "unseen":
+            self.disjoint = ("subject", "stimulus")
         super().__init__(held_out=held_out, unit=unit, seed=seed, unfit=unfit)
 
     def split(self, windows: pd.DataFrame) -> Iterator[Fold]:

@@ -43,6 +43,7 @@ class Online(Protocol):
     """
 
     domain: ClassVar[str] = "subject"
+    causal: ClassVar[bool] = True
     unfit: str = "keep"
 
     def __init__(self, *, steps: Annotated[int, Bounds(least=2)] = 4) -> None:

@@ -299,7 +299,6 @@ def grid(subjects=4, sessions=2, trials=6, clips="repeated"):
         (LeaveStimuliOut(), 4 * 3),
         (LeaveStimuliOut(subjects="known", folds=2), 2),
     ],
-    ids=repr,
 )
 @pytest.mark.parametrize("clips", ["repeated", "new every day"])
 def test_full_recordings_are_never_refused_and_give_so_many_folds(

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
-from fixtures.every import FIXTURES
+from fixtures.every import FIXTURES, WAIVED
 from fixtures.seed import write_seed
 from fixtures.seed_iv import write_seed_iv
 from fixtures.seed_multimodal import write_seed_multimodal
@@ -86,7 +86,7 @@ def test_the_command_plans_its_folds(command, recordings, tmp_path, monkeypatch,
         command = command.replace(said, meant)
     _, *arguments = shlex.split(command)
     dataset = arguments[arguments.index("--dataset") + 1]
-    arguments += [f"--data-root={recordings(dataset)}", "--dry-run"]
+    arguments += [f"--data-root={recordings(dataset)}", "--dry-run", WAIVED]
     arguments += FOR_THE_FIXTURES.get(dataset, [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["domainemo", *arguments])

@@ -170,7 +170,7 @@ def _show_differences(each: OnDataset, reference: str, console: Console) -> None
 
 def _show_effects(each: OnDataset, rope: float, console: Console) -> None:
     headings = ["effect", "d_z", "rank-biserial", "P(worse)"]
-    headings += [f"P(within {rope:g})", "P(better)"]
+    headings += [f"P(±{rope:g})", "P(better)"]
     rows = []
     for name, found in each.differences.items():
         chances = (found.chances.worse, found.chances.equal, found.chances.better)
@@ -181,7 +181,7 @@ def _show_effects(each: OnDataset, rope: float, console: Console) -> None:
 
 
 def _interval(low: float, high: float, sign: str = "") -> str:
-    return "-" if math.isnan(low) else f"{low:{sign}.3f} to {high:{sign}.3f}"
+    return "-" if math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def _effect(found: Effect) -> str:

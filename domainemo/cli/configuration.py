@@ -22,7 +22,7 @@ from ..choices import (
     flatten,
 )
 from ..errors import ConfigurationError
-from ..parts import Part, part, unknown_option
+from ..parts import Part, named_controls, part, unknown_option
 from ..registry import KINDS, find, load_plugin
 from ..values import check_seeds, check_value, fits
 from .named import read_configuration
@@ -522,7 +522,8 @@ def _forget_stale(
             prefix = f"{kinds.get(key, key)}."
             for name in [name for name in options if name.startswith(prefix)]:
                 del options[name]
-    replaced = {*stored.get("controls", CONTROLS)} - {*merged.get("controls", ())}
+    before, now = stored.get("controls", CONTROLS), merged.get("controls", ())
+    replaced = {*named_controls(before)} - {*named_controls(now)}
     for name in [name for name in options if name.startswith("control.")]:
         if name.removeprefix("control.").rpartition(".")[0] in replaced:
             del options[name]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..choices import ORACLE, PretrainingChoices, choices_of
 from ..errors import ConfigurationError, did_you_mean
-from ..parts import of_controls, unknown_option
+from ..parts import named_controls, of_controls, unknown_option
 from ..registry import (
     KINDS,
     entries,
@@ -53,7 +53,7 @@ def check_names(names: Mapping[str, Any]) -> None:
         name = str(names.get(kind) or ORACLE)
         if name != ORACLE:
             options_of(kind, name)
-    for name in names.get("controls") or ():
+    for name in named_controls(names.get("controls") or ()):
         _entry_options("control", name)
     if "pairs" in names:
         known = choices_of(PretrainingChoices)["pairs"].annotation
@@ -128,7 +128,7 @@ def _divided(option: str, names: Mapping[str, Any]) -> tuple[str, str]:
     group, _, name = option.partition(".")
     if group != "control" or "controls" not in names:
         return group, name
-    of_controls({name: None}, names["controls"] or ())
+    of_controls({name: None}, named_controls(names["controls"] or ()))
     control, _, name = name.rpartition(".")
     return f"control.{control}", name
 
@@ -173,7 +173,7 @@ def _owners(names: Mapping[str, Any]) -> dict[str, list[str]]:
             owners["data" if kind == "dataset" else kind] = options_of(kind, name)
     if names.get("target"):
         owners["target"] = options_of("dataset", str(names["target"]))
-    for name in names.get("controls") or ():
+    for name in named_controls(names.get("controls") or ()):
         owners[f"control.{name}"] = _entry_options("control", name)
     return owners
 

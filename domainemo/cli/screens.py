@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+_ABREAST = 6
+"""As many methods as fit beside each other."""
+
+
 def bars(console: Console, said: str) -> Bars:
     """Return progress bars, which show only where there is a terminal.
 
@@ -205,9 +209,13 @@ def show_results(results: Results, folder: Path) -> None:
         _show_newcomers(results, folder, console)
         return
     folds = results.per_fold()
+    shown = results.methods
+    if len(shown) > _ABREAST:  # all of them stand in the summary
+        shown = [name for name in shown if name not in results.controls]
+    folds = folds[shown]
     table = Table()
     table.add_column("balanced accuracy")
-    for method in results.methods:
+    for method in shown:
         table.add_column(method, justify="right")
     for name, row in folds.iterrows():
         table.add_row(str(name), *(f"{value:.3f}" for value in row))
@@ -309,6 +317,8 @@ def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
 
 def verdicts(results: Results) -> list[str]:
     """Return in words what the baselines say of the result."""
+    from ..reports.run_words import leaks
+
     lines = []
     found = results.comparison()
     if found is not None:
@@ -329,4 +339,4 @@ def verdicts(results: Results) -> list[str]:
                 f"Caution: whole trials show the network their length, and length "
                 f"alone reaches {known:.3f}. Use --sampling sequences, or a crop."
             )
-    return lines
+    return lines + leaks(results)

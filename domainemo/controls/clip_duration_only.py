@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ..core import Control, Rows
 from ..registry import register
+from .shared import TRIAL, commonest, of_nearest
 
 __all__ = ["ClipDurationOnly"]
-
-_TRIAL = ["subject", "session", "trial"]
 
 
 @register
@@ -36,19 +35,6 @@ class ClipDurationOnly(Control):
     ) -> NDArray[Any]:
         """Return one class for all windows of a trial."""
         # A trial's length is that of the whole trial, also where a part is held out.
-        length = windows.groupby(_TRIAL)["start"].transform("size").to_numpy()
-        learned = windows.iloc[source][_TRIAL].assign(
-            label=labels, length=length[source]
-        )
-        trials = learned.groupby(_TRIAL).agg({"label": _commonest, "length": "first"})
-        lengths, known = trials["length"].to_numpy(), trials["label"].to_numpy()
-        asked = length[test]
-        table = np.empty(int(asked.max()) + 1, dtype=np.int64)
-        for length in np.unique(asked):
-            distance = np.abs(lengths - length)
-            table[length] = np.bincount(known[distance == distance.min()]).argmax()
-        return np.asarray(table[asked])
-
-
-def _commonest(labels: pd.Series) -> int:
-    return int(np.bincount(labels).argmax())
+        length = windows.groupby(TRIAL)["start"].transform("size").to_numpy()
+        known = commonest(windows.iloc[source], labels, TRIAL, length=length[source])
+        return of_nearest(known["length"], known["label"], length[test])

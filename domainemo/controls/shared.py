@@ -17,18 +17,24 @@ from ..errors import ConfigurationError, DomainemoWarning
 
 __all__ = [
     "MOST",
+    "TRIAL",
     "Adapting",
     "Features",
     "as_probabilities",
     "by_blocks",
+    "commonest",
     "drawn",
     "linear_probabilities",
     "moved_to_front",
+    "of_nearest",
     "standardise",
     "telling",
 ]
 
 Features = NDArray[np.float64]
+
+TRIAL = ["subject", "session", "trial"]
+"""The columns that tell one trial from another."""
 
 MOST = 1000
 """Windows of the source, and of the target, that what grows with their square takes."""
@@ -139,6 +145,54 @@ def as_probabilities(
     probabilities = np.zeros((len(tested), labels.max() + 1))
     probabilities[:, model.classes_] = model.predict_proba(tested)
     return probabilities
+
+
+def commonest(
+    windows: pd.DataFrame,
+    labels: NDArray[np.int64],
+    columns: list[str],
+    **further: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Return the commonest label, the first of several, of windows that are alike.
+
+    Parameters
+    ----------
+    windows : DataFrame
+    labels : ndarray of int, shape (len(windows),)
+    columns : list of str
+        What alike windows share.
+    **further : ndarray of int, shape (len(windows),)
+        What they share besides, to be returned as well.
+
+    Returns
+    -------
+    DataFrame
+        A row for each group: `columns`, ``label``, and `further`.
+    """
+    rows = windows[columns].assign(label=labels, **further)
+    how: dict[str, Any] = {"label": lambda found: np.bincount(found).argmax()}
+    how |= dict.fromkeys(further, "first")
+    return rows.groupby(columns, sort=True, as_index=False).agg(how)
+
+
+def of_nearest(
+    places: pd.Series[int], labels: pd.Series[int], asked: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the commonest label among those that are nearest to each place.
+
+    Parameters
+    ----------
+    places, labels : Series of int
+        Of what is known.
+    asked : ndarray of int
+    """
+    known, classes = places.to_numpy(), labels.to_numpy()
+    different, numbers = np.unique(asked, return_inverse=True)
+    found = []
+    for place in different:
+        distance = np.abs(known - place)
+        found.append(np.bincount(classes[distance == distance.min()]).argmax())
+    return np.array(found, dtype=np.int64)[numbers]
 
 
 def moved_to_front(features: Features, rows: Rows) -> Features:

@@ -95,6 +95,7 @@ def read_entry(folder: Path) -> EmotionData | None:
                 tuple(each["features"]),
                 each["kind"],
                 each["unit"],
+                each["span"],
             )
             for name, each in stored["modalities"].items()
         }

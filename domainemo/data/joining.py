@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +91,13 @@ def join(
         for key in first.signals
     }
     labels = np.concatenate([data.labels for data in datas])
-    inputs = Inputs(signals, windows, first.modalities, names)
+    modalities = {
+        key: replace(
+            modality, span=_widest(data.inputs.modalities[key] for data in datas)
+        )
+        for key, modality in first.modalities.items()
+    }
+    inputs = Inputs(signals, windows, modalities, names)
     order = windows.sort_values(_PLACE, kind="stable").index.to_numpy()
     joined = EmotionData(inputs, labels, datas[0].classes).take(order)
     _note_lost(joined.inputs)
@@ -131,6 +137,11 @@ def _numbered(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
         stimuli = trials if own else table["stimulus"]
         numbered.append(table.assign(trial=trials, stimulus=stimuli))
     return numbered
+
+
+def _widest(modalities: Iterable[Modality]) -> float | None:
+    """Return the longest span; None where none of them tells one."""
+    return max((each.span for each in modalities if each.span), default=None)
 
 
 def _joined_column(columns: Sequence[pd.Series[Any]]) -> pd.Series[Any]:

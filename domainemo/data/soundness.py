@@ -125,7 +125,8 @@ def copies_error(recordings: str, copies: Sequence[Sequence[str]]) -> DataError:
         f"the same signals, bit for bit, in {listed(places, '; ')}",
         "recordings that differ: one person under two names would be trained on and "
         "tested",
-        "Look for a file that was read twice, and keep it under one name.",
+        "Look for a file that was read twice, and keep it under one name; a "
+        "duplicate-recording, bit for bit, cannot be waived.",
     )
 
 

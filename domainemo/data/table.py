@@ -13,7 +13,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -54,6 +54,7 @@ _LABEL = "label"
 _HELP = "docs/own-recordings.md shows an example of each file."
 
 _STRING, _STRINGS = "a string", "a list of different, non-empty strings"
+_SECONDS = "a number of seconds, or inf"
 _FIELDS = {
     "format": "a whole number",
     "name": _STRING,
@@ -68,6 +69,7 @@ _MODALITY_FIELDS = {
     "channels": _STRINGS,
     "features": _STRINGS,
     "unit": _STRING,
+    "span": _SECONDS,
     "file": _STRING,
 }
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -380,13 +382,14 @@ def _write_csv(stream: Any, frame: pd.DataFrame, labels: list[str] | None) -> No
 
 
 def _modality_table(modality: Modality, file: str) -> dict[str, Any]:
-    return {
+    table = {
         "kind": modality.kind,
         "channels": list(modality.channels),
         "features": list(modality.features),
         "unit": modality.unit,
         "file": file,
     }
+    return table if modality.span is None else table | {"span": modality.span}
 
 
 def _file_names(signals: Iterable[str]) -> dict[str, str]:
@@ -498,6 +501,7 @@ def _parse_modality(name: str, table: Any, where: str) -> tuple[Modality, str]:
             tuple(table["features"]),
             table["kind"],
             table.get("unit", ""),
+            table.get("span"),
         )
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
@@ -540,6 +544,8 @@ def _fits(value: Any, expected: str) -> bool:
             and all(_fits(item, _STRING) and item for item in value)
             and len(set(value)) == len(value)
         )
+    if expected == _SECONDS:
+        return type(value) in (int, float)
     return isinstance(value, dict) if expected == "a table" else type(value) is int
 
 
@@ -791,7 +797,7 @@ def _complete(
         count = 1 if array.ndim == 2 else array.shape[2]
         features = tuple(f"feature-{i}" for i in range(1, count + 1))
         features = ("value",) if count == 1 else features
-    return Modality(channels, features, given.kind, given.unit)
+    return replace(given, channels=channels, features=features)
 
 
 def _column(values: ArrayLike, count: int, where: str) -> NDArray[Any]:

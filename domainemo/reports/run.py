@@ -230,7 +230,9 @@ def _controls(run: Run) -> Section | None:
     own = means[run.method]
     table = pd.DataFrame(
         {
-            "what it does": [words.get(name, "") for name in names],
+            "what it does": [
+                words.get(name.removesuffix(" [ORACLE]"), "") for name in names
+            ],
             "balanced accuracy": [means[name] for name in names],
             f"{run.method} less it": [own - means[name] for name in names],
         },
@@ -240,7 +242,8 @@ def _controls(run: Run) -> Section | None:
         "Controls",
         [
             "A result that does not beat what knows next to nothing is hollow. All "
-            "of these were run on the same folds and scored alike.",
+            "of these were run on the same folds and scored alike. What is the run's "
+            "own training with one thing changed says what that thing is worth.",
             Table(table, "Means over subjects."),
             *(Note(text) for text in cautions(run.results)),
         ],

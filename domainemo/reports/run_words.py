@@ -16,6 +16,7 @@ __all__ = [
     "cautions",
     "difference",
     "gains",
+    "leaks",
     "mean_accuracies",
     "too_few",
     "what_was_reached",
@@ -131,7 +132,7 @@ def cautions(results: Results) -> list[str]:
     """Return what the baselines and controls say against the result."""
     means = mean_accuracies(results)
     own, found = means[results.method], []
-    rivals = results.controls
+    rivals = [each for each in results.controls if each not in results.retrainings]
     better = [f"{name} {means[name]:.3f}" for name in rivals if means[name] >= own]
     if better:
         found.append(
@@ -145,7 +146,19 @@ def cautions(results: Results) -> list[str]:
             f"Caution: whole trials show the network their length, and length alone "
             f"reaches {length:.3f}. Use --sampling sequences, or a crop."
         )
-    return found
+    return found + leaks(results)
+
+
+def leaks(results: Results) -> list[str]:
+    """Return what a training on shuffled labels says of the evaluation, if anything."""
+    summary, chance = results.summary(), _chance(results)
+    return [
+        f"Caution: trained on shuffled labels, which tell nothing, the network still "
+        f"reaches {summary['mean'][name]:.3f}, at least {summary['low'][name]:.3f} in "
+        f"95 % of resamplings, where chance is {chance:.3f}: the evaluation leaks."
+        for name in results.retrainings
+        if name.startswith("labels shuffled") and summary["low"][name] > chance
+    ]
 
 
 def _chance(results: Results) -> float:

@@ -281,6 +281,7 @@ def _how(findings: Findings, environment: Mapping[str, Any]) -> list[Block]:
         "sampling",
         "modalities",
         "exclude",
+        "waive",
         "initialisation",
         "device",
         "seeds",

@@ -168,6 +168,8 @@ def _differing(one: Results, other: Results) -> list[str]:
         for key in sorted(ours.keys() | theirs.keys())
         if ours.get(key) != theirs.get(key)
     ]
+    # An option of a part that is another says nothing more.
+    keys = [key for key in keys if key.rpartition(".")[0] not in keys]
     if _values(one, "version") != _values(other, "version"):
         keys.append("the version of domainemo")
     return keys

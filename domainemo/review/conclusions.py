@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from ..runs.metrics import LOWER
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison
@@ -64,11 +62,7 @@ def _told(compared: Compared, name: str, found: Comparison, corrected: float) ->
     sign = -1 if compared.metric in LOWER else 1
     apart = found.low > 0 or found.high < 0
     side = "better" if sign * found.difference > 0 else "worse"
-    numbers = (
-        f"{_size(compared, found.difference)} "
-        f"[{_size(compared, found.low)}, {_size(compared, found.high)}], "
-        f"Holm-corrected {_p(corrected)}"
-    )
+    numbers = f"{_size(compared, found)}, Holm-corrected {_p(corrected)}"
     other = compared.reference
     if apart and corrected < 0.05:
         return f"{name} is {side} than {other} on these subjects ({numbers})."
@@ -100,12 +94,12 @@ def _needed(here: OnDataset) -> str:
     )
 
 
-def _size(compared: Compared, value: float) -> str:
-    if math.isnan(value):
-        return "-"
+def _size(compared: Compared, found: Comparison) -> str:
+    """Return a difference and its interval, which six subjects always have."""
     if compared.metric in _IN_POINTS:
-        return f"{100 * value:+.1f} points"
-    return f"{value:+.3f}"
+        low, high = 100 * found.low, 100 * found.high
+        return f"{100 * found.difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _p(value: float) -> str:

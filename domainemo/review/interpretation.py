@@ -190,7 +190,9 @@ def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
     backbone = _explainable(trained)
     samples, members, windows = _test_samples(trained, inputs, fold)
     with reproducible(trained.experiment.training.threads):
-        probabilities = predict(trained.network, trained.adapter, samples)
+        probabilities = predict(
+            trained.network, trained.adapter, samples, trained.temperature
+        )
         frame = pd.DataFrame(
             {
                 "subject": windows["subject"].to_numpy()[members[:, 0]],
@@ -264,7 +266,7 @@ def _occlusion(
         occluded = signal.clone()
         occluded[:, places] = means[:, places]
         without = replace(samples, signals={**samples.signals, backbone.eeg: occluded})
-        fallen = predict(trained.network, trained.adapter, without)
+        fallen = predict(trained.network, trained.adapter, without, trained.temperature)
         falls.append(probabilities[each, chosen] - fallen[each, chosen])
     return np.stack(falls, 1).astype(np.float64)
 

@@ -365,8 +365,8 @@ def _check_leakage(fold: Fold, trials: NDArray[np.int64], remedy: str) -> None:
     for leak, found in leaks.items():
         if found:
             raise ConfigurationError(
-                f"Fold {fold.name!r}: {leak}, so that a result would mean nothing. "
-                f"{remedy}"
+                f"Fold {fold.name!r}: {leak}, so that a result would mean nothing "
+                f"(shared-trial, which cannot be waived). {remedy}"
             )
 
 

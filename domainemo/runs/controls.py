@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Control, Fold, Inputs, Normalisation, Rows
+from ..core import Control, Fold, Inputs, Normalisation, Retraining, Rows
 from ..data.normalisation import normalise
 from ..parts import Part
 from ..places import called, contract_error
 
-__all__ = ["control_name", "control_probabilities", "is_trained"]
+__all__ = [
+    "control_name",
+    "control_probabilities",
+    "is_trained",
+    "relabelled",
+    "retraining",
+]
 
 
 def control_name(control: Part) -> str:
@@ -25,7 +32,41 @@ def is_trained(control: Part) -> bool:
 
     What comes from outside this package does: a job knows nothing of other folds.
     """
-    return control.outside or bool(control.build().sees_signals)
+    made = control.build()
+    return control.outside or isinstance(made, Retraining) or bool(made.sees_signals)
+
+
+def retraining(control: Part | None) -> Retraining | None:
+    """Return a control that is a training of the network; None for any other."""
+    made = None if control is None or control.kind != "control" else control.build()
+    return made if isinstance(made, Retraining) else None
+
+
+def relabelled(
+    control: Retraining,
+    windows: pd.DataFrame,
+    labels: NDArray[np.int64],
+    classes: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Return the labels that a control trains with.
+
+    Parameters
+    ----------
+    control : Retraining
+    windows : DataFrame
+        Provenance of the windows whose labels are known.
+    labels : ndarray of int, shape (len(windows),)
+    classes : int
+    seed : int
+    """
+    given = control.relabel(windows, labels.copy(), np.random.default_rng(seed))
+    found = np.asarray(given)
+    whole = found.shape == labels.shape and found.dtype.kind in "iu"
+    if not whole or not 0 <= found.min() <= found.max() < classes:
+        expected = f"a class's number, 0 to {classes - 1}, for each of {len(labels)}"
+        raise contract_error(control, "relabel", called(given), f"{expected} windows")
+    return found.astype(np.int64)
 
 
 def control_probabilities(

@@ -17,6 +17,7 @@ from ..words import count
 from .beside import lay_beside
 from .checks import folds_of
 from .experiment import Experiment
+from .leaks import check_leaks
 from .plan import Plan, build_network, check_normalisable, chosen_folds, fit_folds
 
 __all__ = ["plan_cross_dataset"]
@@ -61,6 +62,8 @@ def plan_cross_dataset(
     folds = folds_of(chosen.protocol.build(), made.inputs, made.windows)
     check_normalisable(made.inputs, folds, chosen)
     folds, skipped = fit_folds(data, chosen_folds(folds, chosen.folds), chosen)
+    protocol, waive = chosen.protocol.build(), chosen.more["waive"]
+    waived = check_leaks(protocol, made.inputs, folds, waive, made.shown)
     backbone = build_network(made.inputs, len(data.classes), chosen)
     return Plan(
         made.inputs,
@@ -72,6 +75,7 @@ def plan_cross_dataset(
         skipped,
         shown=made.shown,
         target=target.inputs.name,
+        waived=waived,
     )
 
 

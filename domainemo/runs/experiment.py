@@ -21,12 +21,13 @@ from ..choices import (
 )
 from ..core import Adapter, Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
-from ..parts import Part, of_controls, part, unknown_option
+from ..parts import Part, named_controls, of_controls, part, unknown_option
 from ..places import where
 from ..training.settings import Training
 from ..values import check_seeds, check_value
-from .controls import control_name, is_trained
+from .controls import control_name, is_trained, retraining
 from .initialisation import Initialisation, read_initialisation
+from .leaks import check_waived
 
 __all__ = [
     "SOURCE_ONLY",
@@ -311,8 +312,10 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     options = grouped(given["options"], _GROUPS)
     folds, start = given["folds"], given["init_from"]
     oracle = given["validator"] == ORACLE
+    setup = setup_choices(given, options, Experiment)
+    scaled = setup["normalisation"]
     made = Experiment(
-        **setup_choices(given, options, Experiment),
+        **setup,
         adapter=part("adapter", given["adapter"], options["adapter"]),
         validator=None
         if oracle
@@ -320,7 +323,9 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
         baselines=given["baselines"],
         init_from=None if start is None else read_initialisation(start),
         folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
-        controls=_controls(given["controls"], given["baselines"], options["control"]),
+        controls=_controls(
+            given["controls"], given["baselines"], options["control"], scaled
+        ),
     )
     _check_names(made)
     # Parts whose options clash are refused here, before any recording is read.
@@ -330,6 +335,7 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     made.build_sampling()
     for each in made.controls:
         check_words(each.build(), "words")
+        _check_retraining(each, made.normalisation)
     return made
 
 
@@ -370,23 +376,38 @@ def _check_names(made: Experiment) -> None:
             )
 
 
+def _check_retraining(control: Part, normalisation: Part) -> None:
+    """Refuse a training that would be the run's own."""
+    again = retraining(control)
+    if again is not None:
+        again.renormalise(normalisation.build())
+
+
+def _can_run(control: Part, normalisation: Part) -> bool:
+    """Return whether a control, unnamed, is among all that can be run."""
+    try:
+        _check_retraining(control, normalisation)
+    except ConfigurationError:
+        return False
+    return True
+
+
 def _controls(
-    given: Any, baselines: bool, options: Mapping[str, Any]
+    given: Any, baselines: bool, options: Mapping[str, Any], normalisation: Part
 ) -> tuple[Part, ...]:
     """Return the controls to run, with their options; none without baselines."""
     if isinstance(given, str):
-        given = given.split(",")
+        given = [name.strip() for name in given.split(",")]
     elif isinstance(given, type | Control):
         given = [given]
     if not isinstance(given, Sequence):
         raise ConfigurationError(
             f"controls is {given!r}; expected names, classes or objects of controls."
         )
-    names = list(given)
-    chosen = [
-        part("control", each.strip() if isinstance(each, str) else each)
-        for each in names
-    ]
+    names = named_controls(given)
+    chosen = [part("control", each) for each in names]
+    if "all" in given:
+        chosen = [c for c in chosen if c.name in given or _can_run(c, normalisation)]
     if not baselines and names and tuple(names) != CONTROLS:
         raise ConfigurationError(
             "controls were named, but the baselines, of which they are, are left out. "
@@ -448,6 +469,8 @@ def setup_choices(
     training = Training() if given["training"] is None else given["training"]
     check_value("training", training, Training)
     exclude = _names("exclude", given["exclude"])
+    check_value("waive", given["waive"], Sequence[str])
+    check_waived(given["waive"])
     sampling = given["sampling"]
     if "sampling" in options["backbone"]:
         raise ConfigurationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import Any
 
 from .. import __version__
@@ -11,6 +12,7 @@ from ..words import count
 from .calibration import per_class
 from .experiment import Experiment
 from .job import Job, Record
+from .leaks import waived_words
 from .plan import Plan
 
 __all__ = ["called", "how_control", "how_trained"]
@@ -25,13 +27,13 @@ def called(job: Job, chosen: Experiment) -> str:
 def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     """Return the words beside the numbers of a job."""
     chosen, fold = planned.experiment, job.fold
-    seen, normalisation = [], chosen.build_normalisation()
+    seen, normalisation = [], job.normalisation(chosen)
     network = job.adapter is not None
     adapter = None if job.adapter is None else chosen.build_adapter(job.adapter)
     if adapter is not None and (adapter.needs_target or adapter.settles):
         seen.append("training")
     control = None if job.control is None else job.control.build()
-    blind = control is not None and not control.sees_signals
+    blind = not network and control is not None and not control.sees_signals
     if control is not None and control.adapts:
         seen.append("training")
     if normalisation.by in ("session", "subject") and not blind:
@@ -58,7 +60,15 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         "epoch": record.facts.get("epoch"),
         "parameters": record.facts.get("parameters"),
         "seconds": record.facts["seconds"],
+        **_scaled(chosen, record),
     }
+
+
+def _scaled(chosen: Experiment, record: Record) -> dict[str, Any]:
+    """Return the temperature of a training, where the run's are scaled by one."""
+    if chosen.training.temperature == "none":
+        return {}
+    return {"temperature": record.facts.get("temperature")}
 
 
 def how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
@@ -126,8 +136,10 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "dataset": planned.inputs.name,
         **({"target": planned.target} if planned.target else {}),
         "modalities": ", ".join(planned.inputs.modalities),
+        **_made_of(planned),
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
+        **({"waived": waived_words(planned.waived)} if planned.waived else {}),
         "version": __version__,
         "protocol": f"{chosen.protocol.name}{f' ({detail})' if detail else ''}",
         "label_share": chosen.training.label_share,
@@ -139,6 +151,16 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
 def _said(value: Any) -> str:
     """Return an option's value; of a list, the names alone."""
     return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _made_of(planned: Plan) -> dict[str, str]:
+    """Return the seconds that windows are made of, where any modality tells them."""
+    told = [
+        f"{name} of {'the whole trial' if isinf(each.span) else f'{each.span:g} s'}"
+        for name, each in planned.inputs.modalities.items()
+        if each.span is not None
+    ]
+    return {"made_of": ", ".join(told)} if told else {}
 
 
 def _called(sampling: Sampling) -> str:

@@ -22,7 +22,17 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from .. import files
-from ..core import OPTIONAL, Adapter, Fold, Inputs, Modality, Rows, Sampling, Validator
+from ..core import (
+    OPTIONAL,
+    Adapter,
+    Fold,
+    Inputs,
+    Modality,
+    Normalisation,
+    Rows,
+    Sampling,
+    Validator,
+)
 from ..data.matching import step_of
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
 from ..errors import DataError, DomainemoError, RunError, data_error
@@ -32,12 +42,12 @@ from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample, samples_of
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, fit, predict, scores, settle
+from ..training.fit import Fitted, fit, predict, scores, settle, temperature_of
 from ..training.loop import Report
 from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
 from .calibration import trials_of
-from .controls import control_name, control_probabilities
+from .controls import control_name, control_probabilities, relabelled, retraining
 from .experiment import Experiment, Setup, method_name
 from .folder import (
     JOB_FACTS,
@@ -178,6 +188,7 @@ class Job(Work[Experiment]):
     keeps_model : bool
         Whether the trained network is kept beside what it predicts.
     control : Part or None
+        With an adapter, what is changed of its training.
     """
 
     labelled: Rows
@@ -219,10 +230,35 @@ class Job(Work[Experiment]):
     @property
     def method(self) -> str:
         """What is trained, as named in every table."""
-        if self.adapter is not None:
-            return method_name(self.adapter.name)
-        assert self.control is not None
-        return control_name(self.control)
+        if self.control is not None:
+            return control_name(self.control)
+        assert self.adapter is not None
+        return method_name(self.adapter.name)
+
+    def normalisation(self, chosen: Experiment) -> Normalisation:
+        """Return the run's normalisation, or what a control makes of it."""
+        made, control = chosen.build_normalisation(), retraining(self.control)
+        return made if control is None else control.renormalise(made)
+
+    def as_trained(self, windows: pd.DataFrame) -> Self:
+        """Return the same job with the labels that it trains with.
+
+        Parameters
+        ----------
+        windows : DataFrame
+            Provenance of all windows that the fold counts.
+        """
+        control = retraining(self.control)
+        if control is None:
+            return self
+        labels = relabelled(
+            control,
+            windows.iloc[self.labelled].reset_index(drop=True),
+            self.source_labels,
+            len(self.classes),
+            derive_seed(self.seed, self.fold.name, self.method),
+        )
+        return replace(self, source_labels=labels)
 
 
 @dataclass(frozen=True)
@@ -357,8 +393,8 @@ def _train(
 ) -> None:
     began = time.monotonic()
     device = torch.device(experiment.device)
-    fold = job.fold
-    method = experiment.build_normalisation()
+    fold, job = job.fold, job.as_trained(inputs.windows)
+    method = job.normalisation(experiment)
     normalised, scales = normalise(inputs, method, source=fold.source, target=fold.seen)
     torch.manual_seed(derive_seed(job.seed, fold.name))
     backbone = experiment.build_backbone(inputs.modalities)
@@ -368,7 +404,8 @@ def _train(
     model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
     validator = None if experiment.validator is None else experiment.validator.build()
     train_rows, held_rows = job.labelled[job.trains], None
-    if validator is not None and validator.held_out:
+    scaling = experiment.training.temperature == "held-out"
+    if scaling or (validator is not None and validator.held_out):
         train_rows, held_rows = _hold_out(inputs, experiment, job)
     domain = experiment.protocol.build().domain
     codes, domains = _domain_codes(inputs, domain, fold, train_rows)
@@ -408,9 +445,12 @@ def _train(
         ),
         "device": str(device),
     }
+    scale = 1.0
+    if scaling and held_out is not None:
+        scale = facts["temperature"] = temperature_of(model, adapter, held_out)
     members = _among_all(members, used)
     write_file(folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False))
-    probabilities = predict(model, adapter, test)
+    probabilities = predict(model, adapter, test, scale)
     if len(fold.target) and not experiment.protocol.build().scored:
         # Nobody can score it by labels, so that all that is left stands beside it.
         judged = scores(model, adapter, trained, held_out, target, _telling())
@@ -423,7 +463,8 @@ def _train(
         kept = model, adapter, domains
         known = scales, raw, learned
         step = step_of(inputs.windows.iloc[fold.source])
-        _write_model(folder, *kept, inputs.modalities, job.classes, *known, step)
+        beside = {"step": step} | ({"temperature": scale} if scaling else {})
+        _write_model(folder, *kept, inputs.modalities, job.classes, *known, beside)
 
 
 def _telling() -> dict[str, Validator]:
@@ -467,17 +508,18 @@ def _facts(
     inputs: Inputs, job: Job, experiment: Experiment, sampling: Sampling, began: float
 ) -> dict[str, Any]:
     """Return what every record says of its job."""
-    own = job.control if job.adapter is None else job.adapter
+    own = (job.adapter, job.control)
+    network = job.adapter if job.control is None else None
     given = trials_of(inputs.windows, job.fold.calibration)
     return {
         "fold": job.fold.name,
-        "adapter": job.method if job.adapter is None else job.adapter.name,
+        "adapter": job.method if network is None else network.name,
         "seed": job.seed,
         "origin": job.origin,
         "seconds": round(time.monotonic() - began, 2),
         "level": sampling.level,
         **({"calibration": given} if given else {}),
-        "outside": any(part.outside for part in (*experiment.shared, own) if part),
+        "outside": any(part.outside for part in (*experiment.shared, *own) if part),
     }
 
 
@@ -611,13 +653,13 @@ def _write_model(
     scales: Mapping[str, Scale],
     raw_scales: Mapping[str, Scale],
     learned: Mapping[str, Learned],
-    step: float | None,
+    beside: Mapping[str, Any],
 ) -> None:
     """Write the weights, and what a later prediction needs beside them."""
     described: dict[str, Any] = {
         "classes": list(classes),
         "modalities": {name: asdict(m) for name, m in modalities.items()},
-        "step": step,
+        **beside,
     }
     if adapter.shapes_prediction or adapter.state_dict():
         described["domains"] = domains  # what the adapter was prepared for

@@ -47,7 +47,8 @@ def memory_needed(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int = 1) -
     each = [0]
     for job in jobs:
         used = len(job.fold.used)
-        control = job.control if isinstance(job, Job) else None
+        bare = isinstance(job, Job) and job.adapter is None
+        control = job.control if isinstance(job, Job) and bare else None
         wide = control is not None and control.build().sees_signals
         # Some of the windows are copied once more; all of them stay where they are.
         copies = (2 if wide else 1) + (used < len(inputs))

@@ -70,6 +70,8 @@ class Model:
         What the normalisation learned from the source as it was recorded, likewise.
     step : float or None
         Seconds from a window to the next, where that is known.
+    temperature : float
+        What the logits are divided by.
     """
 
     network: Network
@@ -81,6 +83,7 @@ class Model:
     raw_scales: dict[str, Scale] = field(default_factory=dict)
     learned: dict[str, Learned] = field(default_factory=dict)
     step: float | None = None
+    temperature: float = 1.0
 
     @classmethod
     def load(
@@ -174,7 +177,7 @@ class Model:
             network, adapter = self.network, self.adapter
             if adapt is not None:
                 network, adapter = self._settled(adapt, samples)
-            probabilities = predict(network, adapter, samples)
+            probabilities = predict(network, adapter, samples, self.temperature)
         table = recording.windows.iloc[members[:, 0]].reset_index(drop=True)
         columns: dict[str, Any] = {
             "windows": (members >= 0).sum(1),
@@ -381,6 +384,7 @@ def _parse_model(content: bytes) -> tuple[dict[str, Any], int | None]:
         "raw_scales": scales("raw_scales"),
         "learned": arrays("learned"),
         "step": described.get("step"),
+        "temperature": float(described.get("temperature", 1.0)),
     }
     # Without an adapter that is kept, the number of domains matters to nobody.
     return known, described.get("domains")

@@ -13,6 +13,7 @@ from .beside import lay_beside
 from .calibration import trials_per_class
 from .checks import folds_of
 from .experiment import Experiment
+from .leaks import check_leaks
 from .plan import Plan, build_network, chosen_folds
 
 __all__ = ["plan_newcomers"]
@@ -62,6 +63,8 @@ def plan_newcomers(
     made = lay_beside(source, theirs, chosen)
     folds = folds_of(chosen.protocol.build(), made.inputs, made.windows)
     folds = chosen_folds(folds, chosen.folds)
+    protocol, waive = chosen.protocol.build(), chosen.more["waive"]
+    waived = check_leaks(protocol, made.inputs, folds, waive, made.shown)
     unknown = np.full(len(made.target), _NOBODY_KNOWS)
     classes = source.classes
     backbone = build_network(made.inputs, len(classes), chosen)
@@ -74,6 +77,7 @@ def plan_newcomers(
         backbone.sampling,
         shown=made.shown,
         target=theirs.name,
+        waived=waived,
     )
 
 

@@ -47,11 +47,12 @@ from .checks import (
     select_modalities,
     unfit_folds,
 )
-from .controls import control_name
+from .controls import control_name, retraining
 from .experiment import Experiment, Setup
 from .folder import fingerprint, job_folder
 from .initialisation import check_initialisation
 from .job import Job
+from .leaks import check_leaks
 
 __all__ = [
     "Plan",
@@ -89,6 +90,8 @@ class Plan:
         Where windows come from as tables say it, where `inputs` calls people otherwise.
     target : str
         The name of recordings without labels that are adapted to.
+    waived : mapping of str to str
+        What was found of each kind of leak that is waived, by its name.
     """
 
     inputs: Inputs
@@ -100,6 +103,7 @@ class Plan:
     skipped: Mapping[str, str] = field(default_factory=dict)
     shown: pd.DataFrame | None = None
     target: str = ""
+    waived: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def windows(self) -> pd.DataFrame:
@@ -126,8 +130,10 @@ class Plan:
             for seed in self.experiment.seeds
             for fold in self.folds
             for each in self.experiment.trained
-            # A control has no random start: one seed says it all.
-            if each.kind == "adapter" or seed == self.experiment.seeds[0]
+            # What is no network has no random start: one seed says it all.
+            if each.kind == "adapter"
+            or retraining(each) is not None
+            or seed == self.experiment.seeds[0]
         ]
 
     def labelled(self, fold: Fold, seed: int) -> Rows:
@@ -145,18 +151,22 @@ class Plan:
         Of target labels, it has calibration's alone.
         """
         labelled, start = self.labelled(fold, seed), self.experiment.init_from
-        network = chosen.kind == "adapter"
-        method = chosen.name if network else control_name(chosen)
+        control = chosen if chosen.kind == "control" else None
+        adapter = chosen if control is None else None
+        if retraining(control) is not None:
+            adapter = self.experiment.adapter
+        method = control_name(control) if control else chosen.name
         return Job(
             fold=fold,
             labelled=labelled,
             source_labels=self.labels[labelled],
             classes=self.classes,
-            adapter=chosen if network else None,
-            control=None if network else chosen,
+            adapter=adapter,
+            control=control,
             seed=seed,
             folder=str(job_folder(folder, fold.name, seed, method)),
-            start=str(start.weights(fold.name, seed)) if start and network else None,
+            start=str(start.weights(fold.name, seed)) if start and adapter else None,
+            keeps_model=control is None,
         )
 
 
@@ -183,12 +193,14 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     data = replace(data, inputs=inputs).take(rows)
     check_trials(data)
     folds, skipped = fit_folds(data, folds, chosen)
+    protocol, waive = chosen.protocol.build(), chosen.more["waive"]
+    waived = check_leaks(protocol, data.inputs, folds, waive)
     if chosen.init_from is not None:
         check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
     classes = len(data.classes)
     backbone = build_network(data.inputs, classes, chosen)
     made = data.inputs, data.labels, data.classes
-    return Plan(*made, chosen, folds, backbone.sampling, skipped)
+    return Plan(*made, chosen, folds, backbone.sampling, skipped, waived=waived)
 
 
 def fit_folds(

@@ -47,6 +47,7 @@ from .folder import (
 )
 from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
 from .job import FACTS, HISTORY, Work, write_file
+from .leaks import check_leaks
 from .plan import build_once, prepare
 
 __all__ = [
@@ -251,6 +252,7 @@ def plan_pretraining(
     rows, folds = prepare(inputs, chosen)
     inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
     inputs = inputs.take(rows)
+    check_leaks(chosen.protocol.build(), inputs, folds, chosen.more["waive"])
 
     def complete(backbone: Any) -> None:
         chosen.contrast.build(view_widths(backbone, inputs.modalities))

@@ -80,9 +80,25 @@ class Results:
 
     @property
     def controls(self) -> list[str]:
-        """The methods without a network: what is predicted from next to nothing."""
+        """What stands beside the result to say what it is worth.
+
+        The methods without a network, which predict from next to nothing, and the
+        :attr:`retrainings`.
+        """
         bare = self.table["backbone"].isna() | (self.table["backbone"] == "")
-        return list(dict.fromkeys(self.table["method"][bare]))
+        found = {*self.table["method"][bare], *self.retrainings}
+        return [name for name in self.methods if name in found]
+
+    @property
+    def retrainings(self) -> list[str]:
+        """The controls that are the run's own training, with one thing changed."""
+        # They are never among the usual controls, which a configuration leaves out.
+        named = self.description.get("controls") or ()
+        known = {each.partition(" (")[0].replace("-", " ") for each in named}
+        networks = self.table[self.table["backbone"].notna()]
+        networks = networks[networks["backbone"] != ""]
+        found = dict.fromkeys(networks["method"])
+        return [name for name in found if name.removesuffix(" [ORACLE]") in known]
 
     @property
     def methods(self) -> list[str]:
@@ -220,6 +236,8 @@ class Results:
         labels = "" if share == 1 else f"labels of {share:.3g} of the source's trials; "
         given = self._calibration() + self._validation()
         skipped = f"skipped {first['skipped']}; " if first.get("skipped") else ""
+        made = f" (made of: {first['made_of']})" if "made_of" in first else ""
+        waived = f"leak checks waived: {first['waived']}; " if "waived" in first else ""
         alone = self._single_class()
         unscored = (
             f"no score for {', '.join(alone)} (a single class); " if alone else ""
@@ -228,14 +246,19 @@ class Results:
         device = self.description.get("device", "cpu")
         where = "" if device == "cpu" else f"on {device}; "
         controls = self._control_options() + self._adapting()
+        scaled = (
+            "probabilities scaled by held-out source domains (temperature); "
+            if options.get("training.temperature", "none") != "none"
+            else ""
+        )
         return (
-            f"{first['dataset']}{onto}, {first['modalities']}; {self.method} on "
+            f"{first['dataset']}{onto}, {first['modalities']}{made}; {self.method} on "
             f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
-            f"({first['target_seen']}); {given}{skipped}{unscored}"
+            f"({first['target_seen']}); {waived}{given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
-            f"seed {seeds}; {controls}{where}domainemo "
+            f"{scaled}seed {seeds}; {controls}{where}domainemo "
             f"{first['version']}. "
             + (_SCORED.format(level=self.level) if self.scored else _UNSCORED)
         )

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from ..core import PROVENANCE, Control
 from .requirements import Check, require, require_options
 
-__all__ = ["CONTROL"]
+__all__ = ["CLASSES", "CONTROL", "provenance"]
 
 CLASSES = 3
 _VALUES = 6
 
 
-def _windows() -> pd.DataFrame:
+def provenance() -> pd.DataFrame:
     """Return the provenance of three subjects, who see the same clips."""
     rows = [
         (subject, 1, trial, f"clip {trial}", 4.0 * number)
@@ -29,7 +29,7 @@ def _windows() -> pd.DataFrame:
 
 
 def _labels() -> NDArray[np.int64]:
-    return _windows()["trial"].to_numpy(dtype=np.int64) % CLASSES
+    return provenance()["trial"].to_numpy(dtype=np.int64) % CLASSES
 
 
 def _rows(subject: int) -> tuple[NDArray[np.int64], ...]:
@@ -37,7 +37,7 @@ def _rows(subject: int) -> tuple[NDArray[np.int64], ...]:
 
     To be seen, to be tested, and neither.
     """
-    own = _windows()["subject"].to_numpy() == subject
+    own = provenance()["subject"].to_numpy() == subject
     theirs = np.flatnonzero(own)
     return np.flatnonzero(~own), *(theirs[first::3] for first in range(3))
 
@@ -45,9 +45,9 @@ def _rows(subject: int) -> tuple[NDArray[np.int64], ...]:
 def _values(control: Control) -> NDArray[np.float64]:
     """Return values that tell the class, some of them lost; none for the blind."""
     if not control.sees_signals:
-        return np.empty((len(_windows()), 0))
+        return np.empty((len(provenance()), 0))
     generator = np.random.default_rng(0)
-    values = generator.normal(size=(len(_windows()), _VALUES))
+    values = generator.normal(size=(len(provenance()), _VALUES))
     values[np.arange(len(values)), _labels()] += 2
     values[::7] = np.nan
     return values
@@ -69,7 +69,7 @@ def _predict(
     values = _values(control) if values is None else values
     labels = _labels()[source]
     found = np.asarray(
-        control.predict(_windows(), source, labels, target, test, values.copy())
+        control.predict(provenance(), source, labels, target, test, values.copy())
     )
     if found.ndim == 1 and found.dtype.kind in "iu":
         inside = found.min() >= 0 and found.max() < CLASSES
@@ -142,9 +142,9 @@ def _control_leaves_inputs(check: Check) -> None:
     """Require windows and labels to be left as they were."""
     control, (source, target, test, _) = check.build(), _rows(1)
     target = target if control.adapts else target[:0]
-    windows, labels = _windows(), _labels()[source]
+    windows, labels = provenance(), _labels()[source]
     control.predict(windows, source, labels, target, test, _values(control))
-    require(windows.equals(_windows()), "the windows table changed")
+    require(windows.equals(provenance()), "the windows table changed")
     require(np.array_equal(labels, _labels()[source]), "labels changed in place")
     same = map(np.array_equal, (source, test), _rows(1)[::2])
     require(all(same), "row numbers changed in place")

@@ -12,6 +12,7 @@ from ..core import (
     Dataset,
     Normalisation,
     Protocol,
+    Retraining,
     Sampling,
     Screen,
     Validator,
@@ -25,6 +26,7 @@ from .dataset import suite_of_dataset
 from .normalisation import NORMALISATION
 from .protocol import PROTOCOL
 from .requirements import Check, Files, Sensors, Suite
+from .retraining import RETRAINING
 from .sampling import SAMPLING
 from .screen import SCREEN
 from .validator import VALIDATOR
@@ -131,6 +133,7 @@ def _suite(part: type) -> Suite:
     suites = {
         Sampling: SAMPLING,
         Normalisation: NORMALISATION,
+        Retraining: RETRAINING,
         Control: CONTROL,
         Screen: SCREEN,
         Protocol: PROTOCOL,

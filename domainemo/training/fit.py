@@ -27,8 +27,9 @@ from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, screen_target
 from .settings import Training
+from .temperature import best_temperature
 
-__all__ = ["Fitted", "Fitting", "fit", "predict", "scores", "settle"]
+__all__ = ["Fitted", "Fitting", "fit", "predict", "scores", "settle", "temperature_of"]
 
 _EVALUATION_BATCH = 256
 
@@ -128,8 +129,18 @@ def fit(
     return replace(task.fitted, history=history)
 
 
-def predict(model: Network, adapter: Adapter, samples: Samples) -> NDArray[np.float32]:
+def predict(
+    model: Network, adapter: Adapter, samples: Samples, temperature: float = 1.0
+) -> NDArray[np.float32]:
     """Return the class probabilities that are predicted; shape (samples, classes).
+
+    Parameters
+    ----------
+    model, adapter
+        Trained.
+    samples : Samples
+    temperature : float
+        What the logits are divided by.
 
     Raises
     ------
@@ -137,7 +148,7 @@ def predict(model: Network, adapter: Adapter, samples: Samples) -> NDArray[np.fl
         If one of them is not finite: argmax would make a class of it.
     """
     outputs = predicted(adapter, _evaluate(model, samples))
-    probabilities = outputs.logits[FUSION].softmax(-1)
+    probabilities = (outputs.logits[FUSION] / temperature).softmax(-1)
     wrong = int((~probabilities.isfinite()).any(-1).sum())
     if wrong:
         raise RunError(
@@ -147,6 +158,23 @@ def predict(model: Network, adapter: Adapter, samples: Samples) -> NDArray[np.fl
             f"lower training.learning_rate."
         )
     return probabilities.cpu().numpy()
+
+
+def temperature_of(
+    model: Network, adapter: Adapter, held_out: LabelledSamples
+) -> float:
+    """Return the temperature that fits the predictions for held-out source domains.
+
+    Parameters
+    ----------
+    model, adapter
+        Trained.
+    held_out : LabelledSamples
+        Of people who did not train.
+    """
+    shown = _shown(model, adapter, held_out)
+    logits = shown.outputs.logits[FUSION].cpu().numpy()
+    return best_temperature(logits, shown.labels.cpu().numpy())
 
 
 def settle(

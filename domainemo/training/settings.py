@@ -56,6 +56,11 @@ class Training:
     modality_dropout : float
         Probability with which a sample of a training batch, of source and target, is
         shown without one of its modalities; never without the last that it has.
+    temperature : {"none", "held-out"}
+        Whether predicted probabilities are made as confident as they should be on
+        people who do not train: the logits are divided by the one number that fits best
+        the held-out source domains, those that the validator asks for or else as many.
+        No prediction becomes another class.
     freeze_heads : bool
         Leave the classifier heads as initialised: the defect of UF-AMA's released
         code, for comparison.
@@ -78,6 +83,7 @@ class Training:
         float, Bounds(above=0, most=1, words="above 0 and up to 1")
     ] = 1.0
     modality_dropout: Annotated[float, Bounds(0, 1)] = 0.0
+    temperature: Literal["none", "held-out"] = "none"
     freeze_heads: bool = False
     threads: Annotated[int, Bounds(1), _THREADS] = 1
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from ...errors import DataError
-from ..options import Plugin
+from ...errors import ConfigurationError, DataError
+from ..options import Plugin, import_plugins, names
 from ..stopping import interruptible
 from ..terminal import echo_json
 from .shared import (
@@ -26,6 +27,8 @@ from .shared import (
 if TYPE_CHECKING:
     from ...core import Dataset
     from ...data.inspection.check import Check
+    from ...parts import Part
+    from ...runs.leaks import Leak
 
 __all__ = ["check"]
 
@@ -41,27 +44,117 @@ def check(
     data_root: Root = None,
     set_: Sets = None,
     plugin: Plugin = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Look for leaks in this protocol's folds as well; its options are "
+            "--set protocol.NAME=VALUE."
+        ),
+    ] = None,
+    waive: Annotated[
+        str | None, typer.Option(help="Leaks to allow, by name; they are still told.")
+    ] = None,
     jobs: Jobs = "auto",
     json: Json = False,
 ) -> None:
     """Read everything and report all that does not fit.
 
-    Ends with 0 where everything that is there can be read, else with 3. Warnings are
-    about what loads and looks wrong.
+    Ends with 0 where everything that is there can be read and, with --protocol, no leak
+    was found that is not waived; else with 3. Warnings are about what loads and looks
+    wrong. Nothing is trained.
     """
     with interruptible("Nothing was written; the same command starts again."):
         count = workers(jobs)
-        opened = open_dataset(dataset, data_root, set_, plugin)
+        waived = names(waive, "--waive") if waive else []
+        chosen = _Protocol.of(protocol, set_, waived, plugin)
+        others = [text for text in set_ or [] if not _of_protocol(text)]
+        opened = open_dataset(dataset, data_root, others, plugin)
         from ...data.inspection.check import check as inspect
 
         with progress() as tell:
             found = inspect(opened, jobs=count, on_read=tell)
-        if json:
-            echo_json(found.record())
-        else:
+        if not json:
             print_lines(list(_lines(found, opened)))
-    if not found.usable:
+        leaks = chosen.leaks(opened) if chosen and found.usable else []
+        if json:
+            told = {"leaks": [asdict(leak) for leak in leaks]} if chosen else {}
+            echo_json(found.record() | told)
+        elif chosen and found.usable:
+            print_lines(list(_told(leaks, waived, chosen)))
+    if not found.usable or any(leak.kind not in waived for leak in leaks):
         raise typer.Exit(DataError.exit_code)
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """A protocol by whose folds recordings are looked at, before they are read."""
+
+    part: Part
+
+    @classmethod
+    def of(
+        cls,
+        name: str | None,
+        sets: Sequence[str] | None,
+        waived: Sequence[str],
+        plugins: Sequence[str] | None,
+    ) -> Self | None:
+        """Return the protocol that the command line names, if it does."""
+        from ...parts import part
+        from ...runs.leaks import check_waived
+        from ..configuration import parse_options
+
+        check_waived(waived)
+        mine = [text for text in sets or [] if _of_protocol(text)]
+        if name is None:
+            if mine or waived:
+                raise ConfigurationError(
+                    f"{'--set ' + mine[0] if mine else '--waive'} is about leaks, and "
+                    f"no protocol was named whose folds may have any; add --protocol, "
+                    f"such as --protocol cross-subject."
+                )
+            return None
+        import_plugins(plugins)
+        options = {
+            key.removeprefix("protocol."): value
+            for key, value in parse_options(mine, {"protocol": name}).items()
+        }
+        made = cls(part("protocol", name, options))
+        made.part.build()
+        return made
+
+    def leaks(self, dataset: Dataset) -> list[Leak]:
+        """Return the leaks in the folds, with those for which folds are refused."""
+        from ...data.loading import load_inputs
+        from ...runs.checks import folds_of
+        from ...runs.leaks import find_leaks
+        from ...runs.plan import ordered
+
+        inputs = load_inputs(dataset)
+        inputs = inputs.take(ordered(inputs))
+        protocol = self.part.build()
+        folds = folds_of(protocol, inputs)
+        return find_leaks(protocol, inputs, folds)
+
+
+def _of_protocol(text: str) -> bool:
+    return text.startswith("protocol.")
+
+
+def _told(
+    leaks: Sequence[Leak], waived: Sequence[str], chosen: _Protocol
+) -> Iterator[str]:
+    """Yield the paragraphs on leaks."""
+    yield from _section(
+        "Leaks",
+        [
+            f"{leak.kind}{' (waived)' if leak.kind in waived else ''}: {leak.text}"
+            for leak in leaks
+        ],
+    )
+    yield ""
+    found = _count(len(leaks), "leak") if leaks else "no leak found"
+    yield f"Under the protocol {chosen.part.name}: {found}."
 
 
 def _lines(found: Check, dataset: Dataset) -> Iterator[str]:

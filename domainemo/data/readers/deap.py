@@ -78,6 +78,9 @@ _MEASURES: Mapping[str, tuple[str, ...]] = {
 _SLOW = ("respiration", "plethysmograph")
 """Channels of which three seconds of baseline tell nothing."""
 
+_AROUND = {"respiration": 20.0, "plethysmograph": 16.0, "GSR": 16.0}
+"""Seconds around a window, at least, of which these measures are made."""
+
 _PART = "data_preprocessed_python"
 _FOLDERS = ("", _PART, f"DEAP/{_PART}", f"deap/{_PART}", "DEAP", "deap")
 _FETCH_AGAIN = f"Fetch the file again: the folder {_PART} of the publisher."
@@ -220,13 +223,15 @@ class DEAP(Reader):
         described = {"eeg": Modality(ELECTRODES, eeg.names, "eeg", eeg.unit)}
         if not self.peripheral:
             return described
-        channels, features = self.peripheral_channels, eeg.names
+        channels, features, span = self.peripheral_channels, eeg.names, None
         if self.feature != "raw":
+            span = max(_AROUND.get(name, eeg.seconds) for name in channels)
+            span = max(span, eeg.seconds)
             channels = tuple(
                 f"{name}_{each}" for name in channels for each in _MEASURES[name]
             )
             features = ("value",)
-        described["peripheral"] = Modality(channels, features, "physiology")
+        described["peripheral"] = Modality(channels, features, "physiology", span=span)
         return described
 
     def title(self) -> str:
@@ -314,11 +319,9 @@ class DEAP(Reader):
 
 def _measures(name: str, signal: Array, window: float) -> Array:
     """Return the measures of a channel's minute, shape (windows, measures)."""
-    rate = SAMPLING_RATE
+    rate, around = SAMPLING_RATE, max(_AROUND.get(name, 0.0), window)
     if name == "respiration":
-        around = max(20.0, window)
         return respiration_measures(signal, rate, window, neighbourhood=around)
-    around = max(16.0, window)
     if name == "plethysmograph":
         return pulse_measures(signal, rate, window, neighbourhood=around)
     if name == "GSR":

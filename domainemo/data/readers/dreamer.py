@@ -48,6 +48,7 @@ SCALES = {
 
 _FOLDERS = ("", "DREAMER", "dreamer")
 _FILE = "DREAMER.mat"
+_AROUND = 16.0  # seconds, at least, that hold enough heart beats
 _FETCH_AGAIN = f"Fetch {_FILE} again from the publisher."
 
 
@@ -213,7 +214,8 @@ class DREAMER(Reader):
             described["ecg"] = Modality(("lead_1", "lead_2"), samples, "physiology")
         elif self.ecg:
             unit = "bpm, ms, ms, ln of the file's unit"
-            described["ecg"] = Modality(HEART_MEASURES, ("value",), "physiology", unit)
+            measures = HEART_MEASURES, ("value",), "physiology", unit
+            described["ecg"] = Modality(*measures, span=max(_AROUND, eeg.seconds))
         return described
 
     def title(self) -> str:
@@ -344,7 +346,7 @@ class DREAMER(Reader):
             ecg[PER_SAMPLE * lead :],
             ECG_RATE,
             seconds,
-            neighbourhood=max(16.0, seconds),
+            neighbourhood=max(_AROUND, seconds),
         )
         return measures[begin // samples :]
 

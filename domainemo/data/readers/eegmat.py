@@ -46,6 +46,7 @@ SUBJECTS = range(36)
 """The subjects of the full release, counted from 0 as in the files' names."""
 
 _LABELS = (*(f"EEG {name}" for name in ELECTRODES), "EEG A2-A1", "ECG ECG")
+_AROUND = 16.0  # seconds around a window that its heart measures are made of
 _WINDOW = Bounds(
     0.5,
     60,
@@ -147,7 +148,11 @@ class EEGMAT(Reader):
         return {
             "eeg": Modality(ELECTRODES, tuple(BANDS), "eeg", "nat"),
             "ecg": Modality(
-                HEART_MEASURES, ("value",), "physiology", "bpm, ms, ms, ln(mV)"
+                HEART_MEASURES,
+                ("value",),
+                "physiology",
+                "bpm, ms, ms, ln(mV)",
+                max(_AROUND, self.window),
             ),
         }
 
@@ -186,7 +191,9 @@ class EEGMAT(Reader):
             microvolts = microvolts - microvolts.mean(axis=0)
         eeg = differential_entropy(microvolts, SAMPLING_RATE, BANDS, self.window)
         eeg[lost] = np.nan
-        heart = heart_measures(millivolts, SAMPLING_RATE, self.window)
+        heart = heart_measures(
+            millivolts, SAMPLING_RATE, self.window, neighbourhood=_AROUND
+        )
         noted = {
             "padding at the end cut off": padding > 0,
             "an electrode off": lost.any(),

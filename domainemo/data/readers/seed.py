@@ -18,7 +18,7 @@ from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..reader import Reader, Recording, Trial
 from ..signals.features import band_power, differential_entropy
 from ..signals.smoothing import linear_dynamic_system, moving_average
-from .shared.seed_family import Feature, Source
+from .shared.seed_family import Feature, Source, span_of
 
 __all__ = ["CLASSES", "LABELS", "SECONDS", "SEED", "absent_sessions", "find_folder"]
 
@@ -205,7 +205,9 @@ class SEED(Reader):
         unit = ""  # of the released features, the scale is not documented
         if self.source == "computed":
             unit = "nat" if self.feature == "de" else "ln(power/Hz)"
-        return {"eeg": Modality(SEED_ELECTRODES, tuple(SEED_BANDS), "eeg", unit)}
+        span = span_of(self.smoothing, self.source, self.window)
+        bands = tuple(SEED_BANDS)
+        return {"eeg": Modality(SEED_ELECTRODES, bands, "eeg", unit, span)}
 
     def title(self) -> str:
         """Name the feature, its source, the window and the smoothing."""

@@ -32,6 +32,7 @@ from .shared.seed_family import (
     listing,
     on_one_clock,
     smoothing_words,
+    span_of,
     starts,
     subject_files,
     window_up_to,
@@ -225,7 +226,8 @@ class SEEDIV(Reader):
 
     def modalities(self) -> dict[str, Modality]:
         """Describe ``eeg`` (62 electrodes, 5 bands) and ``eye`` (31 measures)."""
-        modalities = {"eeg": eeg_modality(self.feature, self.source)}
+        span = span_of(self.smoothing, self.source, self.window)
+        modalities = {"eeg": eeg_modality(self.feature, self.source, span)}
         if self.eye:
             modalities["eye"] = eye_modality(EYE_MEASURES)
         return modalities

@@ -31,6 +31,7 @@ from .shared.seed_family import (
     feature_words,
     on_one_clock,
     smoothing_words,
+    span_of,
     starts,
     subject_files,
     window_up_to,
@@ -185,7 +186,8 @@ class SEEDVII(Reader):
 
     def modalities(self) -> dict[str, Modality]:
         """Describe ``eeg`` (62 electrodes, 5 bands) and ``eye`` (33 or 24 measures)."""
-        modalities = {"eeg": eeg_modality(self.feature, self.source)}
+        span = span_of(self.smoothing, self.source, self.window)
+        modalities = {"eeg": eeg_modality(self.feature, self.source, span)}
         if self.eye:
             modalities["eye"] = eye_modality(self._measures())
         return modalities

@@ -103,7 +103,7 @@ class SSVEPExo(WindowsReader):
 
     def modalities(self) -> dict[str, Modality]:
         """Describe ``eeg``."""
-        return {"eeg": Modality(ELECTRODES, FEATURES, "eeg")}
+        return {"eeg": Modality(ELECTRODES, FEATURES, "eeg", span=2.0)}
 
     def title(self) -> str:
         """Name the data set, the window and whether all recordings are read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "listing",
     "on_one_clock",
     "smoothing_words",
+    "span_of",
     "starts",
     "subject_files",
     "window_up_to",
@@ -335,11 +337,23 @@ def starts(windows: int, window: float) -> Array:
     return np.arange(windows) * (round(window * RAW_RATE) / RAW_RATE)
 
 
-def eeg_modality(feature: str, source: str) -> Modality:
+def eeg_modality(feature: str, source: str, span: float | None = None) -> Modality:
     """Describe the EEG; the unit of released features is not documented."""
     units = {"de": "nat", "psd": "ln(power/Hz)"}
     unit = units[feature] if source == "computed" else ""
-    return Modality(SEED_ELECTRODES, tuple(SEED_BANDS), "eeg", unit)
+    return Modality(SEED_ELECTRODES, tuple(SEED_BANDS), "eeg", unit, span)
+
+
+def span_of(smoothing: str, source: str, window: float) -> float | None:
+    """Return the seconds that a smoothed window is made of; see `Modality`.
+
+    How far the released moving average reaches is not documented: at most, the trial.
+    """
+    if smoothing == "none":
+        return None
+    if smoothing == "moving-average" and source == "computed":
+        return _SPAN * window
+    return math.inf
 
 
 def eye_modality(measures: Iterable[str]) -> Modality:

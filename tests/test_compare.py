@@ -1,0 +1,294 @@
+"""Comparing runs: the numbers, what is refused, what is concluded, the command."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from typer.testing import CliRunner
+
+import domainemo as de
+from domainemo.cli.commands import app
+from domainemo.errors import ConfigurationError
+from domainemo.reports.comparison_figures import figures
+from domainemo.reports.style import render
+from domainemo.review.conclusions import conclusions
+from domainemo.runs.results import Results
+from domainemo.statistics.paired import compare as compare_paired
+
+SUBJECTS = [str(n) for n in range(1, 13)]
+EVEN = np.linspace(0.5, 0.72, len(SUBJECTS))
+
+
+def results(dataset="made up", subjects=SUBJECTS, seeds=(0,), **accuracies):
+    """A run as its tables have it; the first method is its own."""
+    rows, predicted = [], []
+    for method, values in accuracies.items():
+        name = method.replace("_", " ")
+        for who, value in zip(subjects, values, strict=True):
+            place = {"fold": f"subject {who}", "subject": who}
+            for seed in seeds:
+                shift = 0.01 * (seed - np.mean(seeds))  # seeds average out
+                rows.append(
+                    {"method": name, **place, "seed": seed, "level": "window"}
+                    | {"balanced_accuracy": value + shift, "log_loss": 1 - value}
+                    | {"dataset": dataset, "protocol": "cross-subject"}
+                    | {"excluded": "", "access": "inductive", "version": "1"}
+                    | {"target_seen": "target not seen", "backbone": "r2gfanet"}
+                )
+            for trial in range(2):
+                predicted.append(
+                    {"method": name, **place, "seed": 0, "session": "1"}
+                    | {"trial": trial, "start": 0.0, "label": trial}
+                    | {"predicted": 0, "p_calm": 0.5, "p_tense": 0.5}
+                )
+    description = {"seeds": list(seeds), "backbone": "r2gfanet", "options": {}}
+    own = next(iter(accuracies)).replace("_", " ")
+    return Results(pd.DataFrame(rows), pd.DataFrame(predicted), description, own)
+
+
+def edited(run, **columns):
+    return replace(run, table=run.table.assign(**columns))
+
+
+GAINS = np.array([3, 5, -1, 4, 6, 2, 7, 1, 3, 5, 2, 4]) / 100
+ONE = results(uf_ama=EVEN + GAINS, source_only=EVEN, third=EVEN - GAINS)
+
+
+def test_one_run_compares_all_its_methods_with_its_own():
+    found = de.compare(ONE)
+    assert found.reference == "uf ama"
+    (here,) = found.datasets
+    assert set(here.differences) == {"source only", "third"}
+    # Subjects are drawn from in the order in which a run's own comparison does.
+    order = np.argsort(SUBJECTS)
+    expected = compare_paired(EVEN[order], (EVEN + GAINS)[order])
+    assert here.differences["source only"] == expected
+    least = min(each.p for each in here.differences.values())
+    assert min(here.corrected.values()) == pytest.approx(2 * least)
+    assert here.ranks.p == pytest.approx(
+        scipy.stats.friedmanchisquare(EVEN + GAINS, EVEN, EVEN - GAINS).pvalue
+    )
+
+
+def test_seeds_are_averaged_within_subjects():
+    many = results(seeds=(0, 1, 2), a=EVEN + GAINS, b=EVEN)
+    once = results(a=EVEN + GAINS, b=EVEN)
+    one, other = (de.compare(run).datasets[0] for run in (many, once))
+    assert len(one.values) == len(SUBJECTS)
+    pd.testing.assert_frame_equal(one.values, other.values)
+
+
+def test_of_several_runs_each_ones_own_method_is_compared():
+    other = results(marginal=EVEN, source_only=EVEN)
+    found = de.compare(ONE, other)
+    assert list(found.datasets[0].values) == ["uf ama", "marginal"]
+    assert found.datasets[0].ranks is None
+    two = de.compare(ONE, other, methods=["source only"])
+    assert list(two.datasets[0].values) == ["run 1: source only", "run 2: source only"]
+    assert two.datasets[0].differences["run 2: source only"].p == 1
+    turned = de.compare(ONE, other, reference="marginal")
+    gap = turned.datasets[0].differences["uf ama"].difference
+    assert gap == pytest.approx(GAINS.mean())
+
+
+def test_less_is_better_of_a_loss():
+    found = de.compare(ONE, metric="log_loss", rope=0.001).datasets[0]
+    source = found.differences["source only"]
+    assert source.difference == pytest.approx(GAINS.mean())  # a larger loss
+    assert source.chances.worse > 0.9
+    assert found.ranks.average.idxmin() == "uf ama"
+    said = " ".join(conclusions(de.compare(ONE, metric="log_loss")))
+    assert "source only is worse than uf ama" in said
+
+
+REFUSED = {
+    "protocols differ": edited(ONE, protocol="cross-session"),
+    "recordings left out differ": edited(ONE, excluded="3"),
+    "folds differ": edited(ONE, fold="all"),
+    "ORACLE": edited(ONE, target_seen="ORACLE: the epoch was chosen"),
+    "whole trials, with --level trial": edited(ONE, level="sequence"),
+    "other recordings, or on other labels": replace(
+        ONE, predictions=ONE.predictions.assign(label=0)
+    ),
+    "labels nobody knows": replace(
+        ONE, table=ONE.table.drop(columns="balanced_accuracy")
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_runs_that_answer_different_questions_are_refused(why):
+    with pytest.raises(ConfigurationError, match=why):
+        de.compare(ONE, REFUSED[why])
+
+
+def test_fewer_trials_are_other_recordings():
+    fewer = replace(ONE, predictions=ONE.predictions[ONE.predictions["trial"] == 0])
+    with pytest.raises(ConfigurationError, match="trial 1 of subject 1"):
+        de.compare(ONE, fewer)
+
+
+def test_what_can_be_compared_but_is_not_alike_is_said():
+    options = {"training.epochs": 3, "adapter.weight": 1}
+    other = replace(
+        edited(results(marginal=EVEN), access="transductive", version="2"),
+        description={**ONE.description, "adapter": "marginal", "options": options},
+    )
+    notes = " ".join(de.compare(ONE, other).datasets[0].notes)
+    assert "differs from run 1 in adapter, training.epochs and the version" in notes
+    assert "run 1 inductive; run 2 transductive" in notes
+    oracles = [edited(run, target_seen="ORACLE") for run in (ONE, results(b=EVEN))]
+    assert "ORACLE" in " ".join(de.compare(*oracles).datasets[0].notes)
+
+
+@pytest.mark.parametrize(
+    ("choice", "why"),
+    [
+        ({"metric": "acuracy"}, "Did you mean 'accuracy'"),
+        ({"rope": -1.0}, "expected 0 or more"),
+        ({"reference": "sourceonly"}, "Did you mean 'source only'"),
+        ({"methods": ["nobody"]}, "found no method nobody"),
+        ({"methods": ["third"]}, "nothing to compare"),
+        ({"metric": "auroc"}, "without auroc"),
+        ({"level": "trial"}, "no scores per trial"),
+    ],
+)
+def test_what_there_is_not_is_refused(choice, why):
+    with pytest.raises(ConfigurationError, match=why):
+        de.compare(ONE, **choice)
+
+
+def test_no_run_and_a_lonely_method_are_refused():
+    with pytest.raises(ConfigurationError, match="no run"):
+        de.compare()
+    with pytest.raises(ConfigurationError, match="nothing to compare"):
+        de.compare(results(alone=EVEN))
+
+
+def test_a_subject_without_a_score_is_left_out():
+    values = EVEN.copy()
+    values[3] = np.nan
+    found = de.compare(results(a=EVEN + GAINS, b=values)).datasets[0]
+    assert found.dropped == ["4"]
+    assert len(found.values) == len(SUBJECTS) - 1
+
+
+def test_data_sets_are_compared_each_by_itself_and_then_together():
+    few, eight = EVEN[:8], SUBJECTS[:8]
+    other = results("another", eight, uf_ama=few + GAINS[:8], source_only=few)
+    found = de.compare(results(uf_ama=EVEN + GAINS, source_only=EVEN), other)
+    assert [each.name for each in found.datasets] == ["made up", "another"]
+    z = [
+        -scipy.stats.norm.isf(each.differences["source only"].p / 2)
+        for each in found.datasets
+    ]
+    weights = np.sqrt([12, 8])
+    expected = (weights * z).sum() / np.sqrt(20)
+    assert found.combined["source only"].z == pytest.approx(expected)
+    assert "Over 2 data sets, source only is worse" in conclusions(found)[-1]
+
+
+# ------------------------------------------------------------------------- sentences
+
+
+def said(first, second):
+    return " ".join(conclusions(de.compare(results(mine=first, other=second))))
+
+
+def test_conclusions_say_what_is_shown_and_no_more():
+    assert "other is worse than mine on these subjects (-3.4 points" in said(
+        EVEN + GAINS, EVEN
+    )
+    assert "other is better than mine" in said(EVEN, EVEN + GAINS)
+    noise = np.array([9, -8, 7, -9, 8, -7, 9, -9, 8, -8, 7, -6]) / 100
+    assert "other cannot be told from mine" in said(EVEN, EVEN + noise)
+    assert "practically equal, within 0.02" in said(EVEN, EVEN + noise / 100)
+    assert (
+        "to see a difference of 0.02 it would take about"
+        in said(EVEN, EVEN + noise).lower()
+    )
+
+
+def test_five_subjects_conclude_nothing():
+    run = results(subjects=SUBJECTS[:5], mine=EVEN[:5] + 0.3, other=EVEN[:5])
+    (text,) = conclusions(de.compare(run))
+    assert "With 5 subjects no difference can be shown" in text
+    assert "0.0625" in text
+
+
+def test_nothing_is_found_where_nothing_differs_more_often_than_promised():
+    """Of 60 at 0.05, 3 are expected; the bound is passed once in a thousand."""
+    rng, claims = np.random.default_rng(0), 0
+    for _ in range(60):
+        ability = rng.beta(6, 4, size=12)
+        pair = rng.binomial(24, ability, size=(2, 12)) / 24
+        text = said(*pair)
+        claims += "on these subjects (" in text and "is better" in text
+        claims += "on these subjects (" in text and "is worse" in text
+    assert claims <= scipy.stats.binom.ppf(0.999, 60, 0.05)
+
+
+# --------------------------------------------------------------- figures, the command
+
+
+def test_figures_show_strange_names():
+    strange = results(**{"a<b>$x$": EVEN + GAINS, "source_only": EVEN, "c": EVEN})
+    for draw in figures(de.compare(strange)).values():
+        (drawn,) = render(draw, ".svg")
+        assert b"a&lt;b&gt;$x$" in drawn
+        assert render(draw, ".svg") == (drawn,)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "none"
+    data = de.Simulated(subjects=5, sessions=1, trials=3, windows=(2, 2)).load()
+    de.run(
+        data,
+        backbone="concatenation-mlp",
+        adapter="none",
+        training=de.Training(epochs=1),
+        controls=["majority-class"],
+        output=folder,
+    )
+    return folder
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+def test_the_command_prints_and_writes_the_same_numbers(run, tmp_path):
+    output = tmp_path / "out"
+    done = command(run, "--output", output)
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(output / "comparison.csv")
+    assert list(table["method"]) == ["source only", "majority class"]
+    for mean in table["mean"]:
+        assert f"{mean:.3f}" in done.stdout
+    there = {path.name for path in output.iterdir()}
+    tables = {"comparison.csv", "subjects.csv", "conclusions.txt"}
+    assert there == tables | {"paired.svg", "paired.pdf"}
+    record = json.loads(command(run, "--json").stdout)
+    assert record["methods"][1]["difference"] == pytest.approx(table["difference"][1])
+    assert record["conclusions"] == conclusions(de.compare(run))
+    again = command(run, "--output", output)
+    assert isinstance(again.exception, ConfigurationError)
+
+
+def test_a_folder_that_is_no_run_is_refused(run, tmp_path):
+    found = command(run, tmp_path)
+    assert isinstance(found.exception, ConfigurationError)
+    with pytest.raises(ConfigurationError, match="folder twice"):
+        de.compare(run, run)
+
+
+def test_a_runs_own_comparison_is_the_same():
+    own = ONE.comparison()
+    theirs = de.compare(ONE).datasets[0].differences["source only"]
+    assert theirs.difference == pytest.approx(-own.difference)
+    assert (theirs.p, theirs.needed) == (own.p, own.needed)
+    assert theirs.low == pytest.approx(-own.high, abs=1e-3)

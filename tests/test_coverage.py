@@ -1,0 +1,41 @@
+"""The benchmark of coverage, with few repetitions: bounds that chance rarely passes."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+PATH = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
+REPETITIONS = 150
+
+
+@pytest.fixture(scope="module")
+def coverage():
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def at_most(share):
+    """The share of repetitions that a true one exceeds once in 10,000 times."""
+    return scipy.stats.binom.isf(1e-4, REPETITIONS, share) / REPETITIONS
+
+
+@pytest.mark.parametrize(("subjects", "least"), [(8, 0.88), (15, 0.91)])
+def test_intervals_cover_and_tests_keep_their_promise(coverage, subjects, least):
+    found = coverage.simulate("normal", subjects, REPETITIONS)
+    # The interval of few subjects is too narrow, by as much as the page says.
+    assert 1 - found["covered"] <= at_most(1 - least)
+    for name in ("wilcoxon", "permutation", "holm"):
+        assert found[name] <= at_most(0.05), name
+
+
+def test_what_is_simulated_differs_by_nothing_on_average(coverage):
+    for kind in coverage.KINDS:
+        rng = np.random.default_rng(1)
+        gaps = np.array([coverage.drawn(kind, 36, rng) for _ in range(200)])
+        error = gaps.std() / np.sqrt(gaps.size / 10)
+        assert abs(gaps.mean()) < 4 * error, kind
