@@ -315,6 +315,14 @@ class RunChoices(AdapterChoices, total=False):
             before="dry_run",
         ),
     ]
+    engine: Annotated[
+        Literal["single", "population"] | None,
+        Choice(
+            "population: several folds and seeds as one program; else one by one.",
+            words="single or population",
+            before="output",
+        ),
+    ]
     folds: Annotated[
         Sequence[str],
         Choice(

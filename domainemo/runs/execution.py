@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,11 +23,13 @@ from ..errors import ConfigurationError, DomainemoError, RunError
 from ..places import unforeseen
 from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
+from ..training.loop import Report
 from ..values import check_value
 from ..words import count
-from .experiment import Setup
-from .job import PROGRESS, Work, is_finished, partial_folder, run_job
+from .experiment import Experiment, Setup
+from .job import PROGRESS, Job, Work, is_finished, partial_folder, run_job, run_together
 from .memory import check_memory
+from .units import is_population, stackable, units
 
 __all__ = ["JobState", "Monitor", "check_call", "execute", "load_shared", "shared"]
 
@@ -62,6 +64,12 @@ class Monitor:
     epochs: int
     jobs: list[JobState] = field(default_factory=list)
 
+
+Unit = Sequence[tuple[Work[Any], JobState]]
+"""Jobs that are run together."""
+
+Failed = Sequence[tuple[int, Exception]]
+"""Which of them failed, by their places, and why."""
 
 OnProgress = Callable[[Monitor], None]
 
@@ -120,7 +128,8 @@ def execute(
     else:
         forked = is_forking(executor)
         with shared(inputs, experiment, folder, plugins, forked=forked) as context:
-            failures = list(_run_there(context, executor, waiting, monitor, tell))
+            divided = units(inputs, experiment, waiting, workers)
+            failures = list(_run_there(context, executor, divided, monitor, tell))
     if failures:
         reasons = "\n".join(
             f"- {reason}" for reason in _grouped([_reason(*each) for each in failures])
@@ -140,45 +149,45 @@ def _run_here(
     monitor: Monitor,
     tell: OnProgress,
 ) -> Iterator[tuple[Work[Any], Exception]]:
-    for job, state in waiting:
-
-        def report(row: Mapping[str, float], state: JobState = state) -> None:
+    def reporting(state: JobState) -> Report:
+        def report(row: Mapping[str, float]) -> None:
             state.epoch, state.loss = int(row["epoch"]), row["total"]
             tell(monitor)
 
-        try:
-            run_job(inputs, experiment, job, report)
-            state.finished = True
-        except Exception as error:
-            state.failed = True
-            yield job, error
+        return report
+
+    for unit in units(inputs, experiment, waiting, 1):
+        reports = [reporting(state) for _, state in unit]
+        failed = _run_unit(inputs, experiment, [job for job, _ in unit], reports)
+        yield from _marked(unit, failed)
         tell(monitor)
 
 
 def _run_there(
     context: Path,
     executor: Executor,
-    waiting: Sequence[tuple[Work[Any], JobState]],
+    divided: Sequence[Unit],
     monitor: Monitor,
     tell: OnProgress,
 ) -> Iterator[tuple[Work[Any], Exception]]:
     forked = is_forking(executor)
-    packed_jobs = [(pack(job, forked=forked), job, state) for job, state in waiting]
-    futures: dict[Future[None], tuple[Work[Any], JobState]] = {
-        executor.submit(_run_in_context, str(context), packed): (job, state)
-        for packed, job, state in packed_jobs
+    packed_units = [
+        (pack([job for job, _ in unit], forked=forked), unit) for unit in divided
+    ]
+    futures: dict[Future[Failed], Unit] = {
+        executor.submit(_run_in_context, str(context), packed): unit
+        for packed, unit in packed_units
     }
     while futures:
         done = wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED").done
         for future in done:
-            job, state = futures.pop(future)
+            unit = futures.pop(future)
             try:
-                future.result()
-                state.finished = True
-            except Exception as error:
-                state.failed = True
-                yield job, error
-        for job, state in futures.values():
+                failed = future.result()
+            except Exception as error:  # of the process, or of sending to it
+                failed = [(place, error) for place in range(len(unit))]
+            yield from _marked(unit, failed)
+        for job, state in (each for unit in futures.values() for each in unit):
             _read_progress(job, state)
         tell(monitor)
 
@@ -280,11 +289,41 @@ def _lay_out(array: np.ndarray, path: Path) -> None:
     np.save(path, array)
 
 
-def _run_in_context(context: str, packed: bytes) -> None:
+def _run_in_context(context: str, packed: bytes) -> Failed:
     inputs, experiment = load_shared(context)
-    # Only now, as the job may name a class of a plug-in that the context has loaded.
-    job: Work[Any] = unpack(packed)
-    run_job(inputs, experiment, job)
+    # Only now, as a job may name a class of a plug-in that the context has loaded.
+    jobs: list[Work[Any]] = unpack(packed)
+    if len(jobs) > 1 or is_population(experiment):
+        return _run_unit(inputs, experiment, jobs, [None] * len(jobs))
+    run_job(inputs, experiment, jobs[0])
+    return []
+
+
+def _run_unit(
+    inputs: Inputs,
+    experiment: Setup,
+    jobs: Sequence[Work[Any]],
+    reports: Sequence[Report | None],
+) -> Failed:
+    """Run jobs that belong together; return which failed, and why."""
+    try:
+        if is_population(experiment) and stackable(experiment, jobs):
+            together = cast(Experiment, experiment), cast(Sequence[Job], jobs)
+            return run_together(inputs, *together, reports)
+        run_job(inputs, experiment, jobs[0], reports[0])
+    except Exception as error:
+        return [(place, error) for place in range(len(jobs))]
+    return []
+
+
+def _marked(unit: Unit, failed: Failed) -> Iterator[tuple[Work[Any], Exception]]:
+    """Say of each job whether it is finished; yield those that failed."""
+    errors = dict(failed)
+    for place, (job, state) in enumerate(unit):
+        state.finished = place not in errors
+        state.failed = not state.finished
+        if state.failed:
+            yield job, errors[place]
 
 
 @lru_cache(maxsize=1)

@@ -6,8 +6,9 @@ import functools
 import json
 import os
 import time
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
@@ -35,16 +36,17 @@ from ..core import (
 )
 from ..data.matching import step_of
 from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
-from ..errors import DataError, DomainemoError, RunError, data_error
+from ..errors import DataError, DomainemoError, DomainemoWarning, RunError, data_error
 from ..parts import Part
 from ..places import naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample, samples_of
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, fit, predict, scores, settle, temperature_of
-from ..training.loop import Report
+from ..training.fit import Fitted, Fitting, predict, scores, settle, temperature_of
+from ..training.loop import Loop, Report
 from ..training.model import Network, state_of
+from ..training.population import Member, NotStackable, train_together
 from ..training.seeds import derive_seed, reproducible
 from .calibration import trials_of
 from .controls import control_name, control_probabilities, relabelled, retraining
@@ -69,6 +71,7 @@ __all__ = [
     "is_finished",
     "load_record",
     "run_job",
+    "run_together",
     "write_file",
 ]
 
@@ -209,7 +212,9 @@ class Job(Work[Experiment]):
     ) -> None:
         """Train the network, or run the control, and predict."""
         if self.adapter is not None:
-            _train(inputs, chosen, self, self.adapter, folder, used, report)
+            training = _Training(inputs, chosen, self, folder, used, report)
+            training.loop.run()
+            training.finish()
         elif self.control is not None:
             _run_control(inputs, chosen, self, self.control, folder, used)
 
@@ -310,10 +315,7 @@ def run_job(
     """
     if is_finished(job):
         return
-    partial = partial_folder(job)
-    check_no_link(partial)
-    with files.explained(partial):
-        partial.mkdir(parents=True, exist_ok=True)
+    partial = _begin(job)
     # Nothing but the fold's windows goes on; `used` tells their numbers among all.
     used = job.fold.used
     inputs, job = inputs.take(used), job.renumbered(used)
@@ -331,6 +333,95 @@ def run_job(
             run_alone(call, report, forked=False)
     except DomainemoError as error:
         raise type(error)(f"{job.name}: {error}") from error
+    _finish(job, partial)
+
+
+def run_together(
+    inputs: Inputs,
+    experiment: Experiment,
+    jobs: Sequence[Job],
+    reports: Sequence[Report | None],
+) -> list[tuple[int, DomainemoError]]:
+    """Train several folds as one program; what is there already is left alone.
+
+    Each ends as it would alone, but for rounding, see
+    :mod:`domainemo.training.population`.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        All recordings, without labels.
+    experiment : Experiment
+        Without a part from outside this package.
+    jobs : sequence of Job
+        Trainings of one adapter.
+    reports : sequence of callable or None
+        As `run_job` takes one.
+
+    Returns
+    -------
+    list of tuple of int and DomainemoError
+        Which jobs failed, and why. The others are finished.
+
+    Warns
+    -----
+    DomainemoWarning
+        If they cannot be trained as one program, and were trained one by one.
+    """
+    waiting = [place for place, job in enumerate(jobs) if not is_finished(job)]
+    failures: list[tuple[int, DomainemoError]] = []
+    threads = experiment.training.threads
+    with naming_parts(), reproducible(threads), threadpool_limits(threads, "blas"):
+        begun: dict[int, _Training] = {}
+        for place in waiting:
+            job, partial = jobs[place], _begin(jobs[place])
+            used = job.fold.used
+            own = inputs.take(used), experiment, job.renumbered(used)
+            report = reports[place] or _progress_file(partial / PROGRESS)
+            try:
+                begun[place] = _Training(*own, partial, used, report)
+            except DomainemoError as error:
+                failures.append((place, type(error)(f"{job.name}: {error}")))
+        members = {place: Member(each.loop) for place, each in begun.items()}
+        try:
+            train_together([*members.values()])
+        except NotStackable as reason:
+            warnings.warn(
+                f"Trainings of {jobs[0].method} on {experiment.backbone.name} cannot "
+                f"be one program ({reason}), and were run one by one.",
+                DomainemoWarning,
+                stacklevel=2,
+            )
+            begun = {}
+        for place, training in begun.items():
+            try:
+                if (failure := members[place].failure) is not None:
+                    raise failure
+                training.finish(len(begun))
+                _finish(jobs[place], partial_folder(jobs[place]))
+            except DomainemoError as error:
+                told = type(error)(f"{jobs[place].name}: {error}")
+                failures.append((place, told))
+    told_of = {place for place, _ in failures}
+    for place in (each for each in waiting if each not in {*begun, *told_of}):
+        try:
+            run_job(inputs, experiment, jobs[place], reports[place])
+        except DomainemoError as error:
+            failures.append((place, error))
+    return failures
+
+
+def _begin(job: Work[Any]) -> Path:
+    """Make the folder in which a job keeps what is not finished."""
+    partial = partial_folder(job)
+    check_no_link(partial)
+    with files.explained(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    return partial
+
+
+def _finish(job: Work[Any], partial: Path) -> None:
+    """Put what a job has written where finished ones are, in one atomic step."""
     for leftover in (*partial.glob(f"{CHECKPOINT}*"), partial / PROGRESS):
         leftover.unlink(missing_ok=True)
     files.clear_partial(partial)
@@ -382,89 +473,151 @@ def _train_sent(plugins: tuple[str, ...], packed: bytes, report: Report) -> None
     unpack(packed)(report)
 
 
-def _train(
-    inputs: Inputs,
-    experiment: Experiment,
-    job: Job,
-    chosen: Part,
-    folder: Path,
-    used: Rows,
-    report: Report,
-) -> None:
-    began = time.monotonic()
-    device = torch.device(experiment.device)
-    fold, job = job.fold, job.as_trained(inputs.windows)
-    method = job.normalisation(experiment)
-    normalised, scales = normalise(inputs, method, source=fold.source, target=fold.seen)
-    torch.manual_seed(derive_seed(job.seed, fold.name))
-    backbone = experiment.build_backbone(inputs.modalities)
-    if job.start is not None:
-        load_weights(backbone.load_state_dict, Path(job.start))
-    # The heads are drawn alike, whatever the backbone started from.
-    model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
-    validator = None if experiment.validator is None else experiment.validator.build()
-    train_rows, held_rows = job.labelled[job.trains], None
-    scaling = experiment.training.temperature == "held-out"
-    if scaling or (validator is not None and validator.held_out):
-        train_rows, held_rows = _hold_out(inputs, experiment, job)
-    domain = experiment.protocol.build().domain
-    codes, domains = _domain_codes(inputs, domain, fold, train_rows)
-    adapter = experiment.build_adapter(chosen)
-    adapter.prepare(model.dims, model.classes, domains)
-    adapter.to(device)
+class _Training:
+    """A network and all that it is trained and tested on.
 
-    def labelled(rows: Rows) -> LabelledSamples:
-        return _labelled(normalised, rows, job, codes, backbone.sampling, device)
+    Parameters
+    ----------
+    inputs : Inputs
+        The fold's windows only.
+    experiment : Experiment
+    job : Job
+        With an adapter; its rows counted among these windows.
+    folder : Path
+        Where what is to be kept is written.
+    used : ndarray of int
+        The number of each window among all.
+    report : callable
+        To be called after every epoch.
 
-    target, seen = sample(normalised, fold.target, backbone.sampling, device)
-    test, members = sample(normalised, fold.test, backbone.sampling, device)
-    trained = labelled(train_rows)
-    held_out = None if held_rows is None else labelled(held_rows)
-    fitted = fit(
-        model,
-        adapter,
-        trained,
-        target,
-        validator=validator or Part("validator", "last").build(),
-        held_out=held_out,
-        training=experiment.training,
-        seed=derive_seed(job.seed, fold.name),
-        traced=test if validator is None else None,
-        checkpoint=job.checkpoint(inputs, experiment, folder),
-        report=report,
-    )
-    seed = derive_seed(job.seed, fold.name, "settle")
-    settle(model, adapter, target, training=experiment.training, seed=seed)
-    facts = {
-        **_facts(inputs, job, experiment, backbone.sampling, began),
-        "epoch": fitted.epoch,
-        "score": fitted.score,
-        "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
-        "parameters": sum(
-            p.numel() for part in (model, adapter) for p in part.parameters()
-        ),
-        "device": str(device),
-    }
-    scale = 1.0
-    if scaling and held_out is not None:
-        scale = facts["temperature"] = temperature_of(model, adapter, held_out)
-    members = _among_all(members, used)
-    write_file(folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False))
-    probabilities = predict(model, adapter, test, scale)
-    if len(fold.target) and not experiment.protocol.build().scored:
-        # Nobody can score it by labels, so that all that is left stands beside it.
-        judged = scores(model, adapter, trained, held_out, target, _telling())
-        facts["scores"] = judged
-    _write_predictions(folder, members, probabilities, fitted.trace, facts)
-    _write_screening(folder, _among_all(seen, used), fitted)
-    if job.keeps_model:
-        raw = scales_of(inputs, fold.source)
-        learned = learned_of(inputs, method, fold.source)
-        kept = model, adapter, domains
-        known = scales, raw, learned
-        step = step_of(inputs.windows.iloc[fold.source])
-        beside = {"step": step} | ({"temperature": scale} if scaling else {})
-        _write_model(folder, *kept, inputs.modalities, job.classes, *known, beside)
+    Attributes
+    ----------
+    loop : Loop
+        Of the training, not begun.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        experiment: Experiment,
+        job: Job,
+        folder: Path,
+        used: Rows,
+        report: Report,
+    ) -> None:
+        self.began = time.monotonic()
+        self.inputs, self.experiment, self.folder, self.used = (
+            inputs,
+            experiment,
+            folder,
+            used,
+        )
+        self.device = device = torch.device(experiment.device)
+        self.job = job = job.as_trained(inputs.windows)
+        fold = job.fold
+        self.method = job.normalisation(experiment)
+        normalised, self.scales = normalise(
+            inputs, self.method, source=fold.source, target=fold.seen
+        )
+        torch.manual_seed(derive_seed(job.seed, fold.name))
+        backbone = experiment.build_backbone(inputs.modalities)
+        if job.start is not None:
+            load_weights(backbone.load_state_dict, Path(job.start))
+        # The heads are drawn alike, whatever the backbone started from.
+        model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
+        validator = experiment.validator.build() if experiment.validator else None
+        train_rows, held_rows = job.labelled[job.trains], None
+        if self.scaled or (validator is not None and validator.held_out):
+            train_rows, held_rows = _hold_out(inputs, experiment, job)
+        domain = experiment.protocol.build().domain
+        codes, self.domains = _domain_codes(inputs, domain, fold, train_rows)
+        assert job.adapter is not None
+        adapter = experiment.build_adapter(job.adapter)
+        adapter.prepare(model.dims, model.classes, self.domains)
+        adapter.to(device)
+
+        def labelled(rows: Rows) -> LabelledSamples:
+            return _labelled(normalised, rows, job, codes, backbone.sampling, device)
+
+        self.target, self.seen = sample(
+            normalised, fold.target, backbone.sampling, device
+        )
+        self.test, self.members = sample(
+            normalised, fold.test, backbone.sampling, device
+        )
+        self.trained = labelled(train_rows)
+        self.held_out = None if held_rows is None else labelled(held_rows)
+        task = Fitting(
+            model,
+            adapter,
+            self.trained,
+            self.target,
+            validator=validator or Part("validator", "last").build(),
+            held_out=self.held_out,
+            training=experiment.training,
+            traced=self.test if validator is None else None,
+        )
+        seed = derive_seed(job.seed, fold.name)
+        checkpoint = job.checkpoint(inputs, experiment, folder)
+        self.loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
+        self.task = task
+
+    @property
+    def scaled(self) -> bool:
+        """Whether probabilities are scaled by a temperature."""
+        return self.experiment.training.temperature == "held-out"
+
+    def finish(self, together: int = 1) -> None:
+        """Take the chosen epoch's weights, predict, and write what is to be kept.
+
+        Parameters
+        ----------
+        together : int
+            How many trainings took the time since it was made.
+        """
+        fitted = self.task.conclude(self.loop)
+        job, experiment = self.job, self.experiment
+        model, adapter, fold = self.task.model, self.task.adapter, job.fold
+        seed = derive_seed(job.seed, fold.name, "settle")
+        settle(model, adapter, self.target, training=experiment.training, seed=seed)
+        sampling, took = model.backbone.sampling, time.monotonic() - self.began
+        facts = {
+            **_facts(self.inputs, job, experiment, sampling, took / together),
+            "epoch": fitted.epoch,
+            "score": fitted.score,
+            "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
+            "parameters": sum(
+                p.numel() for part in (model, adapter) for p in part.parameters()
+            ),
+            "device": str(self.device),
+        }
+        scale = 1.0
+        if self.scaled and self.held_out is not None:
+            scale = facts["temperature"] = temperature_of(model, adapter, self.held_out)
+        members = _among_all(self.members, self.used)
+        write_file(
+            self.folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False)
+        )
+        probabilities = predict(model, adapter, self.test, scale)
+        if len(fold.target) and not experiment.protocol.build().scored:
+            # Nobody can score it by labels, so that all that is left stands beside it.
+            known = self.trained, self.held_out, self.target
+            facts["scores"] = scores(model, adapter, *known, _telling())
+        _write_predictions(self.folder, members, probabilities, fitted.trace, facts)
+        _write_screening(self.folder, _among_all(self.seen, self.used), fitted)
+        if job.keeps_model:
+            self._write_model({"temperature": scale} if self.scaled else {})
+
+    def _write_model(self, more: Mapping[str, Any]) -> None:
+        """Write the weights, and what a later prediction needs beside them."""
+        inputs, source = self.inputs, self.job.fold.source
+        raw = scales_of(inputs, source)
+        learned = learned_of(inputs, self.method, source)
+        kept = self.task.model, self.task.adapter, self.domains
+        known = self.scales, raw, learned
+        beside = {"step": step_of(inputs.windows.iloc[source]), **more}
+        classes = self.job.classes
+        _write_model(self.folder, *kept, inputs.modalities, classes, *known, beside)
 
 
 def _telling() -> dict[str, Validator]:
@@ -500,12 +653,13 @@ def _run_control(
         members,
         len(job.classes),
     )
-    facts = _facts(inputs, job, experiment, sampling, began)
+    took = time.monotonic() - began
+    facts = _facts(inputs, job, experiment, sampling, took)
     _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
 def _facts(
-    inputs: Inputs, job: Job, experiment: Experiment, sampling: Sampling, began: float
+    inputs: Inputs, job: Job, experiment: Experiment, sampling: Sampling, took: float
 ) -> dict[str, Any]:
     """Return what every record says of its job."""
     own = (job.adapter, job.control)
@@ -516,7 +670,7 @@ def _facts(
         "adapter": job.method if network is None else network.name,
         "seed": job.seed,
         "origin": job.origin,
-        "seconds": round(time.monotonic() - began, 2),
+        "seconds": round(took, 2),
         "level": sampling.level,
         **({"calibration": given} if given else {}),
         "outside": any(part.outside for part in (*experiment.shared, *own) if part),

@@ -22,7 +22,7 @@ from .batches import LabelledSamples, Samples, epoch_batches
 from .checkpoint import Checkpoint
 from .dropout import drop_modalities
 from .judge import Judge
-from .loop import Report, Step, Task, descend, train
+from .loop import Loop, Report, Step, Task, descend
 from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, screen_target
@@ -117,16 +117,9 @@ def fit(
         training=training,
         traced=traced,
     )
-    history = train(task, seed=seed, checkpoint=checkpoint, report=report)
-    if not math.isfinite(task.fitted.score):
-        raise RunError(
-            f"The validator {type(validator).__name__} gave no finite score after any "
-            f"of {training.epochs} epochs, so that none can be chosen. Correct the "
-            f"validator, or choose another one."
-        )
-    load_state(model, adapter, task.best)
-    task.parts.eval()
-    return replace(task.fitted, history=history)
+    loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
+    loop.run()
+    return task.conclude(loop)
 
 
 def predict(
@@ -399,6 +392,29 @@ class Fitting(Task):
             shown, self.class_weights, progress, judge
         )
         return losses
+
+    def conclude(self, loop: Loop) -> Fitted:
+        """Give the model the weights of the epoch that was chosen.
+
+        Parameters
+        ----------
+        loop : Loop
+            Run to its end.
+
+        Raises
+        ------
+        RunError
+            If the validator never gave a score that is finite.
+        """
+        if not math.isfinite(self.fitted.score):
+            raise RunError(
+                f"The validator {type(self.validator).__name__} gave no finite score "
+                f"after any of {self.training.epochs} epochs, so that none can be "
+                f"chosen. Correct the validator, or choose another one."
+            )
+        load_state(self.model, self.adapter, self.best)
+        self.parts.eval()
+        return replace(self.fitted, history=loop.history)
 
     def _keep_if_best(self, epoch: int, score: float) -> None:
         if not self.best or score >= self.fitted.score:

@@ -112,10 +112,7 @@ def train(
         If a loss or a weight stops being finite.
     """
     loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
-    loop.load()
-    while not loop.finished:
-        torch.manual_seed(loop.seed)
-        loop.finish_epoch(loop.train_epoch())
+    loop.run()
     return loop.history
 
 
@@ -202,6 +199,13 @@ class Loop:
     def seed(self) -> int:
         """What random numbers of the next epoch are drawn from."""
         return derive_seed(self._seed, "epoch", self.epoch)
+
+    def run(self) -> None:
+        """Take all epochs that are left; the weights of the last one stay."""
+        self.load()
+        while not self.finished:
+            torch.manual_seed(self.seed)
+            self.finish_epoch(self.train_epoch())
 
     def train_epoch(self) -> list[dict[str, Tensor]]:
         """Take an epoch's steps; return the losses of each."""
