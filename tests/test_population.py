@@ -11,9 +11,14 @@ from torch.nn import functional
 
 from domainemo.core import Adapter, Source, Target
 from domainemo.data.simulator import Simulated
-from domainemo.errors import RunError
+from domainemo.errors import DomainemoWarning, RunError
+from domainemo.processes import process_pool
+from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find
+from domainemo.runs import job as jobs
 from domainemo.runs.experiment import experiment
+from domainemo.runs.run import run
+from domainemo.testing.firewall import with_random_target_labels
 from domainemo.training.batches import LabelledSamples, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.draws import MemberDraws
@@ -231,3 +236,97 @@ def test_what_cannot_be_stacked_says_so_and_changes_nothing():
     with pytest.raises(NotStackable, match="data-dependent control flow"):
         together(members)
     assert equal(before, members[0].task.model.state_dict())
+
+
+# -------------------------------------------------------------------------- whole runs
+
+
+def probabilities(results):
+    table = results.predictions
+    return table[[name for name in table if name.startswith("p_")]].to_numpy()
+
+
+def whole(data, output=None, **chosen):
+    options = {**SMALL, "training.epochs": 2, "training.batch_size": 8}
+    given = {"backbone": "concatenation-mlp"}
+    if chosen.get("baselines", True):
+        given["controls"] = "majority-class"
+    return run(
+        data, device="cpu", options=options, output=output, **{**given, **chosen}
+    )
+
+
+def test_a_run_as_one_program_gives_the_same_numbers(tmp_path):
+    alone = whole(recordings(), seeds=[0, 1])
+    program = whole(recordings(), tmp_path, engine="population", seeds=[0, 1])
+    np.testing.assert_allclose(probabilities(program), probabilities(alone), atol=1e-4)
+    text = ["method", "fold", "seed", "level", "epoch", "access", "normalisation"]
+    assert program.table[text].equals(alone.table[text])
+    assert 'engine = "population"' in (tmp_path / "config.toml").read_text()
+    again = whole(recordings(), tmp_path, engine="population", seeds=[0, 1])
+    assert probabilities(again).tobytes() == probabilities(program).tobytes()
+
+
+def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
+    undisturbed = whole(recordings(), tmp_path / "whole", engine="population")
+    finish = jobs._Training.finish
+    calls = []
+
+    def killed(self, together=1):
+        calls.append(self)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        finish(self, together)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs._Training, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            whole(recordings(), tmp_path / "killed", engine="population")
+    resumed = whole(recordings(), tmp_path / "killed", engine="population")
+    assert probabilities(resumed).tobytes() == probabilities(undisturbed).tobytes()
+
+
+def test_workers_share_the_program_and_change_no_bit():
+    here = whole(recordings(), engine="population", baselines=False)
+    with process_pool(2) as executor:
+        there = whole(
+            recordings(), engine="population", baselines=False, executor=executor
+        )
+    assert probabilities(here).tobytes() == probabilities(there).tobytes()
+
+
+def test_a_target_s_labels_leave_no_trace_where_others_train_with_them():
+    data = recordings()
+    noisy = with_random_target_labels(data, CrossSubject())
+    found = []
+    for each in (data, noisy):
+        table = whole(each, engine="population", baselines=False).predictions
+        mine = table[table["fold"] == "subject 1"]
+        found.append(mine[[name for name in mine if name.startswith("p_")]].to_numpy())
+    assert len(found[0]) and found[0].tobytes() == found[1].tobytes()
+
+
+def test_what_cannot_be_one_program_is_run_one_by_one_and_says_so():
+    with pytest.warns(DomainemoWarning, match="one by one"):
+        found = whole(
+            recordings(), adapter=ReadsAValue(), engine="population", baselines=False
+        )
+    expected = whole(recordings(), adapter=ReadsAValue(), baselines=False)
+    assert probabilities(found).tobytes() == probabilities(expected).tobytes()
+
+
+def test_a_fold_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
+    make = jobs._Training.__init__
+
+    def spoilt(self, *given):
+        make(self, *given)
+        if self.job.fold.name == "subject 2":
+            with torch.no_grad():
+                next(self.task.model.parameters()).fill_(float("nan"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs._Training, "__init__", spoilt)
+        with pytest.raises(RunError, match="1 of 4 jobs failed") as caught:
+            whole(recordings(), tmp_path, engine="population", baselines=False)
+    assert "subject 2" in str(caught.value) and "diverged" in str(caught.value)
+    assert len(list(tmp_path.glob("folds/*/*/*/record.json"))) == 3

@@ -26,10 +26,10 @@ from ..registry import load_plugin
 from ..training.loop import Report
 from ..values import check_value
 from ..words import count
-from .experiment import Experiment, Setup
+from .experiment import Setup
 from .job import PROGRESS, Job, Work, is_finished, partial_folder, run_job, run_together
 from .memory import check_memory
-from .units import is_population, stackable, units
+from .units import is_population, units, why_alone
 
 __all__ = ["JobState", "Monitor", "check_call", "execute", "load_shared", "shared"]
 
@@ -307,9 +307,9 @@ def _run_unit(
 ) -> Failed:
     """Run jobs that belong together; return which failed, and why."""
     try:
-        if is_population(experiment) and stackable(experiment, jobs):
-            together = cast(Experiment, experiment), cast(Sequence[Job], jobs)
-            return run_together(inputs, *together, reports)
+        if is_population(experiment) and why_alone(experiment, jobs[0]) is None:
+            together = cast(Sequence[Job], jobs)
+            return run_together(inputs, experiment, together, reports)
         run_job(inputs, experiment, jobs[0], reports[0])
     except Exception as error:
         return [(place, error) for place in range(len(jobs))]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeGuard, TypeVar
 
 from ..core import Inputs
+from ..errors import DomainemoWarning
 from .experiment import Experiment, Setup
 from .job import Job, Work
 from .memory import available_memory, memory_needed
 
-__all__ = ["is_population", "stackable", "units"]
+__all__ = ["is_population", "units", "why_alone"]
 
 _MOST = 16
 """Of one program; beyond, a step takes longer in proportion."""
@@ -26,18 +28,22 @@ def is_population(chosen: Setup) -> TypeGuard[Experiment]:
     return isinstance(chosen, Experiment) and chosen.more["engine"] == "population"
 
 
-def stackable(
-    chosen: Experiment, jobs: Sequence[Work[Any]]
-) -> TypeGuard[Sequence[Job]]:
-    """Return whether jobs are trainings of which one program can be made."""
-    if chosen.outside:
-        return False  # each in a process of its own, so that nothing is kept
-    for job in jobs:
-        if not isinstance(job, Job) or job.adapter is None:
-            return False
-        if not chosen.build_adapter(job.adapter).vectorises:
-            return False
-    return True
+def why_alone(chosen: Experiment, job: Work[Any]) -> str | None:
+    """Return why a job cannot be part of a program, as a phrase; None where it can.
+
+    Parameters
+    ----------
+    chosen : Experiment
+    job : Work
+    """
+    if not isinstance(job, Job) or job.adapter is None:
+        return ""  # no network that trains
+    outside = [part.name for part in (*chosen.used, job.adapter) if part.outside]
+    if outside:
+        return f"{outside[0]} comes from outside and trains in a process of its own"
+    if not chosen.build_adapter(job.adapter).vectorises:
+        return f"the adapter {job.adapter.name} does not vectorise"
+    return None
 
 
 def units(
@@ -61,9 +67,20 @@ def units(
     if not is_population(chosen):
         return [[each] for each in waiting]
     alike: dict[str, list[tuple[Work[Any], State]]] = {}
+    told: set[str] = set()
     for job, state in waiting:
-        name = job.method if stackable(chosen, [job]) else job.name
-        alike.setdefault(name, []).append((job, state))
+        why = why_alone(chosen, job)
+        alike.setdefault(job.method if why is None else job.name, []).append(
+            (job, state)
+        )
+        if why and why not in told:
+            told.add(why)
+            warnings.warn(
+                f"{job.method}: {why}, so that its folds are run one by one, and not "
+                f"as one program.",
+                DomainemoWarning,
+                stacklevel=2,
+            )
     found = []
     for group in alike.values():
         size = _at_once(inputs, [job for job, _ in group], workers)
