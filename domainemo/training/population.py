@@ -8,6 +8,7 @@ are, but for rounding.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -115,11 +116,14 @@ def train_together(members: Sequence[Member]) -> None:
         member.begin_epoch()
     if not going:
         return
-    stack = Population(going)
-    stack.probe()
-    while stack.members:
-        stack.step()
-        stack.keep([not member.left for member in stack.members])
+    with warnings.catch_warnings():
+        # Of a few kernels, vmap makes a loop: slower, and right.
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        stack = Population(going)
+        stack.probe()
+        while stack.members:
+            stack.step()
+            stack.keep([not member.left for member in stack.members])
 
 
 class Population:
