@@ -323,6 +323,17 @@ def test_what_cannot_be_one_program_is_run_one_by_one_and_says_so():
     assert probabilities(found).tobytes() == probabilities(expected).tobytes()
 
 
+def test_parts_that_turn_out_not_to_stack_are_run_one_by_one(monkeypatch):
+    def refuse(members):
+        raise NotStackable("a reason")
+
+    monkeypatch.setattr(jobs, "train_together", refuse)
+    with pytest.warns(DomainemoWarning, match=r"one program \(a reason\)"):
+        found = whole(recordings(), engine="population", baselines=False)
+    expected = whole(recordings(), baselines=False)
+    assert probabilities(found).tobytes() == probabilities(expected).tobytes()
+
+
 def test_a_fold_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
     make = jobs._Training.__init__
 
