@@ -109,8 +109,8 @@ def made(draw, name):
 
 
 def with_newcomer(windows, protocol):
-    """Tell a protocol that scores nobody who is new."""
-    if protocol.scored:
+    """Tell a protocol whose target is given apart who is new."""
+    if protocol.scored and not protocol.takes_target:
         return windows
     last = in_order(windows["subject"])[-1]
     return windows.assign(new=windows["subject"] == last)

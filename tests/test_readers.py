@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from fixtures.every import FIXTURES
+from fixtures.every import FIXTURES, WAIVED
 from typer.testing import CliRunner
 
 import domainemo
@@ -161,6 +161,7 @@ def test_adapt_runs(name, backbone, roots, loaded, kept, tmp_path):
             "--no-baselines",
             "--jobs=1",
             "--device=cpu",
+            WAIVED,
             f"--output={tmp_path / 'run'}",
             *options,
             *(f"--set={text}" for text in small),

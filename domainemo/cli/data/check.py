@@ -100,20 +100,20 @@ class _Protocol:
         plugins: Sequence[str] | None,
     ) -> Self | None:
         """Return the protocol that the command line names, if it does."""
+        mine = [text for text in sets or [] if _of_protocol(text)]
+        if name is None and not (mine or waived):
+            return None
         from ...parts import part
         from ...runs.leaks import check_waived
         from ..configuration import parse_options
 
         check_waived(waived)
-        mine = [text for text in sets or [] if _of_protocol(text)]
         if name is None:
-            if mine or waived:
-                raise ConfigurationError(
-                    f"{'--set ' + mine[0] if mine else '--waive'} is about leaks, and "
-                    f"no protocol was named whose folds may have any; add --protocol, "
-                    f"such as --protocol cross-subject."
-                )
-            return None
+            raise ConfigurationError(
+                f"{'--set ' + mine[0] if mine else '--waive'} is about leaks, and no "
+                f"protocol was named whose folds may have any; add --protocol, such as "
+                f"--protocol cross-subject."
+            )
         import_plugins(plugins)
         options = {
             key.removeprefix("protocol."): value
