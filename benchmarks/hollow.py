@@ -249,7 +249,8 @@ def _dots(
             )
             axes.hlines(values.mean(), x - 0.1, x + 0.1, color=colour, lw=2)
     axes.axhline(CHANCE, color="0.35", lw=0.9, ls=(0, (4, 3)))
-    axes.set_ylim(0, 1.03)
+    axes.set_ylim(0, 1.18)
+    axes.set_yticks([tick / 5 for tick in range(6)])
     axes.legend(fontsize=7, loc="upper right", frameon=False)
 
 
