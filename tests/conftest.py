@@ -10,6 +10,9 @@ KINDS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: whatever a test starts would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for kind in KINDS[1:]:
+    if signal.getsignal(kind) is signal.SIG_IGN:
+        signal.signal(kind, signal.SIG_DFL)
 AT_START = {kind: signal.getsignal(kind) for kind in KINDS}
 REPORT = sys.unraisablehook
 PLUGIN = "domainemo_plugin_"

@@ -154,13 +154,13 @@ def test_interrupted_and_resumed(data, whole, tmp_path, monkeypatch, when):
     assert len(left) == (when == "within a fold")
     assert not (tmp_path / "killed" / "results.csv").exists()
 
-    trained, train_epoch = [], loop._Loop.train_epoch
+    trained, train_epoch = [], loop.Loop.train_epoch
 
-    def watch(state, epoch):
-        trained.append(epoch)
-        return train_epoch(state, epoch)
+    def watch(state):
+        trained.append(state.epoch)
+        return train_epoch(state)
 
-    monkeypatch.setattr(loop._Loop, "train_epoch", watch)
+    monkeypatch.setattr(loop.Loop, "train_epoch", watch)
     resumed = run(data, tmp_path / "killed", seeds=(3,))
     # The first epoch of the fold that was cut off is not trained again.
     assert trained[:3] == ([1, 2, 0] if when == "within a fold" else [0, 1, 2])
@@ -217,17 +217,17 @@ def train(
     adapter=None,
 ):
     source, held_out, target = fold
-    epochs, train_epoch = [], loop._Loop.train_epoch
+    epochs, train_epoch = [], loop.Loop.train_epoch
 
-    def watch(state, epoch):
-        epochs.append(epoch + 1)
-        return train_epoch(state, epoch)
+    def watch(state):
+        epochs.append(state.epoch + 1)
+        return train_epoch(state)
 
     def report(row):
         if row["epoch"] == kill_after:
             raise Killed
 
-    with reproducible(1), mock.patch.object(loop._Loop, "train_epoch", watch):
+    with reproducible(1), mock.patch.object(loop.Loop, "train_epoch", watch):
         torch.manual_seed(0)
         modalities = data.inputs.modalities
         model = Network(R2GFANet(modalities, width=8, heads=2), modalities, 3)

@@ -292,13 +292,13 @@ def test_the_loop_resumes_from_a_checkpoint_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         pretrain(data, tmp_path / "killed", on_progress=interrupt)
     assert len(list((tmp_path / "killed").rglob("checkpoint.pt"))) == 1
-    trained, train_epoch = [], loop._Loop.train_epoch
+    trained, train_epoch = [], loop.Loop.train_epoch
 
-    def watch(state, epoch):
-        trained.append(epoch)
-        return train_epoch(state, epoch)
+    def watch(state):
+        trained.append(state.epoch)
+        return train_epoch(state)
 
-    monkeypatch.setattr(loop._Loop, "train_epoch", watch)
+    monkeypatch.setattr(loop.Loop, "train_epoch", watch)
     pretrain(data, tmp_path / "killed")
     # The first epoch of the fold that was cut off is not trained again.
     assert trained[:3] == [1, 0, 1]
@@ -307,7 +307,7 @@ def test_the_loop_resumes_from_a_checkpoint_to_the_same_bits(
 
 
 def test_a_finished_pretraining_is_read_not_trained_again(data, folder, monkeypatch):
-    monkeypatch.setattr(loop._Loop, "train_epoch", None)
+    monkeypatch.setattr(loop.Loop, "train_epoch", None)
     before = weights(folder)
     pretrain(data, folder)
     assert weights(folder) == before
