@@ -50,7 +50,7 @@ class Identifying(NamedTuple):
 
 
 def identifying_features(
-    inputs: Inputs, name: str, summary: Summary
+    inputs: Inputs, name: str, summary: Summary, among: int | None = None
 ) -> list[Identifying]:
     """Find the features of a modality that tell trials apart.
 
@@ -62,10 +62,12 @@ def identifying_features(
         Of the modality.
     summary : Summary
         Of its trials.
+    among : int, optional
+        How many features are looked at in all, where these are some of them.
     """
     values = inputs.signals[name].reshape(len(inputs), -1)
     modality = inputs.modalities[name]
-    limit = _CHANCE - np.log(values.shape[1])
+    limit = _CHANCE - np.log(among or values.shape[1])
     varies = np.fmin.reduce(summary.low) < np.fmax.reduce(summary.high)
     found: dict[int, list[str]] = {}
     short = _made_of_the_same(inputs.windows, modality.span)

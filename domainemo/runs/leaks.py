@@ -7,7 +7,7 @@ here sees a label.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -47,6 +47,9 @@ _FEWEST_SAMPLES = 8
 """Of raw samples, how many must be the same, and different from each other."""
 
 _TRIAL = ["subject", "session", "trial"]
+
+_SUMMED = 2_000_000
+"""Values that are summed up at once, trials times features."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,32 @@ def find_leaks(
         *_duplicates(inputs, folds, windows),
     ]
     inductive = [fold for fold in folds if fold.access == "inductive"]
-    for name in inputs.signals:
-        summary = summarise(inputs, name)
-        level = scaled_over(inputs.windows, summary) if inductive else None
+    for name, array in inputs.signals.items():
+        levels: set[Level | None] = set()
+        told: list[Identifying] = []
+        for part in _blocks(inputs, name):
+            summary = summarise(part, name)
+            if inductive:
+                levels.add(scaled_over(inputs.windows, summary))
+            told += identifying_features(part, name, summary, array[0].size)
+        level = levels.pop() if len(levels) == 1 else None
         found += _scaled(name, level, inputs, inductive)
-        found += _identifying(identifying_features(inputs, name, summary))
+        found += _identifying(told)
     return sorted(found, key=lambda leak: list(KINDS).index(leak.kind))
+
+
+def _blocks(inputs: Inputs, name: str) -> Iterator[Inputs]:
+    """Yield a modality some channels at a time, of which a summary is small."""
+    array, modality = inputs.signals[name], inputs.modalities[name]
+    trials = len(inputs.windows[_TRIAL].drop_duplicates())
+    size = max(_SUMMED // (trials * len(modality.features)), 1)
+    for at in range(0, len(modality.channels), size):
+        channels = modality.channels[at : at + size]
+        yield replace(
+            inputs,
+            signals={name: array[:, at : at + size]},
+            modalities={name: replace(modality, channels=channels)},
+        )
 
 
 # ------------------------------------------------------------------ within one trial
