@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from domainemo.backbones.regions import ELECTRODES
 from domainemo.core import Inputs, Modality
@@ -29,7 +30,7 @@ from domainemo.training.batches import LabelledSamples, sample
 from domainemo.training.fit import Fitting
 from domainemo.training.loop import Loop
 from domainemo.training.model import Network
-from domainemo.training.population import Member, Population, kept_bytes
+from domainemo.training.population import Member, Population
 from domainemo.training.seeds import reproducible
 
 BANDS = ("delta", "theta", "alpha", "beta", "gamma")
@@ -173,6 +174,34 @@ def milliseconds(step: Callable[[], None], steps: int) -> float:
             step()
         took.append(1e3 * (time.process_time() - began) / steps)
     return float(np.median(took))
+
+
+def kept_bytes(member: Member) -> int:
+    """Return how much a step keeps for its gradients, by taking none of it.
+
+    Parameters
+    ----------
+    member : Member
+        Begun by no one; it is of no use afterwards.
+    """
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    member.begin_epoch()
+    task = member.task
+    task.judge.step(task.model, 1.0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        shown = member.show()
+        judge = task.judge.outputs(shown.target) if task.adapter.needs_target else None
+        task.objective(shown, task.class_weights, 1.0, judge)
+    weights = {
+        each.untyped_storage().data_ptr() for each in member.loop.parts.parameters()
+    }
+    return sum(size for place, size in found.items() if place not in weights)
 
 
 if __name__ == "__main__":

@@ -1109,7 +1109,8 @@ class Protocol(ABC):
 
     causal: ClassVar[bool] = False
     """Whether windows are tested as they arrive, so that none may be made of what comes
-    later; what is tested is checked for it."""
+    later; what is tested is checked for it. Where folds' names end in ``"step 2"`` and
+    so on, results tell how it goes from step to step."""
 
     unfit: str = "refuse"
     """What becomes of folds whose classes do not allow to train or to score them:

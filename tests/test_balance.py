@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from fitted import fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from domainemo.training import fit as fitting
 from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, epoch_batches, sample
 from domainemo.training.checkpoint import Checkpoint
-from domainemo.training.fit import fit
 from domainemo.training.model import Network
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training

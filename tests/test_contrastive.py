@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fitted import fit
 from torch.nn import functional
 
 from domainemo.adapters.contrastive import CrossModalContrast, contrast
@@ -19,7 +20,6 @@ from domainemo.registry import find
 from domainemo.samplings.sequences import Sequences
 from domainemo.testing import checks
 from domainemo.training.batches import LabelledSamples, majority_label, sample
-from domainemo.training.fit import fit
 from domainemo.training.model import Network
 from domainemo.training.settings import Training
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fitted import fit
 
 import domainemo
 from domainemo.adapters.composite import Composite
@@ -27,7 +28,7 @@ from domainemo.training import fit as fitting
 from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
-from domainemo.training.fit import fit, predict
+from domainemo.training.fit import predict
 from domainemo.training.judge import Judge
 from domainemo.training.model import Network
 from domainemo.training.screened import find_screen, screen_target
@@ -172,7 +173,7 @@ def test_interrupted_and_resumed(data, whole, tmp_path, monkeypatch, when):
 
 def test_a_finished_run_is_read_not_trained_again(data, whole, tmp_path, monkeypatch):
     folder = shutil.copytree(whole[0], tmp_path / "run")
-    monkeypatch.setattr(fitting, "fit", None)
+    monkeypatch.setattr(loop.Loop, "train_epoch", None)
     assert_same_tables(run(data, folder, seeds=(3,)), whole[1])
 
 

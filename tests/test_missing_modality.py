@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fitted import fit
 
 import domainemo as de
 from domainemo.adapters.none import SourceOnly
@@ -34,7 +35,7 @@ from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.dropout import drop_modalities, without_one
-from domainemo.training.fit import fit, predict
+from domainemo.training.fit import predict
 from domainemo.training.model import Network
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fitted import fit
 from safetensors.torch import load_file
 from torch import nn
 
@@ -27,7 +28,7 @@ from domainemo.runs.model import load_trained
 from domainemo.testing import FirstFold, check
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
-from domainemo.training.fit import fit, predict
+from domainemo.training.fit import predict
 from domainemo.training.model import Network, state_of
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training

@@ -158,7 +158,10 @@ def _run_here(
 
     for unit in units(inputs, experiment, waiting, 1):
         reports = [reporting(state) for _, state in unit]
-        failed = _run_unit(inputs, experiment, [job for job, _ in unit], reports)
+        try:
+            failed = _run_unit(inputs, experiment, [job for job, _ in unit], reports)
+        except Exception as error:
+            failed = [(place, error) for place in range(len(unit))]
         yield from _marked(unit, failed)
         tell(monitor)
 
@@ -293,10 +296,7 @@ def _run_in_context(context: str, packed: bytes) -> Failed:
     inputs, experiment = load_shared(context)
     # Only now, as a job may name a class of a plug-in that the context has loaded.
     jobs: list[Work[Any]] = unpack(packed)
-    if len(jobs) > 1 or is_population(experiment):
-        return _run_unit(inputs, experiment, jobs, [None] * len(jobs))
-    run_job(inputs, experiment, jobs[0])
-    return []
+    return _run_unit(inputs, experiment, jobs, [None] * len(jobs))
 
 
 def _run_unit(
@@ -306,13 +306,10 @@ def _run_unit(
     reports: Sequence[Report | None],
 ) -> Failed:
     """Run jobs that belong together; return which failed, and why."""
-    try:
-        if is_population(experiment) and why_alone(experiment, jobs[0]) is None:
-            together = cast(Sequence[Job], jobs)
-            return run_together(inputs, experiment, together, reports)
-        run_job(inputs, experiment, jobs[0], reports[0])
-    except Exception as error:
-        return [(place, error) for place in range(len(jobs))]
+    if is_population(experiment) and why_alone(experiment, jobs[0]) is None:
+        together = cast(Sequence[Job], jobs)
+        return run_together(inputs, experiment, together, reports)
+    run_job(inputs, experiment, jobs[0], reports[0])
     return []
 
 

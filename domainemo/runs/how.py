@@ -103,16 +103,13 @@ def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
         windows = planned.inputs.windows.iloc[rows]
         again = windows.duplicated(["subject", "session", "trial"]).to_numpy()
         labels = planned.labels[rows[~again]]
-        trials = count(len(labels), "trial")
-        if name == "calibration":
-            classes = per_class(labels, planned.classes)
-            found[name] = f"{trials} ({classes}), {count(len(windows), 'window')}"
-            continue
+        trials, number = count(len(labels), "trial"), count(len(windows), "window")
         subjects = count(windows["subject"].nunique(), "subject")
-        found[name] = (
-            f"{subjects}, {trials}, {count(len(windows), 'window')} kept out of "
-            f"training{_left(planned)}"
-        )
+        found[name] = {
+            "calibration": f"{trials} ({per_class(labels, planned.classes)}), {number}",
+            "validation": f"{subjects}, {trials}, {number} kept out of training"
+            f"{_left(planned)}",
+        }[name]
     return found
 
 

@@ -8,7 +8,8 @@ import os
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
@@ -321,7 +322,7 @@ def run_job(
     inputs, job = inputs.take(used), job.renumbered(used)
     report = report or _progress_file(partial / PROGRESS)
     train = functools.partial(_train_job, inputs, experiment, job, partial, used)
-    try:
+    with _naming(job):
         if not experiment.outside:
             train(report)
         elif can_fork(experiment.training.threads):
@@ -331,8 +332,6 @@ def run_job(
         else:
             call = functools.partial(_train_sent, experiment.plugins, pack(train))
             run_alone(call, report, forked=False)
-    except DomainemoError as error:
-        raise type(error)(f"{job.name}: {error}") from error
     _finish(job, partial)
 
 
@@ -368,47 +367,81 @@ def run_together(
     DomainemoWarning
         If they cannot be trained as one program, and were trained one by one.
     """
-    waiting = [place for place, job in enumerate(jobs) if not is_finished(job)]
     failures: list[tuple[int, DomainemoError]] = []
-    threads = experiment.training.threads
-    with naming_parts(), reproducible(threads), threadpool_limits(threads, "blas"):
-        begun: dict[int, _Training] = {}
-        for place in waiting:
-            job, partial = jobs[place], _begin(jobs[place])
-            used = job.fold.used
-            own = inputs.take(used), experiment, job.renumbered(used)
-            report = reports[place] or _progress_file(partial / PROGRESS)
-            try:
-                begun[place] = _Training(*own, partial, used, report)
-            except DomainemoError as error:
-                failures.append((place, type(error)(f"{job.name}: {error}")))
-        members = {place: Member(each.loop) for place, each in begun.items()}
+    begun: dict[int, _Training] = {}
+
+    def attempt(place: int, act: Callable[[int, Job], None]) -> None:
         try:
-            train_together([*members.values()])
-        except NotStackable as reason:
-            warnings.warn(
-                f"Trainings of {jobs[0].method} on {experiment.backbone.name} cannot "
-                f"be one program ({reason}), and were run one by one.",
-                DomainemoWarning,
-                stacklevel=2,
-            )
-            begun = {}
-        for place, training in begun.items():
-            try:
-                if (failure := members[place].failure) is not None:
-                    raise failure
-                training.finish(len(begun))
-                _finish(jobs[place], partial_folder(jobs[place]))
-            except DomainemoError as error:
-                told = type(error)(f"{jobs[place].name}: {error}")
-                failures.append((place, told))
-    told_of = {place for place, _ in failures}
-    for place in (each for each in waiting if each not in {*begun, *told_of}):
-        try:
-            run_job(inputs, experiment, jobs[place], reports[place])
+            act(place, jobs[place])
         except DomainemoError as error:
             failures.append((place, error))
+
+    def begin(place: int, job: Job) -> None:
+        begun[place] = _begun(inputs, experiment, job, reports[place])
+
+    def finish(place: int, job: Job) -> None:
+        with _naming(job):
+            if (failure := members[place].failure) is not None:
+                raise failure
+            begun[place].finish(len(begun))
+            _finish(job, partial_folder(job))
+
+    def alone(place: int, job: Job) -> None:
+        run_job(inputs, experiment, job, reports[place])
+
+    with _settings_of(experiment):
+        for place, job in enumerate(jobs):
+            if not is_finished(job):
+                attempt(place, begin)
+        members = {place: Member(each.loop) for place, each in begun.items()}
+        one = _train_as_one([*members.values()], jobs[0].name)
+        for place in begun:
+            attempt(place, finish if one else alone)
     return failures
+
+
+def _begun(
+    inputs: Inputs, experiment: Experiment, job: Job, report: Report | None
+) -> _Training:
+    """Return a job's training, of which nothing but the fold's windows is known."""
+    with _naming(job):
+        partial, used = _begin(job), job.fold.used
+        own = inputs.take(used), experiment, job.renumbered(used)
+        report = report or _progress_file(partial / PROGRESS)
+        return _Training(*own, partial, used, report)
+
+
+def _train_as_one(members: Sequence[Member], first: str) -> bool:
+    """Return whether members could be trained as one program; say why not."""
+    try:
+        train_together(members)
+    except NotStackable as reason:
+        warnings.warn(
+            f"{first} and others alike cannot be one program ({reason}), and are run "
+            f"one by one.",
+            DomainemoWarning,
+            stacklevel=3,
+        )
+        return False
+    return True
+
+
+@contextmanager
+def _naming(job: Work[Any]) -> Iterator[None]:
+    """Have whatever stops a block begin with the name of the job."""
+    try:
+        yield
+    except DomainemoError as error:
+        raise type(error)(f"{job.name}: {error}") from error
+
+
+@contextmanager
+def _settings_of(chosen: Setup) -> Iterator[None]:
+    """Train in a block: repeatable, on so many threads, and errors name parts."""
+    threads = chosen.training.threads
+    limits = threadpool_limits(threads, user_api="blas")
+    with naming_parts(), reproducible(threads), limits:
+        yield
 
 
 def _begin(job: Work[Any]) -> Path:
@@ -457,12 +490,7 @@ def _train_job(
     used: Rows,
     report: Report,
 ) -> None:
-    threads = experiment.training.threads
-    with (
-        naming_parts(),
-        reproducible(threads),
-        threadpool_limits(threads, user_api="blas"),
-    ):
+    with _settings_of(experiment):
         job.train(inputs, experiment, folder, used, report)
 
 
@@ -506,12 +534,8 @@ class _Training:
         report: Report,
     ) -> None:
         self.began = time.monotonic()
-        self.inputs, self.experiment, self.folder, self.used = (
-            inputs,
-            experiment,
-            folder,
-            used,
-        )
+        self.inputs, self.experiment = inputs, experiment
+        self.folder, self.used = folder, used
         self.device = device = torch.device(experiment.device)
         self.job = job = job.as_trained(inputs.windows)
         fold = job.fold
@@ -536,17 +560,13 @@ class _Training:
         adapter.prepare(model.dims, model.classes, self.domains)
         adapter.to(device)
 
-        def labelled(rows: Rows) -> LabelledSamples:
-            return _labelled(normalised, rows, job, codes, backbone.sampling, device)
-
-        self.target, self.seen = sample(
-            normalised, fold.target, backbone.sampling, device
-        )
-        self.test, self.members = sample(
-            normalised, fold.test, backbone.sampling, device
-        )
-        self.trained = labelled(train_rows)
-        self.held_out = None if held_rows is None else labelled(held_rows)
+        drawn = backbone.sampling, device
+        self.target, self.seen = sample(normalised, fold.target, *drawn)
+        self.test, self.members = sample(normalised, fold.test, *drawn)
+        self.trained = _labelled(normalised, train_rows, job, codes, *drawn)
+        self.held_out = None
+        if held_rows is not None:
+            self.held_out = _labelled(normalised, held_rows, job, codes, *drawn)
         task = Fitting(
             model,
             adapter,

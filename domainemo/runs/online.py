@@ -12,15 +12,10 @@ from ..statistics.intervals import bootstrap_interval
 from ..words import in_order
 from .metrics import metrics
 
-__all__ = ["is_online", "minutes_since_start", "over_time", "with_minutes"]
+__all__ = ["minutes_since_start", "over_time", "with_minutes"]
 
 _MINUTES = "minutes"
 _TRIAL = ["subject", "session", "trial"]
-
-
-def is_online(protocol: str) -> bool:
-    """Return whether a protocol's folds are steps in time, by its name."""
-    return protocol == "online"
 
 
 def minutes_since_start(windows: pd.DataFrame) -> NDArray[np.float64]:
@@ -70,7 +65,7 @@ def with_minutes(
 
 
 def over_time(predictions: pd.DataFrame) -> pd.DataFrame | None:
-    """Return how each method did from step to step; None of a run that is not online.
+    """Return how each method did from step to step; None where folds are no steps.
 
     Parameters
     ----------
@@ -90,6 +85,8 @@ def over_time(predictions: pd.DataFrame) -> pd.DataFrame | None:
     if _MINUTES not in predictions:
         return None
     found = predictions["fold"].astype(str).str.extract(r"step (\d+)$")[0]
+    if found.isna().any():
+        return None
     steps = found.astype(int).to_numpy()
     rows = []
     for method in dict.fromkeys(predictions["method"]):

@@ -19,7 +19,7 @@ from .distance import newcomers_distances
 from .how import called, how_control, how_trained
 from .job import Job, Record, load_record
 from .metrics import metrics
-from .online import is_online, with_minutes
+from .online import with_minutes
 from .plan import Plan
 from .results import Results
 from .unscored import describe_rows, with_changes
@@ -109,7 +109,7 @@ def _add(
 ) -> None:
     rows = prediction_rows(planned, record)
     keys = {key: how[key] for key in ("method", "fold", "seed")}
-    if is_online(planned.experiment.protocol.name):
+    if planned.experiment.protocol.build().causal:
         rows = with_minutes(rows, planned.windows, record.members)
     predictions.append(rows.assign(**keys))
     said = score_rows if planned.scored else describe_rows

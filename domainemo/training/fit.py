@@ -19,17 +19,16 @@ from ..errors import DomainemoWarning, RunError
 from ..places import called, contract_error
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
-from .checkpoint import Checkpoint
 from .dropout import drop_modalities
 from .judge import Judge
-from .loop import Loop, Report, Step, Task, descend
+from .loop import Loop, Step, Task, descend
 from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, screen_target
 from .settings import Training
 from .temperature import best_temperature
 
-__all__ = ["Fitted", "Fitting", "fit", "predict", "scores", "settle", "temperature_of"]
+__all__ = ["Fitted", "Fitting", "predict", "scores", "settle", "temperature_of"]
 
 _EVALUATION_BATCH = 256
 
@@ -59,67 +58,6 @@ class Fitted:
     history: list[dict[str, float]] = field(default_factory=list)
     trace: list[NDArray[np.float32]] = field(default_factory=list)
     screened: list[dict[str, NDArray[np.generic]]] = field(default_factory=list)
-
-
-def fit(
-    model: Network,
-    adapter: Adapter,
-    source: LabelledSamples,
-    target: Samples,
-    *,
-    validator: Validator,
-    held_out: LabelledSamples | None,
-    training: Training,
-    seed: int,
-    traced: Samples | None = None,
-    checkpoint: Checkpoint | None = None,
-    report: Report | None = None,
-) -> Fitted:
-    """Train `model` in place and leave it with the weights the validator chose.
-
-    Every epoch draws its random numbers from a seed of its own, so that training
-    resumed from a checkpoint ends with the same bits.
-
-    Parameters
-    ----------
-    model, adapter
-        Trained together; both on one device, the adapter prepared for the model.
-    source : LabelledSamples
-    target : Samples
-        Unlabelled; none, where the adapter needs no target.
-    validator : Validator
-        The epoch of its highest score is kept, the later one where two are equal. What
-        it is handed, and every score, is of the adapter's prediction.
-    held_out : LabelledSamples or None
-        Source domains kept from training, where the validator asks for them.
-    training : Training
-    seed : int
-    traced : Samples, optional
-        Record the predictions of these after every epoch.
-    checkpoint : Checkpoint, optional
-        To resume from where it was written, and to write to now and then.
-    report : callable, optional
-        Called after every epoch; on resuming first with the epochs there were.
-
-    Raises
-    ------
-    RunError
-        If a loss, a weight or a prediction stops being finite, or the validator never
-        gives a score that is.
-    """
-    task = Fitting(
-        model,
-        adapter,
-        source,
-        target,
-        validator=validator,
-        held_out=held_out,
-        training=training,
-        traced=traced,
-    )
-    loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
-    loop.run()
-    return task.conclude(loop)
 
 
 def predict(
@@ -284,7 +222,24 @@ def scores(
 
 
 class Fitting(Task):
-    """Two losses, the classification's and the adapter's; the best epoch is kept."""
+    """Two losses, the classification's and the adapter's; the best epoch is kept.
+
+    Parameters
+    ----------
+    model, adapter
+        Trained together; both on one device, the adapter prepared for the model.
+    source : LabelledSamples
+    target : Samples
+        Unlabelled; none, where the adapter needs no target.
+    validator : Validator
+        The epoch of its highest score is kept, the later one where two are equal. What
+        it is handed, and every score, is of the adapter's prediction.
+    held_out : LabelledSamples or None
+        Source domains kept from training, where the validator asks for them.
+    training : Training
+    traced : Samples or None
+        Record the predictions of these after every epoch.
+    """
 
     name = "Training"
 
@@ -354,16 +309,15 @@ class Fitting(Task):
             )
         return scores
 
-    def show(self, here: Tensor, there: Tensor, generator: torch.Generator) -> Shown:
+    def show(self, here: Tensor, there: Tensor) -> Shown:
         """Return what a step is shown: some samples of the source and of the target.
 
         Parameters
         ----------
         here, there : Tensor of int, shape (batch,)
             Numbers of samples.
-        generator : torch.Generator
-            Draws which samples miss a modality.
         """
+        generator = self.generator
         device = self.source.labels.device
         here, there = here.to(device), there.to(device)
         dropout = self.training.modality_dropout
@@ -386,7 +340,7 @@ class Fitting(Task):
     ) -> dict[str, Tensor]:
         """Return the loss terms of a step on some samples."""
         self.judge.step(self.model, progress)
-        shown = self.show(here, there, self.generator)
+        shown = self.show(here, there)
         judge = self.judge.outputs(shown.target) if self.adapter.needs_target else None
         losses: dict[str, Tensor] = self.objective(
             shown, self.class_weights, progress, judge

@@ -17,7 +17,7 @@ from .divergence import Divergence
 from .seeds import derive_seed
 from .settings import Training
 
-__all__ = ["Loop", "Report", "Step", "Task", "descend", "train"]
+__all__ = ["Loop", "Report", "Step", "Task", "descend"]
 
 Report = Callable[[Mapping[str, float]], None]
 """Called after every epoch with its row of the history."""
@@ -80,42 +80,6 @@ class Task(ABC):
         """Take up what :meth:`state` returned."""
 
 
-def train(
-    task: Task,
-    *,
-    seed: int,
-    checkpoint: Checkpoint | None = None,
-    report: Report | None = None,
-) -> list[dict[str, float]]:
-    """Train a task's modules in place; the weights of the last epoch stay.
-
-    Every epoch draws its random numbers from a seed of its own, so that training
-    resumed from a checkpoint ends with the same bits.
-
-    Parameters
-    ----------
-    task : Task
-    seed : int
-    checkpoint : Checkpoint, optional
-        To resume from where it was written, and to write to now and then.
-    report : callable, optional
-        Called after every epoch; on resuming first with the epochs there were.
-
-    Returns
-    -------
-    list of dict
-        Per epoch, counted from 1, the mean of every loss term, and what the task adds.
-
-    Raises
-    ------
-    RunError
-        If a loss or a weight stops being finite.
-    """
-    loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
-    loop.run()
-    return loop.history
-
-
 def descend(
     weights: Iterable[nn.Parameter],
     steps: Iterable[Callable[[], Tensor]],
@@ -152,17 +116,25 @@ def descend(
 
 
 class Loop:
-    """All that changes in every training, so that it can be saved and resumed.
+    """Trains a task's modules in place; all that changes can be saved and resumed.
+
+    Every epoch draws its random numbers from a seed of its own, so that training
+    resumed from a checkpoint ends with the same bits.
 
     Parameters
     ----------
-    task, seed, checkpoint, report
-        See :func:`train`.
+    task : Task
+    seed : int
+    checkpoint : Checkpoint, optional
+        To resume from where it was written, and to write to now and then.
+    report : callable, optional
+        Called after every epoch; on resuming first with the epochs there were.
 
     Attributes
     ----------
     history : list of dict
-        The rows of the epochs that are over.
+        Per epoch that is over, counted from 1, the mean of every loss term, and what
+        the task adds.
     """
 
     def __init__(

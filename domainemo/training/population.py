@@ -25,7 +25,7 @@ from .objective import Objective, Shown
 if TYPE_CHECKING:
     from .fit import Fitting
 
-__all__ = ["Member", "NotStackable", "Population", "kept_bytes", "train_together"]
+__all__ = ["Member", "NotStackable", "Population", "train_together"]
 
 
 class NotStackable(Exception):
@@ -80,7 +80,7 @@ class Member:
     def show(self) -> Shown:
         """Return what its next step is shown."""
         here, there = self.batches[self.number]
-        return self.task.show(here, there, self.task.generator)
+        return self.task.show(here, there)
 
     def finish_step(self, losses: dict[str, Tensor]) -> None:
         """Count a step; after an epoch's last, look at what it has left."""
@@ -253,10 +253,7 @@ class Population:
                 found = functional_call(objective, values, arguments, tie_weights=False)
             return found, {name: values[name] for name in buffers}
 
-        together = vmap(
-            losses,
-            randomness="error",
-        )
+        together = vmap(losses, randomness="error")
         marker = torch.zeros(len(members), device=device)
         found, changed = together(
             values, _stacked(shown), class_weights, progress, judging, marker
@@ -292,34 +289,6 @@ class Population:
                 own[name].grad = None
         for name in found:
             self.values[name].grad = None
-
-
-def kept_bytes(member: Member) -> int:
-    """Return how much a step keeps for its gradients, by taking none of it.
-
-    Parameters
-    ----------
-    member : Member
-        Begun by no one; it is of no use afterwards.
-    """
-    found: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        found[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    member.begin_epoch()
-    task = member.task
-    task.judge.step(task.model, 1.0)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        shown = member.show()
-        judge = task.judge.outputs(shown.target) if task.adapter.needs_target else None
-        task.objective(shown, task.class_weights, 1.0, judge)
-    weights = {
-        each.untyped_storage().data_ptr() for each in member.loop.parts.parameters()
-    }
-    return sum(size for place, size in found.items() if place not in weights)
 
 
 def _check_no_tie(objective: Objective) -> None:

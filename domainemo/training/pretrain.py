@@ -13,7 +13,7 @@ from ..core import Backbone, Modality
 from ..errors import ConfigurationError
 from .batches import Samples
 from .checkpoint import Checkpoint
-from .loop import Report, Step, Task, train
+from .loop import Loop, Report, Step, Task
 from .pairs import PairBatch, Synchronous
 from .seeds import derive_seed
 from .settings import Training
@@ -77,9 +77,10 @@ def fit_pairs(
         If a loss or a weight stops being finite.
     """
     task = _Contrasting(backbone, contrast, samples, pairing, training, seed)
-    history = train(task, seed=seed, checkpoint=checkpoint, report=report)
+    loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
+    loop.run()
     backbone.eval()
-    return history
+    return loop.history
 
 
 def view_widths(
