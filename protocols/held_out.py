@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from domainemo.core import Fold, Protocol, Rows
 from domainemo.errors import DataError
@@ -109,18 +110,7 @@ def divide(
         seen, unseen = zip(*sides, strict=True)
         return np.sort(np.concatenate(seen)), np.sort(np.concatenate(unseen))
     part = windows.iloc[rows]
-    if unit == "time":
-        place = part.groupby(["subject", "session", "trial"])["start"]
-        rank = place.rank(method="first").to_numpy() - 1
-        kept = place.transform("size").to_numpy() * (1 - held_out)
-        tested = rank >= np.round(kept, 9)  # 10 * (1 - 0.7) is a little above 3
-    else:
-        keys = part[["session", "trial"]]
-        trials = keys.drop_duplicates().sort_values(["session", "trial"])
-        count = min(max(round(held_out * len(trials)), 1), len(trials) - 1)
-        chosen = np.random.default_rng(seed).permutation(len(trials))[:count]
-        picked = pd.MultiIndex.from_frame(trials.iloc[chosen])
-        tested = pd.MultiIndex.from_frame(keys).isin(picked)
+    tested = _end(part, held_out) if unit == "time" else _some(part, held_out, seed)
     if tested.all() or not tested.any():
         raise DataError(
             f"Holding out {held_out:.0%} of the target by {unit} leaves nothing on one "
@@ -129,3 +119,22 @@ def divide(
             f"another share, the other unit (trial, time), or held_out=0."
         )
     return rows[~tested], rows[tested]
+
+
+def _end(part: pd.DataFrame, held_out: float) -> NDArray[np.bool_]:
+    """Return which windows stand at the end of their trial."""
+    place = part.groupby(["subject", "session", "trial"])["start"]
+    rank = place.rank(method="first").to_numpy() - 1
+    kept = place.transform("size").to_numpy() * (1 - held_out)
+    ends: NDArray[np.bool_] = rank >= np.round(kept, 9)  # 10 * (1 - 0.7) is above 3
+    return ends
+
+
+def _some(part: pd.DataFrame, held_out: float, seed: int) -> NDArray[np.bool_]:
+    """Return which windows are of trials that were drawn."""
+    keys = part[["session", "trial"]]
+    trials = keys.drop_duplicates().sort_values(["session", "trial"])
+    count = min(max(round(held_out * len(trials)), 1), len(trials) - 1)
+    chosen = np.random.default_rng(seed).permutation(len(trials))[:count]
+    picked = pd.MultiIndex.from_frame(trials.iloc[chosen])
+    return pd.MultiIndex.from_frame(keys).isin(picked)
