@@ -59,6 +59,15 @@ def test_interval_moves_and_stretches_with_the_values():
     )
 
 
+@pytest.mark.parametrize("exponent", [-1000, -613, -40, 40])
+def test_the_size_of_values_does_not_matter(exponent):
+    values = np.array([0.0, 0.0, 0.3, -0.1, 1.0, 0.4])
+    scale = 2.0**exponent
+    low, high = bootstrap_interval(values)
+    assert bootstrap_interval(scale * values) == (scale * low, scale * high)
+    assert standardised(scale * values) == standardised(values)
+
+
 def test_a_wider_level_is_a_wider_interval():
     values = np.random.default_rng(0).normal(size=9)
     narrow, wide = (bootstrap_interval(values, level=level) for level in (0.5, 0.99))

@@ -51,6 +51,8 @@ def standardised(gap: NDArray[np.float64], *, level: float = 0.95) -> Effect:
     nan = float("nan")
     if not gap.any():
         return Effect(0.0, 0.0, 0.0) if len(gap) >= FEWEST else Effect(0.0, nan, nan)
+    # Squares of tiny differences would be zero; a power of two changes no digit.
+    gap = np.ldexp(gap, -np.frexp(np.abs(gap).max())[1])
     mean = float(gap.mean())
     if len(gap) < 2 or gap.std(ddof=1) <= 1e-3 * abs(mean):
         return Effect(nan, nan, nan)

@@ -45,12 +45,15 @@ def bootstrap_interval(
     # Equal but for rounding: the resamples have no spread to correct with.
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
         return float(values.mean()), float(values.mean())
+    # A power of two changes no digit, and keeps cubes of tiny or huge values in range.
+    _, exponent = np.frexp(np.ptp(values))
     found = bootstrap(
-        (values,),
+        (np.ldexp(values, -exponent),),
         np.mean,
         confidence_level=level,
         n_resamples=_RESAMPLES,
         method="BCa",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    low, high = np.ldexp([found.low, found.high], exponent)
+    return float(low), float(high)
