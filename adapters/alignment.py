@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from domainemo.core import Adapter, Source, Target
 from domainemo.values import Bounds
 
-from .branches import Branches, Schedule, levels, schedule_factor
+from .branches import Branches, Schedule, beginning, levels, schedule_factor
 
 if TYPE_CHECKING:
     import optuna
@@ -51,10 +52,22 @@ class Alignment(Adapter):
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return one loss per branch."""
         factor = self.weight * schedule_factor(self.schedule, target.progress)
+        counted = levels(source.outputs, self.branches)
+        found = self.discrepancies(source, target, tuple(counted))
         return {
-            branch: factor * share * self.discrepancy(source, target, branch)
-            for branch, share in levels(source.outputs, self.branches).items()
+            branch: factor * share * found[branch] for branch, share in counted.items()
         }
+
+    def discrepancies(
+        self, source: Source, target: Target, branches: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        """Return the distance on every branch; overridden where one call does it."""
+        return {branch: self.discrepancy(source, target, branch) for branch in branches}
+
+    @property
+    def begins(self) -> float:
+        """Where the schedule lets go of zero."""
+        return beginning(self.schedule, self)
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from domainemo.core import FUSION, Outputs
@@ -16,6 +17,7 @@ from domainemo.errors import ConfigurationError, did_you_mean
 __all__ = [
     "Branches",
     "Schedule",
+    "beginning",
     "cross_entropies",
     "cross_entropy",
     "length",
@@ -33,6 +35,7 @@ Schedule = Literal["delayed", "ramp", "constant", "released"]
 
 _RELEASED = 2 / (1 + math.exp(-10)) - 1.5
 
+_DELAY = 1 / 3
 _TINY = 1e-12
 _SHORTEST = 1e-6
 
@@ -145,6 +148,15 @@ def unit(rows: Tensor) -> Tensor:
     return rows * torch.where(there, torch.where(there, squares, 1.0).rsqrt(), 0.0)
 
 
+def beginning(schedule: Schedule, adapter: nn.Module) -> float:
+    """Return from what progress on an adapter's losses can be other than zero.
+
+    0 for one with weights or a memory of its own, which learn from the start.
+    """
+    own = next(itertools.chain(adapter.parameters(), adapter.buffers()), None)
+    return _DELAY if schedule == "delayed" and own is None else 0.0
+
+
 def schedule_factor(schedule: Schedule, progress: float | Tensor) -> float | Tensor:
     """Return what a loss weight is multiplied by at this point of training.
 
@@ -161,7 +173,7 @@ def schedule_factor(schedule: Schedule, progress: float | Tensor) -> float | Ten
     if schedule == "ramp":
         return _ramp(progress)
     if schedule == "delayed":
-        return _ramp(max(progress - 1 / 3, 0) * 1.5)
+        return _ramp(max(progress - _DELAY, 0) * 1.5)
     epoch = int(progress * 400)
     if epoch <= 10:
         return 1.0
@@ -175,7 +187,7 @@ def _of_several(schedule: Schedule, progress: Tensor) -> Tensor:
     if schedule == "ramp":
         return 2 / (1 + torch.exp(-10 * progress)) - 1
     if schedule == "delayed":
-        return _of_several("ramp", (progress - 1 / 3).clamp(min=0) * 1.5)
+        return _of_several("ramp", (progress - _DELAY).clamp(min=0) * 1.5)
     epoch = (progress * 400 + 1e-4).floor()  # a float32 may lie just below
     fading = torch.where(epoch <= 85, torch.exp(-0.6 * epoch), 0.0)
     later = torch.where(epoch <= 40, _RELEASED, fading)

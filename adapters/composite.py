@@ -14,7 +14,7 @@ from domainemo.places import called, contract_error
 
 from .screening import believed
 
-__all__ = ["Composite", "losses_of", "on_source_alone"]
+__all__ = ["Composite", "losses_of", "on_source_alone", "without_target"]
 
 
 class Composite(Adapter):
@@ -83,6 +83,15 @@ class Composite(Adapter):
         if self._predicting is None:
             return super().predict(outputs)
         return cast(Adapter, self.terms[self._predicting]).predict(outputs)
+
+    @property
+    def begins(self) -> float:
+        """Where the first of the terms that need a target begins."""
+        terms = (cast(Adapter, term) for term in self.terms.values())
+        starts = [term.begins for term in terms if term.needs_target]
+        # A screen with a memory of its own learns from the start.
+        remembers = self.screen is not None and self.screen.state_dict()
+        return 0.0 if remembers else min(starts, default=0.0)
 
     @property
     def shapes_prediction(self) -> bool:
@@ -177,7 +186,7 @@ def on_source_alone(adapter: Adapter) -> Adapter:
     ConfigurationError
         If nothing is left of it.
     """
-    left = _on_source_alone(adapter)
+    left = without_target(adapter)
     if left is None:
         raise ConfigurationError(
             f"The adapter {type(adapter).__name__} adapts to a target, and here is "
@@ -188,11 +197,11 @@ def on_source_alone(adapter: Adapter) -> Adapter:
     return left
 
 
-def _on_source_alone(adapter: Adapter) -> Adapter | None:
+def without_target(adapter: Adapter) -> Adapter | None:
     """Return what of an adapter needs no target; None where nothing is left."""
     if not adapter.needs_target:
         return adapter
     terms = adapter.terms.items() if isinstance(adapter, Composite) else ()
-    left = {name: _on_source_alone(cast(Adapter, term)) for name, term in terms}
+    left = {name: without_target(cast(Adapter, term)) for name, term in terms}
     kept = {name: term for name, term in left.items() if term is not None}
     return Composite(terms=kept) if kept else None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from domainemo.core import FUSION, Source, Target
 from domainemo.registry import register
 
 from .alignment import Alignment, Weight
 from .branches import Branches, Schedule
-from .kernels import gaussian_kernel, signed_discrepancy
+from .kernels import branch_kernels, gaussian_kernel, signed_discrepancy
 
 __all__ = ["Conditional", "conditional_discrepancy", "purity"]
 
@@ -52,23 +52,29 @@ class Conditional(Alignment):
         super().__init__(weight=weight, branches=branches, schedule=schedule)
         self.minimum, self.weighting = minimum, weighting
 
-    def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
-        """Return the mean discrepancy over the classes."""
+    def discrepancies(
+        self, source: Source, target: Target, branches: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        """Return the mean discrepancy over the classes, on every branch."""
         believed = (target.teacher or target.outputs).logits[FUSION].detach()
         assignments = believed.softmax(-1)
-        classes = purity(assignments)
-        if self.weighting == "equal":
-            classes = torch.ones_like(classes)
-        discrepancy = conditional_discrepancy(
-            source.outputs.embeddings[branch],
-            target.outputs.embeddings[branch],
-            source.labels,
-            assignments,
-            source.outputs.weight(branch),
-            target.outputs.weight(branch),
-            minimum=self.minimum,
+        kernel, here, there = branch_kernels(source, target, branches)
+        # The labels and what is believed are the same on all branches.
+        found = _of_classes(
+            kernel,
+            source.labels.unsqueeze(-2),
+            assignments.unsqueeze(-3),
+            here,
+            there,
+            self.minimum,
         )
-        return (classes * discrepancy).mean(-1)
+        if self.weighting == "purity":
+            found = purity(assignments).unsqueeze(-2) * found
+        return dict(zip(branches, found.mean(-1).unbind(-1), strict=True))
+
+    def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
+        """Return the mean discrepancy over the classes."""
+        return self.discrepancies(source, target, (branch,))[branch]
 
 
 def conditional_discrepancy(
@@ -104,14 +110,26 @@ def conditional_discrepancy(
     -------
     Tensor of shape (..., classes)
     """
-    classes = assignments.shape[-1]
     kernel = gaussian_kernel(
         torch.cat([source, target], dim=-2),
         torch.cat([source_weights, target_weights], dim=-1),
     )
-    members = functional.one_hot(labels, classes).to(source.dtype)
-    members = members * source_weights[..., None]
-    assigned = assignments * target_weights[..., None]
+    return _of_classes(
+        kernel, labels, assignments, source_weights, target_weights, minimum
+    )
+
+
+def _of_classes(
+    kernel: Tensor,
+    labels: Tensor,
+    assignments: Tensor,
+    source_weights: Tensor,
+    target_weights: Tensor,
+    minimum: float,
+) -> Tensor:
+    classes = torch.arange(assignments.shape[-1], device=labels.device)
+    members = (labels.unsqueeze(-1) == classes) * source_weights.unsqueeze(-1)
+    assigned = assignments * target_weights.unsqueeze(-1)
     assigned = assigned * (assigned.sum(-2, keepdim=True) >= minimum)
     return signed_discrepancy(kernel, members, assigned)
 

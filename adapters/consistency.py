@@ -12,6 +12,7 @@ from domainemo.registry import register
 
 from .branches import (
     Schedule,
+    beginning,
     cross_entropy,
     schedule_factor,
     shares,
@@ -65,6 +66,11 @@ class Consistency(Adapter):
         if self.confidence == "released":
             return {FUSION: factor * _released_weight(source) * loss}
         return {FUSION: factor * self.weight * loss}
+
+    @property
+    def begins(self) -> float:
+        """Where the schedule lets go of zero."""
+        return beginning(self.schedule, self)
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from domainemo.core import FUSION, Adapter, Screen, Source, Target
 from domainemo.registry import register
 
-from .branches import Schedule, cross_entropy, schedule_factor
+from .branches import Schedule, beginning, cross_entropy, schedule_factor
 from .screening import pseudo_of, screen_of
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ class Distillation(Adapter):
             loss = cross_entropy(outputs.logits[branch], pseudo.labels, weights)
             losses[branch] = factor / len(outputs.modalities) * loss
         return losses
+
+    @property
+    def begins(self) -> float:
+        """Where the schedule lets go of zero."""
+        return beginning(self.schedule, self)
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:

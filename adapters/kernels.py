@@ -6,12 +6,16 @@ that leading axes vectorise; where either sample has no weight, the result is ze
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from domainemo.core import Outputs, Source, Target
 from domainemo.errors import ConfigurationError
 
 __all__ = [
+    "branch_kernels",
     "gaussian_kernel",
     "maximum_mean_discrepancy",
     "normalised",
@@ -68,7 +72,62 @@ def gaussian_kernel(points: Tensor, weights: Tensor) -> Tensor:
     -------
     Tensor of shape (..., n, n)
     """
-    distances = squared_distances(points) + _JITTER
+    return _gaussian_kernel(squared_distances(points), weights)
+
+
+def branch_kernels(
+    source: Source, target: Target, branches: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `gaussian_kernel` of the embeddings of several branches.
+
+    Adapters that align the same branches share it.
+
+    Parameters
+    ----------
+    source : Source
+        Of n samples.
+    target : Target
+        Of m.
+    branches : sequence of str
+        Each has a bandwidth of its own; their dimensions may differ.
+
+    Returns
+    -------
+    kernel : Tensor of shape (..., branches, n + m, n + m)
+    source_weights : Tensor of shape (..., branches, n)
+    target_weights : Tensor of shape (..., branches, m)
+    """
+    both = (source.outputs, target.outputs)
+    seen = [
+        (o.embeddings[each], o.present.get(each)) for each in branches for o in both
+    ]
+    # By identity: the same tensors. They are kept, so that no other takes their place.
+    key = (branch_kernels, *(id(tensor) for pair in seen for tensor in pair))
+    if key not in target.shared:
+        target.shared[key] = (*_branch_kernels(*both, branches), seen)
+    kernel, here, there, _ = target.shared[key]
+    return kernel, here, there
+
+
+def _branch_kernels(
+    source: Outputs, target: Outputs, branches: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    distances = [
+        squared_distances(
+            torch.cat([source.embeddings[each], target.embeddings[each]], dim=-2)
+        )
+        for each in branches
+    ]
+    here, there = (
+        torch.stack([outputs.weight(each) for each in branches], dim=-2)
+        for outputs in (source, target)
+    )
+    weights = torch.cat([here, there], dim=-1)
+    return _gaussian_kernel(torch.stack(distances, dim=-3), weights), here, there
+
+
+def _gaussian_kernel(distances: Tensor, weights: Tensor) -> Tensor:
+    distances = distances + _JITTER
     pairs = weights.unsqueeze(-1) * weights.unsqueeze(-2)
     distinct = weights.sum(-1).square() - weights.square().sum(-1)
     total = (distances.detach() * pairs).sum((-2, -1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,7 +13,12 @@ from domainemo.registry import register
 
 from .alignment import Alignment, Weight
 from .branches import Branches, Schedule
-from .kernels import maximum_mean_discrepancy, normalised
+from .kernels import (
+    branch_kernels,
+    maximum_mean_discrepancy,
+    normalised,
+    signed_discrepancy,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -57,6 +63,16 @@ class Marginal(Alignment):
         super().__init__(weight=weight, branches=branches, schedule=schedule)
         self.distance = distance
         self.vectorises = distance != "transport"
+
+    def discrepancies(
+        self, source: Source, target: Target, branches: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        """Return the chosen distance on every branch."""
+        if self.distance != "mmd":
+            return super().discrepancies(source, target, branches)
+        kernel, here, there = branch_kernels(source, target, branches)
+        found = signed_discrepancy(kernel, here.unsqueeze(-1), there.unsqueeze(-1))
+        return dict(zip(branches, found.squeeze(-1).unbind(-1), strict=True))
 
     def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
         """Return the chosen distance."""

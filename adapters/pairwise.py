@@ -37,14 +37,15 @@ class PairwiseSimilarity(Adapter):
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return one loss per branch."""
-        outputs = source.outputs
+        outputs, counted = source.outputs, shares(source.outputs)
+        logits = torch.stack([outputs.logits[branch] for branch in counted], dim=-3)
+        weights = torch.stack([outputs.weight(branch) for branch in counted], dim=-2)
+        found = pairwise_similarity(logits, source.labels.unsqueeze(-2), weights)
         return {
-            branch: self.weight
-            * share
-            * pairwise_similarity(
-                outputs.logits[branch], source.labels, outputs.weight(branch)
+            branch: self.weight * share * loss
+            for (branch, share), loss in zip(
+                counted.items(), found.unbind(-1), strict=True
             )
-            for branch, share in shares(outputs).items()
         }
 
     @classmethod

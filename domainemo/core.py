@@ -869,6 +869,8 @@ class Target:
     augmented : Outputs, optional
         What the network makes of the same batch as the adapter's ``augment`` changes
         it, with dropout and gradient, for adapters that have one.
+    shared : dict
+        What one adapter has computed of this batch, for others that need the same.
     """
 
     outputs: Outputs
@@ -877,6 +879,7 @@ class Target:
     pseudo: Pseudo | None = None
     judge: Outputs | None = None
     augmented: Outputs | None = None
+    shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Adapter(nn.Module, ABC):
@@ -907,6 +910,14 @@ class Adapter(nn.Module, ABC):
     @abstractmethod
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return named scalar losses; the trainer adds them up."""
+
+    @property
+    def begins(self) -> float:
+        """The progress of training before which all that the target adds is zero.
+
+        From 0 to 1. Until then the target is not shown, and the adapter not called.
+        """
+        return 0.0
 
     def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
         """Make the modules and buffers whose sizes depend on the network; optional.

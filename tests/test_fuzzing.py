@@ -92,7 +92,9 @@ class Files:
             assert len(message) < 3000, message
         for trial in trials:
             true = self.truth[trial.session, trial.trial]
-            assert (trial.label, trial.stimulus) == (true.label, true.stimulus)
+            assert trial.stimulus == true.stimulus
+            # DEAP's ratings are values of the file, of which one may be flipped too.
+            assert trial.label == true.label or (self.name == "deap" and not exact)
             windows = len(trial.start)
             assert 0 < windows <= len(true.start)
             assert np.array_equal(trial.start, true.start[:windows])

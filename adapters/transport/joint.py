@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from domainemo.adapters.alignment import Weight
-from domainemo.adapters.branches import Branches, Schedule, levels, schedule_factor
+from domainemo.adapters.branches import (
+    Branches,
+    Schedule,
+    beginning,
+    levels,
+    schedule_factor,
+)
 from domainemo.adapters.kernels import normalised
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
 
@@ -106,6 +112,11 @@ class JointTransport(Adapter):
             "embeddings": factor * (plan * problem.embeddings).sum((-2, -1)),
             "labels": factor * (plan * problem.labels).sum((-2, -1)),
         }
+
+    @property
+    def begins(self) -> float:
+        """Where the schedule lets go of zero."""
+        return beginning(self.schedule, self)
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:

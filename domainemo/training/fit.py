@@ -264,6 +264,7 @@ class Fitting(Task):
         self.validator, self.held_out, self.traced = validator, held_out, traced
         self.groups = _groups(source, training)
         self.class_weights = _class_weights(model, source.labels, training, self.groups)
+        self.needs_target_from = adapter.begins if adapter.needs_target else math.inf
         self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
         self.screen = find_screen(adapter)
         self.fitted = Fitted()
@@ -285,7 +286,11 @@ class Fitting(Task):
     def after_epoch(self, epoch: int) -> dict[str, float]:
         """Score the epoch, and keep its weights unless an earlier one was better."""
         model, adapter = self.model, self.adapter
-        seen, order = _seen(model, self.target, epoch / self.training.epochs)
+        progress, target = epoch / self.training.epochs, self.target
+        looked_at = self.validator.sees_target or self.screen is not None
+        if not looked_at and epoch < self.training.epochs:
+            target = replace(target, rows=target.rows[:0])
+        seen, order = _seen(model, target, progress)
         shown = replace(seen, outputs=predicted(adapter, seen.outputs))
         wanted = self.source if self.validator.needs_training else None
         trained, held = (
@@ -309,13 +314,18 @@ class Fitting(Task):
             )
         return scores
 
-    def show(self, here: Tensor, there: Tensor) -> Shown:
+    def needs_target(self, progress: float) -> bool:
+        """Return whether the adapter must be shown the target by now."""
+        return progress >= self.needs_target_from
+
+    def show(self, here: Tensor, there: Tensor, progress: float) -> Shown:
         """Return what a step is shown: some samples of the source and of the target.
 
         Parameters
         ----------
         here, there : Tensor of int, shape (batch,)
             Numbers of samples.
+        progress : float
         """
         generator = self.generator
         device = self.source.labels.device
@@ -324,7 +334,7 @@ class Fitting(Task):
         source = drop_modalities(self.source.samples.batch(here), dropout, generator)
         target: Batch = ({}, {})
         student = target
-        if self.adapter.needs_target:
+        if self.needs_target(progress):
             target = self.target.batch(there)
             # Teacher and judge see all modalities; the student may miss one.
             student = drop_modalities(target, dropout, generator)
@@ -340,8 +350,8 @@ class Fitting(Task):
     ) -> dict[str, Tensor]:
         """Return the loss terms of a step on some samples."""
         self.judge.step(self.model, progress)
-        shown = self.show(here, there)
-        judge = self.judge.outputs(shown.target) if self.adapter.needs_target else None
+        shown = self.show(here, there, progress)
+        judge = self.judge.outputs(shown.target) if shown.target[0] else None
         losses: dict[str, Tensor] = self.objective(
             shown, self.class_weights, progress, judge
         )

@@ -195,7 +195,8 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         if self.training.clip:
-            nn.utils.clip_grad_norm_(self.parts.parameters(), self.training.clip)
+            (group,) = self.optimiser.param_groups
+            nn.utils.clip_grad_norm_(group["params"], self.training.clip)
         self.descend(passed)
         terms = {**losses, "total": total}
         return {name: loss.detach() for name, loss in terms.items()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..adapters.branches import shares
-from ..adapters.composite import losses_of
+from ..adapters.composite import losses_of, without_target
 from ..core import Adapter, Batch, Outputs, Source, Target
 from ..errors import ConfigurationError
 from ..places import where
@@ -31,7 +33,7 @@ class Shown(NamedTuple):
     labels, domains : Tensor of int, shape (batch,)
         Of the source.
     target : pair of dict
-        As teacher and judge see it; empty for adapters that need no target.
+        As teacher and judge see it; empty before an adapter needs it.
     student : pair of dict
         The same samples as the network that trains sees them.
     """
@@ -63,6 +65,9 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.adapter = model, adapter
         self.label_smoothing = label_smoothing
+        # In a tuple, as its modules are the adapter's own.
+        self._before = (without_target(adapter),)
+        self._in_one = not any(isinstance(m, _BatchNorm) for m in model.modules())
 
     def forward(
         self,
@@ -83,22 +88,44 @@ class Objective(nn.Module):
             What the judge makes of the target.
         """
         model, adapter = self.model, self.adapter
-        source = Source(model(*shown.source), shown.labels, shown.domains)
+        batches = [shown.source]
+        if shown.target[0]:
+            batches.append(shown.student)
+            if adapter.augments:
+                batches.append(augmented(adapter, shown.student))
+        here, *there = self._outputs(batches)
+        source = Source(here, shown.labels, shown.domains)
         losses = {"classification": self._classification(source, class_weights)}
-        if not adapter.needs_target:
-            # Without a target the adapter sees the source twice, and never uses it.
-            return losses | self._adapt(source, Target(source.outputs, progress))
+        if not there:
+            (before,) = self._before
+            # It sees the source twice, and never uses the second.
+            target = Target(here, progress)
+            return losses | (self._adapt(before, source, target) if before else {})
         teacher = (
             _without_dropout(model, shown.target) if adapter.needs_teacher else None
         )
-        target = Target(model(*shown.student), progress, teacher, judge=judge)
+        target = Target(there[0], progress, teacher, judge=judge)
         if adapter.augments:
-            changed = model(*augmented(adapter, shown.student))
-            target = replace(target, augmented=changed)
-        return losses | self._adapt(source, target)
+            target = replace(target, augmented=there[1])
+        return losses | self._adapt(adapter, source, target)
 
-    def _adapt(self, source: Source, target: Target) -> dict[str, Tensor]:
-        adapter = self.adapter
+    def _outputs(self, batches: Sequence[Batch]) -> list[Outputs]:
+        """Pass batches through the network: as one, unless it has statistics of each.
+
+        A batch's normalisation is of its own domain.
+        """
+        if len(batches) == 1 or not self._in_one:
+            return [self.model(*batch) for batch in batches]
+        signals, masks = (
+            {name: torch.cat([each[name] for each in parts]) for name in parts[0]}
+            for parts in zip(*batches, strict=True)
+        )
+        sizes = [len(next(iter(mask.values()))) for _, mask in batches]
+        return _divided(self.model(signals, masks), sizes)
+
+    def _adapt(
+        self, adapter: Adapter, source: Source, target: Target
+    ) -> dict[str, Tensor]:
         losses = losses_of(adapter, source, target)
         reserved = _RESERVED & losses.keys()
         if reserved:
@@ -126,6 +153,18 @@ class Objective(nn.Module):
                 share * (each * weights).sum() / weights.sum().clamp(min=1e-12)
             )
         return torch.stack(losses).sum()
+
+
+def _divided(outputs: Outputs, sizes: list[int]) -> list[Outputs]:
+    """Return the outputs of each of several batches that were one."""
+    parts = [
+        {name: torch.split(value, sizes) for name, value in each.items()}
+        for each in (outputs.embeddings, outputs.logits, outputs.present)
+    ]
+    return [
+        Outputs(*({name: split[n] for name, split in each.items()} for each in parts))
+        for n in range(len(sizes))
+    ]
 
 
 def _without_dropout(model: Network, batch: Batch) -> Outputs:

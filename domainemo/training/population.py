@@ -80,7 +80,7 @@ class Member:
     def show(self) -> Shown:
         """Return what its next step is shown."""
         here, there = self.batches[self.number]
-        return self.task.show(here, there)
+        return self.task.show(here, there, self.progress)
 
     def finish_step(self, losses: dict[str, Tensor]) -> None:
         """Count a step; after an epoch's last, look at what it has left."""
@@ -209,13 +209,13 @@ class Population:
                 self.members[place].finish_step(each)
 
     def _alike(self) -> list[list[int]]:
-        """Return the places of those without a judge, and of those with one."""
-        judged = [member.task.judge.model is not None for member in self.members]
-        groups = [
-            [place for place, there in enumerate(judged) if there is wanted]
-            for wanted in (False, True)
-        ]
-        return [group for group in groups if group]
+        """Return the places of those that are shown a target or not, judged or not."""
+        groups: dict[tuple[bool, bool], list[int]] = {}
+        for place, member in enumerate(self.members):
+            shown = member.task.needs_target(member.progress)
+            judged = shown and member.task.judge.model is not None
+            groups.setdefault((shown, judged), []).append(place)
+        return list(groups.values())
 
     def _losses(self, places: Sequence[int]) -> dict[str, Tensor]:
         """Return the loss terms of some members' next step, of shape (members,)."""
@@ -236,7 +236,7 @@ class Population:
         device = class_weights.device
         # Of unequal length, or resumed, they are at different points of training.
         progress = torch.tensor([each.progress for each in members], device=device)
-        judge, judging = _judges(members)
+        judge, judging = _judges(members) if shown[0].target[0] else (None, {})
         buffers = [name for name in values if name not in self.trained]
 
         def losses(
@@ -324,7 +324,7 @@ def _stacked(shown: Sequence[Shown]) -> Shown:
 def _judges(members: Sequence[Member]) -> tuple[nn.Module | None, dict[str, Tensor]]:
     """Return a judge of the members' kind, and all judges' values stacked."""
     judges = [member.task.judge.model for member in members]
-    if judges[0] is None or not members[0].task.adapter.needs_target:
+    if judges[0] is None:
         return None, {}
     states = [judge.state_dict() for judge in judges if judge is not None]
     return judges[0], {n: torch.stack([s[n] for s in states]) for n in states[0]}

@@ -22,6 +22,7 @@ def derive_seed(*parts: object) -> int:
 def reproducible(threads: int) -> Iterator[None]:
     """Run a block with deterministic kernels, and leave torch as it was found."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Asking a machine for its GPUs would wake them, also where the CPU trains.
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -29,8 +30,11 @@ def reproducible(threads: int) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
+        # Else torch writes NaN into every tensor before its values.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             yield
         finally:
             torch.set_num_threads(before[0])
             torch.use_deterministic_algorithms(before[1])
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
