@@ -15,6 +15,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -869,8 +870,6 @@ class Target:
     augmented : Outputs, optional
         What the network makes of the same batch as the adapter's ``augment`` changes
         it, with dropout and gradient, for adapters that have one.
-    shared : dict
-        What one adapter has computed of this batch, for others that need the same.
     """
 
     outputs: Outputs
@@ -879,7 +878,11 @@ class Target:
     pseudo: Pseudo | None = None
     judge: Outputs | None = None
     augmented: Outputs | None = None
-    shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def shared(self) -> dict[Any, Any]:
+        """What one adapter has computed in this step, for others that need the same."""
+        return {}
 
 
 class Adapter(nn.Module, ABC):

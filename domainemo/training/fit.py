@@ -289,7 +289,8 @@ class Fitting(Task):
         progress, target = epoch / self.training.epochs, self.target
         looked_at = self.validator.sees_target or self.screen is not None
         if not looked_at and epoch < self.training.epochs:
-            target = replace(target, rows=target.rows[:0])
+            # Enough to see that the outputs are finite.
+            target = replace(target, rows=target.rows[: self.training.batch_size])
         seen, order = _seen(model, target, progress)
         shown = replace(seen, outputs=predicted(adapter, seen.outputs))
         wanted = self.source if self.validator.needs_training else None
@@ -378,7 +379,7 @@ class Fitting(Task):
             )
         load_state(self.model, self.adapter, self.best)
         self.parts.eval()
-        return replace(self.fitted, history=loop.history)
+        return replace(self.fitted, history=_rectangular(loop.history))
 
     def _keep_if_best(self, epoch: int, score: float) -> None:
         if not self.best or score >= self.fitted.score:
@@ -415,6 +416,12 @@ class Fitting(Task):
                 for each in state["screened"]
             ],
         )
+
+
+def _rectangular(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Return rows of the same columns: a term that did not count yet is zero."""
+    names = dict.fromkeys(name for row in reversed(history) for name in row)
+    return [{name: row.get(name, 0.0) for name in names} for row in history]
 
 
 def _groups(source: LabelledSamples, training: Training) -> Tensor | None:
