@@ -463,7 +463,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share():
     layer, values = Dropout(0.3), torch.ones(100_000)
     dropped = layer(values)
     assert float((dropped == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
-    assert float(dropped.max()) == pytest.approx(1 / 0.7)
+    assert float(dropped.max()) == pytest.approx(1 / 0.7, rel=1e-5)
     assert torch.equal(layer.eval()(values), values)
     assert torch.equal(Dropout(0.0)(values), values)
 

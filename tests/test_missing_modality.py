@@ -285,7 +285,7 @@ def test_who_sees_what(data, monkeypatch):
     late = [step / steps >= 1 / 3 for step in range(steps)]
     assert [there.shape[1] for there in training] == [8 + 8 * each for each in late]
     assert all((there.sum(0) == 1).all() for there in training)
-    # The teacher in every such step, the validator after every epoch, and the prediction;
+    # The teacher in every such step, the validator after every epoch, the prediction;
     # the judge in every step from 0.6 of training on, and after the last epoch.
     judged = sum(step / steps >= 0.6 for step in range(steps)) + 1
     assert len(others) == sum(late) + EPOCHS + 1 + judged and len(target) < 256

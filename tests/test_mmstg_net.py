@@ -254,9 +254,8 @@ def test_time_matters_and_so_does_place():
 def test_multi_scale_convolution_equals_torchs(kernels):
     torch.manual_seed(0)
     ours = MultiScaleConvolution(3, 6, kernels=kernels, scale_width=4).to(DOUBLE)
-    nodes, mask = torch.randn(2, 7, 5, 3, dtype=DOUBLE), torch.rand(2, 7) < 0.7
-    nodes = nodes * mask[..., None, None]
-    found = ours(nodes, mask)
+    sequences = torch.randn(5, 2, 7, 3, dtype=DOUBLE)
+    found = ours(sequences)
     for node in range(5):
         scales = []
         for kernel, scale in zip(kernels, ours.scales, strict=True):
@@ -265,11 +264,10 @@ def test_multi_scale_convolution_equals_torchs(kernels):
                 weight = scale.weight.reshape(4, kernel, 3)
                 theirs.weight.copy_(weight.transpose(1, 2))
                 theirs.bias.copy_(scale.bias)
-            scales.append(theirs(nodes[:, :, node].mT).mT)
+            scales.append(theirs(sequences[node].mT).mT)
         _, norm, last = ours.mix
         expected = last(norm(functional.gelu(torch.cat(scales, -1))))
-        expected = expected * mask[..., None]
-        torch.testing.assert_close(found[:, :, node], expected)
+        torch.testing.assert_close(found[node], expected)
 
 
 @pytest.mark.parametrize("outputs", [4, 6])
@@ -281,17 +279,17 @@ def test_block_equals_an_explicit_one(outputs):
     temporal = MultiScaleConvolution(4, outputs, kernels=(1, 3), scale_width=5)
     block = SpatioTemporalBlock(temporal, 4, outputs, order=3, dropout=0.3)
     block = block.to(DOUBLE).eval()
-    nodes, mask = torch.randn(2, 5, 11, 4, dtype=DOUBLE), torch.rand(2, 5) < 0.7
-    nodes = nodes * mask[..., None, None]
+    nodes, mask = torch.randn(11, 2, 5, 4, dtype=DOUBLE), torch.rand(2, 5) < 0.7
+    nodes = nodes * mask[..., None]
     found = block(nodes, mask, wide, coarse, RegionPooling(groups).to(DOUBLE))
 
     def polynomials(laplacian):
         unit = torch.eye(len(laplacian), dtype=DOUBLE)
         return unit, laplacian, 2 * laplacian @ laplacian - unit
 
-    hidden = block.temporal(nodes, mask)
+    hidden = block.temporal(nodes)
     for i, t in zip(*torch.where(mask), strict=True):
-        own = hidden[i, t]
+        own = hidden[:, i, t]
         means = torch.stack([own[list(group)].mean(0) for group in groups])
         fine = torch.cat([p @ own for p in polynomials(wide)], -1)
         fine = block.over_electrodes.mix(fine)
@@ -300,9 +298,9 @@ def test_block_equals_an_explicit_one(outputs):
         for number, group in enumerate(groups):
             for node in group:
                 spatial = functional.gelu(block.norm(fine[node] + rough[number]))
-                expected = block.shortcut(nodes[i, t, node]) + spatial
-                torch.testing.assert_close(found[i, t, node], expected)
-    assert not found[~mask].any()
+                expected = block.shortcut(nodes[node, i, t]) + spatial
+                torch.testing.assert_close(found[node, i, t], expected)
+    assert not found[:, ~mask].any()
 
 
 def gate_inputs(names, batch=6, width=4):

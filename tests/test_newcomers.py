@@ -125,6 +125,12 @@ def test_order_spelling_and_other_names_do_not_matter(data, found):
         probabilities(again.predictions), probabilities(found.predictions)
     )
     assert set(again.predictions["session"]) == {"day 1", "day 2"}
+    renamed = replace(target, windows=target.windows.assign(subject="Ada"))
+    named = adapted(source, renamed).predictions
+    assert set(named["subject"]) == {"Ada"}
+    np.testing.assert_array_equal(
+        probabilities(named), probabilities(found.predictions)
+    )
     assert set(again.predictions["trial"]) == set(found.predictions["trial"] + 100)
 
 

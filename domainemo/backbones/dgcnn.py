@@ -198,8 +198,8 @@ class DGCNN(Backbone):
         for name, window in windows.items():
             ordered = window.index_select(-2, self._order_of(name))
             if name == self.eeg:
-                nodes = self.convolution(ordered, laplacian).relu()
-                embedding = self.dense(nodes.flatten(-2)).relu()
+                nodes = self.convolution(ordered.movedim(-2, 0), laplacian).relu()
+                embedding = self.dense(nodes.movedim(0, -2).flatten(-2)).relu()
             else:
                 embedding = self.companion_encoders[name](ordered.flatten(-2))
             embeddings[name] = embedding * present[name][..., None]

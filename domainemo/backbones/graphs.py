@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..core import canonical_name
 from ..errors import ConfigurationError
@@ -136,7 +137,7 @@ def scaled_laplacian(adjacency: Tensor, spectrum: Spectrum = "bound") -> Tensor:
     return 2 * laplacian / largest.clamp(min=1e-6) - unit
 
 
-def chebyshev(nodes: Tensor, laplacian: Tensor, order: int) -> Tensor:
+def chebyshev(nodes: Tensor, laplacian: Tensor, order: int) -> list[Tensor]:
     r"""Return the Chebyshev polynomials of a Laplacian, applied to a signal.
 
     .. math:: T_0 H = H, \quad T_1 H = \tilde L H, \quad
@@ -144,7 +145,7 @@ def chebyshev(nodes: Tensor, laplacian: Tensor, order: int) -> Tensor:
 
     Parameters
     ----------
-    nodes : Tensor of shape (..., nodes, features)
+    nodes : Tensor of shape (nodes, values)
     laplacian : Tensor of shape (nodes, nodes)
         Scaled, see :func:`scaled_laplacian`.
     order : int
@@ -152,15 +153,14 @@ def chebyshev(nodes: Tensor, laplacian: Tensor, order: int) -> Tensor:
 
     Returns
     -------
-    Tensor of shape (..., nodes, order * features)
-        The polynomials side by side, :math:`T_0` first.
+    list of Tensor of shape (nodes, values)
     """
     terms = [nodes]
     if order > 1:
         terms.append(laplacian @ nodes)
     while len(terms) < order:
         terms.append(2 * (laplacian @ terms[-1]) - terms[-2])
-    return torch.cat(terms, -1)
+    return terms
 
 
 class ChebyshevConvolution(nn.Module):
@@ -190,16 +190,22 @@ class ChebyshevConvolution(nn.Module):
 
         Parameters
         ----------
-        nodes : Tensor of shape (..., nodes, inputs)
+        nodes : Tensor of shape (nodes, ..., inputs)
+            Nodes come first, so that each polynomial is one product of two matrices.
         laplacian : Tensor of shape (nodes, nodes)
             Scaled, see :func:`scaled_laplacian`.
 
         Returns
         -------
-        Tensor of shape (..., nodes, outputs)
+        Tensor of shape (nodes, ..., outputs)
         """
-        mixed: Tensor = self.mix(chebyshev(nodes, laplacian, self.order))
-        return mixed
+        inputs = nodes.shape[-1]
+        terms = chebyshev(nodes.flatten(1), laplacian, self.order)
+        first, *others = torch.split(self.mix.weight, inputs, 1)
+        mixed = functional.linear(nodes.reshape(-1, inputs), first, self.mix.bias)
+        for term, weight in zip(terms[1:], others, strict=True):
+            mixed = torch.addmm(mixed, term.reshape(-1, inputs), weight.mT)
+        return mixed.view(*nodes.shape[:-1], -1)
 
 
 class LearnedGraph(nn.Module):
@@ -286,9 +292,10 @@ class RegionPooling(nn.Module):
         self.register_buffer("region_of", region_of, persistent=False)
 
     def forward(self, nodes: Tensor) -> Tensor:
-        """Average (..., nodes, features) to (..., regions, features)."""
-        return (self.members @ nodes) / self.members.sum(-1, keepdim=True)
+        """Average (nodes, ...) to (regions, ...)."""
+        shares = self.members / self.members.sum(-1, keepdim=True)
+        return (shares @ nodes.flatten(1)).view(-1, *nodes.shape[1:])
 
     def unpool(self, pooled: Tensor) -> Tensor:
-        """Give each node what its region has: (..., regions, features) to nodes."""
-        return pooled.index_select(-2, self.region_of)
+        """Give each node what its region has: (regions, ...) to (nodes, ...)."""
+        return pooled.index_select(0, self.region_of)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -283,20 +283,21 @@ class MMSTGNet(Backbone):
     def _summary(self, signal: Tensor, mask: Tensor) -> Tensor:
         """Return the EEG's features (batch, width), zero where there is none."""
         graphs = self.electrode_graph(), self.region_graph()
-        nodes = signal.index_select(-2, self.order_of_nodes)
+        nodes = signal.index_select(-2, self.order_of_nodes).movedim(-2, 0)
         for block in self.blocks:
             nodes = block(nodes, mask, *graphs, self.pooling)
-        pooled = self.pool(nodes.movedim(-2, 0), mask).movedim(0, -2)
+        pooled = self.pool(nodes, mask)
         if self.readout == "regions":
             pooled = self.pooling(pooled)
-        summary: Tensor = self.summarise(pooled.flatten(-2))
+        summary: Tensor = self.summarise(pooled.movedim(0, 1).flatten(-2))
         return summary
 
 
 class MultiScaleConvolution(nn.Module):
     """Convolutions over time of several lengths, side by side, then mixed.
 
-    Every node has the same weights; none sees another.
+    All sequences have the same weights. They run as one convolution of the greatest
+    length, with weights of zero where a shorter one does not look.
 
     Parameters
     ----------
@@ -331,33 +332,34 @@ class MultiScaleConvolution(nn.Module):
             nn.GELU(), nn.LayerNorm(joined), nn.Linear(joined, outputs)
         )
 
-    def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """Convolve a masked sequence.
+    def forward(self, sequences: Tensor) -> Tensor:
+        """Convolve.
 
         Parameters
         ----------
-        nodes : Tensor of shape (batch, time, nodes, inputs)
-            Zero where `mask` is False.
-        mask : bool Tensor of shape (batch, time)
+        sequences : Tensor of shape (..., time, inputs)
+            Zero where there is nothing.
 
         Returns
         -------
-        Tensor of shape (batch, time, nodes, outputs)
-            Zero where `mask` is False.
+        Tensor of shape (..., time, outputs)
         """
-        time, inputs = nodes.shape[-3], nodes.shape[-1]
+        *leading, time, inputs = sequences.shape
         reach = max(self.kernels) // 2
-        padded = functional.pad(nodes, (0, 0, 0, 0, reach, reach))
-        # Each step's neighbours side by side; a shorter kernel reads the middle ones.
-        taps = torch.cat(
-            [padded[..., k : k + time, :, :] for k in range(2 * reach + 1)], -1
-        )
-        found = []
-        for kernel, scale in zip(self.kernels, self.scales, strict=True):
-            first = (reach - kernel // 2) * inputs
-            found.append(scale(taps[..., first : first + kernel * inputs]))
-        mixed: Tensor = self.mix(torch.cat(found, -1))
-        return mixed * mask[..., None, None]
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+        for kernel, each in zip(self.kernels, self.scales, strict=True):
+            scale, missing = cast(nn.Linear, each), reach - kernel // 2
+            weight = scale.weight.view(-1, kernel, inputs).mT
+            weights.append(functional.pad(weight, (missing, missing)))
+            biases.append(scale.bias)
+        # As an image of one column, whose channels lie together in memory as they are.
+        image = sequences.reshape(-1, time, 1, inputs).permute(0, 3, 1, 2)
+        kernels = torch.cat(weights).unsqueeze(-1)
+        found = functional.conv2d(image, kernels, torch.cat(biases), padding=(reach, 0))
+        scales = found.permute(0, 2, 3, 1).reshape(*leading, time, -1)
+        mixed: Tensor = self.mix(scales)
+        return mixed
 
 
 class SpatioTemporalBlock(nn.Module):
@@ -403,11 +405,11 @@ class SpatioTemporalBlock(nn.Module):
         regions: Tensor,
         pooling: RegionPooling,
     ) -> Tensor:
-        """Map (batch, time, nodes, inputs) to (batch, time, nodes, outputs).
+        """Map (nodes, batch, time, inputs) to (nodes, batch, time, outputs).
 
         Parameters
         ----------
-        nodes : Tensor of shape (batch, time, nodes, inputs)
+        nodes : Tensor of shape (nodes, batch, time, inputs)
             Zero where `mask` is False, as is what is returned.
         mask : bool Tensor of shape (batch, time)
         electrodes : Tensor of shape (nodes, nodes)
@@ -415,11 +417,11 @@ class SpatioTemporalBlock(nn.Module):
         regions : Tensor of shape (regions, regions)
         pooling : RegionPooling
         """
-        hidden = self.temporal(nodes, mask)
+        hidden = self.temporal(nodes)
         wide = pooling.unpool(self.over_regions(pooling(hidden), regions))
         spatial = self.norm(self.over_electrodes(hidden, electrodes) + wide)
         spatial = self.dropout(functional.gelu(spatial))
-        masked: Tensor = (self.shortcut(nodes) + spatial) * mask[..., None, None]
+        masked: Tensor = (self.shortcut(nodes) + spatial) * mask[..., None]
         return masked
 
 
@@ -459,8 +461,8 @@ class CompanionEncoder(nn.Module):
         """
         ordered = signal.index_select(-2, self.order_of_channels).flatten(-2)
         # The bias has filled the padding: cleared before the convolution looks across.
-        node = (self.up(ordered) * mask[..., None]).unsqueeze(-2)
-        hidden = self.dropout(self.temporal(node, mask)).squeeze(-2)
+        steps = self.up(ordered) * mask[..., None]
+        hidden = self.dropout(self.temporal(steps))
         pooled: Tensor = self.pool(hidden, mask)
         return pooled
 

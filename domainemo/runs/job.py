@@ -63,6 +63,7 @@ from .folder import (
     read_json,
 )
 from .initialisation import load_weights, weights_of
+from .seeds import source_seed
 
 __all__ = [
     "Job",
@@ -262,7 +263,7 @@ class Job(Work[Experiment]):
             windows.iloc[self.labelled].reset_index(drop=True),
             self.source_labels,
             len(self.classes),
-            derive_seed(self.seed, self.fold.name, self.method),
+            source_seed(self.seed, windows, self.fold, self.method),
         )
         return replace(self, source_labels=labels)
 
@@ -543,7 +544,8 @@ class _Training:
         normalised, self.scales = normalise(
             inputs, self.method, source=fold.source, target=fold.seen
         )
-        torch.manual_seed(derive_seed(job.seed, fold.name))
+        self.seed = source_seed(job.seed, inputs.windows, fold)
+        torch.manual_seed(self.seed)
         backbone = experiment.build_backbone(inputs.modalities)
         if job.start is not None:
             load_weights(backbone.load_state_dict, Path(job.start))
@@ -577,9 +579,8 @@ class _Training:
             training=experiment.training,
             traced=self.test if validator is None else None,
         )
-        seed = derive_seed(job.seed, fold.name)
         checkpoint = job.checkpoint(inputs, experiment, folder)
-        self.loop = Loop(task, seed=seed, checkpoint=checkpoint, report=report)
+        self.loop = Loop(task, seed=self.seed, checkpoint=checkpoint, report=report)
         self.task = task
 
     @property
@@ -598,7 +599,7 @@ class _Training:
         fitted = self.task.conclude(self.loop)
         job, experiment = self.job, self.experiment
         model, adapter, fold = self.task.model, self.task.adapter, job.fold
-        seed = derive_seed(job.seed, fold.name, "settle")
+        seed = derive_seed(self.seed, "settle")
         settle(model, adapter, self.target, training=experiment.training, seed=seed)
         sampling, took = model.backbone.sampling, time.monotonic() - self.began
         facts = {
@@ -715,7 +716,8 @@ def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, R
     domain = experiment.protocol.build().domain
     keys = windows[domain].to_numpy()
     share = experiment.training.validation_share
-    generator = np.random.default_rng(derive_seed(job.seed, job.fold.name, "held out"))
+    seed = source_seed(job.seed, inputs.windows, job.fold, "held out")
+    generator = np.random.default_rng(seed)
     if len(np.unique(keys)) > 1:
         held = np.isin(keys, _draw(np.unique(keys), share, generator))
         return np.append(source[~held], job.labelled[given]), source[held]

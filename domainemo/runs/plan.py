@@ -33,7 +33,7 @@ from ..parts import Part
 from ..places import naming_parts
 from ..training.loop import descend
 from ..training.model import Network, nothing
-from ..training.seeds import derive_seed, reproducible
+from ..training.seeds import reproducible
 from ..values import option_types
 from ..words import in_order
 from .calibration import calibrated, check_given, trials_per_class
@@ -53,6 +53,7 @@ from .folder import fingerprint, job_folder
 from .initialisation import check_initialisation
 from .job import Job
 from .leaks import check_leaks
+from .seeds import source_seed
 
 __all__ = [
     "Plan",
@@ -434,7 +435,8 @@ def labelled_rows(
     windows = inputs.windows.iloc[fold.source]
     trials = windows.groupby(["subject", "session", "trial"], sort=True).ngroup()
     labels = known[fold.source]
-    generator = np.random.default_rng(derive_seed(seed, fold.name, "labelled"))
+    its_own = source_seed(seed, inputs.windows, fold, "labelled")
+    generator = np.random.default_rng(its_own)
     kept = np.zeros(len(fold.source), dtype=bool)
     for label in np.unique(labels):
         theirs = np.unique(trials.to_numpy()[labels == label])

@@ -28,7 +28,7 @@ from ..training.batches import sample, samples_of
 from ..training.loop import Report
 from ..training.pairs import Random, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
-from ..training.seeds import derive_seed, reproducible
+from ..training.seeds import reproducible
 from ..training.synchrony import SynchronyContrast
 from ..values import check_value
 from ..words import count
@@ -49,6 +49,7 @@ from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
 from .job import FACTS, HISTORY, Work, write_file
 from .leaks import check_leaks
 from .plan import build_once, prepare
+from .seeds import source_seed
 
 __all__ = [
     "Pretraining",
@@ -149,7 +150,7 @@ class PretrainingJob(Work[Pretraining]):
         normalised, _ = normalise(
             inputs, chosen.build_normalisation(), source=source, target=_NOTHING
         )
-        seed = derive_seed(self.seed, self.fold.name, PRETRAINED)
+        seed = source_seed(self.seed, inputs.windows, self.fold, PRETRAINED)
         torch.manual_seed(seed)
         backbone = chosen.build_backbone(inputs.modalities)
         contrast = chosen.contrast.build(view_widths(backbone, inputs.modalities))
