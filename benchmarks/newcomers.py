@@ -4,8 +4,8 @@
 
 TABLE is a table folder of labelled recordings, such as `benchmarks/open_recordings.py`
 makes of eegmat, and `domainemo data convert` of esports. Each subject in turn is taken
-out, loses its labels, its rows are shuffled and its channels turned round; it is
-adapted to, and compared bit for bit with that subject's fold of `cross-subject`. Prints
+out, loses its labels and its name, its rows are shuffled and its channels turned round;
+it is adapted to, and compared bit for bit with that subject's fold of `cross-subject`. Prints
 a line a subject, and ends with 1 where one differs.
 """
 
@@ -27,14 +27,16 @@ CHOICES = {"backbone": "uf-ama", "adapter": "uf-ama", "device": "cpu"}
 
 
 def turned(inputs: de.Inputs) -> de.Inputs:
-    """Return recordings with their rows in random order and their channels reversed."""
+    """Return recordings of another name, rows shuffled and channels reversed."""
     rows = np.random.default_rng(0).permutation(len(inputs))
     signals = {name: array[:, ::-1] for name, array in inputs.signals.items()}
     modalities = {
         name: replace(modality, channels=modality.channels[::-1])
         for name, modality in inputs.modalities.items()
     }
-    return replace(inputs, signals=signals, modalities=modalities).take(rows)
+    windows = inputs.windows.assign(subject="somebody")
+    changed = {"signals": signals, "modalities": modalities, "windows": windows}
+    return replace(inputs, **changed).take(rows)
 
 
 def compare(data: de.EmotionData, epochs: int) -> bool:
