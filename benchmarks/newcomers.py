@@ -5,8 +5,8 @@
 TABLE is a table folder of labelled recordings, such as `benchmarks/open_recordings.py`
 makes of eegmat, and `domainemo data convert` of esports. Each subject in turn is taken
 out, loses its labels and its name, its rows are shuffled and its channels turned round;
-it is adapted to, and compared bit for bit with that subject's fold of `cross-subject`. Prints
-a line a subject, and ends with 1 where one differs.
+it is adapted to, and compared bit for bit with that subject's fold of `cross-subject`.
+Prints a line a subject, and ends with 1 where one differs.
 """
 
 from __future__ import annotations
