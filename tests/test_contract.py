@@ -291,6 +291,10 @@ class Explodes(Adapter):
         }
 
 
+class BeginsWithoutSaying(Marginal):
+    begins = 0.5
+
+
 class AsksForLabels(Adapter):
     def forward(self, source, target):
         getattr(target, "labels", None)
@@ -362,6 +366,7 @@ BROKEN_ADAPTERS = {
     ForgetsItsState: ("state", "'gap' off by .* from the loaded state"),
     WrongSpace: ("space", "unknown options weight"),
     Explodes: ("trains", "RunError: .*diverged in epoch 7: .*gap"),
+    BeginsWithoutSaying: ("begins", "losses of .* at .* of training, before 0.50"),
     AsksForLabels: ("sees_no_labels", r"target\.labels asked for"),
     PeeksAtTheCaller: ("firewall", "another .* when the target's labels are noise"),
 }

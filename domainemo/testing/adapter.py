@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..adapters.composite import without_target
 from ..core import FUSION, Adapter, EmotionData, Protocol, Target
 from ..errors import ConfigurationError
 from ..runs.checks import canonical
@@ -118,6 +120,34 @@ def _adapter_hostile(check: Check) -> None:
             _require_finite(
                 _prepared(check, widths), change(draw(branches, widths=widths)), where
             )
+
+
+def _adapter_begins(check: Check) -> None:
+    """Require that nothing of the target counts before the adapter begins."""
+    widths = _widths(check)
+    adapter = _prepared(check, widths)
+    begins = adapter.begins
+    require(0 <= begins <= 1, f"the adapter begins at {begins}, not from 0 to 1")
+    if not (adapter.needs_target and begins):
+        return
+    own = without_target(adapter)
+    for branches, progress in product(BRANCHES, (0.0, np.nextafter(begins, 0))):
+        leaves, handed = _leaves(draw(branches, widths=widths))
+        nothing = torch.zeros(())
+        total = sum(_losses(adapter, handed, progress=progress).values(), nothing)
+        if own is not None:  # these are called from the start
+            total = total - sum(
+                _losses(own, handed, progress=progress).values(), nothing
+            )
+        found = float(total.detach())
+        where = f"at {progress:.2f} of training, before {begins:.2f}"
+        require(abs(found) < 1e-6, f"losses of {found} {where}")
+        if not total.requires_grad:
+            continue
+        gradients = torch.autograd.grad(total, [*leaves.values()], allow_unused=True)
+        for path, gradient in zip(leaves, gradients, strict=True):
+            none = gradient is None or bool((gradient.abs() < 1e-6).all())
+            require(none, f"a gradient of {path} that is not zero {where}")
 
 
 def _adapter_deterministic(check: Check) -> None:
@@ -277,6 +307,7 @@ ADAPTER: Suite = {
     "gradients": _adapter_gradients,
     "leaves_inputs_alone": _adapter_leaves_inputs,
     "hostile_batches": _adapter_hostile,
+    "begins": _adapter_begins,
     "deterministic": _adapter_deterministic,
     "vectorises": _adapter_vectorises,
     "sees_no_labels": _adapter_sees_no_labels,
