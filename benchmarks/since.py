@@ -1,12 +1,17 @@
 """What training one fold costs now, and what it cost at an earlier commit.
 
     python benchmarks/since.py [--commit 68b448f] [--backbones ...]
+    python benchmarks/since.py --commit d0b0798 --start
 
 Both are run side by side, by turns, on the same recordings of noise (62 electrodes in
 five bands and 31 eye measures, as SEED-IV has them), through `domainemo.run`: one
 subject left out, every option at its default but for the epochs. CPU seconds on one
 thread for an epoch, evaluation and what is recorded included: the difference of two
 runs of unlike length over their epochs, medians. The ratio is of one run.
+
+With `--start`: the seconds (of the clock) of commands that should answer at once, and
+until a new process with a validator of unlabelled targets and Optuna, as every worker
+of a study is one, has trained its first epoch.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = ["concatenation-mlp", "dgcnn", "maet", "physiosync", "r2gfanet", "uf-ama"]
 NETWORKS += ["mmstg-net"]
+COMMANDS = ["list", "--help", "adapt --help", "adapt --dry-run", "predict --help", ""]
 SUBJECTS, TRIALS, WINDOWS, CLASSES = 5, 24, 16, 4
 
 
@@ -35,18 +41,27 @@ def main() -> None:
     parser.add_argument("--adapters", nargs="+", default=["none", "uf-ama"])
     parser.add_argument("--epochs", type=int, default=13)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--start", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.child and chosen.start:
+        first_epoch()
+        return
     if chosen.child:
         print(seconds(chosen.backbones[0], chosen.adapters[0], chosen.epochs))
         return
-    print(f"| network | adapter | {chosen.commit}, s | now, s | ratio |")
-    print("|---|---|---|---|---|")
+    what = "command | " if chosen.start else "network | adapter | "
+    print(f"| {what}{chosen.commit}, s | now, s | ratio |")
+    print("|" + "---|" * (4 if chosen.start else 5))
     with tempfile.TemporaryDirectory() as folder:
         then = Path(folder) / "then"
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "-q", "--detach", then, chosen.commit], check=True)
         try:
+            if chosen.start:
+                for words in COMMANDS:
+                    print(start(words, then, chosen.turns), flush=True)
+                return
             for name in chosen.backbones:
                 for adapter in chosen.adapters:
                     print(row(name, adapter, then, chosen), flush=True)
@@ -68,6 +83,44 @@ def row(name: str, adapter: str, then: Path, chosen: argparse.Namespace) -> str:
             found.append(float(ended.stdout.splitlines()[-1]))
     before, now = (float(np.median(took[tree])) for tree in (then, ROOT))
     return f"| {name} | {adapter} | {before:.3f} | {now:.3f} | {before / now:.2f} |"
+
+
+def start(words: str, then: Path, turns: int) -> str:
+    """Return the row of a command, or of a worker's first epoch where it is none."""
+    command = [sys.executable, "-c", "from domainemo.cli import main; main()"]
+    command += words.split()
+    if not words:
+        command = [sys.executable, __file__, "--child", "--start"]
+    took: dict[Path, list[float]] = {then: [], ROOT: []}
+    for _ in range(turns):
+        for tree, found in took.items():
+            environment = {**os.environ, "PYTHONPATH": str(tree)}
+            began = time.monotonic()
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            found.append(time.monotonic() - began)
+    before, now = (float(np.median(took[tree])) for tree in (then, ROOT))
+    name = f"domainemo {words}" if words else "a worker's first epoch"
+    return f"| {name} | {before:.2f} | {now:.2f} | {before / now:.1f} |"
+
+
+def first_epoch() -> None:
+    """Train one epoch of one fold, choosing by the target's signals."""
+    import optuna  # noqa: F401
+
+    import domainemo as de
+
+    data = de.Simulated(subjects=3, sessions=1, trials=6, windows=(4, 4)).load()
+    with tempfile.TemporaryDirectory() as folder:
+        de.run(
+            data,
+            backbone="concatenation-mlp",
+            validator="information-maximisation",
+            baselines=False,
+            folds=["subject 1"],
+            device="cpu",
+            options={"training.epochs": 1},
+            output=Path(folder) / "run",
+        )
 
 
 def seconds(backbone: str, adapter: str, epochs: int) -> float:

@@ -207,7 +207,10 @@ def optimises(name):
 
 @pytest.mark.parametrize(
     ("does", "place"),
-    [(writes_or_locks, "domainemo.files."), (optimises, "domainemo.training.loop")],
+    [
+        (writes_or_locks, "domainemo.files."),
+        (optimises, ("domainemo.training.loop", "domainemo.training.optimiser")),
+    ],
 )
 def test_there_is_one_place_for_it(does, place):
     """Files renamed to their place, flushed and locked; gradients that become steps."""

@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,6 @@ from ..training.checkpoint import Checkpoint
 from ..training.fit import Fitted, Fitting, predict, scores, settle, temperature_of
 from ..training.loop import Loop, Report
 from ..training.model import Network, state_of
-from ..training.population import Member, NotStackable, train_together
 from ..training.seeds import derive_seed, reproducible
 from .calibration import trials_of
 from .controls import control_name, control_probabilities, relabelled, retraining
@@ -64,6 +63,9 @@ from .folder import (
 )
 from .initialisation import load_weights, weights_of
 from .seeds import source_seed
+
+if TYPE_CHECKING:
+    from ..training.population import Member
 
 __all__ = [
     "Job",
@@ -368,6 +370,8 @@ def run_together(
     DomainemoWarning
         If they cannot be trained as one program, and were trained one by one.
     """
+    from ..training.population import Member
+
     failures: list[tuple[int, DomainemoError]] = []
     begun: dict[int, _Training] = {}
 
@@ -414,6 +418,8 @@ def _begun(
 
 def _train_as_one(members: Sequence[Member], first: str) -> bool:
     """Return whether members could be trained as one program; say why not."""
+    from ..training.population import NotStackable, train_together
+
     try:
         train_together(members)
     except NotStackable as reason:

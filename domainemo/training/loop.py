@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import ConfigurationError
 from .checkpoint import Checkpoint
 from .divergence import Divergence
+from .optimiser import AdamW
 from .seeds import derive_seed
 from .settings import Training
 
@@ -146,11 +147,9 @@ class Loop:
         report: Report | None = None,
     ) -> None:
         self.task, self.parts, self.training = task, task.parts, task.training
-        self.optimiser = torch.optim.AdamW(
+        self.optimiser = AdamW(
             [p for p in self.parts.parameters() if p.requires_grad],
-            lr=self.training.learning_rate,
-            weight_decay=self.training.weight_decay,
-            fused=True,
+            self.training.weight_decay,
         )
         self.history: list[dict[str, float]] = []
         self._seed, self._checkpoint = seed, checkpoint
@@ -192,11 +191,10 @@ class Loop:
         """Take a step when so many epochs are over; return its losses."""
         losses = step(passed / self.training.epochs)
         total = torch.stack(list(losses.values())).sum()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.forget_gradients()
         total.backward()  # type: ignore[no-untyped-call]
         if self.training.clip:
-            (group,) = self.optimiser.param_groups
-            nn.utils.clip_grad_norm_(group["params"], self.training.clip)
+            nn.utils.clip_grad_norm_(self.optimiser.weights, self.training.clip)
         self.descend(passed)
         terms = {**losses, "total": total}
         return {name: loss.detach() for name, loss in terms.items()}
@@ -225,9 +223,7 @@ class Loop:
 
     def descend(self, passed: float) -> None:
         """Take the optimiser's step along the gradients that there are."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate(passed)
-        self.optimiser.step()
+        self.optimiser.step(self._learning_rate(passed))
 
     def _learning_rate(self, passed: float) -> float:
         """Return the learning rate after so many epochs, of which one may be begun."""

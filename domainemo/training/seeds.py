@@ -21,7 +21,7 @@ def derive_seed(*parts: object) -> int:
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
     """Run a block with deterministic kernels, and leave torch as it was found."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Asking a machine for its GPUs would wake them, also where the CPU trains.
@@ -29,12 +29,14 @@ def reproducible(threads: int) -> Iterator[None]:
     devices = range(torch.cuda.device_count() if used else 0)
     with torch.random.fork_rng(devices):
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
+        # The same as `use_deterministic_algorithms`, but for the compiler, which that
+        # imports: half of what a process takes to begin.
+        torch.set_deterministic_debug_mode("error")
         # Else torch writes NaN into every tensor before its values.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             yield
         finally:
             torch.set_num_threads(before[0])
-            torch.use_deterministic_algorithms(before[1])
+            torch.set_deterministic_debug_mode(before[1])
             torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 __all__ = ["best_temperature"]
 
@@ -30,6 +28,9 @@ def best_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) ->
     float
         From 0.05 to 20; above 1 where the logits are too sure.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
     shares = 1 / np.bincount(labels, minlength=logits.shape[1])[labels]
     scores = logits.astype(np.float64)
     places = np.arange(len(labels))
