@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backbones.wrapper import Wrapped
+    from .machines.opening import cluster
     from .core import (
         Adapter,
         Backbone,
@@ -63,6 +64,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "backbones.wrapper": "Wrapped",
+    "machines.opening": "cluster",
     "core": (
         "Adapter Backbone Control Dataset EmotionData Fold Inputs Modality "
         "Normalisation Outputs Protocol Pseudo Retraining Sampling Screen Source "
@@ -125,6 +127,7 @@ __all__ = [
     "Windows",
     "Wrapped",
     "adapt",
+    "cluster",
     "compare",
     "from_arrays",
     "from_epochs",
