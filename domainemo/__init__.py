@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backbones.wrapper import Wrapped
-    from .machines.opening import cluster
     from .core import (
         Adapter,
         Backbone,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from .data.simulator import Simulated
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
+    from .machines.opening import cluster
     from .registry import register
     from .review.comparison import compare
     from .runs.everyone import train

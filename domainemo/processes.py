@@ -111,9 +111,7 @@ def companion(
     # A daemon, as Dask's workers are, may start none, which could outlive it.
     multiprocessing.current_process().daemon = False
     here, there = _Workers().Pipe()
-    process = _Workers().Process(
-        target=_serve, args=(serve, there, *args), daemon=True
-    )
+    process = _Workers().Process(target=_serve, args=(serve, there, *args), daemon=True)
     process.start()
     there.close()
     return process, here

@@ -44,7 +44,14 @@ def pretrain(
     chosen, short = use.read(PretrainingChoices, said)
     sets = [*short, *(set_ or ())]
     with interruptible():
-        _run(configure_pretraining(chosen, sets, config), output, jobs, executor, dry_run, cache)
+        _run(
+            configure_pretraining(chosen, sets, config),
+            output,
+            jobs,
+            executor,
+            dry_run,
+            cache,
+        )
 
 
 def _run(

@@ -36,7 +36,7 @@ class Call(Future[Any]):
         super().__init__()
         self.packed = packed
         self.workers: list[str] = []
-        self.remote: Remote | None = None
+        self.remote: Remote[Any] | None = None
 
     def end(self, error: Exception) -> None:
         """Have it fail, where it has not ended yet."""
@@ -65,11 +65,15 @@ class DaskExecutor(Executor):
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
         """Have a call made; its function and arguments are pickled."""
-        call = Call(pack_call(partial(function, **kwargs) if kwargs else function, *args))
+        call = Call(
+            pack_call(partial(function, **kwargs) if kwargs else function, *args)
+        )
         self._send(call)
         return call
 
-    def send(self, folder: Path, watched: str, on_text: Callable[[str, str], None]) -> None:
+    def send(
+        self, folder: Path, watched: str, on_text: Callable[[str, str], None]
+    ) -> None:
         """Send a folder's files to every worker that does not see it, now or later.
 
         Parameters
@@ -112,7 +116,7 @@ class DaskExecutor(Executor):
             call.end(_lost(call))
             call.remote.cancel()
 
-    def _end(self, call: Call, remote: Remote) -> None:
+    def _end(self, call: Call, remote: Remote[Any]) -> None:
         """Answer a call; make it once more where its process died."""
         try:
             well, answer = pickle.loads(remote.result())

@@ -41,7 +41,7 @@ _KEYS: Mapping[str, Any] = {
     "interface": str,
     "scheduler_options": dict,
 }
-"""What a file of a SLURM cluster may hold: arguments of dask-jobqueue's SLURMCluster."""
+"""What a file of a SLURM cluster may hold: arguments of dask-jobqueue's own."""
 
 _CONFIGURATION = {
     # Of a large table, calls carry the rows that they train on.
@@ -65,7 +65,7 @@ def check_cluster(where: str | Path, workers: int | None = None) -> None:
             _read(where)
             if workers is None:
                 raise ConfigurationError(
-                    f"{where}: say how many SLURM jobs are to be submitted: --workers N."
+                    f"{where}: say how many SLURM jobs to submit: --workers N."
                 )
     elif workers is not None:
         raise ConfigurationError(
@@ -241,7 +241,7 @@ def slurm_cluster(asked: Mapping[str, Any], workers: int, slots: int) -> Any:
     slots : int
         Trainings that each job runs at once.
     """
-    from dask_jobqueue import SLURMCluster
+    from dask_jobqueue.slurm import SLURMCluster
 
     own = {key: value for key, value in asked.items() if key != "cores"}
     with starting():

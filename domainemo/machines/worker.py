@@ -147,7 +147,7 @@ class Parcel(WorkerPlugin):
         self.content = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def setup(self, worker: Worker) -> None:
-        """Write the files into a folder of that name where the processes look for it."""
+        """Write the files into a folder of that name, where processes look for it."""
         if Path(self.folder).is_dir():
             return
         folder = Path(worker.local_directory, self.name)
@@ -168,4 +168,7 @@ def _texts() -> Iterator[tuple[str, str]]:
     for folder, name in list(_watched.items()):
         for path in list(folder.rglob(name)):
             with suppress(OSError):  # finished meanwhile
-                yield str(path.relative_to(folder.parent)), path.read_text(encoding="utf-8")
+                yield (
+                    str(path.relative_to(folder.parent)),
+                    path.read_text(encoding="utf-8"),
+                )

@@ -20,9 +20,9 @@ from typing import Any, cast
 import numpy as np
 
 from .. import files
-from ..machines.beside import parcels
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, DomainemoWarning, RunError
+from ..machines.beside import parcels
 from ..places import unforeseen
 from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
@@ -208,7 +208,8 @@ def _run_there(
         while futures:
             done = wait(futures, _POLL_SECONDS, return_when="FIRST_COMPLETED").done
             for future in futures.keys() - lost:
-                if len(workers := getattr(future, "workers", ())) > 1:
+                workers: Sequence[str] = getattr(future, "workers", ())
+                if len(workers) > 1:
                     lost.add(future)
                     _warn_of_loss(divided[futures[future]], workers[0])
             for future in done:
