@@ -311,14 +311,12 @@ def name_worker(call: str) -> None:
 
 def is_alive(worker: str) -> bool:
     """Return whether a process lives, as far as can be told from here."""
+    import psutil
+
     host, _, pid = worker.rpartition(":")
     if host != socket.gethostname():
         return True  # its heartbeat tells
-    try:
-        os.kill(int(pid), 0)
-    except (OSError, ValueError):
-        return False
-    return True
+    return pid.isdecimal() and psutil.pid_exists(int(pid))
 
 
 def note_outcome(

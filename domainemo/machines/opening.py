@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -173,7 +174,7 @@ def _local(workers: int) -> Iterator[Client]:
             n_workers=workers,
             threads_per_worker=1,
             memory_limit=None,  # of what trains, it would see nothing
-            dashboard_address=None,
+            dashboard_address=":0",  # any free port
             silence_logs=logging.CRITICAL,
         )
     try:
@@ -214,14 +215,9 @@ def _slurm(file: str, workers: int, threads: int) -> Iterator[tuple[Client, int]
             f"takes jobs, such as the cluster's login node."
         )
     slots = max(asked["cores"] // threads, 1)
+    slurm = slurm_cluster(asked, slots)
     try:
-        slurm = slurm_cluster(asked, workers, slots)
-    except (ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(
-            f"{file}: no SLURM job could be submitted: {reason}"
-        ) from error
-    try:
+        _check_script(file, slurm.job_script())
         slurm.adapt(minimum_jobs=workers, maximum_jobs=workers)
         with _client(slurm) as client:
             yield client, workers * slots
@@ -229,28 +225,39 @@ def _slurm(file: str, workers: int, threads: int) -> Iterator[tuple[Client, int]
         slurm.close(timeout=_CLOSING_SECONDS)
 
 
-def slurm_cluster(asked: Mapping[str, Any], workers: int, slots: int) -> Any:
-    """Return dask-jobqueue's cluster of so many SLURM jobs.
+def _check_script(file: str, script: str) -> None:
+    """Refuse a job that SLURM would; dask-jobqueue would submit it for ever."""
+    command = ["sbatch", "--test-only"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True)
+    if done.returncode:
+        reason = " ".join(done.stderr.replace("sbatch: error: ", "").split())
+        raise ConfigurationError(f"{file}: SLURM refuses such a job: {reason}.")
+
+
+def slurm_cluster(asked: Mapping[str, Any], slots: int) -> Any:
+    """Return dask-jobqueue's cluster, of no SLURM job yet.
 
     Parameters
     ----------
     asked : mapping
         What its file holds.
-    workers : int
-        Jobs to submit.
     slots : int
         Trainings that each job runs at once.
     """
     from dask_jobqueue.slurm import SLURMCluster
 
     own = {key: value for key, value in asked.items() if key != "cores"}
+    # Any free port for its web page.
+    own["scheduler_options"] = {
+        "dashboard_address": ":0",
+        **asked.get("scheduler_options", {}),
+    }
     with starting():
         return SLURMCluster(
             **own,
             cores=slots,
             job_cpu=asked["cores"],
             processes=1,
-            n_workers=workers,
             silence_logs=logging.CRITICAL,
         )
 
