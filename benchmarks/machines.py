@@ -2,9 +2,9 @@
 
     python benchmarks/machines.py [--workers 1 2] [--repeats 3] [--file FILE.toml]
 
-The whole command, `domainemo benchmark --executor dask`, from its start to its end, its
-workers' start included. The counts of workers take turns; medians, in one run. The ratio
-is to the first count.
+The whole command, `domainemo benchmark --executor dask`, from its start to its end,
+its workers' start included. The counts of workers take turns; medians, in one run. The
+ratio is to the first count.
 """
 
 from __future__ import annotations

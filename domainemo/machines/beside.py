@@ -7,6 +7,7 @@ import platform
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -63,6 +64,7 @@ def _made(packed: bytes) -> bytes:
     return pickle.dumps(answer)
 
 
+@cache
 def _versions() -> dict[str, str]:
     """Return what must be the same on all machines, so that their results are."""
     python = ".".join(platform.python_version_tuple()[:2])
@@ -72,8 +74,8 @@ def _versions() -> dict[str, str]:
 def _check(wanted: Mapping[str, str]) -> None:
     """Refuse a machine whose results would not be those of the one that asks."""
     for name, here in _versions().items():
-        if here != wanted[name]:
+        if here != wanted.get(name):
             raise ConfigurationError(
                 f"{socket.gethostname()}, a machine of the cluster, has {name} {here}, "
-                f"and this one {wanted[name]}. Install the same on all of them."
+                f"and this one {wanted.get(name)}. Install the same on all of them."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from distributed import Future as Remote
 
 from ..errors import ConfigurationError, RunError
 from .beside import pack_call
-from .worker import Died, Parcel, on_worker
+from .worker import Died, Parcel, end_run, on_worker
 
 __all__ = ["Call", "DaskExecutor"]
 
@@ -37,6 +38,17 @@ class Call(Future[Any]):
         self.packed = packed
         self.workers: list[str] = []
         self.remote: Remote[Any] | None = None
+
+    def cancel(self) -> bool:
+        """Have the cluster drop it."""
+        self.release()
+        return super().cancel()
+
+    def release(self) -> None:
+        """Want nothing of the cluster any more, which else would do lost work anew."""
+        if self.remote is not None:
+            self.remote.release()
+            self.remote = None
 
     def end(self, error: Exception) -> None:
         """Have it fail, where it has not ended yet."""
@@ -93,6 +105,13 @@ class DaskExecutor(Executor):
         if self._parcels.pop(folder.name, None) is not None:
             self._client.unregister_worker_plugin(folder.name)
 
+    def close(self) -> None:
+        """Have the workers drop what is under way, and end what they keep for it."""
+        for call in list(self._calls.values()):
+            call.cancel()
+        with suppress(Exception):  # of a cluster that is gone
+            self._client.run(end_run, self._run)
+
     def _send(self, call: Call) -> None:
         key = f"{self._run}-{uuid4().hex}"
         self._calls[key] = call
@@ -110,16 +129,20 @@ class DaskExecutor(Executor):
             if name in self._parcels:
                 self._parcels[name](path, told["text"])
             return
-        call = self._calls[told["key"]]
+        call = self._calls.get(told["key"])
+        if call is None:
+            return
         call.workers.append(told["worker"])
-        if len(call.workers) > _ATTEMPTS and call.remote is not None:
+        if len(call.workers) > _ATTEMPTS:
             call.end(_lost(call))
-            call.remote.cancel()
+            call.release()
 
     def _end(self, call: Call, remote: Remote[Any]) -> None:
         """Answer a call; make it once more where its process died."""
+        self._calls.pop(remote.key, None)
         try:
             well, answer = pickle.loads(remote.result())
+            call.release()
         except Died:
             if len(call.workers) < _ATTEMPTS:
                 self._send(call)

@@ -134,7 +134,11 @@ def cluster(
         else:
             assert workers is not None
             client, slots = opened.enter_context(_slurm(where, workers, threads))
-        yield DaskExecutor(client, slots, here=where == LOCAL)
+        executor = DaskExecutor(client, slots, here=where == LOCAL)
+        try:
+            yield executor
+        finally:
+            executor.close()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from ..processes import companion, ending
 from .beside import serve
 
-__all__ = ["Died", "Parcel", "on_worker"]
+__all__ = ["Died", "Parcel", "end_run", "on_worker"]
 
 _POLL_SECONDS = 0.2
 _IDLE_SECONDS = 60
@@ -115,6 +115,13 @@ def _remove(waiting: Waiting) -> bool:
     except ValueError:
         return False
     return True
+
+
+def end_run(run: str) -> None:
+    """End what waits for another call of a run."""
+    for waiting in list(_idle):
+        if waiting[0] == run:
+            _end(waiting)
 
 
 def _end(waiting: Waiting) -> None:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +41,7 @@ from .job import (
     receive,
     run_job,
     run_together,
+    write_file,
 )
 from .memory import check_memory
 from .units import is_population, units, why_alone
@@ -286,8 +287,9 @@ def _warn_of_loss(unit: Unit, worker: str) -> None:
 
 def _keep_progress(path: str, text: str) -> None:
     """Write down what a machine that shares no disk with this one tells of a job."""
-    with suppress(OSError):  # it is finished
-        (Path(os.sep) / path).write_text(text, encoding="utf-8")
+    place = Path(os.sep, path)
+    if place.parent.is_dir():  # else it is finished
+        write_file(place, text)
 
 
 def _reason(job: Work[Any], error: Exception) -> tuple[str, str]:
