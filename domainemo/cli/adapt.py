@@ -60,6 +60,7 @@ def adapt(
     if chosen["baselines"] is False and chosen["controls"] is None:
         chosen["controls"] = []  # also where the file names some
     with interruptible():
+        use.check_executing(executor, jobs)
         _run(configure(chosen, sets, config), output, jobs, executor, dry_run, cache)
 
 

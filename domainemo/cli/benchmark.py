@@ -50,6 +50,7 @@ def benchmark(
     from .grid import read_grid
 
     with interruptible():
+        use.check_executing(executor, jobs)
         use.import_plugins(plugin)
         grid = read_grid(file, {"data_root": data_root, "plugins": plugin})
         folder = output or Path("runs") / f"benchmark-{Path(file).stem}"

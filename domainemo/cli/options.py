@@ -295,6 +295,14 @@ def _number(text: str, option: str) -> int | None:
     return wanted
 
 
+def check_executing(where: str | None, text: str) -> None:
+    """Refuse what :func:`executing` could not open, before anything is read."""
+    from ..machines import check_cluster
+
+    if where is not None:
+        check_cluster(where, _number(text, "--workers"))
+
+
 @contextmanager
 def executing(
     where: str | None, text: str, chosen: Setup, jobs: int | None = None

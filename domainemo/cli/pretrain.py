@@ -44,6 +44,7 @@ def pretrain(
     chosen, short = use.read(PretrainingChoices, said)
     sets = [*short, *(set_ or ())]
     with interruptible():
+        use.check_executing(executor, jobs)
         _run(
             configure_pretraining(chosen, sets, config),
             output,

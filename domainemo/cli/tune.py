@@ -62,6 +62,7 @@ def tune(
     settings |= {"name": name, "storage": storage}
     sets = [*short, *(set_ or ())]
     with interruptible():
+        use.check_executing(executor, workers)
         configuration = configure_study(chosen, sets, config, settings, spaces)
         _run(configuration, output, workers, executor, minutes, final, dry_run, cache)
 

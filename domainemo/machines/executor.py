@@ -71,7 +71,7 @@ class DaskExecutor(Executor):
     def __init__(self, client: Client, workers: int, *, here: bool) -> None:
         self._client, self._max_workers, self.here = client, workers, here
         self._run = f"domainemo-{uuid4().hex}"
-        self._calls: dict[str, Call] = {}
+        self._calls: dict[Any, Call] = {}
         self._parcels: dict[str, Callable[[str, str], None]] = {}
         client.subscribe_topic(self._run, self._hear)
 

@@ -205,7 +205,7 @@ def _run_there(
 
     futures = {begin(number): number for number in range(len(divided))}
     lost: set[Future[Answer]] = set()
-    with _sending(context, executor) as send:
+    with _sending(context, executor) as send, _dropping(futures):
         while futures:
             done = wait(futures, _POLL_SECONDS, return_when="FIRST_COMPLETED").done
             for future in futures.keys() - lost:
@@ -226,6 +226,16 @@ def _run_there(
                 for job, state in divided[number]:
                     _read_progress(job, state)
             tell(monitor)
+
+
+@contextmanager
+def _dropping(futures: Iterable[Future[Any]]) -> Iterator[None]:
+    """Have nothing go on that is not done at this block's end."""
+    try:
+        yield
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _received(unit: Unit, future: Future[Answer]) -> Failed:
