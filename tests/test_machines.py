@@ -267,7 +267,7 @@ def test_the_page_s_script_and_file_are_right(local, tmp_path):
     (tmp_path / "script.py").write_text(script)
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert "marginal less source only" in done.stdout, done.stderr
+    assert "logistic regression" in done.stdout, done.stderr
     (tmp_path / "bare.py").write_text(BARE)
     command[1] = "bare.py"
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -313,7 +313,7 @@ def test_a_study_finds_the_same_on_a_cluster(two, tmp_path):
 def scores(found):
     """What complete candidates scored, whatever their numbers."""
     table = found.candidates[found.candidates["state"] == "complete"]
-    return sorted(table["validator"])
+    return sorted(table["value"])
 
 
 # --------------------------------------------------------------------- what is refused
