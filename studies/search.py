@@ -465,7 +465,8 @@ class _Call:
         error = None if self.call.cancelled() else self.call.exception()
         if error is None:
             return 0
-        return _EXPLAINED if isinstance(error, ConfigurationError) else 1
+        explained = isinstance(error, DomainemoError) and len(workers) < 2
+        return _EXPLAINED if explained else 1
 
     def kill(self) -> None:
         """Have the cluster drop it."""
