@@ -44,11 +44,10 @@ _KEYS: Mapping[str, Any] = {
 }
 """What a file of a SLURM cluster may hold: arguments of dask-jobqueue's own."""
 
+_PATIENCE = "distributed.deploy.lost-worker-timeout"
 _CONFIGURATION = {
     # Of a large table, calls carry the rows that they train on.
     "distributed.admin.large-graph-warning-threshold": "1 GiB",
-    # Nobody waits for a worker that is gone.
-    "distributed.deploy.lost-worker-timeout": "5s",
 }
 
 
@@ -125,7 +124,10 @@ def cluster(
     from .executor import DaskExecutor
 
     where = str(where)
-    with dask.config.set(_CONFIGURATION), ExitStack() as opened:
+    # A worker that starts again within this time is not given up, and killed, by Dask:
+    # that takes some seconds, more where the machine is busy.
+    patience = {_PATIENCE: "1h" if where == LOCAL else "1m"}
+    with dask.config.set({**_CONFIGURATION, **patience}), ExitStack() as opened:
         if _is_address(where):
             client, slots = opened.enter_context(_at(where))
         elif where == LOCAL:
