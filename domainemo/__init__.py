@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .data.simulator import Simulated
     from .data.table import from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
+    from .machines.opening import cluster
     from .registry import register
     from .review.comparison import compare
     from .runs.everyone import train
@@ -63,6 +64,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "backbones.wrapper": "Wrapped",
+    "machines.opening": "cluster",
     "core": (
         "Adapter Backbone Control Dataset EmotionData Fold Inputs Modality "
         "Normalisation Outputs Protocol Pseudo Retraining Sampling Screen Source "
@@ -125,6 +127,7 @@ __all__ = [
     "Windows",
     "Wrapped",
     "adapt",
+    "cluster",
     "compare",
     "from_arrays",
     "from_epochs",

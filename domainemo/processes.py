@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.context
+import multiprocessing.process
 import os
 import pickle
 import runpy
@@ -30,6 +31,8 @@ __all__ = [
     "can_fork",
     "can_pack",
     "check_executor",
+    "check_main",
+    "companion",
     "cores",
     "ending",
     "follow_parent",
@@ -87,6 +90,37 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def companion(
+    serve: Callable[..., None], *args: Any
+) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    """Start a process that serves this one, and ends with it.
+
+    Parameters
+    ----------
+    serve : callable
+        Called there with its end of a connection, and the other arguments.
+
+    Returns
+    -------
+    process : Process
+    connection : Connection
+        This end.
+    """
+    # A daemon, as Dask's workers are, may start none, which could outlive it.
+    multiprocessing.current_process().daemon = False
+    here, there = _Workers().Pipe()
+    process = _Workers().Process(target=_serve, args=(serve, there, *args), daemon=True)
+    process.start()
+    there.close()
+    return process, here
+
+
+def _serve(serve: Callable[..., None], there: Connection, *args: Any) -> None:
+    follow_parent()
+    multiprocessing.current_process().daemon = False
+    serve(there, *args)
 
 
 def follow_parent() -> None:
@@ -341,6 +375,12 @@ def check_executor(executor: Executor) -> None:
     ConfigurationError
         For threads, and for processes that would run the user's script again.
     """
+    if type(executor).__module__.startswith("distributed."):
+        raise ConfigurationError(
+            "Dask's own executor would train in threads, which share their random "
+            "numbers; give that of `domainemo.cluster(ADDRESS)`, which keeps processes "
+            "beside its workers."
+        )
     if isinstance(executor, ThreadPoolExecutor):
         raise ConfigurationError(
             "Folds cannot be trained in threads, which share their random numbers; "
@@ -349,6 +389,16 @@ def check_executor(executor: Executor) -> None:
     context = getattr(executor, "_mp_context", None)
     if context is None or isinstance(context, _Workers) or is_forking(executor):
         return
+    check_main()
+
+
+def check_main() -> None:
+    """Refuse to start processes that would run the user's script again.
+
+    Raises
+    ------
+    ConfigurationError
+    """
     path = getattr(sys.modules["__main__"], "__file__", None)
     if path and os.path.exists(path) and not _is_guarded(path):
         raise ConfigurationError(

@@ -7,14 +7,19 @@ import math
 import multiprocessing
 import os
 import shutil
+import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import optuna
@@ -23,7 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from .. import files
 from ..core import Inputs
-from ..errors import ConfigurationError, DomainemoError, RunError
+from ..errors import ConfigurationError, DomainemoError, DomainemoWarning, RunError
 from ..places import naming_parts, unforeseen
 from ..processes import ending, follow_parent, starting
 from ..runs.execution import load_shared, shared
@@ -50,6 +55,7 @@ from .storage import (
     WORKER,
     is_alive,
     is_local,
+    name_worker,
     note_outcome,
     open_storage,
     quiet,
@@ -132,6 +138,7 @@ def search(
     task: Task,
     on_progress: OnProgress | None = None,
     plugins: Sequence[str] = (),
+    executor: Executor | None = None,
 ) -> None:
     """Try candidates until there are enough.
 
@@ -145,6 +152,8 @@ def search(
     on_progress : callable, optional
     plugins : sequence of str
         Files to import in every process.
+    executor : Executor, optional
+        Of a cluster, in place of local processes.
 
     Raises
     ------
@@ -160,15 +169,17 @@ def search(
         for study in studies.values():
             repeat_killed(study, (lambda _: True) if local else _is_dead)
         tell(_progress(studies, task))
-        if not all(_is_enough(study, task) for study in studies.values()):
+        here = getattr(executor, "here", True)  # else nobody knows the memory
+        if here and not all(_is_enough(study, task) for study in studies.values()):
             # Several may be training the largest one at once.
             every = [job for jobs in task.jobs.values() for job in jobs]
             check_memory(inputs, every * task.workers, task.workers)
-        if task.workers == 1:
+        if task.workers == 1 and executor is None:
             work(inputs, task, lambda: tell(_progress(studies, task)))
         else:
             with shared(inputs, task, task.folder, plugins) as context:
-                _supervise(context, task, studies, tell)
+                start = _starter() if executor is None else partial(_Call, executor)
+                _supervise(context, task, studies, tell, start)
         _require_success(studies)
 
 
@@ -373,11 +384,14 @@ class _Pruning:
 
 
 def _supervise(
-    context: Path, task: Task, studies: Mapping[str, Study], tell: OnProgress
+    context: Path,
+    task: Task,
+    studies: Mapping[str, Study],
+    tell: OnProgress,
+    start: Callable[[Path], BaseProcess | _Call],
 ) -> None:
     """Keep the processes running until there is nothing left to try."""
-    start = _starter()
-    running: list[BaseProcess] = []
+    running: list[BaseProcess | _Call] = []
     deaths, failures, finished = 0, 0, 0
     try:
         while True:
@@ -400,9 +414,8 @@ def _supervise(
                 deaths, failures, finished = 0, 0, progress.finished
             deaths += len(died)
             failures += sum((each.exitcode or 0) > 0 for each in died)
-            if died:
-                for study in studies.values():
-                    repeat_killed(study, _is_dead)
+            for study in studies.values() if died else ():
+                repeat_killed(study, partial(_was_of, died))
             for each in died:
                 if each.exitcode == _EXPLAINED:  # the next one would find the same
                     raise RunError(_last_words(context, each))
@@ -418,9 +431,55 @@ def _supervise(
         for each in running:
             each.kill()
             each.join()
-        if running:
-            for study in studies.values():
-                repeat_killed(study, _is_dead)
+        for study in studies.values() if running else ():
+            repeat_killed(study, partial(_was_of, running))
+
+
+class _Call:
+    """A call that tries candidates on a cluster, told of as a process is.
+
+    Parameters
+    ----------
+    executor : Executor
+    context : Path
+    """
+
+    def __init__(self, executor: Executor, context: Path) -> None:
+        self.pid = uuid4().hex
+        self.call = executor.submit(_work_on_cluster, str(context), self.pid)
+        self.known = 1
+
+    @property
+    def exitcode(self) -> int | None:
+        """None as long as it is under way; else as a process would end."""
+        workers: Sequence[str] = getattr(self.call, "workers", ())
+        if len(workers) > self.known:
+            self.known = len(workers)
+            warnings.warn(
+                f"The worker {workers[-2]} was lost; its candidate is tried again.",
+                DomainemoWarning,
+                stacklevel=2,
+            )
+        if not self.call.done():
+            return None
+        error = None if self.call.cancelled() else self.call.exception()
+        if error is None:
+            return 0
+        explained = isinstance(error, DomainemoError) and len(workers) < 2
+        return _EXPLAINED if explained else 1
+
+    def kill(self) -> None:
+        """Have the cluster drop it."""
+        self.call.cancel()
+
+    def join(self) -> None:
+        """Do nothing: it is dropped by whoever still works on it."""
+
+
+def _was_of(processes: Sequence[BaseProcess | _Call], worker: str) -> bool:
+    """Return whether a candidate was one of these processes', or of a dead one."""
+    ours = {each.pid for each in processes if isinstance(each, _Call)}
+    return worker.partition(":")[0] in ours or _is_dead(worker)
 
 
 def _starter() -> Callable[[Path], BaseProcess]:
@@ -456,8 +515,29 @@ def _work_in(context: Path) -> None:
         sys.exit(_EXPLAINED if known else 1)
 
 
-def _last_words(context: Path, process: BaseProcess) -> str:
+def _work_on_cluster(context: str, call: str) -> None:
+    """Work in a process of a cluster; a call that was lost goes on with its own."""
+    if not Path(context).is_dir():
+        raise ConfigurationError(
+            f"{socket.gethostname()}, a machine of the cluster, does not see "
+            f"{context}. Put the study's --output on a disk that all machines share."
+        )
+    inputs, task = load_shared(context)
+    name_worker(call)
+    with quiet(), named(task.address):
+        own = worker_name()
+        for study in open_studies(task).values():
+            repeat_killed(study, lambda x: x.startswith(f"{call}:") and x != own)
+        work(inputs, task)
+
+
+def _last_words(context: Path, process: BaseProcess | _Call) -> str:
     """Return the error that ended a process; empty where a signal did."""
+    if isinstance(process, _Call):
+        error = process.call.exception()
+        if error is None or isinstance(error, DomainemoError):
+            return str(error or "")
+        return unforeseen(error)
     try:
         return (context / f"{process.pid}.error").read_text(encoding="utf-8")
     except OSError:

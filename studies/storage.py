@@ -36,6 +36,7 @@ __all__ = [
     "is_local",
     "is_lost",
     "name_of",
+    "name_worker",
     "note_outcome",
     "open_storage",
     "quiet",
@@ -67,6 +68,9 @@ _SILENT = {TrialState.FAIL: KILLED, TrialState.PRUNED: "fell behind the others"}
 """Why a candidate ended that left no word."""
 
 _SQLITE_FILE = "sqlite:///"
+
+_call = ""
+"""How this process's name begins."""
 
 _REPEATS = 5  # of a candidate whose process is killed each time
 _HEARTBEAT = 30  # seconds between signs of life, where machines share a storage
@@ -296,19 +300,23 @@ def without_password(address: str) -> str:
 
 def worker_name() -> str:
     """Return the name of this process among all machines."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{_call}{socket.gethostname()}:{os.getpid()}"
+
+
+def name_worker(call: str) -> None:
+    """Have the name of this process begin with that of a cluster's call."""
+    global _call
+    _call = f"{call}:"
 
 
 def is_alive(worker: str) -> bool:
     """Return whether a process lives, as far as can be told from here."""
+    import psutil
+
     host, _, pid = worker.rpartition(":")
     if host != socket.gethostname():
         return True  # its heartbeat tells
-    try:
-        os.kill(int(pid), 0)
-    except (OSError, ValueError):
-        return False
-    return True
+    return pid.isdecimal() and psutil.pid_exists(int(pid))
 
 
 def note_outcome(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from ..choices import RunChoices, choices_of, choosing, complete
 from ..core import EmotionData
-from ..errors import RunError
+from ..errors import ConfigurationError, RunError
 from ..files import discard_damaged, is_expected, write_recorded
 from ..places import naming_parts
 from ..processes import process_pool
@@ -49,12 +50,9 @@ from .search import (
     search,
     why_incomplete,
 )
-from .settings import VALIDATOR, StudySettings, TuningChoices
+from .settings import SQLITE, VALIDATOR, StudySettings, TuningChoices
 from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
 
 __all__ = ["Effort", "run_study", "tune"]
 
@@ -82,6 +80,8 @@ class Effort:
         Called with the progress of the search.
     on_train : callable, optional
         Called with the progress of the final runs.
+    executor : Executor, optional
+        Of :func:`domainemo.cluster`, in place of processes of this machine.
     """
 
     storage: str | None = None
@@ -91,6 +91,7 @@ class Effort:
     plugins: Sequence[str] = ()
     on_search: Callable[[Progress], None] | None = None
     on_train: Callable[[Monitor], None] | None = None
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -107,6 +108,7 @@ def tune(
     workers: int = 1,
     minutes: float | None = None,
     final: bool = True,
+    executor: Executor | None = None,
     output: str | Path,
     **choices: Unpack[TuningChoices],
 ) -> Findings:
@@ -124,6 +126,8 @@ def tune(
     storage, workers, minutes, final
         As of :class:`Effort`. More than one worker needs a script that can be
         imported, with its main part under ``if __name__ == "__main__":``.
+    executor : Executor, optional
+        Of :func:`domainemo.cluster`, whose workers then try candidates.
     output : path
         The study's folder. Where it holds part of this very study, the rest is run.
 
@@ -155,7 +159,10 @@ def tune(
     places: dict[str, Any] = {"recordings": data.inputs.name}
     if chosen.plugins:
         places["plugins"] = list(chosen.plugins)
-    effort = Effort(storage, workers, minutes, final, chosen.plugins)
+    if executor is not None:
+        workers = getattr(executor, "_max_workers", workers)
+    known = chosen.plugins
+    effort = Effort(storage, workers, minutes, final, known, executor=executor)
     return run_study(planned, Path(output), places, name, effort)
 
 
@@ -179,6 +186,7 @@ def run_study(
     effort : Effort
     """
     address = address_of(folder, effort.storage)
+    _check_cluster(address, effort.executor)
     context = Context(folder, places, effort.plugins, on_progress=effort.on_train)
     known = identity(planned.tested.fingerprint(), effort.plugins)
     facts = {"signals": fingerprint(planned.tested.inputs)}
@@ -186,11 +194,12 @@ def run_study(
     task = _task(planned, folder, name, address, effort)
     with locked(folder):
         with _searching(planned, task):
-            search(planned.inputs, task, effort.on_search, effort.plugins)
+            given = effort.on_search, effort.plugins, effort.executor
+            search(planned.inputs, task, *given)
         choices = _choose(planned, task, context)
         _require_choices(task, choices)
         if effort.final:
-            with _pool(effort.workers) as executor:
+            with _pool(effort) as executor:
                 run_final(planned, choices, replace(context, executor=executor))
             _write_after_the_fact(planned, folder, address)
     return load_findings(folder, address)
@@ -277,12 +286,34 @@ def _known(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Executor | None]:
-    if workers == 1:
-        yield None
+def _pool(effort: Effort) -> Iterator[Executor | None]:
+    if effort.executor is not None or effort.workers == 1:
+        yield effort.executor
         return
-    with process_pool(workers) as pool:
+    with process_pool(effort.workers) as pool:
         yield pool
+
+
+def _check_cluster(address: str, executor: Executor | None) -> None:
+    """Refuse what cannot try candidates, or a storage that its machines cannot share.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    if executor is None:
+        return
+    if not hasattr(executor, "here"):
+        raise ConfigurationError(
+            f"executor is {executor!r}; expected that of domainemo.cluster. For "
+            f"processes of this machine, give workers."
+        )
+    if not executor.here and name_of(address) == SQLITE:
+        raise ConfigurationError(
+            "Machines cannot share SQLite, where a study is kept by default: it does "
+            "not bear a network drive. Add --storage journal, with --output on a disk "
+            "that they share, or give the address of a PostgreSQL database."
+        )
 
 
 def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "registry": {"errors", "places", "core", "values"},
     "files": {"errors"},
     "processes": {"errors", "places"},
+    "machines": FOUNDATION | {"processes", "data"},
     "data": FOUNDATION | {"processes"},
     "backbones": FOUNDATION | {"data", "samplings"},
     "normalisations": FOUNDATION | {"data"},
@@ -47,7 +48,7 @@ MAY_IMPORT = {
     "runs": FOUNDATION
     | MODELS
     | {"choices", "parts", "training", "validators", "protocols", "processes"}
-    | {"statistics"},
+    | {"statistics", "machines"},
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.

@@ -1,12 +1,17 @@
 """Worker processes start from any script, and never run it again."""
 
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+from multiprocessing import resource_tracker
 
 import pytest
 
 from domainemo.errors import ConfigurationError
-from domainemo.processes import pack, unpack
+from domainemo.processes import cores, pack, process_pool, starting, unpack
+from domainemo.studies import search
 
 GUARDED = """
 from domainemo.processes import process_pool
@@ -173,6 +178,25 @@ def test_workers_that_fail_are_not_started_for_ever(tmp_path):
     done = run("file", code, tmp_path)
     assert "The source has a single trial of class" in done.stderr
     assert done.stdout.splitlines() == ["begins"]
+
+
+def test_what_only_posix_has_is_not_needed(tmp_path, monkeypatch):
+    """As on Windows: no SIGHUP, no masks, no forking; only the start of processes."""
+    resource_tracker.ensure_running()
+    for module, name in [
+        (signal, "SIGHUP"),
+        (signal, "pthread_sigmask"),
+        (os, "sched_getaffinity"),
+    ]:
+        monkeypatch.delattr(module, name, raising=False)
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    assert cores() >= 1
+    with process_pool(1) as pool:
+        assert pool.submit(abs, -3).result() == 3
+    with starting():
+        process = search._starter()(tmp_path)  # which finds no study there
+    process.join(120)
+    assert process.exitcode == 1 and (tmp_path / f"{process.pid}.error").exists()
 
 
 def test_what_is_packed_arrives():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +22,7 @@ __all__ = ["adapt"]
 def adapt(
     *,
     jobs: use.Jobs = "auto",
+    executor: use.Where = None,
     output: use.Output = None,
     set_: use.Set = None,
     config: use.Config = None,
@@ -60,17 +60,18 @@ def adapt(
     if chosen["baselines"] is False and chosen["controls"] is None:
         chosen["controls"] = []  # also where the file names some
     with interruptible():
-        _run(configure(chosen, sets, config), output, jobs, dry_run, cache)
+        use.check_executing(executor, jobs)
+        _run(configure(chosen, sets, config), output, jobs, executor, dry_run, cache)
 
 
 def _run(
     configuration: Configuration[Experiment],
     output: Path | None,
     jobs: str,
+    where: str | None,
     dry_run: bool,
     cache: bool,
 ) -> None:
-    from ..processes import process_pool
     from ..runs.plan import plan
     from ..runs.run import run_plan
     from ..runs.target import plan_target
@@ -86,9 +87,9 @@ def _run(
     if dry_run:
         show_plan(planned, folder)
         return
-    workers = use.workers(jobs, planned.experiment, len(planned.jobs(folder)))
-    pool = process_pool(workers) if workers > 1 else nullcontext()
-    with Progress() as progress, pool as executor:
+    count = len(planned.jobs(folder))
+    opened = use.executing(where, jobs, planned.experiment, count)
+    with opened as executor, Progress() as progress:
         results = run_plan(
             planned,
             folder,

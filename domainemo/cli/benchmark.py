@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +30,7 @@ def benchmark(
     ] = None,
     plugin: use.Plugin = None,
     jobs: use.Jobs = "auto",
+    executor: use.Where = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Its folder; by default runs/benchmark-FILE."),
@@ -50,13 +50,14 @@ def benchmark(
     from .grid import read_grid
 
     with interruptible():
+        use.check_executing(executor, jobs)
         use.import_plugins(plugin)
         grid = read_grid(file, {"data_root": data_root, "plugins": plugin})
         folder = output or Path("runs") / f"benchmark-{Path(file).stem}"
         if dry_run:
             _show_plan(grid, folder, _loading(grid, cache))
         else:
-            _run(grid, folder, jobs, _loading(grid, cache))
+            _run(grid, folder, jobs, executor, _loading(grid, cache))
 
 
 def _loading(grid: Grid, cache: bool) -> Load:
@@ -77,17 +78,17 @@ def _loading(grid: Grid, cache: bool) -> Load:
     return read
 
 
-def _run(grid: Grid, folder: Path, jobs: str, load: Load) -> None:
+def _run(grid: Grid, folder: Path, jobs: str, where: str | None, load: Load) -> None:
     from ..benchmark.findings import gather, write_findings
     from ..benchmark.running import run_cells
-    from ..processes import process_pool
     from ..reports.benchmark import write_benchmark_report
     from .screens import Progress
 
     cells = grid.cells()
-    workers = min(use.workers(jobs, each.experiment, len(cells)) for each in cells)
-    pool = process_pool(workers) if workers > 1 else nullcontext()
-    with Progress() as progress, pool as executor:
+    # The one of which the fewest can be trained at once.
+    chosen = min((x.experiment for x in cells), key=lambda x: use.workers(jobs, x))
+    opened = use.executing(where, jobs, chosen)
+    with opened as executor, Progress() as progress:
         console = progress.console
 
         def tell(outcome: Outcome) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
@@ -17,6 +18,8 @@ from ..registry import load_plugin
 from ..values import LARGEST_SEED, check_seeds
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ..core import EmotionData, Inputs
     from ..runs.experiment import Setup
     from .configuration import Configuration
@@ -25,7 +28,18 @@ Text = str | None
 Command = TypeVar("Command", bound=Callable[..., None])
 
 Jobs = Annotated[
-    str, typer.Option(help="Folds trained at once, each in a process; or auto.")
+    str,
+    typer.Option(
+        "--jobs", "--workers", help="Folds trained at once, each in a process; or auto."
+    ),
+]
+Where = Annotated[
+    Text,
+    typer.Option(
+        "--executor",
+        help="dask, the address of a Dask scheduler, or a TOML file that asks SLURM; "
+        "else processes of this machine.",
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -248,16 +262,75 @@ def recordings_of_run(
     return load(reader, cache=cache)
 
 
-def workers(text: str, chosen: Setup, jobs: int, option: str = "--jobs") -> int:
-    """Return how many processes train: a core each, and a single one on a GPU."""
+def workers(
+    text: str, chosen: Setup, jobs: int | None = None, option: str = "--jobs"
+) -> int:
+    """Return how many processes train: a core each, and a single one on a GPU.
+
+    Parameters
+    ----------
+    text : str
+        What the option says.
+    chosen : Setup
+    jobs : int, optional
+        How many there are to train, where that is known.
+    option : str
+    """
+    wanted = _number(text, option)
+    if wanted is None:
+        alone = chosen.device != "cpu"
+        wanted = 1 if alone else cores() // chosen.training.threads
+    return max(1, wanted if jobs is None else min(wanted, jobs))
+
+
+def _number(text: str, option: str) -> int | None:
+    """Read how many processes there are to be; None for auto."""
     if text == "auto":
-        if chosen.device != "cpu":
-            return 1
-        wanted = cores() // chosen.training.threads
-    else:
-        wanted = whole_number(text) or 0
+        return None
+    wanted = whole_number(text) or 0
     if wanted < 1:
         raise ConfigurationError(
             f"{option} is {text!r}; expected a number of processes, or auto."
         )
-    return max(1, min(wanted, jobs))
+    return wanted
+
+
+def check_executing(where: str | None, text: str) -> None:
+    """Refuse what :func:`executing` could not open, before anything is read."""
+    from ..machines import check_cluster
+
+    if where is not None:
+        check_cluster(where, _number(text, "--workers"))
+
+
+@contextmanager
+def executing(
+    where: str | None, text: str, chosen: Setup, jobs: int | None = None
+) -> Iterator[Executor | None]:
+    """Open what trains in a block: processes of this machine, a cluster, or neither.
+
+    Parameters
+    ----------
+    where : str or None
+        What ``--executor`` says.
+    text : str
+        What ``--jobs`` says.
+    chosen : Setup
+    jobs : int, optional
+        How many there are to train, where that is known.
+    """
+    from ..machines import LOCAL, cluster
+    from ..processes import process_pool
+
+    if where is None or where == LOCAL:
+        count: int | None = workers(text, chosen, jobs)
+    else:
+        count = _number(text, "--workers")
+    if where is not None:
+        with cluster(where, count, threads=chosen.training.threads) as executor:
+            yield executor
+    elif count is not None and count > 1:
+        with process_pool(count) as pool:
+            yield pool
+    else:
+        yield None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ __all__ = ["pretrain"]
 def pretrain(
     *,
     jobs: use.Jobs = "auto",
+    executor: use.Where = None,
     output: use.Output = None,
     set_: use.Set = None,
     config: use.Config = None,
@@ -44,17 +44,25 @@ def pretrain(
     chosen, short = use.read(PretrainingChoices, said)
     sets = [*short, *(set_ or ())]
     with interruptible():
-        _run(configure_pretraining(chosen, sets, config), output, jobs, dry_run, cache)
+        use.check_executing(executor, jobs)
+        _run(
+            configure_pretraining(chosen, sets, config),
+            output,
+            jobs,
+            executor,
+            dry_run,
+            cache,
+        )
 
 
 def _run(
     configuration: Configuration[Pretraining],
     output: Path | None,
     jobs: str,
+    where: str | None,
     dry_run: bool,
     cache: bool,
 ) -> None:
-    from ..processes import process_pool
     from ..runs.pretraining import plan_pretraining, run_pretraining
     from .screens import Progress
 
@@ -64,9 +72,8 @@ def _run(
     if dry_run:
         _show_plan(planned, folder)
         return
-    workers = use.workers(jobs, planned.chosen, len(planned.jobs(folder)))
-    pool = process_pool(workers) if workers > 1 else nullcontext()
-    with Progress() as progress, pool as executor:
+    opened = use.executing(where, jobs, planned.chosen, len(planned.jobs(folder)))
+    with opened as executor, Progress() as progress:
         table = run_pretraining(
             planned,
             folder,

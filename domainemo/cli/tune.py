@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ def tune(
     workers: Annotated[
         str, typer.Option(help="Candidates tried at once, each in a process; or auto.")
     ] = "auto",
+    executor: use.Where = None,
     minutes: Annotated[
         float | None, typer.Option(help="Begin no candidate after this time.")
     ] = None,
@@ -60,14 +62,16 @@ def tune(
     settings |= {"name": name, "storage": storage}
     sets = [*short, *(set_ or ())]
     with interruptible():
+        use.check_executing(executor, workers)
         configuration = configure_study(chosen, sets, config, settings, spaces)
-        _run(configuration, output, workers, minutes, final, dry_run, cache)
+        _run(configuration, output, workers, executor, minutes, final, dry_run, cache)
 
 
 def _run(
     configuration: StudyConfiguration,
     output: Path | None,
     workers: str,
+    where: str | None,
     minutes: float | None,
     final: bool,
     dry_run: bool,
@@ -91,17 +95,19 @@ def _run(
     data = {k: v for k, v in described["options"].items() if k.startswith("data.")}
     places = {"dataset": described["dataset"], "options": data}
     places |= {k: described[k] for k in ("data_root", "plugins") if k in described}
-    with Searching() as searching:
+    given = workers, base.experiment, settings.candidates
+    opened = use.executing(where, *given) if where else nullcontext()
+    with opened as executor, Searching() as searching:
+        count = getattr(executor, "_max_workers", None)
         effort = Effort(
             storage=configuration.storage,
-            workers=use.workers(
-                workers, base.experiment, settings.candidates, "--workers"
-            ),
+            workers=count or use.workers(*given, "--workers"),
             minutes=minutes,
             final=final,
             plugins=base.plugins,
             on_search=searching.update,
             on_train=searching.train,
+            executor=executor,
         )
         name = configuration.name or folder.name
         findings = run_study(planned, folder, places, name, effort)

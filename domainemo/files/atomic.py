@@ -173,16 +173,12 @@ def clear_partial(folder: Path) -> None:
 
 def _is_left(partial: Path, host: str) -> bool:
     """Return whether the process that wrote this is known to be gone."""
+    import psutil
+
     found = _PARTIAL.search(partial.name)
     if found is None or found["host"] != host:
         return False
-    try:
-        os.kill(int(found["process"]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
+    return not psutil.pid_exists(int(found["process"]))
 
 
 def _remove(path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ import numpy as np
 
 from .. import files
 from ..core import Inputs
-from ..errors import ConfigurationError, DomainemoError, RunError
+from ..errors import ConfigurationError, DomainemoError, DomainemoWarning, RunError
+from ..machines.beside import parcels
 from ..places import unforeseen
 from ..processes import check_executor, is_forking, pack, unpack
 from ..registry import load_plugin
@@ -27,7 +30,19 @@ from ..training.loop import Report
 from ..values import check_value
 from ..words import count
 from .experiment import Setup
-from .job import PROGRESS, Job, Work, is_finished, partial_folder, run_job, run_together
+from .job import (
+    PROGRESS,
+    Job,
+    Work,
+    begin_folder,
+    give_away,
+    is_finished,
+    partial_folder,
+    receive,
+    run_job,
+    run_together,
+    write_file,
+)
 from .memory import check_memory
 from .units import is_population, units, why_alone
 
@@ -71,7 +86,14 @@ Unit = Sequence[tuple[Work[Any], JobState]]
 Failed = Sequence[tuple[int, Exception]]
 """Which of them failed, by their places, and why."""
 
+Answer = tuple[Failed, Mapping[int, Mapping[str, bytes]]]
+"""Which of them failed, and the files of the others where no disk is shared."""
+
 OnProgress = Callable[[Monitor], None]
+
+
+class Unseen(Exception):
+    """A machine neither sees the run's folder nor was sent what is needed from it."""
 
 
 def check_call(executor: Any, on_progress: Any) -> None:
@@ -118,7 +140,8 @@ def execute(
     if executor is not None:
         check_executor(executor)
     workers = getattr(executor, "_max_workers", 1)
-    check_memory(inputs, [job for job, _ in waiting], workers)
+    if getattr(executor, "here", True):  # nobody knows the memory of other machines
+        check_memory(inputs, [job for job, _ in waiting], workers)
     tell = on_progress or (lambda monitor: None)
     tell(monitor)
     for stale in folder.glob(".work-*"):  # of a run that was killed
@@ -127,7 +150,8 @@ def execute(
         failures = list(_run_here(inputs, experiment, waiting, monitor, tell))
     else:
         forked = is_forking(executor)
-        with shared(inputs, experiment, folder, plugins, forked=forked) as context:
+        place = Path(os.path.abspath(folder))  # a worker may work in another one
+        with shared(inputs, experiment, place, plugins, forked=forked) as context:
             divided = units(inputs, experiment, waiting, workers)
             failures = list(_run_there(context, executor, divided, monitor, tell))
     if failures:
@@ -174,25 +198,108 @@ def _run_there(
     tell: OnProgress,
 ) -> Iterator[tuple[Work[Any], Exception]]:
     forked = is_forking(executor)
-    packed_units = [
-        (pack([job for job, _ in unit], forked=forked), unit) for unit in divided
+    calls = [pack(_placed(unit), forked=forked) for unit in divided]
+
+    def begin(number: int) -> Future[Answer]:
+        return executor.submit(_run_in_context, str(context), calls[number])
+
+    futures = {begin(number): number for number in range(len(divided))}
+    lost: set[Future[Answer]] = set()
+    with _sending(context, executor) as send, _dropping(futures):
+        while futures:
+            done = wait(futures, _POLL_SECONDS, return_when="FIRST_COMPLETED").done
+            for future in futures.keys() - lost:
+                workers: Sequence[str] = getattr(future, "workers", ())
+                if len(workers) > 1:
+                    lost.add(future)
+                    _warn_of_loss(divided[futures[future]], workers[0])
+            for future in done:
+                number = futures.pop(future)
+                try:
+                    failed = _received(divided[number], future)
+                except Unseen:
+                    send(divided)
+                    futures[begin(number)] = number
+                else:
+                    yield from _marked(divided[number], failed)
+            for number in futures.values():
+                for job, state in divided[number]:
+                    _read_progress(job, state)
+            tell(monitor)
+
+
+@contextmanager
+def _dropping(futures: Iterable[Future[Any]]) -> Iterator[None]:
+    """Have nothing go on that is not done at this block's end."""
+    try:
+        yield
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _received(unit: Unit, future: Future[Answer]) -> Failed:
+    """Return which jobs failed; put what others left on a machine of its own here."""
+    try:
+        failed, content = future.result()
+        for place, files_of in content.items():
+            receive(unit[place][0], files_of)
+    except Unseen:
+        raise
+    except Exception as error:  # of the process, or of sending to it
+        return [(place, error) for place in range(len(unit))]
+    return failed
+
+
+@contextmanager
+def _sending(
+    context: Path, executor: Executor
+) -> Iterator[Callable[[Sequence[Unit]], None]]:
+    """Give what sends, once, all that workers share to those that do not see it."""
+    sent: list[Any] = []
+
+    def send(divided: Sequence[Unit]) -> None:
+        if sent:
+            return
+        sent.append(executor)
+        for job in (job for unit in divided for job, _ in unit):
+            if not is_finished(job):
+                begin_folder(job)  # for its progress
+        sent[0].send(context, PROGRESS, _keep_progress)
+
+    try:
+        yield send
+    finally:
+        for each in sent:
+            each.take_back(context)
+
+
+def _placed(unit: Unit) -> list[Work[Any]]:
+    """Return jobs whose files a process finds, in whatever folder it works."""
+    placed = [replace(job, folder=os.path.abspath(job.folder)) for job, _ in unit]
+    return [
+        replace(job, start=os.path.abspath(job.start))
+        if isinstance(job, Job) and job.start is not None
+        else job
+        for job in placed
     ]
-    futures: dict[Future[Failed], Unit] = {
-        executor.submit(_run_in_context, str(context), packed): unit
-        for packed, unit in packed_units
-    }
-    while futures:
-        done = wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED").done
-        for future in done:
-            unit = futures.pop(future)
-            try:
-                failed = future.result()
-            except Exception as error:  # of the process, or of sending to it
-                failed = [(place, error) for place in range(len(unit))]
-            yield from _marked(unit, failed)
-        for job, state in (each for unit in futures.values() for each in unit):
-            _read_progress(job, state)
-        tell(monitor)
+
+
+def _warn_of_loss(unit: Unit, worker: str) -> None:
+    first, more = unit[0][0].name, len(unit) - 1
+    jobs = f"{first} and {count(more, 'other')}" if more else first
+    warnings.warn(
+        f"The worker {worker} was lost; what it was at is run once more: {jobs}.",
+        DomainemoWarning,
+        stacklevel=2,
+    )
+
+
+def _keep_progress(path: str, text: str) -> None:
+    """Write down what a machine that shares no disk with this one tells of a job."""
+    place = Path(os.sep, path)
+    if place.parent.is_dir():  # else it is finished
+        write_file(place, text)
 
 
 def _reason(job: Work[Any], error: Exception) -> tuple[str, str]:
@@ -292,11 +399,51 @@ def _lay_out(array: np.ndarray, path: Path) -> None:
     np.save(path, array)
 
 
-def _run_in_context(context: str, packed: bytes) -> Failed:
+def _run_in_context(context: str, packed: bytes) -> Answer:
+    sent = parcels()
+    if sent is not None and not Path(context).is_dir():
+        return _run_apart(sent / Path(context).name, packed)
     inputs, experiment = load_shared(context)
     # Only now, as a job may name a class of a plug-in that the context has loaded.
     jobs: list[Work[Any]] = unpack(packed)
-    return _run_unit(inputs, experiment, jobs, [None] * len(jobs))
+    return _run_unit(inputs, experiment, jobs, [None] * len(jobs)), {}
+
+
+def _run_apart(context: Path, packed: bytes) -> Answer:
+    """Do the same on a machine that shares no disk with the one that asks.
+
+    Raises
+    ------
+    Unseen
+        If this machine was not sent what it needs.
+    """
+    if not context.is_dir():
+        raise Unseen
+    _check_files(_plugins_of(context))
+    inputs, experiment = load_shared(str(context))
+    jobs: list[Work[Any]] = unpack(packed)
+    _check_files([job.start for job in jobs if isinstance(job, Job)])
+    ours = [replace(job, folder=str(_here(context, job.folder))) for job in jobs]
+    failed = _run_unit(inputs, experiment, ours, [None] * len(ours))
+    made = {place: job for place, job in enumerate(ours) if is_finished(job)}
+    content = {place: give_away(job) for place, job in made.items()}
+    return failed, content
+
+
+def _here(context: Path, folder: str) -> Path:
+    """Return a job's folder on a machine that shares no disk."""
+    path = Path(folder)
+    return context / path.relative_to(path.anchor)
+
+
+def _check_files(paths: Iterable[str | None]) -> None:
+    for path in paths:
+        if path is not None and not Path(path).exists():
+            raise ConfigurationError(
+                f"{path}: there is no such file on {socket.gethostname()}, a machine "
+                f"of the cluster. Recordings are sent to it; put this file there under "
+                f"the same path, or give all machines a disk that they share."
+            )
 
 
 def _run_unit(
@@ -328,7 +475,7 @@ def load_shared(context: str) -> tuple[Inputs, Any]:
     """Return the recordings and the content that another process has laid out."""
     folder = Path(context)
     # The pickle is our own, of this run; plug-ins first, since it may name them.
-    for plugin in json.loads((folder / "plugins.json").read_text(encoding="utf-8")):
+    for plugin in _plugins_of(folder):
         load_plugin(plugin)
     packed = (folder / "content.pickle").read_bytes()
     bare, modalities, content = unpack(packed)
@@ -337,3 +484,9 @@ def load_shared(context: str) -> tuple[Inputs, Any]:
         for number, name in enumerate(modalities)
     }
     return replace(bare, signals=signals, modalities=modalities), content
+
+
+def _plugins_of(context: Path) -> list[str]:
+    content = (context / "plugins.json").read_text(encoding="utf-8")
+    plugins: list[str] = json.loads(content)
+    return plugins

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -71,9 +72,12 @@ __all__ = [
     "Job",
     "Record",
     "Work",
+    "begin_folder",
     "folder_name",
+    "give_away",
     "is_finished",
     "load_record",
+    "receive",
     "run_job",
     "run_together",
     "write_file",
@@ -319,7 +323,7 @@ def run_job(
     """
     if is_finished(job):
         return
-    partial = _begin(job)
+    partial = begin_folder(job)
     # Nothing but the fold's windows goes on; `used` tells their numbers among all.
     used = job.fold.used
     inputs, job = inputs.take(used), job.renumbered(used)
@@ -410,7 +414,7 @@ def _begun(
 ) -> _Training:
     """Return a job's training, of which nothing but the fold's windows is known."""
     with _naming(job):
-        partial, used = _begin(job), job.fold.used
+        partial, used = begin_folder(job), job.fold.used
         own = inputs.take(used), experiment, job.renumbered(used)
         report = report or _progress_file(partial / PROGRESS)
         return _Training(*own, partial, used, report)
@@ -451,7 +455,7 @@ def _settings_of(chosen: Setup) -> Iterator[None]:
         yield
 
 
-def _begin(job: Work[Any]) -> Path:
+def begin_folder(job: Work[Any]) -> Path:
     """Make the folder in which a job keeps what is not finished."""
     partial = partial_folder(job)
     check_no_link(partial)
@@ -466,6 +470,23 @@ def _finish(job: Work[Any], partial: Path) -> None:
         leftover.unlink(missing_ok=True)
     files.clear_partial(partial)
     files.record(partial)
+    files.publish(partial, Path(job.folder))
+
+
+def give_away(job: Work[Any]) -> dict[str, bytes]:
+    """Return the files of a finished job for another machine; keep none of them."""
+    folder = Path(job.folder)
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    return content
+
+
+def receive(job: Work[Any], content: Mapping[str, bytes]) -> None:
+    """Put the files of a job that another machine has finished where they belong."""
+    partial = begin_folder(job)
+    for name, each in content.items():
+        write_file(partial / name, each)
+    (partial / PROGRESS).unlink(missing_ok=True)
     files.publish(partial, Path(job.folder))
 
 
