@@ -870,6 +870,9 @@ class Target:
     augmented : Outputs, optional
         What the network makes of the same batch as the adapter's ``augment`` changes
         it, with dropout and gradient, for adapters that have one.
+    mixed : Outputs, optional
+        What the network makes of every sample mixed with the one as far from the end,
+        for validators that ask for it by ``mixes``.
     """
 
     outputs: Outputs
@@ -878,6 +881,7 @@ class Target:
     pseudo: Pseudo | None = None
     judge: Outputs | None = None
     augmented: Outputs | None = None
+    mixed: Outputs | None = None
 
     @cached_property
     def shared(self) -> dict[Any, Any]:
@@ -1138,18 +1142,29 @@ class Protocol(ABC):
 
 
 class Validator(ABC):
-    """Scores a model without target labels; higher is better."""
+    """Scores a model without target labels; higher is better.
 
-    held_out: ClassVar[bool] = False
+    It chooses the epoch of a training, the candidate of a study, and the method among
+    finished runs. One that scores a model by itself has :meth:`__call__` alone. One
+    that scores several by comparing them, such as by their ranks, has
+    :meth:`evidence` and :meth:`compare` too.
+    """
+
+    held_out: bool = False
     """Whether some source domains are kept out of training to be scored here.
 
-    Calibration is never among them. A fold's validation stands in their place."""
+    Calibration is never among them, unless it is given to selection, where it stands in
+    their place. Else a fold's validation does."""
 
-    needs_training: ClassVar[bool] = False
+    needs_training: bool = False
     """Whether the source that trains must be run through the network after every
     epoch, without dropout, to be handed over here."""
 
-    sees_target: ClassVar[bool] = True
+    mixes: float | None = None
+    """What share of itself a target sample keeps where it is mixed with another, for
+    :attr:`Target.mixed`; None where that is not needed."""
+
+    sees_target: bool = True
     """Whether the score depends on the target's signals; results say so."""
 
     @abstractmethod
@@ -1168,8 +1183,36 @@ class Validator(ABC):
             The held-out source domains, or the fold's validation where it has one;
             where `held_out` is set.
         target : Target
-            Everything the target shows, unlabelled.
+            Everything the target shows, unlabelled, in an order that is the same for
+            all models of one fold.
         """
+
+    def evidence(
+        self, training: Source | None, held_out: Source | None, target: Target
+    ) -> Sequence[float]:
+        """Return what :meth:`compare` must know of a model; by default, its score.
+
+        Parameters
+        ----------
+        training, held_out, target
+            As above.
+        """
+        return [self(training, held_out, target)]
+
+    def compare(self, found: Sequence[Sequence[float]]) -> Sequence[float]:
+        """Return the scores of several models of one fold; by default, each its own.
+
+        Parameters
+        ----------
+        found : sequence of sequence of float
+            The evidence of each, in no order that means anything.
+        """
+        return [each[0] for each in found]
+
+    @property
+    def compares(self) -> bool:
+        """Whether a model's score depends on what it is compared with."""
+        return type(self).compare is not Validator.compare
 
 
 class Control(ABC):

@@ -205,7 +205,7 @@ def test_calibration_is_never_held_out(data, tmp_path):
     run(data, tmp_path / "run", validator=Sees(path=str(path)))
     fold = first(data)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert len(lines) == 2
+    assert len(lines) == 3  # after each epoch, and when training is over
     for trained, held, counted, held_count in lines:
         # One of two source subjects trains, then calibration; the other is held out.
         assert sorted(set(trained)) == [0, 1]

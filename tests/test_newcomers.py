@@ -236,7 +236,9 @@ def test_scores_are_those_that_chose_the_epoch(data, tmp_path):
     )
     (path,) = tmp_path.glob("folds/*/*/*/record.json")
     facts = json.loads(path.read_text())
-    assert facts["scores"]["information-maximisation"] == pytest.approx(facts["score"])
+    assert facts["scores"]["information-maximisation"]["score"] == pytest.approx(
+        facts["score"]
+    )
 
 
 # ------------------------------------------------------------------------- distances

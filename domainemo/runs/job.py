@@ -45,7 +45,15 @@ from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import LabelledSamples, majority_label, sample, samples_of
 from ..training.checkpoint import Checkpoint
-from ..training.fit import Fitted, Fitting, predict, scores, settle, temperature_of
+from ..training.fit import (
+    Fitted,
+    Fitting,
+    Verdict,
+    predict,
+    scores,
+    settle,
+    temperature_of,
+)
 from ..training.loop import Loop, Report
 from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
@@ -634,6 +642,7 @@ class _Training:
             "epoch": fitted.epoch,
             "score": fitted.score,
             "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
+            "validator": _of_validator(fitted),
             "parameters": sum(
                 p.numel() for part in (model, adapter) for p in part.parameters()
             ),
@@ -647,10 +656,11 @@ class _Training:
             self.folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False)
         )
         probabilities = predict(model, adapter, self.test, scale)
-        if len(fold.target) and not experiment.protocol.build().scored:
-            # Nobody can score it by labels, so that all that is left stands beside it.
+        if job.keeps_model and len(fold.target):
+            # What can be said of it without labels: it may be chosen by that.
             known = self.trained, self.held_out, self.target
-            facts["scores"] = scores(model, adapter, *known, _telling())
+            told = scores(model, adapter, *known, _telling(experiment))
+            facts["scores"] = {name: _said(each) for name, each in told.items()}
         _write_predictions(self.folder, members, probabilities, fitted.trace, facts)
         _write_screening(self.folder, _among_all(self.seen, self.used), fitted)
         if job.keeps_model:
@@ -668,14 +678,43 @@ class _Training:
         _write_model(self.folder, *kept, inputs.modalities, classes, *known, beside)
 
 
-def _telling() -> dict[str, Validator]:
-    """Return all validators whose score depends on what a network says."""
-    found = {each.name: find("validator", each.name)() for each in entries("validator")}
+def _telling(chosen: Experiment) -> dict[str, Validator]:
+    """Return all validators whose score depends on what a network says.
+
+    Those that ship, and for people without labels every other; the run's own with its
+    options.
+    """
+    scored = chosen.protocol.build().scored
+    names = [
+        each.name
+        for each in entries("validator")
+        if not scored or each.origin.startswith("domainemo.")
+    ]
+    found = {name: find("validator", name)() for name in names}
+    if chosen.validator is not None:
+        found[chosen.validator.name] = chosen.validator.build()
     return {
         name: validator
         for name, validator in found.items()
-        if validator.sees_target or validator.held_out or validator.needs_training
+        if name != "last"
+        and (validator.sees_target or validator.held_out or validator.needs_training)
     }
+
+
+def _of_validator(fitted: Fitted) -> dict[str, Any]:
+    """Return what choosing the epoch took, and by what several are compared."""
+    found: dict[str, Any] = {"seconds": round(fitted.seconds, 3)}
+    if fitted.evidence:
+        found["evidence"] = fitted.evidence
+    return found
+
+
+def _said(verdict: Verdict) -> dict[str, Any]:
+    """Return what a record says of a validator's verdict."""
+    found: dict[str, Any] = {"score": verdict.score}
+    if verdict.evidence is not None:
+        found["evidence"] = verdict.evidence
+    return found | {"seconds": round(verdict.seconds, 3)}
 
 
 def _run_control(

@@ -57,11 +57,8 @@ def collect(
             record = replace(record, probabilities=record.trace[epoch - 1], facts=facts)
         members[job.fold.name], level = record.members, record.facts["level"]
         how = how_trained(planned, job, record)
-        judged = record.facts.get("scores", {})
-        how |= {
-            f"score_{name}": np.nan if score is None else score
-            for name, score in judged.items()
-        }
+        if not planned.scored:
+            how |= _judged(record)
         _add(planned, how, record, level, scores, predictions)
     for fold in planned.folds:
         for control in chosen.controls:
@@ -78,6 +75,15 @@ def collect(
         method=called(jobs[0], chosen),
         distances=None if planned.scored else newcomers_distances(planned),
     )
+
+
+def _judged(record: Record) -> dict[str, float]:
+    """Return what validators say of a network by itself, as columns of the table."""
+    return {
+        f"score_{name}": np.nan if said["score"] is None else said["score"]
+        for name, said in record.facts.get("scores", {}).items()
+        if "evidence" not in said  # which tells nothing without what it is compared to
+    }
 
 
 def _control_record(planned: Plan, fold: Fold, control: Part, members: Rows) -> Record:

@@ -8,19 +8,25 @@ import torch
 from torch import Tensor
 
 from ..core import Target, Validator
+from ..validators.comparing import comparison
 from .batches import BRANCHES, Tensors, draw, hostile, map_logits, outputs_of, source_of
 from .requirements import Check, Suite, require, require_options
 
 __all__ = ["VALIDATOR"]
 
 
+def _target(validator: Validator, tensors: Tensors, progress: float = 0.5) -> Target:
+    outputs = outputs_of(tensors, "target")
+    # Any outputs of as many samples stand for those of mixed ones.
+    mixed = None if validator.mixes is None else outputs
+    return Target(outputs, progress, mixed=mixed)
+
+
 def _score(validator: Validator, tensors: Tensors, progress: float = 0.5) -> float:
     source = source_of(tensors)
     training = source if validator.needs_training else None
     held_out = source if validator.held_out else None
-    return validator(
-        training, held_out, Target(outputs_of(tensors, "target"), progress)
-    )
+    return validator(training, held_out, _target(validator, tensors, progress))
 
 
 def _validator_options(check: Check) -> None:
@@ -64,9 +70,30 @@ def _validator_deterministic(check: Check) -> None:
         require(torch.equal(values, before[path]), f"{path} changed in place")
 
 
+def _validator_compares(check: Check) -> None:
+    """Require a score of each of several models, whatever their order."""
+    validator = check.build()
+    found = []
+    for seed in range(4):
+        tensors = draw(BRANCHES[0], seed=seed)
+        source = source_of(tensors)
+        evidence = validator.evidence(
+            source if validator.needs_training else None,
+            source if validator.held_out else None,
+            _target(validator, tensors),
+        )
+        found.append([float(each) for each in evidence])
+    scores = comparison(validator, found)
+    require(all(map(math.isfinite, scores)), f"the scores {scores} of sound models")
+    turned = comparison(validator, found[::-1])[::-1]
+    close = all(math.isclose(a, b) for a, b in zip(scores, turned, strict=True))
+    require(close, f"the scores {scores}, and {turned} in another order")
+
+
 VALIDATOR: Suite = {
     "options": _validator_options,
     "scores": _validator_scores,
     "degenerate": _validator_degenerate,
     "deterministic": _validator_deterministic,
+    "compares": _validator_compares,
 }

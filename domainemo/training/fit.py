@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,18 +18,28 @@ from torch import Tensor, nn
 from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import DomainemoWarning, RunError
 from ..places import called, contract_error
+from ..validators.comparing import comparison
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .dropout import drop_modalities
 from .judge import Judge
 from .loop import Loop, Step, Task, descend
+from .mixing import mix
 from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, screen_target
 from .settings import Training
 from .temperature import best_temperature
 
-__all__ = ["Fitted", "Fitting", "predict", "scores", "settle", "temperature_of"]
+__all__ = [
+    "Fitted",
+    "Fitting",
+    "Verdict",
+    "predict",
+    "scores",
+    "settle",
+    "temperature_of",
+]
 
 _EVALUATION_BATCH = 256
 
@@ -51,6 +62,11 @@ class Fitted:
     screened : list of dict of str to ndarray of shape (target samples,)
         What the adapter's screen, where it has one, believes of the target after every
         epoch, see :func:`~domainemo.training.screened.screen_target`.
+    evidence : list of float
+        Of that epoch, where the validator chooses by comparing several.
+    seconds : float
+        What the validator took, over all epochs, with whatever it had run through the
+        network.
     """
 
     epoch: int = 0
@@ -58,6 +74,27 @@ class Fitted:
     history: list[dict[str, float]] = field(default_factory=list)
     trace: list[NDArray[np.float32]] = field(default_factory=list)
     screened: list[dict[str, NDArray[np.generic]]] = field(default_factory=list)
+    evidence: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a validator says of a trained network.
+
+    Attributes
+    ----------
+    score : float or None
+        None where it cannot tell.
+    evidence : list of float or None
+        What it compares networks by, if it does; None where it cannot tell.
+    seconds : float
+        What it took, without what was run through the network for all of them.
+    """
+
+    score: float | None
+    evidence: list[float] | None
+    seconds: float
 
 
 def predict(
@@ -190,8 +227,8 @@ def scores(
     held_out: LabelledSamples | None,
     target: Samples,
     validators: Mapping[str, Validator],
-) -> dict[str, float | None]:
-    """Return what validators make of a trained network; None where one cannot tell.
+) -> dict[str, Verdict]:
+    """Return what validators make of a trained network.
 
     Parameters
     ----------
@@ -205,20 +242,43 @@ def scores(
         Unlabelled.
     validators : mapping of str to Validator
     """
-    seen, _ = _seen(model, target, 1.0)
-    shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+    shown = _asked(model, adapter, target, _seen(model, target, 1.0)[0], None)
     wanted = any(validator.needs_training for validator in validators.values())
     trained = _shown(model, adapter, source) if wanted else None
     held = None if held_out is None else _shown(model, adapter, held_out)
-    found: dict[str, float | None] = {}
+    mixed: dict[float, Outputs] = {}
+    found = {}
     for name, validator in validators.items():
-        needed = held if validator.held_out else None
-        score = None
-        if needed is not None or not validator.held_out:
-            training = trained if validator.needs_training else None
-            score = _score(validator, training, needed, shown)["score"]
-        found[name] = score if score is not None and math.isfinite(score) else None
+        if validator.held_out and held is None:
+            found[name] = Verdict(None, None, 0.0)
+            continue
+        share = validator.mixes
+        if share is not None and share not in mixed:
+            mixed[share] = _mixed(model, adapter, target, share)
+        found[name] = _verdict(
+            validator,
+            trained if validator.needs_training else None,
+            held if validator.held_out else None,
+            shown if share is None else replace(shown, mixed=mixed[share]),
+        )
     return found
+
+
+def _verdict(
+    validator: Validator,
+    trained: Source | None,
+    held_out: Source | None,
+    target: Target,
+) -> Verdict:
+    """Return what one validator makes of what it asked for."""
+    began = time.monotonic()
+    score = _score(validator, trained, held_out, target)["score"]
+    evidence = None
+    if not math.isfinite(score):
+        return Verdict(None, None, time.monotonic() - began)
+    if validator.compares:
+        evidence = _evidence(validator, trained, held_out, target)
+    return Verdict(score, evidence, time.monotonic() - began)
 
 
 class Fitting(Task):
@@ -233,7 +293,8 @@ class Fitting(Task):
         Unlabelled; none, where the adapter needs no target.
     validator : Validator
         The epoch of its highest score is kept, the later one where two are equal. What
-        it is handed, and every score, is of the adapter's prediction.
+        it is handed, and every score, is of the adapter's prediction. Of one that
+        compares, the weights of all epochs are kept until the last is over.
     held_out : LabelledSamples or None
         Source domains kept from training, where the validator asks for them.
     training : Training
@@ -269,6 +330,7 @@ class Fitting(Task):
         self.screen = find_screen(adapter)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
+        self.compared: list[tuple[list[float], dict[str, Tensor]]] = []
 
     def batches(self) -> list[tuple[Tensor, Tensor]]:
         """Return the samples of every step of an epoch: one pass over the source."""
@@ -292,7 +354,8 @@ class Fitting(Task):
             # Enough to see that the outputs are finite.
             target = replace(target, rows=target.rows[: self.training.batch_size])
         seen, order = _seen(model, target, progress)
-        shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+        began = time.monotonic()
+        shown = _asked(model, adapter, target, seen, self.validator.mixes)
         wanted = self.source if self.validator.needs_training else None
         trained, held = (
             None if each is None else _shown(model, adapter, each)
@@ -303,7 +366,12 @@ class Fitting(Task):
                 logits = each.outputs.logits[FUSION]
                 self.divergence.check_outputs(epoch, logits)
         scores = _score(self.validator, trained, held, shown)
-        self._keep_if_best(epoch, scores["score"])
+        if self.validator.compares:
+            evidence = _evidence(self.validator, trained, held, shown)
+            self.compared.append((evidence, self._weights()))
+        else:
+            self._keep_if_best(epoch, scores["score"])
+        self.fitted.seconds += time.monotonic() - began
         if self.traced is not None:
             self.fitted.trace.append(predict(model, adapter, self.traced))
         if self.screen is not None:
@@ -371,6 +439,8 @@ class Fitting(Task):
         RunError
             If the validator never gave a score that is finite.
         """
+        if self.compared:
+            self._compare(loop.history)
         if not math.isfinite(self.fitted.score):
             raise RunError(
                 f"The validator {type(self.validator).__name__} gave no finite score "
@@ -381,13 +451,27 @@ class Fitting(Task):
         self.parts.eval()
         return replace(self.fitted, history=_rectangular(loop.history))
 
+    def _compare(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Keep the epoch that is best among all."""
+        every = [evidence for evidence, _ in self.compared]
+        scores = comparison(self.validator, every)
+        # The later one where two are equal.
+        best = max(range(len(scores)), key=lambda place: (scores[place], place))
+        if math.isfinite(scores[best]):
+            self.fitted.epoch, self.fitted.score = best + 1, history[best]["score"]
+            self.fitted.evidence, self.best = self.compared[best]
+
     def _keep_if_best(self, epoch: int, score: float) -> None:
         if not self.best or score >= self.fitted.score:
             self.fitted.score, self.fitted.epoch = score, epoch
-            self.best = {
-                name: value.detach().clone()
-                for name, value in state_of(self.model, self.adapter).items()
-            }
+            self.best = self._weights()
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights as they are now."""
+        return {
+            name: value.detach().clone()
+            for name, value in state_of(self.model, self.adapter).items()
+        }
 
     def state(self) -> dict[str, Any]:
         """Return the best weights, what was recorded, and the judge."""
@@ -396,6 +480,8 @@ class Fitting(Task):
             "best": self.best,
             "best_score": self.fitted.score,
             "epoch": self.fitted.epoch,
+            "compared": self.compared,
+            "seconds": self.fitted.seconds,
             "trace": [torch.from_numpy(values) for values in self.fitted.trace],
             "screened": [
                 {name: torch.from_numpy(values) for name, values in each.items()}
@@ -406,8 +492,9 @@ class Fitting(Task):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take them up again."""
         self.judge.restore(self.model, state["judge"])
-        self.best = state["best"]
+        self.best, self.compared = state["best"], state.get("compared", [])
         self.fitted = Fitted(
+            seconds=state.get("seconds", 0.0),
             epoch=state["epoch"],
             score=state["best_score"],
             trace=[values.cpu().numpy() for values in state["trace"]],
@@ -448,17 +535,24 @@ def _class_weights(
     return 1 / (model.classes * torch.where(shares > 0, shares, 1.0))
 
 
-def _evaluate(model: Network, samples: Samples) -> Outputs:
-    """Return the outputs for all samples, without dropout or gradient."""
+def _evaluate(
+    model: Network,
+    samples: Samples,
+    batch: Callable[[Tensor], Batch] | None = None,
+) -> Outputs:
+    """Return the outputs for all samples, without dropout or gradient.
+
+    `batch` makes a batch of some samples' numbers; by default, of these samples.
+    """
     model.eval()
+    batch = batch or samples.batch
     if not len(samples):  # a network need not take a batch of none
         one = _evaluate(model, replace(samples, rows=samples.rows.new_zeros(1, 1)))
         return _cut(one)
     index = torch.arange(len(samples), device=samples.rows.device)
     with torch.no_grad():
         parts: list[Outputs] = [
-            model(*samples.batch(chunk))
-            for chunk in torch.split(index, _EVALUATION_BATCH)
+            model(*batch(chunk)) for chunk in torch.split(index, _EVALUATION_BATCH)
         ]
 
     def joined(name: str) -> dict[str, Tensor]:
@@ -484,11 +578,39 @@ def _seen(
     model: Network, target: Samples, progress: float
 ) -> tuple[Target, NDArray[np.int64]]:
     """Return what the whole target shows, shuffled, and where each sample went."""
-    # In no order that could tell anything, where targets are sorted by trial.
-    shuffled = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(target), generator=shuffled)
-    mixed = replace(target, rows=target.rows[order.to(target.rows.device)])
-    return Target(_evaluate(model, mixed), progress), order.argsort().numpy()
+    shuffled, order = _shuffled(target)
+    return Target(_evaluate(model, shuffled), progress), order.argsort().numpy()
+
+
+def _shuffled(target: Samples) -> tuple[Samples, Tensor]:
+    """Return a target in no order that could tell anything, and that order.
+
+    Targets are sorted by trial.
+    """
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(target), generator=generator)
+    return replace(target, rows=target.rows[order.to(target.rows.device)]), order
+
+
+def _asked(
+    model: Network, adapter: Adapter, target: Samples, seen: Target, share: float | None
+) -> Target:
+    """Return what a validator is shown of the target: what is predicted, and mixed."""
+    shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+    if share is None:
+        return shown
+    return replace(shown, mixed=_mixed(model, adapter, target, share))
+
+
+def _mixed(model: Network, adapter: Adapter, target: Samples, share: float) -> Outputs:
+    """Return what is predicted of samples, each mixed with the one opposite."""
+    shuffled, _ = _shuffled(target)
+
+    def batch(chunk: Tensor) -> Batch:
+        other = len(shuffled) - 1 - chunk
+        return mix(shuffled.batch(chunk), shuffled.batch(other), share)
+
+    return predicted(adapter, _evaluate(model, shuffled, batch))
 
 
 def _shown(model: Network, adapter: Adapter, source: LabelledSamples) -> Source:
@@ -522,3 +644,18 @@ def _score(
     score = float(found)
     # What is no number, or infinite, chooses nothing.
     return {"score": score if math.isfinite(score) else -math.inf, **accuracy}
+
+
+def _evidence(
+    validator: Validator,
+    trained: Source | None,
+    held_out: Source | None,
+    target: Target,
+) -> list[float]:
+    """Return what a validator compares a network by."""
+    found = validator.evidence(trained, held_out, target)
+    if not isinstance(found, Sequence) or not len(found):
+        raise contract_error(
+            validator, "evidence", called(found), "a list of numbers, at least one"
+        )
+    return [float(each) for each in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 from ..core import Source, Target, Validator
 from ..registry import register
@@ -14,9 +13,22 @@ __all__ = ["LastEpoch"]
 
 @register(name="last")
 class LastEpoch(Validator):
-    """The last epoch: no selection at all; the later, the better."""
+    """The last epoch: no selection at all; the later, the better.
 
-    sees_target: ClassVar[bool] = False
+    It assumes that the number of epochs was chosen well, and fails where training
+    longer does harm.
+
+    Parameters
+    ----------
+    held_out : bool
+        Whether source domains are held out of training nevertheless. They choose no
+        epoch; but finished runs can then be scored by them, see ``domainemo select``.
+    """
+
+    sees_target = False
+
+    def __init__(self, *, held_out: bool = False) -> None:
+        self.held_out = held_out
 
     def __call__(
         self, training: Source | None, held_out: Source | None, target: Target

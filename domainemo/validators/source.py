@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 from ..core import Source, Target, Validator
 from ..registry import register
@@ -20,8 +19,8 @@ class SourceAccuracy(Validator):
     adapted to this one.
     """
 
-    held_out: ClassVar[bool] = True
-    sees_target: ClassVar[bool] = False
+    held_out = True
+    sees_target = False
 
     def __call__(
         self, training: Source | None, held_out: Source | None, target: Target

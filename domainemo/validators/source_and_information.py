@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 from ..core import FUSION, Source, Target, Validator
 from ..registry import register
@@ -22,7 +21,7 @@ class SourceAndInformation(Validator):
     shares may differ between subjects, use ``"source"``.
     """
 
-    held_out: ClassVar[bool] = True
+    held_out = True
 
     def __call__(
         self, training: Source | None, held_out: Source | None, target: Target
