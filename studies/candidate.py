@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +45,8 @@ class Score:
         The classes that were predicted at all on the target.
     parameters : int
     seconds : float
+    evidence : tuple of float or None
+        What the validator compares candidates by, where it compares them.
     """
 
     fold: str
@@ -55,6 +57,14 @@ class Score:
     predicted: tuple[int, ...]
     parameters: int
     seconds: float
+    evidence: tuple[float, ...] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as a study keeps it; evidence where there is some."""
+        found = asdict(self)
+        if self.evidence is None:
+            del found["evidence"]
+        return found
 
 
 class Watch(Protocol):
@@ -190,4 +200,10 @@ def _score(job: Job, folder: Path) -> Score:
         predicted=tuple(map(int, np.unique(record.probabilities.argmax(1)))),
         parameters=facts["parameters"],
         seconds=facts["seconds"],
+        evidence=_evidence(facts),
     )
+
+
+def _evidence(facts: Mapping[str, Any]) -> tuple[float, ...] | None:
+    found = facts.get("validator", {}).get("evidence")
+    return None if found is None else tuple(found)

@@ -10,16 +10,21 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from ..core import Validator
+from ..validators.comparing import all_sound, comparison
 from .findings import SCORES, SOURCE_ONLY_CANDIDATE, SOURCE_ONLY_SCORES
 from .storage import OPTIONS
 
 __all__ = ["best_candidate", "chosen_options"]
 
 
-def best_candidate(study: Study, classes: int) -> tuple[int, float] | None:
+def best_candidate(
+    study: Study, classes: int, validator: Validator | None = None
+) -> tuple[int, float] | None:
     """Return the number and the value of the candidate to take.
 
-    The highest validator's score wins, the earlier candidate where two are equal.
+    The highest validator's score wins, the earlier candidate where two are equal. A
+    validator that compares does so fold by fold and seed by seed, and the mean counts.
     Candidates are left out that never predict some class on any fold, or are no better
     than chance on held-out source subjects: a validator without labels can be fooled
     by such. Source only takes part, and wins where nothing scores higher.
@@ -28,12 +33,15 @@ def best_candidate(study: Study, classes: int) -> tuple[int, float] | None:
     ----------
     study : optuna.Study
     classes : int
+    validator : Validator, optional
+        Where it compares, see :class:`~domainemo.core.Validator`.
 
     Returns
     -------
     number : int
         -1 where source only wins.
     value : float
+        The mean of the validator's scores, each by itself.
 
         None where no candidate is complete, or none is sound and source only was not
         scored.
@@ -43,20 +51,34 @@ def best_candidate(study: Study, classes: int) -> tuple[int, float] | None:
     )
     if not complete:
         return None
-    found = [
-        (float(each.values[0]), -each.number)
-        for each in complete
-        if _is_sound(each.user_attrs[SCORES], classes)
-    ]
+    values = {each.number: float(each.values[0]) for each in complete}
+    scores = {each.number: each.user_attrs[SCORES] for each in complete}
+    scores = {n: each for n, each in scores.items() if _is_sound(each, classes)}
     alone = study.user_attrs.get(SOURCE_ONLY_SCORES)
     if alone:
+        scores[SOURCE_ONLY_CANDIDATE] = alone
         value = float(np.mean([each["score"] for each in alone]))
-        # The last tie-break: not to adapt is the simpler thing.
-        found.append((value, 1))
-    if not found:
+        values[SOURCE_ONLY_CANDIDATE] = value
+    if not scores:
         return None
-    value, number = max(found)
-    return (SOURCE_ONLY_CANDIDATE if number > 0 else -number), value
+    compared = values
+    if validator is not None and validator.compares:
+        compared = _compared(scores, validator)
+    # The last tie-break: not to adapt, of the lowest number, is the simpler thing.
+    number = max(scores, key=lambda each: (compared[each], -each))
+    return number, values[number]
+
+
+def _compared(
+    scores: Mapping[int, Sequence[Mapping[str, Any]]], validator: Validator
+) -> dict[int, float]:
+    """Return each candidate's mean score, compared with the others in every fold."""
+    by_place = [
+        comparison(validator, [each.get("evidence") for each in together])
+        for together in zip(*scores.values(), strict=True)
+    ]
+    means = np.mean(by_place, axis=0).tolist()
+    return dict(zip(scores, means, strict=True))
 
 
 def chosen_options(study: Study, number: int) -> dict[str, Any]:
@@ -71,6 +93,4 @@ def _is_sound(scores: Sequence[Mapping[str, Any]], classes: int) -> bool:
     """Return whether all classes occur, and the source is better than by chance."""
     predicted = {label for each in scores for label in each["predicted"]}
     held_out = [each["source_accuracy"] for each in scores]
-    known = [each for each in held_out if each is not None]
-    better = not known or float(np.mean(known)) > 1 / classes
-    return len(predicted) == classes and better
+    return all_sound(predicted, held_out, classes)

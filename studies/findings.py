@@ -34,6 +34,7 @@ from .space import in_words, range_of
 from .storage import OPTIONS, WORKER, address_of, open_storage, quiet, reason_of
 
 __all__ = [
+    "compared",
     "DEFAULTS",
     "SOURCE_ONLY_CANDIDATE",
     "TUNED",
@@ -271,6 +272,16 @@ def _candidates(
     # The objective `seconds` is a column there is already.
     table = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
     return table.astype({"retry_of": "Int64"})
+
+
+def compared(studies: Mapping[str, optuna.Study]) -> bool:
+    """Return whether candidates were chosen by comparing them with one another."""
+    return any(
+        "evidence" in score
+        for study in studies.values()
+        for trial in study.get_trials(deepcopy=False)
+        for score in trial.user_attrs.get(SCORES, ())
+    )
 
 
 def _scores(studies: Mapping[str, optuna.Study], folder: Path) -> pd.DataFrame:

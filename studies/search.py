@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -225,7 +225,7 @@ def _score_source_only(
                 f"Source only, which every candidate is compared with, could not be "
                 f"trained: {error}"
             ) from error
-        study.set_user_attr(SOURCE_ONLY_SCORES, [asdict(each) for each in scores])
+        study.set_user_attr(SOURCE_ONLY_SCORES, [each.record() for each in scores])
 
 
 def _knows_source_only(study: Study, task: Task) -> bool:
@@ -363,7 +363,7 @@ class _Pruning:
 
     def fold(self, scores: Sequence[Score]) -> None:
         """Note a fold's score; compare fold by fold where the pruner does."""
-        self.trial.set_user_attr(SCORES, [asdict(each) for each in scores])
+        self.trial.set_user_attr(SCORES, [each.record() for each in scores])
         if self.settings.pruner == "wilcoxon" and self.settings.prunes:
             self._compare(scores[-1].score, len(scores) - 1, scores, self.epochs)
 

@@ -321,9 +321,11 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
     choices = []
     with quiet():
         studies = open_studies(task)
+    chosen = planned.experiment.validator
+    validator = None if chosen is None else chosen.build()
     for key, study in studies.items():
         classes = len(planned.choosing[key].classes)
-        found = best_candidate(study, classes)
+        found = best_candidate(study, classes, validator)
         if found is None:
             continue
         number, value = found

@@ -21,6 +21,7 @@ import domainemo
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
 from domainemo.errors import ConfigurationError, RunError
+from domainemo.registry import find
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
 from domainemo.review.reading import read_results
@@ -215,6 +216,44 @@ def test_the_highest_sound_candidate_is_chosen():
     assert best_candidate(study_of(collapsed, low, fooled), 2) == (1, 0.5)
     divided = (1.4, [score(1.4, [0]), score(1.4, [1])])
     assert best_candidate(study_of(divided, low), 2) == (0, 1.4)
+
+
+def test_candidates_are_compared_fold_by_fold_where_the_validator_compares():
+    ranks = find("validator", "rank-average")()
+
+    def candidate(*pairs):
+        scores = [
+            score(float(np.mean(pair)), fold=str(number)) | {"evidence": list(pair)}
+            for number, pair in enumerate(pairs)
+        ]
+        return float(np.mean([each["score"] for each in scores])), scores
+
+    # The first is far ahead by one score in one fold, and behind in all else.
+    far = candidate((0.5, 9.0), (0.5, 0.1))
+    steady = candidate((0.6, 0.4), (0.6, 0.2))
+    study = study_of(far, steady, far)
+    assert best_candidate(study, 2) == (0, far[0])
+    assert best_candidate(study, 2, ranks) == (1, steady[0])
+    # Source only is compared with them.
+    study.set_user_attr("source_only", candidate((0.7, 0.5), (0.7, 0.3))[1])
+    assert best_candidate(study, 2, ranks)[0] == -1
+    assert best_candidate(study_of(far, far), 2, ranks) == (0, far[0])
+
+
+def test_a_study_keeps_by_what_its_candidates_were_compared(data, tmp_path):
+    choices = {"validator": "guarded", "candidates": 2}
+    found = tune(data, tmp_path, **choices)
+    (study,) = found.studies.values()
+    rows = [each for t in study.get_trials() for each in t.user_attrs["scores"]]
+    rows += study.user_attrs["source_only"]
+    # Whether it is sound, and three scores.
+    assert {len(each["evidence"]) for each in rows} == {4}
+    (choice,) = found.choices
+    classes = len(data.classes)
+    ranks = find("validator", "guarded")()
+    assert best_candidate(study, classes, ranks) == (choice.candidate, choice.value)
+    assert "evidence" not in found.scores
+    assert "comparing all of them with one another" in what_was_chosen(found)
 
 
 def test_not_to_adapt_is_a_candidate():

@@ -17,6 +17,7 @@ from ..studies.findings import (
     TUNED,
     Choice,
     Findings,
+    compared,
 )
 from ..words import but_for_calibration, count, in_order, listed, were
 from .study_numbers import (
@@ -115,14 +116,24 @@ def what_was_chosen(findings: Findings) -> str:
             f"{'is' if done == 1 else 'are'} complete."
         )
     if not per_fold(findings):
-        return _one_choice(choices[0], findings)
+        return _one_choice(choices[0], findings) + _by_comparison(findings)
     kinds = [kind_of(choice, findings) for choice in choices]
     source, defaults = kinds.count("source only"), kinds.count("defaults")
     return (
         f"Every fold chose for itself. In {len(kinds) - source - defaults} of "
         f"{count(len(kinds), 'fold')} a tuned candidate won, in {defaults} the "
         f"defaults, and in {source} source only, which does not adapt at all."
-        f"{_without_choice(findings)}"
+        f"{_without_choice(findings)}{_by_comparison(findings)}"
+    )
+
+
+def _by_comparison(findings: Findings) -> str:
+    """Say so where the highest score need not win; empty where it does."""
+    if not compared(findings.studies):
+        return ""
+    return (
+        " Scores are of each candidate by itself; what won was found by comparing all "
+        "of them with one another, fold by fold."
     )
 
 

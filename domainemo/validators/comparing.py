@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..core import Validator
 from ..places import called, contract_error
 
-__all__ = ["comparison"]
+__all__ = ["all_sound", "comparison"]
 
 
 def comparison(
@@ -40,3 +40,27 @@ def comparison(
     for place, score in zip(places, map(float, told), strict=True):
         scores[place] = score if math.isfinite(score) else -math.inf
     return scores
+
+
+def all_sound(
+    predicted: Iterable[int], held_out: Iterable[float | None], classes: int
+) -> bool:
+    """Return whether a method has not collapsed, over all its folds together.
+
+    Parameters
+    ----------
+    predicted : iterable of int
+        The classes that it predicts anywhere.
+    held_out : iterable of float or None
+        Its balanced accuracies on held-out source domains; None where there are none.
+    classes : int
+
+    Returns
+    -------
+    bool
+        Whether all classes occur, and the mean of what is known of the source is
+        better than chance.
+    """
+    known = [each for each in held_out if each is not None]
+    better = not known or sum(known) / len(known) > 1 / classes
+    return len(set(predicted)) == classes and better
