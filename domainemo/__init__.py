@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .machines.opening import cluster
     from .registry import register
     from .review.comparison import compare
+    from .review.selection import select
     from .runs.everyone import train
     from .runs.model import Model
     from .runs.pretraining import pretrain
@@ -77,6 +78,7 @@ _HOME = {
     "data.table": "from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
     "review.comparison": "compare",
+    "review.selection": "select",
     "runs.everyone": "train",
     "runs.model": "Model",
     "runs.pretraining": "pretrain",
@@ -136,6 +138,7 @@ __all__ = [
     "pretrain",
     "register",
     "run",
+    "select",
     "train",
     "tune",
     "write_table",

@@ -34,6 +34,8 @@ __all__ = [
     "AdapterChoices",
     "BenchmarkChoices",
     "ORACLE",
+    "SELECTED_BY",
+    "CalibrationUse",
     "Choice",
     "PlaceChoices",
     "PretrainingChoices",
@@ -51,6 +53,12 @@ __all__ = [
 
 ORACLE = "oracle"
 """Not a validator: the epoch is chosen by the test labels, after training."""
+
+SELECTED_BY = "rank-average"
+"""The validator that finished runs are chosen by where nothing else is said."""
+
+CalibrationUse = Literal["training", "selection", "both"]
+"""What labels of the target that are given on purpose are for."""
 
 CONTROLS = ("logistic-regression", "majority-class", "clip-duration-only")
 """The controls that run beside an adapter where nothing else is said."""
@@ -270,6 +278,16 @@ class AdapterChoices(SetupChoices, total=False):
         Choice(
             "Labelled trials of every class of the target that are given to training.",
             0,
+            before="normalisation",
+        ),
+    ]
+    calibration_use: Annotated[
+        CalibrationUse,
+        Choice(
+            "What they are for: training, selection or both.",
+            "training",
+            python="What these labels are for: training, selection, where they stand "
+            "in place of held-out source domains, or both.",
             before="normalisation",
         ),
     ]

@@ -118,6 +118,83 @@ def test_calibration_alone_passes_the_firewall(data, tmp_path, held_out, validat
     assert true[weights[0]] != changed[weights[0]]
 
 
+@pytest.mark.parametrize("use", ["selection", "both"])
+@pytest.mark.parametrize("validator", ["source", "guarded"])
+def test_what_is_given_to_selection_alone_trains_nothing(
+    data, tmp_path, use, validator
+):
+    """Noise in every other label of the target changes no bit."""
+    protocol = Calibrated(trials=3)
+    choices = {"protocol": FirstFold(protocol), "validator": validator}
+    choices |= {"calibration_use": use, "adapter": "none"}
+    noisy = with_random_target_labels(data, protocol)
+    others = with_noise(data, first(data, protocol).calibration)
+    for name, each in (("true", data), ("noise", noisy), ("given", others)):
+        run(each, tmp_path / name, **choices)
+    assert left(tmp_path / "true") == left(tmp_path / "noise")
+    true, given = (
+        pd.read_csv(next((tmp_path / name).rglob("history.csv")))
+        for name in ("true", "given")
+    )
+    # The score is of the labels that are given, and nothing else need be.
+    assert (true["held_out"] != given["held_out"]).any()
+    losses = [name for name in true if name not in ("held_out", "score")]
+    assert true[losses].equals(given[losses]) == (use == "selection")
+
+
+def test_the_score_is_the_accuracy_on_what_is_given(data, tmp_path):
+    options = {"calibration_use": "selection", "validator": "source"}
+    results = run(data, tmp_path, baselines=True, controls="none", **options)
+    (path,) = tmp_path.rglob("marginal/record.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    place = ["subject", "session", "trial"]
+    given = data.inputs.windows.iloc[first(data).calibration][place].drop_duplicates()
+    assert record["calibration"] == given.astype(str).to_numpy().tolist()
+    # Nobody of the source is held out: all of it trains, as without a validator.
+    plain = run(data, tmp_path / "plain", validator="last", baselines=False)
+    assert record["score"] == record["held_out"]
+    table = results.table
+    assert table["target_seen"].str.contains("labels given for selection").all()
+    assert table["calibration"].str.endswith("to choose by and not to train on").all()
+    assert not plain.table["target_seen"].str.contains("selection").any()
+    assert "calibration_use" not in plain.description
+    assert results.description["calibration_use"] == "selection"
+    tested = results.predictions.merge(given.astype(results.predictions[place].dtypes))
+    assert tested.empty
+
+
+@pytest.mark.parametrize(
+    ("choices", "match"),
+    [
+        ({"validator": "last"}, "'last' looks at no labelled sample"),
+        ({"validator": "oracle"}, "looks at no labelled sample"),
+        ({"validator": "bnm"}, "'bnm' looks at no labelled sample"),
+        ({"training": Training(temperature="held-out")}, "Leave either out"),
+        ({"protocol": "cross-subject"}, "no label of the target is given"),
+        ({"calibration_use": "testing"}, "calibration_use"),
+    ],
+)
+def test_labels_for_a_selection_that_cannot_use_them_are_refused(data, choices, match):
+    given = {"calibration_use": "selection", "validator": "source"} | choices
+    with pytest.raises(ConfigurationError, match=match):
+        run(data, None, **given)
+
+
+@pytest.mark.parametrize("use", ["selection", "both"])
+def test_given_labels_can_choose_under_any_protocol(tmp_path, use):
+    made = de.Simulated(subjects=3, sessions=1, trials=9, windows=(3, 4)).load()
+    results = run(
+        made,
+        tmp_path,
+        protocol="cross-subject",
+        calibration=1,
+        calibration_use=use,
+        validator="source",
+    )
+    assert results.table["calibration"].str.startswith("3 trials (1 of each").all()
+    assert "to choose by" in results.how()
+
+
 def test_logistic_regression_and_controls_are_given_them_too(data, tmp_path):
     fold = first(data)
     for name, each in (("true", data), ("given", with_noise(data, fold.calibration))):

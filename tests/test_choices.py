@@ -53,6 +53,7 @@ def test_the_defaults_are_these():
         "normalisation": "session",
         "seeds": (0,),
         "calibration": 0,
+        "calibration_use": "training",
         "device": "auto",
         "baselines": True,
         "controls": ("logistic-regression", "majority-class", "clip-duration-only"),

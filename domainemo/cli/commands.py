@@ -13,6 +13,7 @@ from .listing import list_parts
 from .predict import predict
 from .pretrain import pretrain
 from .report import report
+from .select import select
 from .terminal import echo
 from .train import train
 from .tune import tune
@@ -36,6 +37,7 @@ app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("tune")(tune)
 app.command("report")(report)
+app.command("select")(select)
 app.add_typer(data, name="data")
 
 

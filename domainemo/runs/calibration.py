@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..choices import CalibrationUse
 from ..core import EmotionData, Fold, Rows
-from ..errors import DataError, data_error
+from ..errors import ConfigurationError, DataError, data_error
 from ..training.seeds import derive_seed
 from ..words import count, in_order, listed
 from .experiment import Setup
@@ -20,10 +21,13 @@ from .experiment import Setup
 __all__ = [
     "calibrated",
     "check_given",
+    "check_use",
     "per_class",
     "restored",
+    "that_train",
     "trials_of",
     "trials_per_class",
+    "use_of",
 ]
 
 _TRIAL = ["subject", "session", "trial"]
@@ -37,10 +41,50 @@ def trials_per_class(chosen: Setup) -> int:
     return int(chosen.more.get("calibration", 0))
 
 
+def use_of(chosen: Setup) -> CalibrationUse:
+    """Return what the labels that are given of a target are for."""
+    use: CalibrationUse = chosen.more.get("calibration_use", "training")
+    return use
+
+
+def that_train(labelled: Rows, fold: Fold, use: CalibrationUse) -> NDArray[np.bool_]:
+    """Return which of a fold's labelled windows may train.
+
+    Not its validation, nor calibration that is for selection alone.
+
+    Parameters
+    ----------
+    labelled : ndarray of int
+    fold : Fold
+    use : {"training", "selection", "both"}
+    """
+    kept_out = np.isin(labelled, fold.validation)
+    if use == "selection":
+        kept_out |= np.isin(labelled, fold.calibration)
+    return ~kept_out
+
+
+def check_use(chosen: Setup, folds: Sequence[Fold]) -> None:
+    """Refuse labels that are for selection, where none are given.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    use = use_of(chosen)
+    if use == "training" or any(len(fold.calibration) for fold in folds):
+        return
+    raise ConfigurationError(
+        f"calibration_use is {use!r}, but no label of the target is given; expected "
+        f"calibration to be 1 or more (--calibration), or a protocol that gives some. "
+        f"Say how many, or leave calibration_use out."
+    )
+
+
 def calibrated(
     data: EmotionData, folds: Sequence[Fold], number: int, seed: int
 ) -> tuple[list[Fold], dict[str, str]]:
-    """Give every fold the labels of some trials of its target, for training.
+    """Give every fold the labels of some trials of its target.
 
     For each subject of the target, `number` trials of every class that the source
     holds. The trials are walked through in a random order that depends on the seed,

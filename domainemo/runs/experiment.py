@@ -290,6 +290,8 @@ class Experiment(Setup):
                 told["initialisation"] = start.words if start else None
         told["controls"] = _unusual(self.controls) if self.baselines else None
         told["calibration"] = self.more.get("calibration") or None
+        if told["calibration_use"] == "training":
+            told["calibration_use"] = None
         return told | ({"validator": ORACLE} if self.validator is None else {})
 
 
@@ -331,6 +333,7 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
     made.adapter.build()
+    _check_selection(made)
     check_words(made.build_normalisation(), "by", "words")
     made.build_sampling()
     for each in made.controls:
@@ -363,6 +366,26 @@ def check_words(made: object, *needed: str) -> None:
                 f"{type(made).__name__} has no {name!r}; expected text, which results "
                 f"say of it. Add `{name} = ...` to the class."
             )
+
+
+def _check_selection(made: Experiment) -> None:
+    """Refuse a validator whose options clash, or that cannot use labels given to it."""
+    validator = None if made.validator is None else made.validator.build()
+    use = made.more.get("calibration_use", "training")
+    if use == "training":
+        return
+    if validator is None or not validator.held_out:
+        raise ConfigurationError(
+            f"calibration_use is {use!r}, and the validator {made.selection!r} looks "
+            f"at no labelled sample; expected one that does, such as --validator "
+            f"source, which then is the accuracy on what is given."
+        )
+    if made.training.temperature == "held-out":
+        raise ConfigurationError(
+            f"calibration_use is {use!r}, and training.temperature is 'held-out', "
+            f"which needs source domains that are held out; none are then. Leave "
+            f"either out."
+        )
 
 
 def _check_names(made: Experiment) -> None:

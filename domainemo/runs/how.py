@@ -9,13 +9,19 @@ from .. import __version__
 from ..core import OPTIONAL, Fold, Sampling
 from ..parts import describe_object
 from ..words import count
-from .calibration import per_class
+from .calibration import per_class, use_of
 from .experiment import Experiment
 from .job import Job, Record
 from .leaks import waived_words
 from .plan import Plan
 
 __all__ = ["called", "how_control", "how_trained"]
+
+_PURPOSE = {
+    "training": "",
+    "selection": ", to choose by and not to train on",
+    "both": ", to train on and to choose by",
+}
 
 
 def called(job: Job, chosen: Experiment) -> str:
@@ -43,7 +49,7 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
     target_seen = _unseen(fold)
     if seen:
         target_seen = f"target's windows seen in {' and '.join(seen)}, unlabelled"
-    target_seen += _calibrated(fold)
+    target_seen += _calibrated(planned, fold)
     if network and chosen.validator is None:
         target_seen += "; ORACLE: the epoch was chosen by the target's labels"
     return {
@@ -79,7 +85,7 @@ def how_control(planned: Plan, fold: Fold, name: str) -> dict[str, Any]:
         "seed": planned.experiment.seeds[0],
         **_common(planned, fold),
         "access": "inductive",
-        "target_seen": _unseen(fold) + _calibrated(fold),
+        "target_seen": _unseen(fold) + _calibrated(planned, fold),
     }
 
 
@@ -89,8 +95,15 @@ def _unseen(fold: Fold) -> str:
     return "target not seen"
 
 
-def _calibrated(fold: Fold) -> str:
-    return "; some of its labels given for calibration" if len(fold.calibration) else ""
+def _calibrated(planned: Plan, fold: Fold) -> str:
+    if not len(fold.calibration):
+        return ""
+    purpose = {
+        "training": "calibration",
+        "selection": "selection",
+        "both": "calibration and selection",
+    }[use_of(planned.experiment)]
+    return f"; some of its labels given for {purpose}"
 
 
 def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
@@ -106,7 +119,8 @@ def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
         trials, number = count(len(labels), "trial"), count(len(windows), "window")
         subjects = count(windows["subject"].nunique(), "subject")
         found[name] = {
-            "calibration": f"{trials} ({per_class(labels, planned.classes)}), {number}",
+            "calibration": f"{trials} ({per_class(labels, planned.classes)}), {number}"
+            f"{_PURPOSE[use_of(planned.experiment)]}",
             "validation": f"{subjects}, {trials}, {number} kept out of training"
             f"{_left(planned)}",
         }[name]

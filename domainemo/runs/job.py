@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from .. import files
+from ..choices import CalibrationUse
 from ..core import (
     OPTIONAL,
     Adapter,
@@ -57,7 +58,7 @@ from ..training.fit import (
 from ..training.loop import Loop, Report
 from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
-from .calibration import trials_of
+from .calibration import that_train, trials_of
 from .controls import control_name, control_probabilities, relabelled, retraining
 from .experiment import Experiment, Setup, method_name
 from .folder import (
@@ -208,6 +209,8 @@ class Job(Work[Experiment]):
         Whether the trained network is kept beside what it predicts.
     control : Part or None
         With an adapter, what is changed of its training.
+    calibration_use : {"training", "selection", "both"}
+        What the fold's calibration is for.
     """
 
     labelled: Rows
@@ -217,6 +220,7 @@ class Job(Work[Experiment]):
     start: str | None = None
     keeps_model: bool = True
     control: Part | None = None
+    calibration_use: CalibrationUse = "training"
 
     def train(
         self,
@@ -241,8 +245,8 @@ class Job(Work[Experiment]):
 
     @property
     def trains(self) -> NDArray[np.bool_]:
-        """Which of `labelled` may train: all but the fold's validation."""
-        return ~np.isin(self.labelled, self.fold.validation)
+        """Which of `labelled` may train: not the fold's validation, for one."""
+        return that_train(self.labelled, self.fold, self.calibration_use)
 
     def known(self) -> tuple[NDArray[np.int64], ...]:
         """Return the labels that the training knows, and whose they are."""
@@ -771,9 +775,12 @@ def _among_all(members: Rows, used: Rows) -> Rows:
 def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
     """Divide the source by whole domains, or by whole trials of a single one.
 
-    What was given for calibration is always trained on. Where the fold has a validation
-    part, that is held out, and nothing else.
+    What was given for calibration is always trained on, unless it is for selection:
+    then that is what is held out, and nothing else. Else where the fold has a
+    validation part, that is.
     """
+    if len(job.fold.calibration) and job.calibration_use != "training":
+        return job.labelled[job.trains], job.fold.calibration
     if len(job.fold.validation):
         return job.labelled[job.trains], job.fold.validation
     given = np.isin(job.labelled, job.fold.calibration)

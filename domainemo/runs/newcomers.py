@@ -10,7 +10,7 @@ from ..core import EmotionData, Inputs
 from ..data.given import expect_inputs, expect_labelled
 from ..errors import ConfigurationError, DomainemoWarning
 from .beside import lay_beside
-from .calibration import trials_per_class
+from .calibration import check_use, trials_per_class
 from .checks import folds_of
 from .experiment import Experiment
 from .leaks import check_leaks
@@ -94,3 +94,4 @@ def _check_choices(chosen: Experiment) -> None:
             f"given; expected 0. Where some are known, use the protocol cross-dataset, "
             f"or put these people into the labelled recordings."
         )
+    check_use(chosen, ())

@@ -36,7 +36,13 @@ from ..training.model import Network, nothing
 from ..training.seeds import reproducible
 from ..values import option_types
 from ..words import in_order
-from .calibration import calibrated, check_given, trials_per_class
+from .calibration import (
+    calibrated,
+    check_given,
+    check_use,
+    trials_per_class,
+    use_of,
+)
 from .checks import (
     canonical,
     check_classes,
@@ -168,6 +174,7 @@ class Plan:
             folder=str(job_folder(folder, fold.name, seed, method)),
             start=str(start.weights(fold.name, seed)) if start and adapter else None,
             keeps_model=control is None,
+            calibration_use=use_of(self.experiment),
         )
 
 
@@ -232,6 +239,8 @@ def fit_folds(
     skips = unfit == "skip"
     wanted = trials_per_class(chosen)
     folds, short = calibrated(data, folds, wanted, chosen.seeds[0])
+    if not short:
+        check_use(chosen, folds)
     if not (skips and folds):
         check_given(short, data.inputs.name)
     skipped = unfit_folds(data, folds) if skips else {}

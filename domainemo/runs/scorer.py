@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..core import Fold, Rows
 from ..parts import Part
 from ..training.batches import majority_label
+from .calibration import that_train, use_of
 from .controls import control_name, control_probabilities, is_trained
 from .distance import newcomers_distances
 from .how import called, how_control, how_trained
@@ -90,7 +91,7 @@ def _control_record(planned: Plan, fold: Fold, control: Part, members: Rows) -> 
     """Return what a control says of samples whose provenance alone it is shown."""
     chosen = planned.experiment
     labelled = planned.labelled(fold, chosen.seeds[0])
-    labelled = labelled[~np.isin(labelled, fold.validation)]
+    labelled = labelled[that_train(labelled, fold, use_of(chosen))]
     probabilities = control_probabilities(
         control.build(),
         planned.inputs,
