@@ -136,14 +136,15 @@ def test_list_shows_every_kind(tmp_path):
 def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = domainemo("list", cwd=tmp_path).stdout.splitlines()
-    assert len(lines) <= 2 * 50 and max(map(len, lines)) <= 80
-    others = [line.split()[:2] for line in lines[1:] if not line.startswith("adapter")]
-    kinds = [kind for kind in KINDS if kind != "adapter"]
+    assert len(lines) <= 2 * 52 and max(map(len, lines)) <= 80
+    together = ("adapter", "validator")
+    others = [line.split()[:2] for line in lines[1:] if not line.startswith(together)]
+    kinds = [kind for kind in KINDS if kind not in together]
     parts = [[kind, entry.name] for kind in kinds for entry in entries(kind)]
     assert others == parts + [["study", name] for name in studies()]
-    # Adapters stand by family, several on a line.
-    families = " ".join(line for line in lines if line.startswith("adapter"))
-    for entry in entries("adapter"):
+    # These stand by family, several on a line.
+    families = " ".join(line for line in lines if line.startswith(together))
+    for entry in (entry for kind in together for entry in entries(kind)):
         assert re.search(
             rf"[ ,]{re.escape(entry.name)}( \(default\))?(,|\s|$)", families
         )

@@ -117,12 +117,27 @@ def test_the_preset(data, tmp_path, protocol):
     assert_firewall(data, tmp_path, PROTOCOLS[protocol])
 
 
-@pytest.mark.parametrize("validator", VALIDATORS)
-@pytest.mark.parametrize("protocol", ["cross-subject", "cross-session, inductive"])
+# Each chooses the epoch under one of two protocols, in turn; every record has the
+# scores that all others give to the finished network, which are compared as well.
+@pytest.mark.parametrize(
+    ("validator", "protocol"),
+    list(
+        zip(
+            VALIDATORS,
+            itertools.cycle(["cross-subject", "cross-session, inductive"]),
+            strict=False,
+        )
+    ),
+)
 def test_validators(tmp_path, validator, protocol):
     # Twice the trials: some of every class can be held out of a single session.
     data = Simulated(subjects=3, sessions=2, trials=6, windows=(3, 5)).load()
     assert_firewall(data, tmp_path, PROTOCOLS[protocol], validator=validator)
+    (found,) = left_behind(tmp_path / "true").values()
+    told = found["record.json"]["scores"]
+    assert set(told) == set(VALIDATORS) - {"last"}
+    if find("validator", validator)().held_out:
+        assert all(each["score"] is not None for each in told.values())
 
 
 @pytest.mark.parametrize("normalisation", ["session", "subject", "source", "none"])

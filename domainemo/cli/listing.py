@@ -14,6 +14,10 @@ from .options import Plugin, import_plugins
 
 __all__ = ["list_parts"]
 
+_OWN = {"adapter": "UF-AMA", "validator": "scores"}
+"""Kinds that have many parts, which are shown together; and what those are called that
+stand in no folder of their own."""
+
 _WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
 
 
@@ -26,8 +30,8 @@ def list_parts(
 ) -> None:
     """List every part on a line: its kind, its name and what it is.
 
-    Of everything, adapters are shown by family. One kind alone is shown without cutting
-    long lines short.
+    Of everything, adapters and validators are shown by family. One kind alone is shown
+    without cutting long lines short.
     """
     from .configuration import DEFAULTS
     from .console import Console, Table
@@ -51,27 +55,25 @@ def list_parts(
     for name in kinds:
         if name == "study":
             rows = [(study, _headline(path)) for study, path in studies().items()]
-        elif kind is None and name == "adapter":
-            rows = list(_families(DEFAULTS["adapter"]))
+        elif kind is None and name in _OWN:
+            rows = list(_families(name, str(DEFAULTS[name])))
         else:
             listed = entries(name, varieties=kind is not None)
             rows = [(entry.name, entry.summary) for entry in listed]
         for part, summary in rows:
-            default = " (default)" if DEFAULTS.get(name) == part else ""
+            whole = kind is None and name in _OWN
+            default = " (default)" if DEFAULTS.get(name) == part and not whole else ""
             table.add_row(name, part + default, summary)
     Console().print(table)
 
 
-def _families(usual: str) -> Iterator[tuple[str, str]]:
-    """Yield the folder that adapters stand in, and some of their names, line by line.
-
-    Those that stand in none have UF-AMA's.
-    """
+def _families(kind: str, usual: str) -> Iterator[tuple[str, str]]:
+    """Yield the folder that parts stand in, and some of their names, line by line."""
     families: dict[str, list[str]] = {}
-    for entry in entries("adapter"):
-        inside = entry.origin.removeprefix(f"{KINDS['adapter']}.").split(".")
-        apart = entry.origin.startswith(KINDS["adapter"]) and len(inside) > 1
-        family = inside[0].replace("_", " ") if apart else "UF-AMA"
+    for entry in entries(kind):
+        inside = entry.origin.removeprefix(f"{KINDS[kind]}.").split(".")
+        apart = entry.origin.startswith(KINDS[kind]) and len(inside) > 1
+        family = inside[0].replace("_", " ") if apart else _OWN[kind]
         default = "\N{NO-BREAK SPACE}(default)" if usual == entry.name else ""
         families.setdefault(family, []).append(entry.name + default)
     for family, names in families.items():
