@@ -345,8 +345,9 @@ def run_job(
         if not experiment.outside:
             train(report)
         elif can_fork(experiment.training.threads):
-            # Every training imports it, for seconds: once here, not in each copy.
-            import_module("torch._inductor.config")
+            # Every training imports these, for seconds: once here, not in each copy.
+            for name in ("torch._inductor.config", "sklearn.cluster", "scipy.stats"):
+                import_module(name)
             run_alone(train, report, forked=True)
         else:
             call = functools.partial(_train_sent, experiment.plugins, pack(train))

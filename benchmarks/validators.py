@@ -1,0 +1,556 @@
+"""What each validator's choices are worth: the tables and the figure of its page.
+
+    python benchmarks/validators.py OUTPUT [--data DATA] [--jobs 2] [--only NAME ...]
+
+Networks are trained on everybody but one, in every configuration: two networks, two
+learning rates, and seven ways to adapt or not to, some with two weights. After every
+epoch all validators judge them, without a label of the person left out; then it is
+looked up what each choice was worth there. Recordings: eegmat, esports and ssvep-exo
+below DATA, and simulated people whose class shares are alike, or differ. Three seeds.
+
+Three choices: a configuration, of all; a method, of those with the first network and
+learning rate; an epoch, against the last one. Each cell is kept in OUTPUT/cells, and a
+second call goes on from there; tables and the figure are made of all that is there.
+Intervals are BCa over people, each averaged over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import nullcontext
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import open_recordings
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+import domainemo as de
+from domainemo.core import FUSION, Source, Target, Validator
+from domainemo.errors import DomainemoWarning
+from domainemo.files import write
+from domainemo.processes import process_pool
+from domainemo.registry import entries, find
+from domainemo.reports.style import COLOURS, WIDTH, save
+from domainemo.runs.metrics import metrics
+from domainemo.statistics.intervals import bootstrap_interval
+from domainemo.validators.comparing import comparison
+from domainemo.validators.joined import as_asked
+
+SEEDS = (0, 1, 2)
+EPOCHS = 12
+NETWORKS = {"plain": "none", "normalised": "batch"}
+LEARNING_RATES = (2e-3, 5e-4)
+METHODS: Sequence[tuple[str, float]] = (
+    ("none", 0.0),
+    ("deep-coral", 0.1),
+    ("deep-coral", 3.0),
+    ("dan", 1.0),
+    ("dann", 0.3),
+    ("mcc", 1.0),
+    ("bnm", 0.3),
+)
+VALIDATORS = [each.name for each in entries("validator")]
+ORACLE, RANDOM, PLAIN = "target labels", "at random", "source only"
+
+
+class Configuration(NamedTuple):
+    """What is trained."""
+
+    network: str
+    learning_rate: float
+    adapter: str
+    weight: float
+
+    @property
+    def name(self) -> str:
+        """A name for files."""
+        return f"{self.network}-{self.learning_rate:g}-{self.adapter}-{self.weight:g}"
+
+
+# Source only of the first network and learning rate comes first: it is untuned.
+CONFIGURATIONS = [
+    Configuration(network, rate, *method)
+    for network, rate, method in product(NETWORKS, LEARNING_RATES, METHODS)
+]
+UNTUNED = CONFIGURATIONS[0].name
+
+
+# ------------------------------------------------------------------------- recordings
+
+
+def simulated(_: Path | None) -> de.EmotionData:
+    """Return people who differ as people do, with even class shares."""
+    return de.Simulated(subjects=8, sessions=1, trials=12, windows=(6, 8)).load()
+
+
+def shifted(_: Path | None) -> de.EmotionData:
+    """Return the same people, each of whom saw most clips of one class."""
+    data = simulated(None)
+    windows = data.inputs.windows
+    people = {name: n for n, name in enumerate(pd.unique(windows["subject"]))}
+    rows = np.zeros(len(data), dtype=bool)
+    for name, number in people.items():
+        own = (windows["subject"] == name).to_numpy()
+        for label in range(len(data.classes)):
+            trials = pd.unique(windows["trial"][own & (data.labels == label)])
+            often = label == number % len(data.classes)
+            kept = trials if often else trials[:1]
+            rows |= own & (data.labels == label) & windows["trial"].isin(kept)
+    return data.take(np.flatnonzero(rows))
+
+
+def eegmat(data: Path | None) -> de.EmotionData:
+    """Return 36 people at rest and at mental arithmetic."""
+    assert data is not None
+    with np.load(data / "eegmat" / "features_4s.npz", allow_pickle=False) as stored:
+        return open_recordings.eegmat(dict(stored))
+
+
+def esports(data: Path | None) -> de.EmotionData:
+    """Return every third window of ten players against bots or humans."""
+    found = de.load("esports", data)
+    return found.take(np.arange(0, len(found), 3))
+
+
+def ssvep(data: Path | None) -> de.EmotionData:
+    """Return twelve people who look at a light that blinks."""
+    return de.load("ssvep-exo", data)
+
+
+RECORDINGS: Mapping[str, Callable[[Path | None], de.EmotionData]] = {
+    "simulated": simulated,
+    "simulated, label shift": shifted,
+    "eegmat": eegmat,
+    "esports": esports,
+    "ssvep-exo": ssvep,
+}
+MODALITIES = {"esports": ("eye", "physiology")}
+
+
+@cache
+def recordings(name: str, data: Path | None) -> de.EmotionData:
+    """Return recordings, read once in each process."""
+    return RECORDINGS[name](data)
+
+
+# ----------------------------------------------------------------------------- a cell
+
+
+class Recorder(Validator):
+    """Takes the last epoch, and writes down what all validators make of each.
+
+    Parameters
+    ----------
+    path : str
+        Of a file that receives a line of JSON for every epoch.
+    """
+
+    held_out = True
+    needs_training = True
+    mixes = 0.55
+
+    def __init__(self, *, path: str = "") -> None:
+        self.path = path
+
+    def __call__(
+        self, training: Source | None, held_out: Source | None, target: Target
+    ) -> float:
+        """Return how far training has come."""
+        line: dict[str, Any] = {"evidence": {}, "seconds": {}}
+        for name in VALIDATORS:
+            validator = find("validator", name)()
+            asked = as_asked(validator, training, held_out, target)
+            began = time.perf_counter()
+            line["evidence"][name] = [
+                float(each) for each in validator.evidence(*asked)
+            ]
+            line["seconds"][name] = time.perf_counter() - began
+        line["predicted"] = target.outputs.logits[FUSION].argmax(1).tolist()
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        return target.progress
+
+
+def cell(
+    name: str, place: Path | None, chosen: Configuration, seed: int, fold: str
+) -> dict[str, Any]:
+    """Train once, and return what is known of every epoch."""
+    data = recordings(name, place)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "epochs.jsonl"
+        results = _trained(data, name, chosen, seed, fold, path)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    epochs = lines[:EPOCHS]  # it is asked once more when training is over
+    labels = results.predictions["label"].to_numpy()
+    # Targets are shown in this order.
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    truth = []
+    for each in epochs:
+        predicted = np.empty(len(labels), dtype=np.int64)
+        predicted[order.numpy()] = each["predicted"]
+        sure = np.eye(int(labels.max()) + 1)[np.minimum(predicted, labels.max())]
+        truth.append(metrics(labels, sure)["balanced_accuracy"])
+    table = results.table[results.table["level"] == results.level]
+    assert math.isclose(truth[-1], table["balanced_accuracy"].iloc[0], abs_tol=1e-9)
+    return {
+        "truth": truth,
+        "chosen": {name: _epoch(name, epochs) for name in VALIDATORS},
+        "evidence": {
+            name: [round(each, 6) for each in epochs[-1]["evidence"][name]]
+            for name in VALIDATORS
+        },
+        "seconds": {
+            name: float(np.mean([each["seconds"][name] for each in epochs]))
+            for name in VALIDATORS
+        },
+    }
+
+
+def _trained(
+    data: de.EmotionData,
+    name: str,
+    chosen: Configuration,
+    seed: int,
+    fold: str,
+    path: Path,
+) -> de.Results:
+    options: dict[str, Any] = {
+        "backbone.hidden": (32,),
+        "backbone.width": 16,
+        "backbone.fusion_width": 32,
+        "backbone.normalisation": NETWORKS[chosen.network],
+    }
+    if chosen.adapter != "none":
+        options["adapter.weight"] = chosen.weight
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DomainemoWarning)
+        return de.run(
+            data,
+            backbone="concatenation-mlp",
+            adapter=chosen.adapter,
+            modalities=MODALITIES.get(name),
+            validator=Recorder(path=str(path)),
+            options=options,
+            training=de.Training(
+                epochs=EPOCHS, batch_size=64, learning_rate=chosen.learning_rate
+            ),
+            seeds=[seed],
+            folds=[fold],
+            baselines=False,
+            device="cpu",
+        )
+
+
+def _epoch(name: str, epochs: Sequence[Mapping[str, Any]]) -> int:
+    """Return the epoch that a validator keeps, counted from 0."""
+    found = [each["evidence"][name] for each in epochs]
+    scores = comparison(find("validator", name)(), found)
+    return max(range(len(scores)), key=lambda place: (scores[place], place))
+
+
+# -------------------------------------------------------------------------- all cells
+
+
+class Place(NamedTuple):
+    """Whom a cell is about."""
+
+    dataset: str
+    seed: int
+    fold: str
+    configuration: Configuration
+
+    def path(self, output: Path) -> Path:
+        """Return the file of the cell."""
+        words = (self.dataset, f"seed-{self.seed}", self.fold, self.configuration.name)
+        parts = [word.replace(",", "").replace(" ", "_") for word in words]
+        return (output / "cells").joinpath(*parts[:-1]) / f"{parts[-1]}.json"
+
+
+def places(chosen: argparse.Namespace) -> list[Place]:
+    """Return all cells that are wanted."""
+    found = []
+    for name in chosen.only:
+        subjects = recordings(name, chosen.data).inputs.windows["subject"]
+        folds = [f"subject {each}" for each in pd.unique(subjects)][: chosen.people]
+        found += [
+            Place(name, seed, fold, each)
+            for seed, fold, each in product(
+                chosen.seeds, folds, CONFIGURATIONS[: chosen.configurations]
+            )
+        ]
+    return found
+
+
+def fill(left: Sequence[Place], chosen: argparse.Namespace) -> None:
+    """Train what is missing, and keep each cell as it is done."""
+    pool = process_pool(chosen.jobs) if chosen.jobs > 1 else nullcontext()
+    with pool as executor:
+        for number, (place, found) in enumerate(_cells(left, chosen, executor), 1):
+            write(place.path(chosen.output), json.dumps(found))
+            print(
+                f"[{number}/{len(left)}] {place}: {found['truth'][-1]:.3f}", flush=True
+            )
+
+
+def _cells(
+    left: Sequence[Place], chosen: argparse.Namespace, executor: Any
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    def asked(each: Place) -> tuple[Any, ...]:
+        return each.dataset, chosen.data, each.configuration, each.seed, each.fold
+
+    if executor is None:
+        for each in left:
+            yield each, cell(*asked(each))
+        return
+    futures = {executor.submit(cell, *asked(each)): each for each in left}
+    for future in as_completed(futures):
+        yield futures[future], future.result()
+
+
+# ---------------------------------------------------------------------------- choices
+
+
+Cells = Mapping[str, Mapping[str, Any]]
+"""The cells of one person and seed, by the configuration's name."""
+
+
+def chosen_of(cells: Cells) -> Iterator[dict[str, Any]]:
+    """Yield what every validator's choice of a configuration is worth."""
+    names = [each.name for each in CONFIGURATIONS if each.name in cells]
+    truth = np.array([cells[name]["truth"][-1] for name in names])
+    plain = cells[UNTUNED]["truth"][-1]
+
+    def row(validator: str, value: float, rank: float) -> dict[str, Any]:
+        regret = truth.max() - value
+        worse = value < plain
+        return {"validator": validator, "accuracy": value, "regret": regret} | {
+            "rank": rank,
+            "worse": worse,
+        }
+
+    yield row(ORACLE, truth.max(), 1.0)
+    yield row(RANDOM, truth.mean(), math.nan) | {"worse": float((truth < plain).mean())}
+    yield row(PLAIN, plain, math.nan)
+    for name in VALIDATORS:
+        if name == "last":
+            continue
+        found = [cells[each]["evidence"][name] for each in names]
+        scores = np.array(comparison(find("validator", name)(), found))
+        yield row(name, truth[int(scores.argmax())], _rank(scores, truth))
+
+
+def _rank(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return the rank correlation of scores and truth; NaN where either is constant."""
+    known = np.isfinite(scores)
+    if len(set(scores[known])) < 2 or len(set(truth[known])) < 2:
+        return math.nan
+    return float(spearmanr(scores[known], truth[known]).statistic)
+
+
+def epochs_of(cells: Cells) -> Iterator[dict[str, Any]]:
+    """Yield what every validator's epoch is worth, against the last; mean over all."""
+    for name in VALIDATORS:
+        gains = [
+            each["truth"][each["chosen"][name]] - each["truth"][-1]
+            for each in cells.values()
+        ]
+        yield {"validator": name, "gain": float(np.mean(gains))}
+    best = [max(each["truth"]) - each["truth"][-1] for each in cells.values()]
+    yield {"validator": ORACLE, "gain": float(np.mean(best))}
+
+
+def methods(cells: Cells) -> Cells:
+    """Return the cells of the first network and learning rate."""
+    first = CONFIGURATIONS[0]
+    wanted = [
+        each.name
+        for each in CONFIGURATIONS
+        if (each.network, each.learning_rate) == (first.network, first.learning_rate)
+    ]
+    return {name: cells[name] for name in wanted if name in cells}
+
+
+def choices(
+    known: Sequence[Place], output: Path
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return a row per person, seed and validator: configurations, methods, epochs."""
+    groups: dict[tuple[str, int, str], dict[str, Any]] = {}
+    for place in known:
+        found = json.loads(place.path(output).read_text(encoding="utf-8"))
+        person = (place.dataset, place.seed, place.fold)
+        groups.setdefault(person, {})[place.configuration.name] = found
+    number = max(map(len, groups.values()))
+    tables: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+    for (dataset, seed, fold), cells in groups.items():
+        if len(cells) < number:  # not all of this person is there yet
+            continue
+        about = {"dataset": dataset, "seed": seed, "fold": fold}
+        told = (chosen_of(cells), chosen_of(methods(cells)), epochs_of(cells))
+        for rows, each in zip(tables, told, strict=True):
+            rows += [about | row for row in each]
+    one, two, three = map(pd.DataFrame, tables)
+    return one, two, three
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per data set and validator, over people, the best first."""
+    rows = []
+    every = table.assign(dataset="all")
+    for (dataset, name), each in pd.concat([table, every]).groupby(
+        ["dataset", "validator"], sort=False
+    ):
+        whose = ["fold"] if dataset != "all" else ["dataset_of", "fold"]
+        own = each.assign(dataset_of=table["dataset"].reindex(each.index))
+        people = own.groupby(whose)["regret"].mean().to_numpy()
+        low, high = bootstrap_interval(people)
+        rows.append(
+            {
+                "dataset": dataset,
+                "validator": name,
+                "accuracy": each["accuracy"].mean(),
+                "regret": people.mean(),
+                "low": low,
+                "high": high,
+                "worst": each["regret"].max(),
+                "rank": each["rank"].mean(),
+                "worse": each["worse"].astype(float).mean(),
+                "targets": len(each),
+            }
+        )
+    found = pd.DataFrame(rows)
+    return found.sort_values(["dataset", "regret"], kind="stable", ignore_index=True)
+
+
+def epochs_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per data set and validator: accuracy gained over the last epoch."""
+    rows = []
+    for (dataset, name), each in table.groupby(["dataset", "validator"], sort=False):
+        people = each.groupby("fold")["gain"].mean().to_numpy()
+        low, high = bootstrap_interval(people)
+        row = {"dataset": dataset, "validator": name, "gain": people.mean()}
+        rows.append(row | {"low": low, "high": high})
+    found = pd.DataFrame(rows)
+    return found.sort_values(
+        ["dataset", "gain"], ascending=[True, False], kind="stable", ignore_index=True
+    )
+
+
+# ----------------------------------------------------------------------------- tables
+
+
+def told(found: pd.DataFrame, heading: str) -> str:
+    """Return a table as Markdown, a part for each data set."""
+    columns = [
+        name for name in found if name not in ("dataset", "validator", "targets")
+    ]
+    lines = [f"\n## {heading}"]
+    for dataset, rows in found.groupby("dataset", sort=False):
+        people = f", {rows['targets'].iloc[0]} targets" if "targets" in rows else ""
+        lines += [f"\n{dataset}{people}\n", f"| validator | {' | '.join(columns)} |"]
+        lines.append("|---" * (len(columns) + 1) + "|")
+        for row in rows.to_dict("records"):
+            values = ["-" if math.isnan(row[c]) else f"{row[c]:.3f}" for c in columns]
+            lines.append(f"| {row['validator']} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def figure(found: pd.DataFrame) -> Figure:
+    """Draw the regret of every validator, a column of dots for each data set."""
+    datasets = [name for name in RECORDINGS if name in set(found["dataset"])]
+    whole = found[found["dataset"] == "all"].set_index("validator")["regret"]
+    names = [name for name in whole.sort_values().index if name != ORACLE][::-1]
+    drawn = Figure(figsize=(WIDTH, 0.9 + 0.22 * len(names)), layout="constrained")
+    axes = drawn.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
+    for axis, dataset in zip(axes, datasets, strict=True):
+        rows = found[found["dataset"] == dataset].set_index("validator").reindex(names)
+        middle = rows["regret"].to_numpy()
+        for height, (low, high) in enumerate(rows[["low", "high"]].to_numpy()):
+            axis.plot([low, high], [height, height], color=COLOURS[0], linewidth=1)
+        axis.plot(middle, range(len(names)), "o", color=COLOURS[0], markersize=4)
+        axis.set_title(dataset.replace(", ", ",\n"), fontsize=8)
+        axis.set_yticks(range(len(names)), names, fontsize=7)
+        axis.axhline(names.index(PLAIN), color="0.8", linewidth=0.6, zorder=0)
+        axis.tick_params(axis="x", labelsize=7)
+        axis.set_xlim(left=0)
+    drawn.supxlabel("accuracy lost against the best configuration", fontsize=8)
+    return drawn
+
+
+def costs(known: Sequence[Place], output: Path) -> pd.DataFrame:
+    """Return what each validator takes after an epoch, in milliseconds, on average."""
+    rows = [
+        {"dataset": place.dataset}
+        | json.loads(place.path(output).read_text(encoding="utf-8"))["seconds"]
+        for place in known
+    ]
+    return 1000 * pd.DataFrame(rows).groupby("dataset", sort=False).mean().T
+
+
+def report(known: Sequence[Place], output: Path) -> None:
+    """Write and print the tables, and draw the figure."""
+    configurations, some, epochs = choices(known, output)
+    if not len(configurations):
+        print("No person has all configurations yet.")
+        return
+    tables = {
+        "configurations": summary(configurations),
+        "methods": summary(some),
+        "epochs": epochs_summary(epochs),
+    }
+    parts = []
+    for name, table in tables.items():
+        write(output / f"{name}.csv", table.to_csv(index=False))
+        parts.append(told(table, f"Choosing {name}"))
+    cost = costs(known, output)
+    write(output / "milliseconds.csv", cost.to_csv())
+    text = "\n".join(parts) + "\n"
+    write(output / "tables.md", text)
+    print(text)
+    drawn = tables["configurations"]
+    pictures = [output / f"validators.{ending}" for ending in ("svg", "png")]
+    for path in pictures:
+        path.unlink(missing_ok=True)
+    save(lambda: figure(drawn), *pictures)
+
+
+def main() -> None:
+    """Fill in what is missing, and tell what there is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=RECORDINGS, default=None)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--people", type=int, help="The first few of each only.")
+    parser.add_argument("--configurations", type=int, help="The first few only.")
+    parser.add_argument("--report", action="store_true", help="Train nothing.")
+    chosen = parser.parse_args()
+    real = [name for name in RECORDINGS if not name.startswith("simulated")]
+    if chosen.only is None:
+        chosen.only = [n for n in RECORDINGS if chosen.data or n not in real]
+    if chosen.data is None and set(chosen.only) & set(real):
+        parser.error("--data is needed for recordings that are not simulated.")
+    torch.set_num_threads(1)
+    every = places(chosen)
+    missing = [each for each in every if not each.path(chosen.output).is_file()]
+    if not chosen.report:
+        fill(missing, chosen)
+    report([e for e in every if e.path(chosen.output).is_file()], chosen.output)
+
+
+if __name__ == "__main__":
+    main()
