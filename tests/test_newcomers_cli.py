@@ -179,7 +179,8 @@ def test_train_takes_what_a_file_says_of_the_network_alone(domainemo, folders):
     )
     domainemo("train", "--dataset=labelled", "--config=some.toml", "--output=model")
     config = (folders / "model" / "config.toml").read_text(encoding="utf-8")
-    assert 'protocol = "everyone"' in config and "held_out" not in config
+    assert 'protocol = "everyone"' in config
+    assert "protocol.held_out" not in config
     assert 'adapter = "uf-ama"' in config and '"backbone.width" = 8' in config
     assert "controls" not in config
 
