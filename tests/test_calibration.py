@@ -155,7 +155,7 @@ def test_the_score_is_the_accuracy_on_what_is_given(data, tmp_path):
     assert record["score"] == record["held_out"]
     table = results.table
     assert table["target_seen"].str.contains("labels given for selection").all()
-    assert table["calibration"].str.endswith("to choose by and not to train on").all()
+    assert table["calibration"].str.endswith("(to choose by, not to train on)").all()
     assert not plain.table["target_seen"].str.contains("selection").any()
     assert "calibration_use" not in plain.description
     assert results.description["calibration_use"] == "selection"

@@ -321,7 +321,7 @@ def test_validators_are_handed_the_target_without_labels(data, tmp_path):
     class Watches(find("validator", "last")):
         def __call__(self, training, held_out, target):
             told = [training is held_out is None, type(target) is Target]
-            optional = ("pseudo", "teacher", "judge", "augmented")
+            optional = ("pseudo", "teacher", "judge", "augmented", "mixed")
             told += [getattr(target, name) is None for name in optional]
             with seen.open("a") as file:
                 file.write(f"{all(told)}\n")

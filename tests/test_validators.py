@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -236,6 +237,19 @@ def test_the_source_that_trains_is_shown_where_it_is_asked_for(tmp_path):
         scores.append(pd.read_csv(path.with_name("history.csv"))["score"])
     assert weights[0] == weights[1]
     assert (scores[0] < scores[1]).all()
+
+
+def test_the_page_tells_of_each_what_it_assumes_and_when_it_fails():
+    page = Path(__file__).parents[1] / "docs" / "validators.md"
+    rows = [
+        [each.strip() for each in line.strip("|").split("|")]
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+    told = {row[0].strip("`"): row for row in rows}
+    assert set(told) == {each.name for each in registry.entries("validator")}
+    for name, row in told.items():
+        assert len(row) == 5 and all(row[place] for place in (1, 3, 4)), name
 
 
 @pytest.mark.parametrize(("name", "cls"), VALIDATORS.items())

@@ -19,8 +19,8 @@ __all__ = ["called", "how_control", "how_trained"]
 
 _PURPOSE = {
     "training": "",
-    "selection": ", to choose by and not to train on",
-    "both": ", to train on and to choose by",
+    "selection": " (to choose by, not to train on)",
+    "both": " (to train on and to choose by)",
 }
 
 
