@@ -127,6 +127,7 @@ def test_what_is_given_to_selection_alone_trains_nothing(
     protocol = Calibrated(trials=3)
     choices = {"protocol": FirstFold(protocol), "validator": validator}
     choices |= {"calibration_use": use, "adapter": "none"}
+    choices["training"] = Training(epochs=4, batch_size=8, learning_rate=0.01)
     noisy = with_random_target_labels(data, protocol)
     others = with_noise(data, first(data, protocol).calibration)
     for name, each in (("true", data), ("noise", noisy), ("given", others)):
