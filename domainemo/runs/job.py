@@ -346,7 +346,7 @@ def run_job(
             train(report)
         elif can_fork(experiment.training.threads):
             # Every training imports these, for seconds: once here, not in each copy.
-            for name in ("torch._inductor.config", "sklearn.cluster", "scipy.stats"):
+            for name in ("sklearn.cluster", "scipy.stats"):
                 import_module(name)
             run_alone(train, report, forked=True)
         else:
