@@ -218,7 +218,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Draw balanced accuracy against the share missing."""
     style = {
         "font.size": 8,
-        "axes.titlesize": 9,
+        "axes.titlesize": 8,
         "axes.titlelocation": "left",
         "axes.spines.top": False,
         "axes.spines.right": False,
