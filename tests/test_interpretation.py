@@ -36,7 +36,7 @@ CHOICES = {
     "adapter": "none",
     "baselines": False,
     "device": "cpu",
-    "training": de.Training(epochs=16),
+    "training": de.Training(epochs=24),
     "options": SMALL,
 }
 CHANNELS = de.Simulated(subjects=1, trials=3).load().inputs.modalities["eeg"].channels
