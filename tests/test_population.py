@@ -20,6 +20,7 @@ from domainemo.runs import job as jobs
 from domainemo.runs.experiment import experiment
 from domainemo.runs.run import run
 from domainemo.testing.firewall import with_random_target_labels
+from domainemo.training import population
 from domainemo.training.batches import LabelledSamples, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.draws import MemberDraws
@@ -330,7 +331,7 @@ def test_parts_that_turn_out_not_to_stack_are_run_one_by_one(monkeypatch):
     def refuse(members):
         raise NotStackable("a reason")
 
-    monkeypatch.setattr(jobs, "train_together", refuse)
+    monkeypatch.setattr(population, "train_together", refuse)
     with pytest.warns(DomainemoWarning, match=r"one program \(a reason\)"):
         found = whole(recordings(), engine="population", baselines=False)
     expected = whole(recordings(), baselines=False)

@@ -48,10 +48,10 @@ def test_no_validator_needs_it():
 import sys, torch
 from domainemo.core import Outputs, Source, Target
 from domainemo.registry import entries, find
-outputs = Outputs({}, {"fusion": torch.eye(3)})
+outputs = Outputs({"fusion": torch.eye(3)}, {"fusion": torch.eye(3)})
 source = Source(outputs, torch.arange(3), torch.zeros(3, dtype=int))
 for each in entries("validator"):
-    find("validator", each.name)()(source, source, Target(outputs, 1.0))
+    find("validator", each.name)()(source, source, Target(outputs, 1.0, mixed=outputs))
 assert not any(name.startswith("pytorch_adapt") for name in sys.modules)
 """
     )

@@ -9,7 +9,7 @@ import socket
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -205,7 +205,7 @@ def _run_there(
 
     futures = {begin(number): number for number in range(len(divided))}
     lost: set[Future[Answer]] = set()
-    with _sending(context, executor) as send, _dropping(futures):
+    with _sending(context, executor) as send, _dropping(executor, futures):
         while futures:
             done = wait(futures, _POLL_SECONDS, return_when="FIRST_COMPLETED").done
             for future in futures.keys() - lost:
@@ -229,12 +229,14 @@ def _run_there(
 
 
 @contextmanager
-def _dropping(futures: Iterable[Future[Any]]) -> Iterator[None]:
-    """Have nothing go on that is not done at this block's end."""
+def _dropping(executor: Executor, futures: Iterable[Future[Any]]) -> Iterator[None]:
+    """Have nothing go on elsewhere that is not done at this block's end."""
     try:
         yield
     finally:
-        for future in futures:
+        # A pool of this machine is killed, and stumbles over what was cancelled.
+        local = isinstance(executor, ProcessPoolExecutor)
+        for future in () if local else futures:
             future.cancel()
 
 
