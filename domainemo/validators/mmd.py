@@ -62,16 +62,21 @@ def discrepancy(source: Tensor, target: Tensor) -> Tensor:
     """
     if min(len(source), len(target)) < 2:
         return source.new_zeros(())
-    both = [(source, source), (target, target), (source, target)]
-    # Not by a matrix product, whose rounding sets equal points apart.
-    distances = [
-        torch.cdist(*pair, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        for pair in both
-    ]
-    width = distances[0].median().clamp(min=torch.finfo(source.dtype).tiny)
-    kernels = [torch.exp(-each / width) for each in distances]
+    width = _distances(source, source).median()
+    width = width.clamp(min=torch.finfo(source.dtype).tiny)
+    # One after the other and in place: they are large.
     within = [
-        (each.sum() - each.diagonal().sum()) / (len(each) * (len(each) - 1))
-        for each in kernels[:2]
+        (kernel.sum() - kernel.diagonal().sum()) / (len(kernel) * (len(kernel) - 1))
+        for kernel in (
+            _distances(each, each).div_(-width).exp_() for each in (source, target)
+        )
     ]
-    return within[0] + within[1] - 2 * kernels[2].mean()
+    across = _distances(source, target).div_(-width).exp_().mean()
+    return within[0] + within[1] - 2 * across
+
+
+def _distances(first: Tensor, second: Tensor) -> Tensor:
+    """Return squared distances; of points without gradient."""
+    # Not by a matrix product, whose rounding sets equal points apart.
+    mode = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(first, second, compute_mode=mode).square_()
