@@ -262,8 +262,8 @@ class Dropout(nn.Module):
 def _sixteen_bits(values: Tensor) -> Tensor:
     """Return random whole numbers from -32768 to 32767, of the shape of `values`.
 
-    Torch draws Bernoulli and uniform numbers one by one on a CPU, which was a tenth of
-    a training step: here one draw makes four.
+    Torch draws Bernoulli and uniform numbers one by one on a CPU: here one draw makes
+    four.
     """
     count = values.numel()
     draws = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),), device=values.device)

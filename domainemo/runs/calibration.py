@@ -16,7 +16,7 @@ from ..core import EmotionData, Fold, Rows
 from ..errors import ConfigurationError, DataError, data_error
 from ..training.seeds import derive_seed
 from ..words import count, in_order, listed
-from .experiment import Setup
+from .experiment import Setup, use_of
 
 __all__ = [
     "calibrated",
@@ -27,7 +27,6 @@ __all__ = [
     "that_train",
     "trials_of",
     "trials_per_class",
-    "use_of",
 ]
 
 _TRIAL = ["subject", "session", "trial"]
@@ -39,12 +38,6 @@ Trials = list[list[str]]
 def trials_per_class(chosen: Setup) -> int:
     """Return how many labelled trials of each class of the target are given."""
     return int(chosen.more.get("calibration", 0))
-
-
-def use_of(chosen: Setup) -> CalibrationUse:
-    """Return what the labels that are given of a target are for."""
-    use: CalibrationUse = chosen.more.get("calibration_use", "training")
-    return use
 
 
 def that_train(labelled: Rows, fold: Fold, use: CalibrationUse) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from ..adapters.composite import on_source_alone
 from ..choices import (
     CONTROLS,
     ORACLE,
+    CalibrationUse,
     RunChoices,
     SetupChoices,
     choices_of,
@@ -38,6 +39,7 @@ __all__ = [
     "grouped",
     "method_name",
     "setup_choices",
+    "use_of",
 ]
 
 SOURCE_ONLY = "source only"
@@ -368,10 +370,16 @@ def check_words(made: object, *needed: str) -> None:
             )
 
 
+def use_of(chosen: Setup) -> CalibrationUse:
+    """Return what the labels that are given of a target are for."""
+    use: CalibrationUse = chosen.more.get("calibration_use", "training")
+    return use
+
+
 def _check_selection(made: Experiment) -> None:
     """Refuse a validator whose options clash, or that cannot use labels given to it."""
     validator = None if made.validator is None else made.validator.build()
-    use = made.more.get("calibration_use", "training")
+    use = use_of(made)
     if use == "training":
         return
     if validator is None or not validator.held_out:

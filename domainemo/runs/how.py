@@ -9,8 +9,8 @@ from .. import __version__
 from ..core import OPTIONAL, Fold, Sampling
 from ..parts import describe_object
 from ..words import count
-from .calibration import per_class, use_of
-from .experiment import Experiment
+from .calibration import per_class
+from .experiment import Experiment, use_of
 from .job import Job, Record
 from .leaks import waived_words
 from .plan import Plan

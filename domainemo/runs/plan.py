@@ -41,7 +41,6 @@ from .calibration import (
     check_given,
     check_use,
     trials_per_class,
-    use_of,
 )
 from .checks import (
     canonical,
@@ -54,7 +53,7 @@ from .checks import (
     unfit_folds,
 )
 from .controls import control_name, retraining
-from .experiment import Experiment, Setup
+from .experiment import Experiment, Setup, use_of
 from .folder import fingerprint, job_folder
 from .initialisation import check_initialisation
 from .job import Job

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from ..core import Fold, Rows
 from ..parts import Part
 from ..training.batches import majority_label
-from .calibration import that_train, use_of
+from .calibration import that_train
 from .controls import control_name, control_probabilities, is_trained
 from .distance import newcomers_distances
+from .experiment import use_of
 from .how import called, how_control, how_trained
 from .job import Job, Record, load_record
 from .metrics import metrics

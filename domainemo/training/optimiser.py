@@ -16,7 +16,7 @@ class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), fused.
 
     The function is torch's, and so is every bit. `torch.optim.AdamW` around it imports
-    torch's compiler when it is made, which is half of what a process takes to begin.
+    torch's compiler when it is made, which takes as long as all of torch beside it.
 
     Parameters
     ----------

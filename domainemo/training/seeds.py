@@ -30,7 +30,7 @@ def reproducible(threads: int) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         torch.set_num_threads(threads)
         # The same as `use_deterministic_algorithms`, but for the compiler, which that
-        # imports: half of what a process takes to begin.
+        # imports, as large as all of torch beside it.
         torch.set_deterministic_debug_mode("error")
         # Else torch writes NaN into every tensor before its values.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
