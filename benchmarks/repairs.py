@@ -136,22 +136,24 @@ SHIFTS: Mapping[str, Any] = {
 }
 
 
-def methods() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield every method's family, its name, and what is chosen for it."""
-    yield "", BASE, {"adapter": "none"}
-    yield "", "logistic-regression", {"controls": ["logistic-regression"]}
+def methods() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return every method's family, its name, and what is chosen for it; by family."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
     for entry in entries("normalisation"):
         if find("normalisation", entry.name)().by in ("session", "subject"):
-            yield "normalisations", entry.name, {"normalisation": entry.name}
+            found.append(("normalisations", entry.name, {"normalisation": entry.name}))
     for entry in entries("adapter"):
         place = entry.origin.removeprefix("domainemo.adapters.").split(".")
         family = place[0] if len(place) > 1 else "uf-ama and relatives"
         if entry.name != "none":
-            yield family.replace("_", " "), entry.name, {"adapter": entry.name}
+            found.append(
+                (family.replace("_", " "), entry.name, {"adapter": entry.name})
+            )
     for entry in entries("control"):
         control = find("control", entry.name)()
-        if control.sees_signals and entry.name != "logistic-regression":
-            yield "plain models", entry.name, {"controls": [entry.name]}
+        if control.sees_signals:
+            found.append(("plain models", entry.name, {"controls": [entry.name]}))
+    return [("", BASE, {"adapter": "none"}), *sorted(found, key=lambda each: each[0])]
 
 
 def cell(chosen: Mapping[str, Any], shift: str, seed: int) -> float:
@@ -194,7 +196,7 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
     path = chosen.output / "cells.csv"
-    known = [(family, name, how) for family, name, how in methods()]
+    known = methods()
     if chosen.only:
         known = [each for each in known if each[1] in (BASE, *chosen.only)]
     done = _read(path)
@@ -257,12 +259,12 @@ def draw(table: pd.DataFrame, family: Mapping[str, str], output: Path) -> None:
         print(f"| {name} | {row} |")
     values = 100 * gain.loc[names, list(SHIFTS)].to_numpy()
     matplotlib.rcParams["svg.hashsalt"] = "repairs"
-    figure = Figure(figsize=(8.2, 1.6 + 0.19 * len(names)), layout="constrained")
+    figure = Figure(figsize=(8.8, 1.6 + 0.19 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(values, cmap="RdBu", vmin=-30, vmax=30, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         wins = won.loc[names[row]].iloc[column]
-        text = "n/a" if np.isnan(value) else f"{value:+.0f}"
+        text = "n/a" if np.isnan(value) else f"{round(value) or 0:+d}"
         axes.text(
             column,
             row,
@@ -271,7 +273,7 @@ def draw(table: pd.DataFrame, family: Mapping[str, str], output: Path) -> None:
             va="center",
             fontsize=6.5,
             color="white" if abs(value) > 20 else "black",
-            fontweight="bold" if wins in (0, len(SEEDS)) and text[-1] != "0" else None,
+            fontweight="bold" if wins in (0, len(SEEDS)) and text != "+0" else None,
         )
     heads = [f"{each}\n{100 * base[each]:.0f} %" for each in SHIFTS]
     axes.set_xticks(range(len(SHIFTS)), heads, fontsize=7)
@@ -283,9 +285,7 @@ def draw(table: pd.DataFrame, family: Mapping[str, str], output: Path) -> None:
     right = axes.secondary_yaxis("right")
     groups = pd.Series(range(len(names)), index=[family[name] for name in names])
     middle = groups.groupby(level=0, sort=False).mean().drop("", errors="ignore")
-    right.set_yticks(middle.to_list(), middle.index.to_list(), fontsize=7, rotation=90)
-    for tick in right.get_yticklabels():
-        tick.set_va("center")
+    right.set_yticks(middle.to_list(), middle.index.to_list(), fontsize=7)
     right.tick_params(length=0)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
