@@ -501,7 +501,7 @@ def check(command, *arguments):
 
 
 def test_data_check_tells_of_leaks_and_trains_nothing(table, monkeypatch):
-    monkeypatch.setattr("domainemo.runs.execution.run_job", None)
+    monkeypatch.setattr("domainemo.runs.job.run_jobs", None)
     numbered = str(table / "numbered")
     assert check(numbered)[0] == 0
     code, output = check(numbered, "--protocol", "cross-subject")

@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ from ..parts import Part
 from ..places import naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
-from ..training.batches import LabelledSamples, majority_label, sample, samples_of
+from ..training.batches import sample, sample_labelled, samples_of
 from ..training.checkpoint import Checkpoint
 from ..training.fit import (
     Fitted,
@@ -60,7 +60,7 @@ from ..training.model import Network, state_of
 from ..training.seeds import derive_seed, reproducible
 from .calibration import that_train, trials_of
 from .controls import control_name, control_probabilities, relabelled, retraining
-from .experiment import Experiment, Setup, method_name
+from .experiment import Experiment, Setup, is_population, method_name
 from .folder import (
     JOB_FACTS,
     check_no_link,
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from ..training.population import Member
 
 __all__ = [
+    "Failed",
     "Job",
     "Record",
     "Work",
@@ -88,7 +89,7 @@ __all__ = [
     "load_record",
     "receive",
     "run_job",
-    "run_together",
+    "run_jobs",
     "write_file",
 ]
 
@@ -105,6 +106,9 @@ RECORDED: Mapping[str, type] = {"fold": str, "adapter": str, "seed": int}
 _PROGRESS_SECONDS = 0.3
 
 Chosen = TypeVar("Chosen", bound=Setup)
+
+Failed = Sequence[tuple[int, Exception]]
+"""Which of some jobs failed, by their places, and why."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,13 @@ class Work(ABC, Generic[Chosen]):
         """Return what else the training knows."""
         return ()
 
+    def why_alone(self, chosen: Chosen) -> str | None:
+        """Return why it cannot train as one program with others; None where it can.
+
+        A phrase; empty where no network is trained that others are alike.
+        """
+        return ""
+
 
 @dataclass(frozen=True)
 class Job(Work[Experiment]):
@@ -260,6 +271,17 @@ class Job(Work[Experiment]):
         assert self.adapter is not None
         return method_name(self.adapter.name)
 
+    def why_alone(self, chosen: Experiment) -> str | None:
+        """Return why it cannot train as one program with others; None where it can."""
+        if self.adapter is None:
+            return ""
+        outside = [part.name for part in (*chosen.used, self.adapter) if part.outside]
+        if outside:
+            return f"{outside[0]} comes from outside and trains in a process of its own"
+        if not chosen.build_adapter(self.adapter).vectorises:
+            return f"the adapter {self.adapter.name} does not vectorise"
+        return None
+
     def normalisation(self, chosen: Experiment) -> Normalisation:
         """Return the run's normalisation, or what a control makes of it."""
         made, control = chosen.build_normalisation(), retraining(self.control)
@@ -305,6 +327,29 @@ class Record:
     probabilities: NDArray[np.float32]
     trace: NDArray[np.float32]
     facts: dict[str, Any]
+
+
+def run_jobs(
+    inputs: Inputs,
+    experiment: Setup,
+    jobs: Sequence[Work[Any]],
+    reports: Sequence[Report | None],
+) -> Failed:
+    """Run jobs that belong together; return which failed, and why.
+
+    Parameters
+    ----------
+    inputs, experiment
+        See :func:`run_job`.
+    jobs : sequence of Work
+        One, or several trainings that run as one program.
+    reports : sequence of callable or None
+        As `run_job` takes one.
+    """
+    if is_population(experiment) and jobs[0].why_alone(experiment) is None:
+        return _run_together(inputs, experiment, cast(Sequence[Job], jobs), reports)
+    run_job(inputs, experiment, jobs[0], reports[0])
+    return []
 
 
 def run_job(
@@ -355,7 +400,7 @@ def run_job(
     _finish(job, partial)
 
 
-def run_together(
+def _run_together(
     inputs: Inputs,
     experiment: Experiment,
     jobs: Sequence[Job],
@@ -579,11 +624,14 @@ class _Training:
         self.folder, self.used = folder, used
         self.device = device = torch.device(experiment.device)
         self.job = job = job.as_trained(inputs.windows)
-        fold = job.fold
-        self.method = job.normalisation(experiment)
+        checkpoint = job.checkpoint(inputs, experiment, folder)
+        fold, method = job.fold, job.normalisation(experiment)
         normalised, self.scales = normalise(
-            inputs, self.method, source=fold.source, target=fold.seen
+            inputs, method, source=fold.source, target=fold.seen
         )
+        if job.keeps_model:  # what a later prediction needs
+            self.raw_scales = scales_of(inputs, fold.source)
+            self.learned = learned_of(inputs, method, fold.source)
         self.seed = source_seed(job.seed, inputs.windows, fold)
         torch.manual_seed(self.seed)
         backbone = experiment.build_backbone(inputs.modalities)
@@ -594,9 +642,11 @@ class _Training:
         validator = experiment.validator.build() if experiment.validator else None
         train_rows, held_rows = job.labelled[job.trains], None
         if self.scaled or (validator is not None and validator.held_out):
-            train_rows, held_rows = _hold_out(inputs, experiment, job)
-        domain = experiment.protocol.build().domain
-        codes, self.domains = _domain_codes(inputs, domain, fold, train_rows)
+            train_rows, held_rows = _hold_out(inputs.windows, experiment, job)
+        keys = inputs.windows[experiment.protocol.build().domain]
+        codes, self.domains = _domain_codes(keys, fold, train_rows)
+        labels = np.full(len(inputs), -1, dtype=np.int64)
+        labels[job.labelled] = job.source_labels
         assert job.adapter is not None
         adapter = experiment.build_adapter(job.adapter)
         adapter.prepare(model.dims, model.classes, self.domains)
@@ -605,10 +655,11 @@ class _Training:
         drawn = backbone.sampling, device
         self.target, self.seen = sample(normalised, fold.target, *drawn)
         self.test, self.members = sample(normalised, fold.test, *drawn)
-        self.trained = _labelled(normalised, train_rows, job, codes, *drawn)
+        self.trained = sample_labelled(normalised, train_rows, labels, codes, *drawn)
         self.held_out = None
         if held_rows is not None:
-            self.held_out = _labelled(normalised, held_rows, job, codes, *drawn)
+            known = held_rows, labels, codes
+            self.held_out = sample_labelled(normalised, *known, *drawn)
         task = Fitting(
             model,
             adapter,
@@ -619,7 +670,6 @@ class _Training:
             training=experiment.training,
             traced=self.test if validator is None else None,
         )
-        checkpoint = job.checkpoint(inputs, experiment, folder)
         self.loop = Loop(task, seed=self.seed, checkpoint=checkpoint, report=report)
         self.task = task
 
@@ -643,7 +693,7 @@ class _Training:
         settle(model, adapter, self.target, training=experiment.training, seed=seed)
         sampling, took = model.backbone.sampling, time.monotonic() - self.began
         facts = {
-            **_facts(self.inputs, job, experiment, sampling, took / together),
+            **_facts(self.inputs.windows, job, experiment, sampling, took / together),
             "epoch": fitted.epoch,
             "score": fitted.score,
             "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
@@ -674,10 +724,8 @@ class _Training:
     def _write_model(self, more: Mapping[str, Any]) -> None:
         """Write the weights, and what a later prediction needs beside them."""
         inputs, source = self.inputs, self.job.fold.source
-        raw = scales_of(inputs, source)
-        learned = learned_of(inputs, self.method, source)
         kept = self.task.model, self.task.adapter, self.domains
-        known = self.scales, raw, learned
+        known = self.scales, self.raw_scales, self.learned
         beside = {"step": step_of(inputs.windows.iloc[source]), **more}
         classes = self.job.classes
         _write_model(self.folder, *kept, inputs.modalities, classes, *known, beside)
@@ -746,17 +794,21 @@ def _run_control(
         len(job.classes),
     )
     took = time.monotonic() - began
-    facts = _facts(inputs, job, experiment, sampling, took)
+    facts = _facts(inputs.windows, job, experiment, sampling, took)
     _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
 def _facts(
-    inputs: Inputs, job: Job, experiment: Experiment, sampling: Sampling, took: float
+    windows: pd.DataFrame,
+    job: Job,
+    experiment: Experiment,
+    sampling: Sampling,
+    took: float,
 ) -> dict[str, Any]:
     """Return what every record says of its job."""
     own = (job.adapter, job.control)
     network = job.adapter if job.control is None else None
-    given = trials_of(inputs.windows, job.fold.calibration)
+    given = trials_of(windows, job.fold.calibration)
     return {
         "fold": job.fold.name,
         "adapter": job.method if network is None else network.name,
@@ -773,7 +825,9 @@ def _among_all(members: Rows, used: Rows) -> Rows:
     return np.where(members >= 0, used[members], -1)
 
 
-def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
+def _hold_out(
+    windows: pd.DataFrame, experiment: Experiment, job: Job
+) -> tuple[Rows, Rows]:
     """Divide the source by whole domains, or by whole trials of a single one.
 
     What was given for calibration is always trained on, unless it is for selection:
@@ -786,17 +840,16 @@ def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, R
         return job.labelled[job.trains], job.fold.validation
     given = np.isin(job.labelled, job.fold.calibration)
     source, labels = job.labelled[~given], job.source_labels[~given]
-    windows = inputs.windows.iloc[source]
-    domain = experiment.protocol.build().domain
-    keys = windows[domain].to_numpy()
+    of_source = windows.iloc[source]
+    keys = of_source[experiment.protocol.build().domain].to_numpy()
     share = experiment.training.validation_share
-    seed = source_seed(job.seed, inputs.windows, job.fold, "held out")
+    seed = source_seed(job.seed, windows, job.fold, "held out")
     generator = np.random.default_rng(seed)
     if len(np.unique(keys)) > 1:
         held = np.isin(keys, _draw(np.unique(keys), share, generator))
         return np.append(source[~held], job.labelled[given]), source[held]
     # Of a single domain, some trials of every class.
-    trials = windows.groupby(["session", "trial"]).ngroup().to_numpy()
+    trials = of_source.groupby(["session", "trial"]).ngroup().to_numpy()
     held = np.zeros(len(source), dtype=bool)
     for label in np.unique(labels):
         theirs = np.unique(trials[labels == label])
@@ -818,35 +871,17 @@ def _draw(
 
 
 def _domain_codes(
-    inputs: Inputs, domain: str, fold: Fold, trained: Rows
+    keys: pd.Series, fold: Fold, trained: Rows
 ) -> tuple[NDArray[np.int64], int]:
     """Return the number of every window's domain, and how many of them train.
 
     These count from 0, and calibration is a domain of its own after the source's.
     """
-    codes = pd.factorize(inputs.windows[domain], sort=True)[0].astype(np.int64)
+    codes = pd.factorize(keys, sort=True)[0].astype(np.int64)
     codes[fold.calibration] += codes.max() + 1
     first = np.unique(codes[trained])
     order = np.concatenate([first, np.setdiff1d(codes, first)])
     return np.argsort(order)[np.searchsorted(np.sort(order), codes)], len(first)
-
-
-def _labelled(
-    inputs: Inputs,
-    rows: Rows,
-    job: Job,
-    codes: NDArray[np.int64],
-    sampling: Sampling,
-    device: torch.device,
-) -> LabelledSamples:
-    samples, members = sample(inputs, rows, sampling, device)
-    labels = np.full(len(inputs), -1, dtype=np.int64)
-    labels[job.labelled] = job.source_labels
-    return LabelledSamples(
-        samples,
-        torch.from_numpy(majority_label(members, labels)).to(device),
-        torch.from_numpy(codes[members[:, 0]]).to(device),
-    )
 
 
 def _progress_file(path: Path) -> Report:
