@@ -14,8 +14,9 @@ from domainemo.core import Fold, Modality, Protocol
 from domainemo.data.loading import load
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
-from domainemo.runs.checks import canonical, folds_of
+from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
+from domainemo.runs.folds import folds_of
 from domainemo.runs.leaks import KINDS, check_leaks, find_leaks
 from domainemo.runs.plan import plan
 

@@ -151,7 +151,7 @@ def find_leaks(
     inputs : Inputs
         In canonical order.
     folds : sequence of Fold
-        Checked, as :func:`~domainemo.runs.checks.folds_of` returns them.
+        Checked, as :func:`~domainemo.runs.folds.folds_of` returns them.
     windows : DataFrame, optional
         Where windows come from as messages say it, where that is not what `inputs` say.
     """
