@@ -24,8 +24,8 @@ from ..runs.calibration import restored
 from ..runs.checks import prepare
 from ..runs.experiment import Experiment, method_name
 from ..runs.folds import lay_out_folds
-from ..runs.job import load_record
 from ..runs.model import Model, find_all_trained, load_trained
+from ..runs.record import load_record
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible

@@ -31,7 +31,7 @@ from ..runs.folder import (
     read_tables,
 )
 from ..runs.folds import lay_out_folds
-from ..runs.job import FACTS, RECORDED
+from ..runs.record import FACTS, RECORDED
 from ..runs.results import Results
 
 __all__ = [

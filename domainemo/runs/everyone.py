@@ -18,9 +18,10 @@ from .checks import ordered, select_modalities
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
 from .how import how_trained
-from .job import Job, Record, load_record
+from .job import Job
 from .model import Model, load_trained
 from .plan import Plan, build_network
+from .record import Record, load_record
 from .run import check_output, described, trained
 
 __all__ = ["final_experiment", "plan_everyone", "train", "train_plan"]

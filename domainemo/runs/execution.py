@@ -41,9 +41,9 @@ from .job import (
     partial_folder,
     receive,
     run_jobs,
-    write_file,
 )
 from .memory import check_memory
+from .record import write_file
 from .units import units
 
 __all__ = ["JobState", "Monitor", "check_call", "execute", "load_shared", "shared"]

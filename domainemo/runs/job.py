@@ -11,10 +11,9 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
@@ -28,18 +27,16 @@ from .. import files
 from ..choices import CalibrationUse
 from ..core import (
     OPTIONAL,
-    Adapter,
     Fold,
     Inputs,
-    Modality,
     Normalisation,
     Rows,
     Sampling,
     Validator,
 )
 from ..data.matching import step_of
-from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
-from ..errors import DataError, DomainemoError, DomainemoWarning, RunError, data_error
+from ..data.normalisation import learned_of, normalise, scales_of
+from ..errors import DataError, DomainemoError, DomainemoWarning
 from ..parts import Part
 from ..places import naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
@@ -56,22 +53,28 @@ from ..training.fit import (
     temperature_of,
 )
 from ..training.loop import Loop, Report
-from ..training.model import Network, state_of
+from ..training.model import Network
 from ..training.seeds import derive_seed, reproducible
 from .calibration import that_train, trials_of
 from .controls import control_name, control_probabilities, relabelled, retraining
 from .experiment import Experiment, Setup, is_population, method_name
 from .folder import (
-    JOB_FACTS,
     check_no_link,
     find_exchange,
     fingerprint,
     flat,
     folder_name,
-    read_arrays,
     read_json,
 )
-from .initialisation import load_weights, weights_of
+from .initialisation import load_weights
+from .record import (
+    FACTS,
+    HISTORY,
+    write_file,
+    write_model,
+    write_predictions,
+    write_screening,
+)
 from .seeds import source_seed
 
 if TYPE_CHECKING:
@@ -80,29 +83,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Failed",
     "Job",
-    "Record",
     "Work",
     "begin_folder",
     "folder_name",
     "give_away",
     "is_finished",
-    "load_record",
     "receive",
     "run_job",
     "run_jobs",
-    "write_file",
 ]
 
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"
-HISTORY = "history.csv"
-PREDICTIONS = "predictions.npz"
-SCREENING = "screening.npz"
-FACTS = JOB_FACTS
-MODEL = "model.json"
-MODEL_WEIGHTS = "model.safetensors"
-RECORDED: Mapping[str, type] = {"fold": str, "adapter": str, "seed": int}
-"""What the record of a training says of it, and as what."""
 _PROGRESS_SECONDS = 0.3
 
 Chosen = TypeVar("Chosen", bound=Setup)
@@ -306,27 +298,6 @@ class Job(Work[Experiment]):
             source_seed(self.seed, windows, self.fold, self.method),
         )
         return replace(self, source_labels=labels)
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a finished job left: predictions without labels.
-
-    Attributes
-    ----------
-    members : ndarray of int, shape (samples, time)
-        Windows of each predicted sample, -1 where padded.
-    probabilities : ndarray of float, shape (samples, classes)
-    trace : ndarray of float, shape (epochs, samples, classes)
-        After every epoch; no epochs unless they were asked for.
-    facts : dict
-        Epoch kept, seconds, number of parameters, and the like.
-    """
-
-    members: Rows
-    probabilities: NDArray[np.float32]
-    trace: NDArray[np.float32]
-    facts: dict[str, Any]
 
 
 def run_jobs(
@@ -716,8 +687,8 @@ class _Training:
             known = self.trained, self.held_out, self.target
             told = scores(model, adapter, *known, _telling(experiment))
             facts["scores"] = {name: _said(each) for name, each in told.items()}
-        _write_predictions(self.folder, members, probabilities, fitted.trace, facts)
-        _write_screening(self.folder, _among_all(self.seen, self.used), fitted)
+        write_predictions(self.folder, members, probabilities, fitted.trace, facts)
+        write_screening(self.folder, _among_all(self.seen, self.used), fitted)
         if job.keeps_model:
             self._write_model({"temperature": scale} if self.scaled else {})
 
@@ -728,7 +699,7 @@ class _Training:
         known = self.scales, self.raw_scales, self.learned
         beside = {"step": step_of(inputs.windows.iloc[source]), **more}
         classes = self.job.classes
-        _write_model(self.folder, *kept, inputs.modalities, classes, *known, beside)
+        write_model(self.folder, *kept, inputs.modalities, classes, *known, beside)
 
 
 def _telling(chosen: Experiment) -> dict[str, Validator]:
@@ -795,7 +766,7 @@ def _run_control(
     )
     took = time.monotonic() - began
     facts = _facts(inputs.windows, job, experiment, sampling, took)
-    _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
+    write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
 def _facts(
@@ -896,115 +867,7 @@ def _progress_file(path: Path) -> Report:
     return report
 
 
-def _write_predictions(
-    folder: Path,
-    members: Rows,
-    probabilities: NDArray[np.float32],
-    trace: list[NDArray[np.float32]],
-    facts: Mapping[str, Any],
-) -> None:
-    content = BytesIO()
-    np.savez(
-        content,
-        members=members,
-        probabilities=probabilities,
-        trace=np.array(trace, np.float32).reshape(len(trace), *probabilities.shape),
-    )
-    write_file(folder / PREDICTIONS, content.getvalue())
-    write_file(folder / FACTS, json.dumps(facts, indent=1))
-
-
-def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
-    """Write what the screen believed of the target's samples after every epoch."""
-    if not fitted.screened:
-        return
-    arrays: dict[str, Any] = {
-        name: np.stack([epoch[name] for epoch in fitted.screened])
-        for name in fitted.screened[0]
-    }
-    content = BytesIO()
-    # Mostly the same few weights, which pack well.
-    np.savez_compressed(content, members=members, **arrays)
-    write_file(folder / SCREENING, content.getvalue())
-
-
-def _write_model(
-    folder: Path,
-    model: Network,
-    adapter: Adapter,
-    domains: int,
-    modalities: Mapping[str, Modality],
-    classes: tuple[str, ...],
-    scales: Mapping[str, Scale],
-    raw_scales: Mapping[str, Scale],
-    learned: Mapping[str, Learned],
-    beside: Mapping[str, Any],
-) -> None:
-    """Write the weights, and what a later prediction needs beside them."""
-    described: dict[str, Any] = {
-        "classes": list(classes),
-        "modalities": {name: asdict(m) for name, m in modalities.items()},
-        **beside,
-    }
-    if adapter.shapes_prediction or adapter.state_dict():
-        described["domains"] = domains  # what the adapter was prepared for
-    arrays: dict[str, Mapping[str, Learned]] = {
-        "scales": {name: vars(scale) for name, scale in scales.items()},
-        "raw_scales": {name: vars(scale) for name, scale in raw_scales.items()},
-        "learned": learned,
-    }
-    for key, kept in arrays.items():
-        described[key] = {
-            name: {k: array.tolist() for k, array in each.items()}
-            for name, each in kept.items()
-        }
-    write_file(folder / MODEL, json.dumps(described, indent=1))
-    write_file(folder / MODEL_WEIGHTS, weights_of(state_of(model, adapter)))
-
-
 def partial_folder(job: Work[Any]) -> Path:
     """Return where an unfinished job keeps its checkpoint and progress."""
     final = Path(job.folder)
     return final.with_name(final.name + ".partial")
-
-
-def load_record(folder: Path) -> Record:
-    """Read what a finished job left.
-
-    Raises
-    ------
-    DataError
-        If a file is missing or damaged.
-    RunError
-        If the training diverged, and an earlier version kept what it predicted.
-    """
-    arrays = read_arrays(folder / PREDICTIONS, "members", "probabilities", "trace")
-    facts = read_json(folder / FACTS, **RECORDED, level=str)
-    _check_shapes(folder / PREDICTIONS, arrays)
-    for name in ("probabilities", "trace"):
-        if not np.isfinite(arrays[name]).all():
-            raise RunError(
-                f"{folder / PREDICTIONS}: its {name} are not all finite, so that "
-                f"this training diverged and its figures mean nothing. Delete "
-                f"{folder}, and give another training.learning_rate."
-            )
-    return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
-
-
-def _check_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse arrays that do not speak of the same samples."""
-    members, probabilities, trace = (
-        arrays[name] for name in ("members", "probabilities", "trace")
-    )
-    fit = members.ndim == probabilities.ndim == 2
-    fit = fit and members.dtype.kind == "i" and probabilities.dtype.kind == "f"
-    fit = fit and len(members) == len(probabilities)
-    if not fit or trace.shape[1:] != probabilities.shape:
-        shapes = ", ".join(f"{k} of shape {arrays[k].shape}" for k in sorted(arrays))
-        expected = "those of one set of samples"
-        raise data_error(path, shapes, expected, files.REMEDY)
-
-
-def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file of a job; it reaches the disk at the latest as the job finishes."""
-    files.write(path, content, durable=False)

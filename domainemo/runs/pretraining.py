@@ -47,9 +47,10 @@ from .folder import (
 )
 from .folds import lay_out_folds
 from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
-from .job import FACTS, HISTORY, Work, write_file
+from .job import Work
 from .leaks import check_leaks
 from .plan import build_once
+from .record import FACTS, HISTORY, write_file
 from .seeds import source_seed
 
 __all__ = [
