@@ -16,7 +16,8 @@ from ..errors import RunError
 from ..parts import part
 from ..runs.experiment import Experiment
 from ..runs.folder import job_folder, read_csv
-from ..runs.job import HISTORY, Job, is_finished, load_record, run_job
+from ..runs.job import Job, is_finished, run_job
+from ..runs.record import HISTORY, load_record
 
 __all__ = [
     "Score",

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ..files import write
 from ..runs.experiment import SOURCE_ONLY, Experiment
 from ..runs.folder import folder_name, origin
-from ..runs.job import load_record, run_job
+from ..runs.job import run_job
 from ..runs.metrics import metrics
+from ..runs.record import load_record
 from ..runs.results import Results, write_results
 from ..runs.run import run_plan
 from ..runs.scorer import prediction_rows

@@ -21,7 +21,7 @@ from domainemo.files import write_recorded
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports.run import write_run_report
 from domainemo.reports.study import study_sections
-from domainemo.runs import execution
+from domainemo.runs import job as jobs
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.plan import plan
@@ -212,8 +212,8 @@ def test_a_job_holds_these_labels_and_no_others(data, tmp_path, monkeypatch):
         received.append((inputs, experiment, job))
         return run_job(inputs, experiment, job, report)
 
-    run_job = execution.run_job
-    monkeypatch.setattr(execution, "run_job", record)
+    run_job = jobs.run_job
+    monkeypatch.setattr(jobs, "run_job", record)
     generator = np.random.default_rng(0)
     trials = data.inputs.windows.groupby(["subject", "trial"]).ngroup().to_numpy()
     drawn = generator.permutation(np.arange(trials.max() + 1) % len(data.classes))

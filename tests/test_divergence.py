@@ -19,8 +19,8 @@ from domainemo.errors import RunError
 from domainemo.review.reading import read_results
 from domainemo.runs.checks import check_signals
 from domainemo.runs.controls import control_probabilities
-from domainemo.runs.job import load_record
 from domainemo.runs.metrics import metrics
+from domainemo.runs.record import load_record
 from domainemo.training.divergence import Divergence
 from domainemo.training.synchrony import SynchronyContrast
 

@@ -13,8 +13,8 @@ from domainemo.backbones.uf_ama import UFAMA
 from domainemo.data.normalisation import check_enough, scales_of
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.runs.experiment import experiment
+from domainemo.runs.folds import lay_out_folds
 from domainemo.runs.model import Model
-from domainemo.runs.plan import prepare
 from domainemo.training.model import Network
 
 
@@ -169,11 +169,11 @@ def test_training_is_told_before_it_begins(data):
         return data.inputs.take(kept)
 
     with pytest.raises(DataError, match=r"subject 1, session 1: 1 window.*--exclude"):
-        prepare(shortened(1), chosen)
+        lay_out_folds(shortened(1), chosen)
     with pytest.warns(DomainemoWarning, match="subject 1, session 1: 3 windows of eeg"):
-        prepare(shortened(3), chosen)
-    prepare(shortened(4), chosen)
-    prepare(shortened(1), experiment(normalisation="source", device="cpu"))
+        lay_out_folds(shortened(3), chosen)
+    lay_out_folds(shortened(4), chosen)
+    lay_out_folds(shortened(1), experiment(normalisation="source", device="cpu"))
 
 
 def test_what_is_held_out_does_not_count(data):

@@ -21,8 +21,9 @@ from domainemo.adapters.test_time.batch_statistics import (
 from domainemo.adapters.test_time.tent import Tent
 from domainemo.core import FUSION, Outputs
 from domainemo.runs.experiment import experiment
-from domainemo.runs.job import load_record, run_job
+from domainemo.runs.job import run_job
 from domainemo.runs.plan import plan
+from domainemo.runs.record import load_record
 from domainemo.testing.firewall import SMALL_NETWORK
 from domainemo.training.batches import Samples
 from domainemo.training.fit import settle

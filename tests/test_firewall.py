@@ -19,7 +19,7 @@ from domainemo.data.simulator import Simulated
 from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find
-from domainemo.runs import execution, job
+from domainemo.runs import job
 from domainemo.testing import FirstFold, with_random_target_labels
 from domainemo.testing.firewall import SMALL_NETWORK
 from domainemo.training.settings import Training
@@ -262,7 +262,7 @@ def test_what_a_job_receives_holds_no_target_label(data, tmp_path, monkeypatch):
         return run_job(inputs, experiment, job, report)
 
     run_job = job.run_job
-    monkeypatch.setattr(execution, "run_job", record)
+    monkeypatch.setattr(job, "run_job", record)
     domainemo.run(
         data,
         protocol="cross-subject",

@@ -14,8 +14,9 @@ from domainemo.core import Fold, Modality, Protocol
 from domainemo.data.loading import load
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
-from domainemo.runs.checks import canonical, folds_of
+from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
+from domainemo.runs.folds import folds_of
 from domainemo.runs.leaks import KINDS, check_leaks, find_leaks
 from domainemo.runs.plan import plan
 
@@ -501,7 +502,7 @@ def check(command, *arguments):
 
 
 def test_data_check_tells_of_leaks_and_trains_nothing(table, monkeypatch):
-    monkeypatch.setattr("domainemo.runs.execution.run_job", None)
+    monkeypatch.setattr("domainemo.runs.job.run_jobs", None)
     numbered = str(table / "numbered")
     assert check(numbered)[0] == 0
     code, output = check(numbered, "--protocol", "cross-subject")

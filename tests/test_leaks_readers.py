@@ -10,7 +10,8 @@ import domainemo as de
 from domainemo.data.loading import load
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find
-from domainemo.runs.checks import canonical, folds_of
+from domainemo.runs.checks import canonical
+from domainemo.runs.folds import folds_of
 from domainemo.runs.leaks import find_leaks
 
 

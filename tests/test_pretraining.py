@@ -451,7 +451,7 @@ def test_few_labels_are_whole_trials_of_every_class_of_the_source(data):
     windows = data.inputs.windows.assign(label=data.labels)
     before = set()
     for share in (0.01, 0.2, 0.5, 0.9, 1):
-        rows = labelled_rows(data.inputs, data.labels, fold, share, seed=3)
+        rows = labelled_rows(data.inputs.windows, data.labels, fold, share, seed=3)
         assert set(rows) <= set(fold.source)
         assert before <= set(rows)
         before = set(rows)
@@ -463,7 +463,7 @@ def test_few_labels_are_whole_trials_of_every_class_of_the_source(data):
         assert dict(counts) == dict.fromkeys(range(3), max(round(6 * share), 1))
     assert set(rows) == set(fold.source)
     few = [
-        set(labelled_rows(data.inputs, data.labels, fold, 0.2, seed))
+        set(labelled_rows(data.inputs.windows, data.labels, fold, 0.2, seed))
         for seed in range(8)
     ]
     assert any(other != few[0] for other in few)
@@ -472,7 +472,7 @@ def test_few_labels_are_whole_trials_of_every_class_of_the_source(data):
 def test_labels_that_are_left_out_reach_no_job(data, tmp_path):
     protocol, few = FirstFold(CrossSubject()), Training(epochs=1, label_share=0.34)
     (fold,) = protocol.split(data.inputs.windows)
-    known = labelled_rows(data.inputs, data.labels, fold, 0.34, 0)
+    known = labelled_rows(data.inputs.windows, data.labels, fold, 0.34, 0)
     assert len(known) < len(fold.source) / 2
     chosen = experiment(protocol=protocol, training=few, adapter="none", options=TINY)
     jobs = plan(data, chosen).jobs(tmp_path)

@@ -13,7 +13,8 @@ from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.protocols.leave_stimuli_out import LeaveStimuliOut
 from domainemo.protocols.within_subject import WithinSubject
-from domainemo.runs.checks import canonical, provenance
+from domainemo.runs.checks import canonical
+from domainemo.runs.folds import provenance
 from domainemo.testing import FirstFold, with_random_target_labels
 from domainemo.testing.firewall import SMALL_NETWORK
 from domainemo.training.settings import Training

@@ -23,7 +23,8 @@ from domainemo.protocols.held_out import divide
 from domainemo.protocols.leave_stimuli_out import LeaveStimuliOut
 from domainemo.protocols.published import PUBLISHED
 from domainemo.protocols.within_subject import WithinSubject
-from domainemo.runs.checks import canonical, folds_of
+from domainemo.runs.checks import canonical
+from domainemo.runs.folds import folds_of
 
 
 def table(subjects=5, sessions=2, trials=4, repeated=True, called=None):

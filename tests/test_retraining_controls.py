@@ -19,9 +19,9 @@ from domainemo.reports.run_words import cautions, leaks
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.folder import job_folder
-from domainemo.runs.job import load_record
 from domainemo.runs.memory import memory_needed
 from domainemo.runs.plan import plan
+from domainemo.runs.record import load_record
 from domainemo.testing import FirstFold, check, checks, with_random_target_labels
 
 SHUFFLED, WITHHELD = "labels shuffled", "target statistics withheld"

@@ -36,10 +36,11 @@ from domainemo.runs.folder import (
     read_config,
     read_stored_config,
 )
-from domainemo.runs.job import folder_name, load_record
+from domainemo.runs.job import folder_name
 from domainemo.runs.metrics import METRICS
 from domainemo.runs.model import find_all_trained
 from domainemo.runs.plan import plan
+from domainemo.runs.record import load_record
 
 KEYS = ["method", "fold", "seed"]
 TRIAL = ["subject", "session", "trial"]

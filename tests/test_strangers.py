@@ -46,7 +46,7 @@ from domainemo.errors import (
     printable,
 )
 from domainemo.runs.folder import read_config, read_json, read_table
-from domainemo.runs.job import load_record
+from domainemo.runs.record import load_record
 
 # What these tests change is recorded no longer, as a stranger would have it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*without a files.json")

@@ -25,7 +25,7 @@ from domainemo.registry import find
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
 from domainemo.review.reading import read_results
-from domainemo.runs import execution
+from domainemo.runs import job as jobs
 from domainemo.runs.experiment import experiment
 from domainemo.studies import search as searching
 from domainemo.studies.candidate import Score, values_of
@@ -534,7 +534,7 @@ def test_a_final_test_that_fails_altogether_is_told(data, tmp_path, monkeypatch,
 
     choices = {"candidates": 1, "final": True, "final_seeds": (1,)}
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "run_job", fail)
+        patch.setattr(jobs, "run_job", fail)
         with pytest.raises(RunError, match=r"jobs failed, so .* nothing to score"):
             tune(data, tmp_path, **choices)
         with pytest.raises(ConfigurationError, match="this run is not finished"):

@@ -10,8 +10,8 @@ from pathlib import Path
 from ..errors import DomainemoError
 from ..parts import part
 from ..runs.execution import execute
-from ..runs.job import load_record
 from ..runs.plan import Plan, plan
+from ..runs.record import load_record
 from .cells import Cell, check_cells
 from .running import Load, with_data
 

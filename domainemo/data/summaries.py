@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Inputs
-
 __all__ = ["Summary", "starts_of", "summarise"]
 
 Float = NDArray[np.float64]
@@ -59,18 +57,17 @@ def starts_of(windows: pd.DataFrame, columns: list[str]) -> NDArray[np.intp]:
     return np.flatnonzero(np.diff(codes, prepend=-1))
 
 
-def summarise(inputs: Inputs, name: str) -> Summary:
-    """Sum up a modality, trial by trial.
+def summarise(windows: pd.DataFrame, array: NDArray[np.float32]) -> Summary:
+    """Sum up values of a modality, trial by trial.
 
     Parameters
     ----------
-    inputs : Inputs
+    windows : DataFrame
         Each trial in one stretch.
-    name : str
-        Of the modality.
+    array : ndarray of float32, shape (windows, channels, features)
     """
-    starts = starts_of(inputs.windows, ["subject", "session", "trial"])
-    array = inputs.signals[name].reshape(len(inputs), -1)
+    starts = starts_of(windows, ["subject", "session", "trial"])
+    array = array.reshape(len(windows), -1)
     shape = len(starts), array.shape[1]
     low, high = (np.full(shape, np.nan, dtype=np.float32) for _ in range(2))
     count, total, squares = (np.zeros(shape) for _ in range(3))

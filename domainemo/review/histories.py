@@ -11,7 +11,7 @@ from ..core import FUSION
 from ..runs.folder import (
     read_csv,
 )
-from ..runs.job import HISTORY
+from ..runs.record import HISTORY
 from ..runs.results import Results
 from .reading import TrainedNetwork
 

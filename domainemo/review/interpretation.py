@@ -21,11 +21,11 @@ from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
 from ..runs.calibration import restored
-from ..runs.checks import select_modalities
+from ..runs.checks import prepare
 from ..runs.experiment import Experiment, method_name
-from ..runs.job import load_record
+from ..runs.folds import lay_out_folds
 from ..runs.model import Model, find_all_trained, load_trained
-from ..runs.plan import prepare
+from ..runs.record import load_record
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible
@@ -144,10 +144,8 @@ def interpret(
         If these are not the recordings that the folds were tested on.
     """
     inputs = expect_inputs(inputs, "the recordings")
-    rows, folds = prepare(inputs, experiment)
-    chosen = experiment.modalities, experiment.exclude
-    inputs = select_modalities(inputs, *chosen).take(rows)
-    by_name = {fold.name: fold for fold in folds}
+    inputs, _ = prepare(inputs, experiment)
+    by_name = {fold.name: fold for fold in lay_out_folds(inputs, experiment)}
     tables: list[tuple[pd.DataFrame, ...]] = []
     electrodes: Mapping[str, tuple[str, ...]] = {}
     for folder in folders:

@@ -18,7 +18,7 @@ from ..core import EmotionData, Fold
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError, DataError, RunError, data_error
 from ..runs.calibration import restored
-from ..runs.checks import select_modalities
+from ..runs.checks import prepare
 from ..runs.experiment import SOURCE_ONLY, Experiment
 from ..runs.folder import (
     ENVIRONMENT,
@@ -30,8 +30,8 @@ from ..runs.folder import (
     read_stored_config,
     read_tables,
 )
-from ..runs.job import FACTS, RECORDED
-from ..runs.plan import prepare
+from ..runs.folds import lay_out_folds
+from ..runs.record import FACTS, RECORDED
 from ..runs.results import Results
 
 __all__ = [
@@ -197,10 +197,9 @@ def match_recordings(
             f"expected a run whose recordings are all of one data set."
         )
     data = expect_labelled(data, "the recordings")
-    rows, folds = prepare(data.inputs, experiment)
-    chosen = experiment.modalities, experiment.exclude
-    inputs = select_modalities(data.inputs, *chosen)
-    data = replace(data, inputs=inputs).take(rows)
+    inputs, rows = prepare(data.inputs, experiment)
+    folds = lay_out_folds(inputs, experiment)
+    data = replace(data, inputs=inputs, labels=data.labels[rows])
     environment = read_json(folder / ENVIRONMENT, recordings=str)
     if environment["recordings"] != fingerprint(data.inputs, data.labels, data.classes):
         raise DataError(

@@ -11,7 +11,7 @@ from ..core import FUSION, Rows
 from ..runs.folder import (
     read_arrays,
 )
-from ..runs.job import SCREENING, load_record
+from ..runs.record import SCREENING, load_record
 from ..runs.results import Results
 from ..training.batches import majority_label
 from .reading import Recordings, TrainedNetwork

@@ -22,8 +22,8 @@ from ..errors import ConfigurationError, did_you_mean
 from ..registry import find
 from ..runs.experiment import SOURCE_ONLY, method_name
 from ..runs.folder import ENVIRONMENT, flat, read_json, read_stored_config
-from ..runs.job import Record, load_record
 from ..runs.model import find_all_trained
+from ..runs.record import Record, load_record
 from ..validators.comparing import all_sound, comparison
 from ..words import count, in_order, listed
 

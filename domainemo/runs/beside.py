@@ -15,9 +15,8 @@ from ..data.labels import check_trials
 from ..data.matching import match, step_of
 from ..data.normalisation import check_enough, scales_of
 from ..errors import DomainemoWarning, data_error
-from .checks import check_modalities, check_signals, select_modalities
+from .checks import check_modalities, check_signals, ordered, select_modalities
 from .experiment import Experiment
-from .plan import ordered
 
 __all__ = ["Beside", "check_source", "lay_beside"]
 

@@ -20,8 +20,8 @@ from .experiment import Setup, use_of
 
 __all__ = [
     "calibrated",
-    "check_given",
     "check_use",
+    "give_labels",
     "per_class",
     "restored",
     "that_train",
@@ -72,6 +72,41 @@ def check_use(chosen: Setup, folds: Sequence[Fold]) -> None:
         f"calibration to be 1 or more (--calibration), or a protocol that gives some. "
         f"Say how many, or leave calibration_use out."
     )
+
+
+def give_labels(
+    data: EmotionData, folds: Sequence[Fold], chosen: Setup
+) -> tuple[list[Fold], dict[str, str]]:
+    """Give folds the labels that a run is to be given of their targets.
+
+    Parameters
+    ----------
+    data : EmotionData
+        In canonical order, with one label a trial.
+    folds : sequence of Fold
+        As the protocol made them.
+    chosen : Setup
+
+    Returns
+    -------
+    folds : list of Fold
+    short : dict of str to str
+        Why others have too little to give, by their names, where the protocol skips
+        them.
+
+    Raises
+    ------
+    ConfigurationError
+        If labels are for selection, and none are given.
+    DataError
+        If there are others, and the protocol skips none; or if there are no others.
+    """
+    given, short = calibrated(data, folds, trials_per_class(chosen), chosen.seeds[0])
+    if not short:
+        check_use(chosen, given)
+    if not (given and chosen.protocol.build().unfit == "skip"):
+        _check_given(short, data.inputs.name)
+    return given, short
 
 
 def calibrated(
@@ -181,7 +216,7 @@ def _moved(fold: Fold, given: NDArray[np.bool_]) -> Fold:
     )
 
 
-def check_given(short: Mapping[str, str], recordings: str) -> None:
+def _check_given(short: Mapping[str, str], recordings: str) -> None:
     """Refuse folds of which there is too little to give.
 
     Raises

@@ -15,10 +15,11 @@ from ..data.matching import channels_within_reach
 from ..errors import DomainemoWarning
 from ..words import count
 from .beside import lay_beside
-from .checks import folds_of
+from .calibration import give_labels
 from .experiment import Experiment
+from .folds import chosen_folds, fit_folds, lay_out_folds
 from .leaks import check_leaks
-from .plan import Plan, build_network, check_normalisable, chosen_folds, fit_folds
+from .plan import Plan, build_network
 
 __all__ = ["plan_cross_dataset"]
 
@@ -59,12 +60,12 @@ def plan_cross_dataset(
     made = lay_beside(source, target.inputs, chosen)
     labels = np.append(made.source.labels, target.labels[made.target])
     data = EmotionData(made.inputs, labels, source.classes)
-    folds = folds_of(chosen.protocol.build(), made.inputs, made.windows)
-    check_normalisable(made.inputs, folds, chosen)
-    folds, skipped = fit_folds(data, chosen_folds(folds, chosen.folds), chosen)
+    folds = lay_out_folds(made.inputs, chosen, made.windows)
+    folds, short = give_labels(data, chosen_folds(folds, chosen.folds), chosen)
+    folds, unfit = fit_folds(data, folds, chosen)
     protocol, waive = chosen.protocol.build(), chosen.more["waive"]
     waived = check_leaks(protocol, made.inputs, folds, waive, made.shown)
-    backbone = build_network(made.inputs, len(data.classes), chosen)
+    backbone = build_network(made.inputs.modalities, len(data.classes), chosen)
     return Plan(
         made.inputs,
         labels,
@@ -72,7 +73,7 @@ def plan_cross_dataset(
         chosen,
         folds,
         backbone.sampling,
-        skipped,
+        short | unfit,
         shown=made.shown,
         target=target.inputs.name,
         waived=waived,

@@ -14,13 +14,14 @@ from ..data.given import expect_labelled
 from ..errors import ConfigurationError
 from ..words import count
 from .beside import check_source
-from .checks import select_modalities
+from .checks import ordered, select_modalities
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
 from .how import how_trained
-from .job import Job, Record, load_record
+from .job import Job
 from .model import Model, load_trained
-from .plan import Plan, build_network, ordered
+from .plan import Plan, build_network
+from .record import Record, load_record
 from .run import check_output, described, trained
 
 __all__ = ["final_experiment", "plan_everyone", "train", "train_plan"]
@@ -114,7 +115,7 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
     data = EmotionData(inputs, source.labels, source.classes).take(rows)
     check_source(data, chosen)
     folds = list(chosen.protocol.build().split(data.inputs.windows.copy()))
-    backbone = build_network(data.inputs, len(data.classes), chosen)
+    backbone = build_network(data.inputs.modalities, len(data.classes), chosen)
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling)
 

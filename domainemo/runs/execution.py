@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from ..words import count
 from .experiment import Setup
 from .job import (
     PROGRESS,
+    Failed,
     Job,
     Work,
     begin_folder,
@@ -39,12 +40,11 @@ from .job import (
     is_finished,
     partial_folder,
     receive,
-    run_job,
-    run_together,
-    write_file,
+    run_jobs,
 )
 from .memory import check_memory
-from .units import is_population, units, why_alone
+from .record import write_file
+from .units import units
 
 __all__ = ["JobState", "Monitor", "check_call", "execute", "load_shared", "shared"]
 
@@ -82,9 +82,6 @@ class Monitor:
 
 Unit = Sequence[tuple[Work[Any], JobState]]
 """Jobs that are run together."""
-
-Failed = Sequence[tuple[int, Exception]]
-"""Which of them failed, by their places, and why."""
 
 Answer = tuple[Failed, Mapping[int, Mapping[str, bytes]]]
 """Which of them failed, and the files of the others where no disk is shared."""
@@ -146,13 +143,13 @@ def execute(
     tell(monitor)
     for stale in folder.glob(".work-*"):  # of a run that was killed
         shutil.rmtree(stale, ignore_errors=True)
+    divided = units(inputs, experiment, waiting, workers)
     if executor is None:
-        failures = list(_run_here(inputs, experiment, waiting, monitor, tell))
+        failures = list(_run_here(inputs, experiment, divided, monitor, tell))
     else:
         forked = is_forking(executor)
         place = Path(os.path.abspath(folder))  # a worker may work in another one
         with shared(inputs, experiment, place, plugins, forked=forked) as context:
-            divided = units(inputs, experiment, waiting, workers)
             failures = list(_run_there(context, executor, divided, monitor, tell))
     if failures:
         reasons = "\n".join(
@@ -169,7 +166,7 @@ def execute(
 def _run_here(
     inputs: Inputs,
     experiment: Setup,
-    waiting: Sequence[tuple[Work[Any], JobState]],
+    divided: Sequence[Unit],
     monitor: Monitor,
     tell: OnProgress,
 ) -> Iterator[tuple[Work[Any], Exception]]:
@@ -180,10 +177,10 @@ def _run_here(
 
         return report
 
-    for unit in units(inputs, experiment, waiting, 1):
+    for unit in divided:
         reports = [reporting(state) for _, state in unit]
         try:
-            failed = _run_unit(inputs, experiment, [job for job, _ in unit], reports)
+            failed = run_jobs(inputs, experiment, [job for job, _ in unit], reports)
         except Exception as error:
             failed = [(place, error) for place in range(len(unit))]
         yield from _marked(unit, failed)
@@ -408,7 +405,7 @@ def _run_in_context(context: str, packed: bytes) -> Answer:
     inputs, experiment = load_shared(context)
     # Only now, as a job may name a class of a plug-in that the context has loaded.
     jobs: list[Work[Any]] = unpack(packed)
-    return _run_unit(inputs, experiment, jobs, [None] * len(jobs)), {}
+    return run_jobs(inputs, experiment, jobs, [None] * len(jobs)), {}
 
 
 def _run_apart(context: Path, packed: bytes) -> Answer:
@@ -426,7 +423,7 @@ def _run_apart(context: Path, packed: bytes) -> Answer:
     jobs: list[Work[Any]] = unpack(packed)
     _check_files([job.start for job in jobs if isinstance(job, Job)])
     ours = [replace(job, folder=str(_here(context, job.folder))) for job in jobs]
-    failed = _run_unit(inputs, experiment, ours, [None] * len(ours))
+    failed = run_jobs(inputs, experiment, ours, [None] * len(ours))
     made = {place: job for place, job in enumerate(ours) if is_finished(job)}
     content = {place: give_away(job) for place, job in made.items()}
     return failed, content
@@ -446,20 +443,6 @@ def _check_files(paths: Iterable[str | None]) -> None:
                 f"of the cluster. Recordings are sent to it; put this file there under "
                 f"the same path, or give all machines a disk that they share."
             )
-
-
-def _run_unit(
-    inputs: Inputs,
-    experiment: Setup,
-    jobs: Sequence[Work[Any]],
-    reports: Sequence[Report | None],
-) -> Failed:
-    """Run jobs that belong together; return which failed, and why."""
-    if is_population(experiment) and why_alone(experiment, jobs[0]) is None:
-        together = cast(Sequence[Job], jobs)
-        return run_together(inputs, experiment, together, reports)
-    run_job(inputs, experiment, jobs[0], reports[0])
-    return []
 
 
 def _marked(unit: Unit, failed: Failed) -> Iterator[tuple[Work[Any], Exception]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self, Unpack
+from typing import Any, ClassVar, Self, TypeGuard, Unpack
 
 from .. import __version__
 from ..adapters.composite import on_source_alone
@@ -37,6 +37,7 @@ __all__ = [
     "experiment",
     "experiment_of",
     "grouped",
+    "is_population",
     "method_name",
     "setup_choices",
     "use_of",
@@ -368,6 +369,11 @@ def check_words(made: object, *needed: str) -> None:
                 f"{type(made).__name__} has no {name!r}; expected text, which results "
                 f"say of it. Add `{name} = ...` to the class."
             )
+
+
+def is_population(chosen: Setup) -> TypeGuard[Experiment]:
+    """Return whether trainings are to be run as one program."""
+    return isinstance(chosen, Experiment) and chosen.more["engine"] == "population"
 
 
 def use_of(chosen: Setup) -> CalibrationUse:

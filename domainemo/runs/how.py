@@ -11,9 +11,10 @@ from ..parts import describe_object
 from ..words import count
 from .calibration import per_class
 from .experiment import Experiment, use_of
-from .job import Job, Record
+from .job import Job
 from .leaks import waived_words
 from .plan import Plan
+from .record import Record
 
 __all__ = ["called", "how_control", "how_trained"]
 

@@ -11,12 +11,11 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -28,23 +27,21 @@ from .. import files
 from ..choices import CalibrationUse
 from ..core import (
     OPTIONAL,
-    Adapter,
     Fold,
     Inputs,
-    Modality,
     Normalisation,
     Rows,
     Sampling,
     Validator,
 )
 from ..data.matching import step_of
-from ..data.normalisation import Learned, Scale, learned_of, normalise, scales_of
-from ..errors import DataError, DomainemoError, DomainemoWarning, RunError, data_error
+from ..data.normalisation import learned_of, normalise, scales_of
+from ..errors import DataError, DomainemoError, DomainemoWarning
 from ..parts import Part
 from ..places import naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
-from ..training.batches import LabelledSamples, majority_label, sample, samples_of
+from ..training.batches import sample, sample_labelled, samples_of
 from ..training.checkpoint import Checkpoint
 from ..training.fit import (
     Fitted,
@@ -56,55 +53,54 @@ from ..training.fit import (
     temperature_of,
 )
 from ..training.loop import Loop, Report
-from ..training.model import Network, state_of
+from ..training.model import Network
 from ..training.seeds import derive_seed, reproducible
 from .calibration import that_train, trials_of
 from .controls import control_name, control_probabilities, relabelled, retraining
-from .experiment import Experiment, Setup, method_name
+from .experiment import Experiment, Setup, is_population, method_name
 from .folder import (
-    JOB_FACTS,
     check_no_link,
     find_exchange,
     fingerprint,
     flat,
     folder_name,
-    read_arrays,
     read_json,
 )
-from .initialisation import load_weights, weights_of
+from .initialisation import load_weights
+from .record import (
+    FACTS,
+    HISTORY,
+    write_file,
+    write_model,
+    write_predictions,
+    write_screening,
+)
 from .seeds import source_seed
 
 if TYPE_CHECKING:
     from ..training.population import Member
 
 __all__ = [
+    "Failed",
     "Job",
-    "Record",
     "Work",
     "begin_folder",
     "folder_name",
     "give_away",
     "is_finished",
-    "load_record",
     "receive",
     "run_job",
-    "run_together",
-    "write_file",
+    "run_jobs",
 ]
 
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"
-HISTORY = "history.csv"
-PREDICTIONS = "predictions.npz"
-SCREENING = "screening.npz"
-FACTS = JOB_FACTS
-MODEL = "model.json"
-MODEL_WEIGHTS = "model.safetensors"
-RECORDED: Mapping[str, type] = {"fold": str, "adapter": str, "seed": int}
-"""What the record of a training says of it, and as what."""
 _PROGRESS_SECONDS = 0.3
 
 Chosen = TypeVar("Chosen", bound=Setup)
+
+Failed = Sequence[tuple[int, Exception]]
+"""Which of some jobs failed, by their places, and why."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +182,13 @@ class Work(ABC, Generic[Chosen]):
         """Return what else the training knows."""
         return ()
 
+    def why_alone(self, chosen: Chosen) -> str | None:
+        """Return why it cannot train as one program with others; None where it can.
+
+        A phrase; empty where no network is trained that others are alike.
+        """
+        return ""
+
 
 @dataclass(frozen=True)
 class Job(Work[Experiment]):
@@ -260,6 +263,17 @@ class Job(Work[Experiment]):
         assert self.adapter is not None
         return method_name(self.adapter.name)
 
+    def why_alone(self, chosen: Experiment) -> str | None:
+        """Return why it cannot train as one program with others; None where it can."""
+        if self.adapter is None:
+            return ""
+        outside = [part.name for part in (*chosen.used, self.adapter) if part.outside]
+        if outside:
+            return f"{outside[0]} comes from outside and trains in a process of its own"
+        if not chosen.build_adapter(self.adapter).vectorises:
+            return f"the adapter {self.adapter.name} does not vectorise"
+        return None
+
     def normalisation(self, chosen: Experiment) -> Normalisation:
         """Return the run's normalisation, or what a control makes of it."""
         made, control = chosen.build_normalisation(), retraining(self.control)
@@ -286,25 +300,27 @@ class Job(Work[Experiment]):
         return replace(self, source_labels=labels)
 
 
-@dataclass(frozen=True)
-class Record:
-    """What a finished job left: predictions without labels.
+def run_jobs(
+    inputs: Inputs,
+    experiment: Setup,
+    jobs: Sequence[Work[Any]],
+    reports: Sequence[Report | None],
+) -> Failed:
+    """Run jobs that belong together; return which failed, and why.
 
-    Attributes
+    Parameters
     ----------
-    members : ndarray of int, shape (samples, time)
-        Windows of each predicted sample, -1 where padded.
-    probabilities : ndarray of float, shape (samples, classes)
-    trace : ndarray of float, shape (epochs, samples, classes)
-        After every epoch; no epochs unless they were asked for.
-    facts : dict
-        Epoch kept, seconds, number of parameters, and the like.
+    inputs, experiment
+        See :func:`run_job`.
+    jobs : sequence of Work
+        One, or several trainings that run as one program.
+    reports : sequence of callable or None
+        As `run_job` takes one.
     """
-
-    members: Rows
-    probabilities: NDArray[np.float32]
-    trace: NDArray[np.float32]
-    facts: dict[str, Any]
+    if is_population(experiment) and jobs[0].why_alone(experiment) is None:
+        return _run_together(inputs, experiment, cast(Sequence[Job], jobs), reports)
+    run_job(inputs, experiment, jobs[0], reports[0])
+    return []
 
 
 def run_job(
@@ -355,7 +371,7 @@ def run_job(
     _finish(job, partial)
 
 
-def run_together(
+def _run_together(
     inputs: Inputs,
     experiment: Experiment,
     jobs: Sequence[Job],
@@ -579,11 +595,14 @@ class _Training:
         self.folder, self.used = folder, used
         self.device = device = torch.device(experiment.device)
         self.job = job = job.as_trained(inputs.windows)
-        fold = job.fold
-        self.method = job.normalisation(experiment)
+        checkpoint = job.checkpoint(inputs, experiment, folder)
+        fold, method = job.fold, job.normalisation(experiment)
         normalised, self.scales = normalise(
-            inputs, self.method, source=fold.source, target=fold.seen
+            inputs, method, source=fold.source, target=fold.seen
         )
+        if job.keeps_model:  # what a later prediction needs
+            self.raw_scales = scales_of(inputs, fold.source)
+            self.learned = learned_of(inputs, method, fold.source)
         self.seed = source_seed(job.seed, inputs.windows, fold)
         torch.manual_seed(self.seed)
         backbone = experiment.build_backbone(inputs.modalities)
@@ -594,9 +613,11 @@ class _Training:
         validator = experiment.validator.build() if experiment.validator else None
         train_rows, held_rows = job.labelled[job.trains], None
         if self.scaled or (validator is not None and validator.held_out):
-            train_rows, held_rows = _hold_out(inputs, experiment, job)
-        domain = experiment.protocol.build().domain
-        codes, self.domains = _domain_codes(inputs, domain, fold, train_rows)
+            train_rows, held_rows = _hold_out(inputs.windows, experiment, job)
+        keys = inputs.windows[experiment.protocol.build().domain]
+        codes, self.domains = _domain_codes(keys, fold, train_rows)
+        labels = np.full(len(inputs), -1, dtype=np.int64)
+        labels[job.labelled] = job.source_labels
         assert job.adapter is not None
         adapter = experiment.build_adapter(job.adapter)
         adapter.prepare(model.dims, model.classes, self.domains)
@@ -605,10 +626,11 @@ class _Training:
         drawn = backbone.sampling, device
         self.target, self.seen = sample(normalised, fold.target, *drawn)
         self.test, self.members = sample(normalised, fold.test, *drawn)
-        self.trained = _labelled(normalised, train_rows, job, codes, *drawn)
+        self.trained = sample_labelled(normalised, train_rows, labels, codes, *drawn)
         self.held_out = None
         if held_rows is not None:
-            self.held_out = _labelled(normalised, held_rows, job, codes, *drawn)
+            known = held_rows, labels, codes
+            self.held_out = sample_labelled(normalised, *known, *drawn)
         task = Fitting(
             model,
             adapter,
@@ -619,7 +641,6 @@ class _Training:
             training=experiment.training,
             traced=self.test if validator is None else None,
         )
-        checkpoint = job.checkpoint(inputs, experiment, folder)
         self.loop = Loop(task, seed=self.seed, checkpoint=checkpoint, report=report)
         self.task = task
 
@@ -643,7 +664,7 @@ class _Training:
         settle(model, adapter, self.target, training=experiment.training, seed=seed)
         sampling, took = model.backbone.sampling, time.monotonic() - self.began
         facts = {
-            **_facts(self.inputs, job, experiment, sampling, took / together),
+            **_facts(self.inputs.windows, job, experiment, sampling, took / together),
             "epoch": fitted.epoch,
             "score": fitted.score,
             "held_out": fitted.history[fitted.epoch - 1].get("held_out"),
@@ -666,21 +687,19 @@ class _Training:
             known = self.trained, self.held_out, self.target
             told = scores(model, adapter, *known, _telling(experiment))
             facts["scores"] = {name: _said(each) for name, each in told.items()}
-        _write_predictions(self.folder, members, probabilities, fitted.trace, facts)
-        _write_screening(self.folder, _among_all(self.seen, self.used), fitted)
+        write_predictions(self.folder, members, probabilities, fitted.trace, facts)
+        write_screening(self.folder, _among_all(self.seen, self.used), fitted)
         if job.keeps_model:
             self._write_model({"temperature": scale} if self.scaled else {})
 
     def _write_model(self, more: Mapping[str, Any]) -> None:
         """Write the weights, and what a later prediction needs beside them."""
         inputs, source = self.inputs, self.job.fold.source
-        raw = scales_of(inputs, source)
-        learned = learned_of(inputs, self.method, source)
         kept = self.task.model, self.task.adapter, self.domains
-        known = self.scales, raw, learned
+        known = self.scales, self.raw_scales, self.learned
         beside = {"step": step_of(inputs.windows.iloc[source]), **more}
         classes = self.job.classes
-        _write_model(self.folder, *kept, inputs.modalities, classes, *known, beside)
+        write_model(self.folder, *kept, inputs.modalities, classes, *known, beside)
 
 
 def _telling(chosen: Experiment) -> dict[str, Validator]:
@@ -746,17 +765,21 @@ def _run_control(
         len(job.classes),
     )
     took = time.monotonic() - began
-    facts = _facts(inputs, job, experiment, sampling, took)
-    _write_predictions(folder, _among_all(members, used), probabilities, [], facts)
+    facts = _facts(inputs.windows, job, experiment, sampling, took)
+    write_predictions(folder, _among_all(members, used), probabilities, [], facts)
 
 
 def _facts(
-    inputs: Inputs, job: Job, experiment: Experiment, sampling: Sampling, took: float
+    windows: pd.DataFrame,
+    job: Job,
+    experiment: Experiment,
+    sampling: Sampling,
+    took: float,
 ) -> dict[str, Any]:
     """Return what every record says of its job."""
     own = (job.adapter, job.control)
     network = job.adapter if job.control is None else None
-    given = trials_of(inputs.windows, job.fold.calibration)
+    given = trials_of(windows, job.fold.calibration)
     return {
         "fold": job.fold.name,
         "adapter": job.method if network is None else network.name,
@@ -773,7 +796,9 @@ def _among_all(members: Rows, used: Rows) -> Rows:
     return np.where(members >= 0, used[members], -1)
 
 
-def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, Rows]:
+def _hold_out(
+    windows: pd.DataFrame, experiment: Experiment, job: Job
+) -> tuple[Rows, Rows]:
     """Divide the source by whole domains, or by whole trials of a single one.
 
     What was given for calibration is always trained on, unless it is for selection:
@@ -786,17 +811,16 @@ def _hold_out(inputs: Inputs, experiment: Experiment, job: Job) -> tuple[Rows, R
         return job.labelled[job.trains], job.fold.validation
     given = np.isin(job.labelled, job.fold.calibration)
     source, labels = job.labelled[~given], job.source_labels[~given]
-    windows = inputs.windows.iloc[source]
-    domain = experiment.protocol.build().domain
-    keys = windows[domain].to_numpy()
+    of_source = windows.iloc[source]
+    keys = of_source[experiment.protocol.build().domain].to_numpy()
     share = experiment.training.validation_share
-    seed = source_seed(job.seed, inputs.windows, job.fold, "held out")
+    seed = source_seed(job.seed, windows, job.fold, "held out")
     generator = np.random.default_rng(seed)
     if len(np.unique(keys)) > 1:
         held = np.isin(keys, _draw(np.unique(keys), share, generator))
         return np.append(source[~held], job.labelled[given]), source[held]
     # Of a single domain, some trials of every class.
-    trials = windows.groupby(["session", "trial"]).ngroup().to_numpy()
+    trials = of_source.groupby(["session", "trial"]).ngroup().to_numpy()
     held = np.zeros(len(source), dtype=bool)
     for label in np.unique(labels):
         theirs = np.unique(trials[labels == label])
@@ -818,35 +842,17 @@ def _draw(
 
 
 def _domain_codes(
-    inputs: Inputs, domain: str, fold: Fold, trained: Rows
+    keys: pd.Series, fold: Fold, trained: Rows
 ) -> tuple[NDArray[np.int64], int]:
     """Return the number of every window's domain, and how many of them train.
 
     These count from 0, and calibration is a domain of its own after the source's.
     """
-    codes = pd.factorize(inputs.windows[domain], sort=True)[0].astype(np.int64)
+    codes = pd.factorize(keys, sort=True)[0].astype(np.int64)
     codes[fold.calibration] += codes.max() + 1
     first = np.unique(codes[trained])
     order = np.concatenate([first, np.setdiff1d(codes, first)])
     return np.argsort(order)[np.searchsorted(np.sort(order), codes)], len(first)
-
-
-def _labelled(
-    inputs: Inputs,
-    rows: Rows,
-    job: Job,
-    codes: NDArray[np.int64],
-    sampling: Sampling,
-    device: torch.device,
-) -> LabelledSamples:
-    samples, members = sample(inputs, rows, sampling, device)
-    labels = np.full(len(inputs), -1, dtype=np.int64)
-    labels[job.labelled] = job.source_labels
-    return LabelledSamples(
-        samples,
-        torch.from_numpy(majority_label(members, labels)).to(device),
-        torch.from_numpy(codes[members[:, 0]]).to(device),
-    )
 
 
 def _progress_file(path: Path) -> Report:
@@ -861,115 +867,7 @@ def _progress_file(path: Path) -> Report:
     return report
 
 
-def _write_predictions(
-    folder: Path,
-    members: Rows,
-    probabilities: NDArray[np.float32],
-    trace: list[NDArray[np.float32]],
-    facts: Mapping[str, Any],
-) -> None:
-    content = BytesIO()
-    np.savez(
-        content,
-        members=members,
-        probabilities=probabilities,
-        trace=np.array(trace, np.float32).reshape(len(trace), *probabilities.shape),
-    )
-    write_file(folder / PREDICTIONS, content.getvalue())
-    write_file(folder / FACTS, json.dumps(facts, indent=1))
-
-
-def _write_screening(folder: Path, members: Rows, fitted: Fitted) -> None:
-    """Write what the screen believed of the target's samples after every epoch."""
-    if not fitted.screened:
-        return
-    arrays: dict[str, Any] = {
-        name: np.stack([epoch[name] for epoch in fitted.screened])
-        for name in fitted.screened[0]
-    }
-    content = BytesIO()
-    # Mostly the same few weights, which pack well.
-    np.savez_compressed(content, members=members, **arrays)
-    write_file(folder / SCREENING, content.getvalue())
-
-
-def _write_model(
-    folder: Path,
-    model: Network,
-    adapter: Adapter,
-    domains: int,
-    modalities: Mapping[str, Modality],
-    classes: tuple[str, ...],
-    scales: Mapping[str, Scale],
-    raw_scales: Mapping[str, Scale],
-    learned: Mapping[str, Learned],
-    beside: Mapping[str, Any],
-) -> None:
-    """Write the weights, and what a later prediction needs beside them."""
-    described: dict[str, Any] = {
-        "classes": list(classes),
-        "modalities": {name: asdict(m) for name, m in modalities.items()},
-        **beside,
-    }
-    if adapter.shapes_prediction or adapter.state_dict():
-        described["domains"] = domains  # what the adapter was prepared for
-    arrays: dict[str, Mapping[str, Learned]] = {
-        "scales": {name: vars(scale) for name, scale in scales.items()},
-        "raw_scales": {name: vars(scale) for name, scale in raw_scales.items()},
-        "learned": learned,
-    }
-    for key, kept in arrays.items():
-        described[key] = {
-            name: {k: array.tolist() for k, array in each.items()}
-            for name, each in kept.items()
-        }
-    write_file(folder / MODEL, json.dumps(described, indent=1))
-    write_file(folder / MODEL_WEIGHTS, weights_of(state_of(model, adapter)))
-
-
 def partial_folder(job: Work[Any]) -> Path:
     """Return where an unfinished job keeps its checkpoint and progress."""
     final = Path(job.folder)
     return final.with_name(final.name + ".partial")
-
-
-def load_record(folder: Path) -> Record:
-    """Read what a finished job left.
-
-    Raises
-    ------
-    DataError
-        If a file is missing or damaged.
-    RunError
-        If the training diverged, and an earlier version kept what it predicted.
-    """
-    arrays = read_arrays(folder / PREDICTIONS, "members", "probabilities", "trace")
-    facts = read_json(folder / FACTS, **RECORDED, level=str)
-    _check_shapes(folder / PREDICTIONS, arrays)
-    for name in ("probabilities", "trace"):
-        if not np.isfinite(arrays[name]).all():
-            raise RunError(
-                f"{folder / PREDICTIONS}: its {name} are not all finite, so that "
-                f"this training diverged and its figures mean nothing. Delete "
-                f"{folder}, and give another training.learning_rate."
-            )
-    return Record(arrays["members"], arrays["probabilities"], arrays["trace"], facts)
-
-
-def _check_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse arrays that do not speak of the same samples."""
-    members, probabilities, trace = (
-        arrays[name] for name in ("members", "probabilities", "trace")
-    )
-    fit = members.ndim == probabilities.ndim == 2
-    fit = fit and members.dtype.kind == "i" and probabilities.dtype.kind == "f"
-    fit = fit and len(members) == len(probabilities)
-    if not fit or trace.shape[1:] != probabilities.shape:
-        shapes = ", ".join(f"{k} of shape {arrays[k].shape}" for k in sorted(arrays))
-        expected = "those of one set of samples"
-        raise data_error(path, shapes, expected, files.REMEDY)
-
-
-def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file of a job; it reaches the disk at the latest as the job finishes."""
-    files.write(path, content, durable=False)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Fold, Inputs, Protocol
+from ..core import Fold, Inputs, Modality, Protocol
 from ..data.copies import scaled_copies
 from ..data.identifying import Identifying, identifying_features
 from ..data.scaling import Level, groups_of, scaled_over
@@ -151,7 +151,7 @@ def find_leaks(
     inputs : Inputs
         In canonical order.
     folds : sequence of Fold
-        Checked, as :func:`~domainemo.runs.checks.folds_of` returns them.
+        Checked, as :func:`~domainemo.runs.folds.folds_of` returns them.
     windows : DataFrame, optional
         Where windows come from as messages say it, where that is not what `inputs` say.
     """
@@ -164,31 +164,29 @@ def find_leaks(
     ]
     inductive = [fold for fold in folds if fold.access == "inductive"]
     for name, array in inputs.signals.items():
+        modality = inputs.modalities[name]
         levels: set[Level | None] = set()
         told: list[Identifying] = []
-        for part in _blocks(inputs, name):
-            summary = summarise(part, name)
+        for some in _blocks(inputs.windows, modality):
+            described = replace(modality, channels=modality.channels[some])
+            values = array[:, some]
+            part = replace(inputs, signals={name: values}, modalities={name: described})
+            summary = summarise(inputs.windows, values)
             if inductive:
                 levels.add(scaled_over(inputs.windows, summary))
             told += identifying_features(part, name, summary, array[0].size)
         level = levels.pop() if len(levels) == 1 else None
-        found += _scaled(name, level, inputs, inductive)
+        found += _scaled(name, level, inputs.windows, inductive)
         found += _identifying(told)
     return sorted(found, key=lambda leak: list(KINDS).index(leak.kind))
 
 
-def _blocks(inputs: Inputs, name: str) -> Iterator[Inputs]:
-    """Yield a modality some channels at a time, of which a summary is small."""
-    array, modality = inputs.signals[name], inputs.modalities[name]
-    trials = len(inputs.windows[_TRIAL].drop_duplicates())
+def _blocks(windows: pd.DataFrame, modality: Modality) -> Iterator[slice]:
+    """Yield a modality's channels some at a time, of which a summary is small."""
+    trials = len(windows[_TRIAL].drop_duplicates())
     size = max(_SUMMED // (trials * len(modality.features)), 1)
     for at in range(0, len(modality.channels), size):
-        channels = modality.channels[at : at + size]
-        yield replace(
-            inputs,
-            signals={name: array[:, at : at + size]},
-            modalities={name: replace(modality, channels=channels)},
-        )
+        yield slice(at, at + size)
 
 
 # ------------------------------------------------------------------ within one trial
@@ -324,12 +322,12 @@ def _duplicates(
 
 
 def _scaled(
-    name: str, level: Level | None, inputs: Inputs, folds: Sequence[Fold]
+    name: str, level: Level | None, windows: pd.DataFrame, folds: Sequence[Fold]
 ) -> Iterator[Leak]:
     """Find values that were scaled over what a fold tests and what it trains on."""
     if level is None:
         return
-    groups = groups_of(inputs.windows, level)
+    groups = groups_of(windows, level)
     torn = [
         fold.name
         for fold in folds

@@ -40,7 +40,7 @@ from .checks import canonical, check_signals
 from .experiment import Experiment, experiment_of
 from .folder import check_job, read_json, read_stored_config
 from .initialisation import load_weights
-from .job import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
+from .record import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 
 __all__ = [
     "Model",

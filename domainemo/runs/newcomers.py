@@ -11,10 +11,10 @@ from ..data.given import expect_inputs, expect_labelled
 from ..errors import ConfigurationError, DomainemoWarning
 from .beside import lay_beside
 from .calibration import check_use, trials_per_class
-from .checks import folds_of
 from .experiment import Experiment
+from .folds import chosen_folds, folds_of
 from .leaks import check_leaks
-from .plan import Plan, build_network, chosen_folds
+from .plan import Plan, build_network
 
 __all__ = ["plan_newcomers"]
 
@@ -67,7 +67,7 @@ def plan_newcomers(
     waived = check_leaks(protocol, made.inputs, folds, waive, made.shown)
     unknown = np.full(len(made.target), _NOBODY_KNOWS)
     classes = source.classes
-    backbone = build_network(made.inputs, len(classes), chosen)
+    backbone = build_network(made.inputs.modalities, len(classes), chosen)
     return Plan(
         made.inputs,
         np.append(made.source.labels, unknown),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,14 +21,14 @@ from ..core import (
     EmotionData,
     Fold,
     Inputs,
+    Modality,
     Outputs,
     Rows,
     Sampling,
 )
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
-from ..data.normalisation import check_enough, check_visible
-from ..errors import ConfigurationError, DomainemoError, did_you_mean
+from ..errors import ConfigurationError, DomainemoError
 from ..parts import Part
 from ..places import naming_parts
 from ..training.loop import descend
@@ -36,25 +36,12 @@ from ..training.model import Network, nothing
 from ..training.seeds import reproducible
 from ..values import option_types
 from ..words import in_order
-from .calibration import (
-    calibrated,
-    check_given,
-    check_use,
-    trials_per_class,
-)
-from .checks import (
-    canonical,
-    check_classes,
-    check_modalities,
-    check_signals,
-    folds_of,
-    kept_rows,
-    select_modalities,
-    unfit_folds,
-)
+from .calibration import give_labels
+from .checks import prepare
 from .controls import control_name, retraining
 from .experiment import Experiment, Setup, use_of
 from .folder import fingerprint, job_folder
+from .folds import chosen_folds, fit_folds, lay_out_folds
 from .initialisation import check_initialisation
 from .job import Job
 from .leaks import check_leaks
@@ -64,14 +51,9 @@ __all__ = [
     "Plan",
     "build_network",
     "build_once",
-    "check_normalisable",
     "labelled_rows",
-    "chosen_folds",
-    "fit_folds",
     "missing_share",
-    "ordered",
     "plan",
-    "prepare",
     "subjects_without_fold",
 ]
 
@@ -148,7 +130,7 @@ class Plan:
         Of the source, then all of calibration and of validation.
         """
         share = self.experiment.training.label_share
-        source = labelled_rows(self.inputs, self.labels, fold, share, seed)
+        source = labelled_rows(self.inputs.windows, self.labels, fold, share, seed)
         return np.concatenate([source, *(fold.parts[name] for name in OPTIONAL)])
 
     def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
@@ -194,150 +176,24 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
             f"(domainemo.train) trains on everybody; `domainemo list protocols` shows "
             f"the others."
         )
-    rows, folds = prepare(data.inputs, chosen)
-    folds = chosen_folds(folds, chosen.folds)
-    inputs = select_modalities(data.inputs, chosen.modalities, chosen.exclude)
-    data = replace(data, inputs=inputs).take(rows)
+    inputs, rows = prepare(data.inputs, chosen)
+    folds = chosen_folds(lay_out_folds(inputs, chosen), chosen.folds)
+    data = replace(data, inputs=inputs, labels=data.labels[rows])
     check_trials(data)
-    folds, skipped = fit_folds(data, folds, chosen)
+    folds, short = give_labels(data, folds, chosen)
+    folds, unfit = fit_folds(data, folds, chosen)
     protocol, waive = chosen.protocol.build(), chosen.more["waive"]
-    waived = check_leaks(protocol, data.inputs, folds, waive)
+    waived = check_leaks(protocol, inputs, folds, waive)
     if chosen.init_from is not None:
-        check_initialisation(chosen.init_from, chosen.describe(), data.inputs, folds)
-    classes = len(data.classes)
-    backbone = build_network(data.inputs, classes, chosen)
-    made = data.inputs, data.labels, data.classes
-    return Plan(*made, chosen, folds, backbone.sampling, skipped, waived=waived)
+        check_initialisation(chosen.init_from, chosen.describe(), inputs, folds)
+    backbone = build_network(inputs.modalities, len(data.classes), chosen)
+    made = inputs, data.labels, data.classes, chosen, folds, backbone.sampling
+    return Plan(*made, skipped=short | unfit, waived=waived)
 
 
-def fit_folds(
-    data: EmotionData, folds: list[Fold], chosen: Experiment
-) -> tuple[list[Fold], dict[str, str]]:
-    """Give folds their calibration, and return those that can be trained and scored.
-
-    Parameters
-    ----------
-    data : EmotionData
-        In canonical order, with one label a trial.
-    folds : list of Fold
-        As the protocol made them.
-    chosen : Experiment
-
-    Returns
-    -------
-    folds : list of Fold
-    skipped : dict of str to str
-        Why others are not run, by their names, where the protocol skips them.
-
-    Raises
-    ------
-    DataError
-        If there are others, and the protocol skips none; or if there are no others.
-    """
-    unfit = chosen.protocol.build().unfit
-    skips = unfit == "skip"
-    wanted = trials_per_class(chosen)
-    folds, short = calibrated(data, folds, wanted, chosen.seeds[0])
-    if not short:
-        check_use(chosen, folds)
-    if not (skips and folds):
-        check_given(short, data.inputs.name)
-    skipped = unfit_folds(data, folds) if skips else {}
-    if len(skipped) < len(folds):
-        folds = [fold for fold in folds if fold.name not in skipped]
-    skippable = "unfit" in chosen.protocol.describe()
-    check_classes(data, folds, skippable, together=unfit == "keep")
-    return folds, short | skipped
-
-
-def prepare(inputs: Inputs, chosen: Setup) -> tuple[Rows, list[Fold]]:
-    """Choose the windows to use, put them in canonical order, and lay out the folds.
-
-    Returns
-    -------
-    rows : ndarray of int
-        The windows of `inputs` to take.
-    folds : list of Fold
-        Counting the windows so taken.
-
-    Raises
-    ------
-    ConfigurationError, DataError
-        For recordings or folds that do not fit.
-    """
-    inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
-    rows = ordered(inputs, chosen.exclude)
-    inputs = inputs.take(rows)
-    check_modalities(inputs)
-    check_signals(inputs)
-    folds = folds_of(chosen.protocol.build(), inputs)
-    check_normalisable(inputs, folds, chosen)
-    return rows, folds
-
-
-def check_normalisable(inputs: Inputs, folds: Sequence[Fold], chosen: Setup) -> None:
-    """Refuse folds of which a normalisation would leave nothing.
-
-    Raises
-    ------
-    DataError
-    """
-    learns_by = chosen.build_normalisation().by
-    for fold in folds:
-        used = fold.used
-        visible = np.isin(used, np.append(fold.source, fold.seen))
-        windows = inputs.windows.iloc[used]
-        check_visible(inputs.name, windows, learns_by, visible)
-    check_enough(
-        inputs,
-        learns_by,
-        (_visible(inputs, fold) for fold in folds),
-        remedy="Leave them out (--exclude), or choose another normalisation "
-        "(--normalisation subject or source).",
-    )
-
-
-def ordered(inputs: Inputs, exclude: Sequence[str] = ()) -> Rows:
-    """Return the windows that are used, in canonical order.
-
-    Parameters
-    ----------
-    inputs : Inputs
-    exclude : sequence of str
-        Subjects to leave out.
-    """
-    kept = kept_rows(inputs, exclude)
-    bare = replace(inputs, signals={}, modalities={})
-    rows: Rows = kept[canonical(bare.take(kept))]
-    return rows
-
-
-def _visible(inputs: Inputs, fold: Fold) -> NDArray[np.bool_]:
-    """Return which windows a fold's training may see."""
-    visible = np.zeros(len(inputs), dtype=bool)
-    visible[fold.source] = visible[fold.seen] = True
-    return visible
-
-
-def chosen_folds(folds: list[Fold], wanted: Sequence[str]) -> list[Fold]:
-    """Return the folds of these names; all where none is named."""
-    there = [fold.name for fold in folds]
-    unknown = [name for name in wanted if name not in there]
-    if unknown:
-        raise ConfigurationError(
-            f"There is no fold {', '.join(map(repr, unknown))}."
-            f"{_meant(unknown[0], there)} Found {', '.join(map(repr, there))}."
-        )
-    return [fold for fold in folds if fold.name in wanted or not wanted]
-
-
-def _meant(name: str, there: Sequence[str]) -> str:
-    """Ask after the nearest fold; the subject alone, without the word, names one."""
-    alone = [fold for fold in there if name in fold.split(" ")]
-    return f" Did you mean {alone[0]!r}?" if alone else did_you_mean(name, there)
-
-
-def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
+def build_network(
+    modalities: Mapping[str, Modality], classes: int, chosen: Experiment
+) -> Backbone:
     """Build the network once, and try what adapters do to a trained one.
 
     Raises
@@ -347,7 +203,7 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
     """
 
     def complete(backbone: Backbone) -> None:
-        network = Network(backbone, inputs.modalities, classes)
+        network = Network(backbone, modalities, classes)
         for each in chosen.trained:
             adapter = each.build() if each.kind == "adapter" else None
             if adapter is None:
@@ -355,10 +211,10 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
             _check_branches(adapter, network)
             if adapter.settles:
                 adapter.prepare(network.dims, classes, 1)
-                adapter.settle(network.eval(), [nothing(inputs.modalities)], descend)
+                adapter.settle(network.eval(), [nothing(modalities)], descend)
 
     with reproducible(chosen.training.threads):
-        return build_once(inputs, chosen, complete)
+        return build_once(modalities, chosen, complete)
 
 
 def _check_branches(adapter: Adapter, network: Network) -> None:
@@ -378,27 +234,29 @@ def _check_branches(adapter: Adapter, network: Network) -> None:
 
 
 def build_once(
-    inputs: Inputs, chosen: Setup, complete: Callable[[Backbone], object]
+    modalities: Mapping[str, Modality],
+    chosen: Setup,
+    complete: Callable[[Backbone], object],
 ) -> Backbone:
     """Build the network once, so that an option it cannot take is told at once.
 
     Parameters
     ----------
-    inputs : Inputs
+    modalities : mapping of str to Modality
     chosen : Setup
     complete : callable
         Builds what stands on the backbone.
     """
     try:
         with naming_parts():
-            backbone = chosen.build_backbone(inputs.modalities)
+            backbone = chosen.build_backbone(modalities)
             complete(backbone)
     except DomainemoError:
         raise
     except Exception as error:
         raise ConfigurationError(
             f"The backbone {chosen.backbone.name!r} could not be built for "
-            f"{', '.join(inputs.modalities)}: {type(error).__name__}: {error}. Check "
+            f"{', '.join(modalities)}: {type(error).__name__}: {error}. Check "
             f"its options."
         ) from error
     return backbone
@@ -420,7 +278,11 @@ def subjects_without_fold(planned: Plan) -> list[Any]:
 
 
 def labelled_rows(
-    inputs: Inputs, known: NDArray[np.int64], fold: Fold, share: float, seed: int
+    windows: pd.DataFrame,
+    known: NDArray[np.int64],
+    fold: Fold,
+    share: float,
+    seed: int,
 ) -> Rows:
     """Return the windows of a fold's source whose labels may be used.
 
@@ -430,7 +292,8 @@ def labelled_rows(
 
     Parameters
     ----------
-    inputs : Inputs
+    windows : DataFrame
+        Provenance of all windows.
     known : ndarray of int, shape (windows,)
         Their labels.
     fold : Fold
@@ -440,10 +303,10 @@ def labelled_rows(
     """
     if share == 1:
         return fold.source
-    windows = inputs.windows.iloc[fold.source]
-    trials = windows.groupby(["subject", "session", "trial"], sort=True).ngroup()
+    sources = windows.iloc[fold.source]
+    trials = sources.groupby(["subject", "session", "trial"], sort=True).ngroup()
     labels = known[fold.source]
-    its_own = source_seed(seed, inputs.windows, fold, "labelled")
+    its_own = source_seed(seed, windows, fold, "labelled")
     generator = np.random.default_rng(its_own)
     kept = np.zeros(len(fold.source), dtype=bool)
     for label in np.unique(labels):

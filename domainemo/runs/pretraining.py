@@ -32,7 +32,7 @@ from ..training.seeds import reproducible
 from ..training.synchrony import SynchronyContrast
 from ..values import check_value
 from ..words import count
-from .checks import select_modalities
+from .checks import prepare
 from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
 from .folder import (
@@ -45,10 +45,12 @@ from .folder import (
     read_json,
     write_table,
 )
+from .folds import lay_out_folds
 from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
-from .job import FACTS, HISTORY, Work, write_file
+from .job import Work
 from .leaks import check_leaks
-from .plan import build_once, prepare
+from .plan import build_once
+from .record import FACTS, HISTORY, write_file
 from .seeds import source_seed
 
 __all__ = [
@@ -250,16 +252,15 @@ def plan_pretraining(
         )
     # Here labels are left behind: nothing below is handed any.
     inputs = expect_inputs(recordings, "the recordings")
-    rows, folds = prepare(inputs, chosen)
-    inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
-    inputs = inputs.take(rows)
+    inputs, _ = prepare(inputs, chosen)
+    folds = lay_out_folds(inputs, chosen)
     check_leaks(chosen.protocol.build(), inputs, folds, chosen.more["waive"])
 
     def complete(backbone: Any) -> None:
         chosen.contrast.build(view_widths(backbone, inputs.modalities))
 
     with reproducible(chosen.training.threads):
-        sampling = build_once(inputs, chosen, complete).sampling
+        sampling = build_once(inputs.modalities, chosen, complete).sampling
     sources = [Fold(fold.name, fold.source, _NOTHING, _NOTHING) for fold in folds]
     planned = PretrainingPlan(inputs, chosen, sources, sampling)
     for fold in sources:

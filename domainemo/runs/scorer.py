@@ -19,10 +19,11 @@ from .controls import control_name, control_probabilities, is_trained
 from .distance import newcomers_distances
 from .experiment import use_of
 from .how import called, how_control, how_trained
-from .job import Job, Record, load_record
+from .job import Job
 from .metrics import metrics
 from .online import with_minutes
 from .plan import Plan
+from .record import Record, load_record
 from .results import Results
 from .unscored import describe_rows, with_changes
 

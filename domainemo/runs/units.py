@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from ..core import Inputs
 from ..errors import DomainemoWarning
-from .experiment import Experiment, Setup
-from .job import Job, Work
+from .experiment import Setup, is_population
+from .job import Work
 from .memory import available_memory, memory_needed
 
-__all__ = ["is_population", "units", "why_alone"]
+__all__ = ["units"]
 
 _MOST = 16
 """Of one program; beyond, a step takes longer in proportion."""
@@ -21,29 +21,6 @@ _SHARE = 0.5
 """Of the free memory, for the recordings of trainings that run as one program."""
 
 State = TypeVar("State")
-
-
-def is_population(chosen: Setup) -> TypeGuard[Experiment]:
-    """Return whether trainings are to be run as one program."""
-    return isinstance(chosen, Experiment) and chosen.more["engine"] == "population"
-
-
-def why_alone(chosen: Experiment, job: Work[Any]) -> str | None:
-    """Return why a job cannot be part of a program, as a phrase; None where it can.
-
-    Parameters
-    ----------
-    chosen : Experiment
-    job : Work
-    """
-    if not isinstance(job, Job) or job.adapter is None:
-        return ""  # no network that trains
-    outside = [part.name for part in (*chosen.used, job.adapter) if part.outside]
-    if outside:
-        return f"{outside[0]} comes from outside and trains in a process of its own"
-    if not chosen.build_adapter(job.adapter).vectorises:
-        return f"the adapter {job.adapter.name} does not vectorise"
-    return None
 
 
 def units(
@@ -69,7 +46,7 @@ def units(
     alike: dict[str, list[tuple[Work[Any], State]]] = {}
     told: set[str] = set()
     for job, state in waiting:
-        why = why_alone(chosen, job)
+        why = job.why_alone(chosen)
         alike.setdefault(job.method if why is None else job.name, []).append(
             (job, state)
         )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ..backbones.layers import masked_mean
 from ..core import FUSION, Backbone, EmotionData, Fold, Modality, Protocol
 from ..parts import Part
-from ..runs.checks import canonical, provenance
+from ..runs.checks import canonical
+from ..runs.folds import provenance
 from ..samplings.windows import Windows
 
 __all__ = ["SMALL_NETWORK", "FirstFold", "with_random_target_labels"]

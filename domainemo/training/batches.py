@@ -20,6 +20,7 @@ __all__ = [
     "epoch_batches",
     "majority_label",
     "sample",
+    "sample_labelled",
     "samples_of",
 ]
 
@@ -109,6 +110,33 @@ def sample(
         signals[name] = torch.from_numpy(array).to(device, torch.float32)
         present[name] = _finite(signals[name])
     return Samples(signals, present, torch.from_numpy(numbers).to(device)), members
+
+
+def sample_labelled(
+    inputs: Inputs,
+    rows: Rows,
+    labels: NDArray[np.int64],
+    domains: NDArray[np.int64],
+    sampling: Sampling,
+    device: torch.device,
+) -> LabelledSamples:
+    """Turn the windows at `rows` into samples, each with its label and its domain.
+
+    Parameters
+    ----------
+    inputs, rows, sampling, device
+        See :func:`sample`.
+    labels : ndarray of int, shape (windows,)
+        Of the windows at `rows`; of others, nothing is looked at.
+    domains : ndarray of int, shape (windows,)
+        The number of every window's domain.
+    """
+    samples, members = sample(inputs, rows, sampling, device)
+    return LabelledSamples(
+        samples,
+        torch.from_numpy(majority_label(members, labels)).to(device),
+        torch.from_numpy(domains[members[:, 0]]).to(device),
+    )
 
 
 def samples_of(sampling: Sampling, windows: pd.DataFrame) -> Rows:

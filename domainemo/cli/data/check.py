@@ -126,9 +126,9 @@ class _Protocol:
     def leaks(self, dataset: Dataset) -> list[Leak]:
         """Return the leaks in the folds, with those for which folds are refused."""
         from ...data.loading import load_inputs
-        from ...runs.checks import folds_of
+        from ...runs.checks import ordered
+        from ...runs.folds import folds_of
         from ...runs.leaks import find_leaks
-        from ...runs.plan import ordered
 
         inputs = load_inputs(dataset)
         inputs = inputs.take(ordered(inputs))
