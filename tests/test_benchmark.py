@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from scipy.stats import combine_pvalues, rankdata, wilcoxon
 
 import domainemo as de
-from domainemo.benchmark.cells import Cell, Outcome
-from domainemo.benchmark.findings import gather, tiers
-from domainemo.benchmark.running import run_cells
+from domainemo.benchmarks.cells import Cell, Outcome
+from domainemo.benchmarks.findings import gather, tiers
+from domainemo.benchmarks.running import run_cells
 from domainemo.cli import main
 from domainemo.cli.grid import KEYS, read_grid
 from domainemo.registry import entries
