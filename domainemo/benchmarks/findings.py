@@ -129,7 +129,7 @@ class Group:
             "seconds": trained["seconds"].mean(),
             "trainings": int(trained["seconds"].notna().sum()),
             "seeds": ", ".join(map(str, sorted(rows["seed"].unique()))),
-            **{name: str(rows[name].iloc[0]) for name in _HOW},
+            **{name: rows[name].fillna("").astype(str).iloc[0] for name in _HOW},
         }
         if gap is None:
             return found

@@ -11,7 +11,7 @@ from ..words import count
 
 __all__ = ["as_latex", "as_markdown", "in_words", "shown"]
 
-_HOW = ("modalities", "normalisation", "sampling", "selection", "version")
+_HOW = ("access", "modalities", "normalisation", "sampling", "selection", "version")
 _BEFORE = {"selection": "selection: ", "version": "domainemo "}
 
 
@@ -123,11 +123,12 @@ def _circumstances(done: pd.DataFrame) -> Iterator[str]:
     first = done.iloc[0]
     subjects = count(int(first["subjects"]), "subject")
     yield f"balanced accuracy per {first['level']}, {subjects}"
-    seeds = str(first["seeds"])
-    yield f"seed{'s' * (',' in seeds)} {seeds}"
     networks = done[done["backbone"] != ""]
+    told = networks if len(networks) else done
+    seeds = str(told["seeds"].iloc[0])
+    yield f"seed{'s' * (',' in seeds)} {seeds}"
     for column in _HOW:
-        said = dict.fromkeys((networks if len(networks) else done)[column])
+        said = dict.fromkeys(told[column])
         text = " or ".join(map(str, said))
         yield _BEFORE.get(column, "") + text
 
