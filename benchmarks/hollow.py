@@ -15,7 +15,7 @@ unseen clips (leave-stimuli-out).
 Five seeds: other people and other clips, and another random start. Every network is
 that of the last epoch; nothing was chosen by a test label. Each cell is kept in
 OUTPUT/cells.csv, and a second call goes on from there. `--page` writes the tables of
-docs/hollow-numbers.md and its figure.
+docs/hollow-numbers.md and its figure, and keeps the cells beside them.
 """
 
 from __future__ import annotations
@@ -267,6 +267,7 @@ def write_page(found: pd.DataFrame) -> None:
         _, end, after = rest.partition(f"<!-- end of {name} -->")
         text = f"{before}{mark}{table}\n{end}{after}"
     page.write_text(text, encoding="utf-8")
+    found.to_csv(DOCS / "tables" / "hollow-numbers.csv", index=False)
     draw(found).savefig(DOCS / "hollow-numbers.svg", metadata={"Date": None})
 
 
