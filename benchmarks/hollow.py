@@ -12,10 +12,10 @@ nothing to do with their class, from none to a strong one. The same network is t
 unseen people who see the clips of the others (cross-subject), and on unseen people and
 unseen clips (leave-stimuli-out).
 
-Three seeds: other people and other clips, and another random start. Every network is
+Five seeds: other people and other clips, and another random start. Every network is
 that of the last epoch; nothing was chosen by a test label. Each cell is kept in
 OUTPUT/cells.csv, and a second call goes on from there. `--page` writes the tables of
-docs/hollow-numbers.md and its figure.
+docs/hollow-numbers.md and its figure, and keeps the cells beside them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from matplotlib.figure import Figure
 import domainemo as de
 from domainemo.errors import DomainemoWarning
 
-SEEDS = range(3)
+SEEDS = range(5)
 CHANCE = 1 / 3
 NETWORK, DURATION, IDENTITY = "source only", "clip duration only", "clip identity"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -267,6 +267,7 @@ def write_page(found: pd.DataFrame) -> None:
         _, end, after = rest.partition(f"<!-- end of {name} -->")
         text = f"{before}{mark}{table}\n{end}{after}"
     page.write_text(text, encoding="utf-8")
+    found.to_csv(DOCS / "tables" / "hollow-numbers.csv", index=False)
     draw(found).savefig(DOCS / "hollow-numbers.svg", metadata={"Date": None})
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backbones.wrapper import Wrapped
+    from .cli.benchmarking import benchmark
     from .core import (
         Adapter,
         Backbone,
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "backbones.wrapper": "Wrapped",
+    "cli.benchmarking": "benchmark",
     "machines.opening": "cluster",
     "core": (
         "Adapter Backbone Control Dataset EmotionData Fold Inputs Modality "
@@ -129,6 +131,7 @@ __all__ = [
     "Windows",
     "Wrapped",
     "adapt",
+    "benchmark",
     "cluster",
     "compare",
     "from_arrays",

@@ -1,5 +1,6 @@
 """The benchmark: its file, its cells, its table and page, and what a kill leaves."""
 
+import csv
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +22,10 @@ from hypothesis import strategies as st
 from scipy.stats import combine_pvalues, rankdata, wilcoxon
 
 import domainemo as de
-from domainemo.benchmark.cells import Cell, Outcome
-from domainemo.benchmark.findings import gather, tiers
-from domainemo.benchmark.running import run_cells
+from domainemo.benchmarks.cells import Cell, Outcome
+from domainemo.benchmarks.findings import gather, read_findings, tiers
+from domainemo.benchmarks.printed import as_markdown
+from domainemo.benchmarks.running import run_cells
 from domainemo.cli import main
 from domainemo.cli.grid import KEYS, read_grid
 from domainemo.registry import entries
@@ -521,6 +524,210 @@ def test_a_data_set_is_read_once_and_one_that_cannot_be_read_stops_no_other(tmp_
     assert [each.cell for each in outcomes] == cells
 
 
+# ------------------------------------------------------------------- its parts, Python
+
+ONE = FILE.replace("seeds = [0, 1]", "seeds = [0]").replace(
+    'datasets = ["simulated"]', ""
+)
+ONE = re.sub(r"\[backbones.pair\].*", "", ONE, flags=re.DOTALL).replace(
+    '"marginal", "adabn", "none"', '"marginal"'
+)
+PARTS = f"{ONE}[datasets.simulated]\n[datasets.other]\ndataset = 'simulated'\n"
+PARTS += "options = {data.seed = 1}\n"
+
+
+def without_seconds(table):
+    return table.drop(columns="seconds").to_csv()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A benchmark of two data sets by the command: one, the other, and both."""
+    folder = tmp_path_factory.mktemp("parts")
+    (folder / "bench.toml").write_text(PARTS, encoding="utf-8")
+    tables = {}
+    for part in ("simulated", "other", None):
+        chosen = [f"--datasets={part}"] if part else []
+        assert not call(
+            "benchmark", "bench.toml", "--output=made", *chosen, folder=folder
+        )
+        tables[part] = read_findings(folder / "made" / "table.csv")
+        stamps = {
+            path: path.stat().st_mtime_ns
+            for path in folder.glob("made/cells/*/*/*/*/folds/*/*/*/record.json")
+        }
+        tables[part, "stamps"] = stamps
+    return folder, tables
+
+
+def test_parts_add_up_to_the_whole_and_nothing_is_trained_twice(parts):
+    _, tables = parts
+    for name in ("simulated", "other"):
+        assert set(tables[name]["dataset"]) == {name}
+    both = pd.concat([tables["simulated"], tables["other"]], ignore_index=True)
+    assert tables[None].to_csv() == both.to_csv()
+    assert 0 < len(tables["simulated", "stamps"]) < len(tables["other", "stamps"])
+    assert tables[None, "stamps"] == tables["other", "stamps"]
+    assert tables["simulated", "stamps"].items() <= tables[None, "stamps"].items()
+
+
+@pytest.mark.parametrize("kind", ["mapping", "path"])
+def test_from_python_it_is_the_command(kind, parts, tmp_path, monkeypatch):
+    folder, tables = parts
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bench.toml").write_text(PARTS, encoding="utf-8")
+    given = tomllib.loads(PARTS) if kind == "mapping" else tmp_path / "bench.toml"
+    told = []
+    table = de.benchmark(
+        given, output="made", datasets=["other"], on_cell=lambda each: told.append(each)
+    )
+    assert without_seconds(table) == without_seconds(tables["other"])
+    assert [each.cell.adapter for each in told] == ["none", "marginal"]
+    for name in ("table.csv", "table.md", "table.tex", "table.parquet", "report.html"):
+        assert (tmp_path / "made" / name).is_file()
+    config = "cells/other/cross-subject/small/marginal/config.toml"
+    theirs, ours = (root / "made" / config for root in (folder, tmp_path))
+    assert ours.read_text() == theirs.read_text()
+
+
+def test_from_python_a_file_names_its_folder_and_a_mapping_needs_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    text = ONE.replace('adapters = ["marginal"]', 'adapters = ["none"]')
+    Path("mine.toml").write_text(text, encoding="utf-8")
+    table = de.benchmark("mine.toml")
+    assert Path("runs/benchmark-mine/table.csv").is_file() and len(table) == 3
+    with pytest.raises(de.ConfigurationError, match="output=FOLDER"):
+        de.benchmark(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "sentence"),
+    [
+        ({"adaptres": []}, {}, "Did you mean 'adapters'"),
+        ({"seeds": [None]}, {}, "holds what a TOML file cannot"),
+        ({}, {"datasets": ["simulatd"]}, "no data set 'simulatd'.*'simulated'"),
+        ({}, {"datasets": []}, "none of its data sets is chosen"),
+    ],
+)
+def test_from_python_what_is_misspelt_is_told_too(given, said, sentence, tmp_path):
+    with pytest.raises(de.ConfigurationError, match=sentence):
+        de.benchmark(given, output=tmp_path / "made", **said)
+    assert not (tmp_path / "made").exists()
+
+
+def test_from_python_what_has_no_number_says_why(tmp_path):
+    text = ONE.replace('["marginal"]', f'["{REFUSED}"]')
+    table = de.benchmark(tomllib.loads(text), output=tmp_path / "made")
+    failed = table[table["why"] != ""]
+    assert list(failed["method"]) == [REFUSED]
+    assert "batch normalisation" in failed["why"].item()
+
+
+# ------------------------------------------------------------------- tables in the docs
+
+DOCS = Path(__file__).parents[1] / "docs"
+KEPT = {
+    "example": "benchmark",
+    "systems": "systems",
+    "eegmat-sequences": "eegmat",
+    "eegmat-windows": "eegmat",
+}
+"""The tables that are kept beside the docs, and the page that shows each."""
+
+
+def lines_of(row):
+    """Return the Markdown of a row of table.csv, by the docs and Python's own csv."""
+
+    def interval(value, low, high, sign=""):
+        if not row[value]:
+            return "-"
+        known = row[low] and row[high]
+        ends = [f"{float(row[each]):{sign}.3f}" for each in (low, high) if known]
+        return f"{float(row[value]):{sign}.3f}" + (f" [{', '.join(ends)}]" * bool(ends))
+
+    def number(value, form):
+        return format(float(row[value]), form) if row[value] else "-"
+
+    differences = ("difference", "difference_low", "difference_high")
+    return " | ".join(
+        [
+            row["rank"] + "=" * (row["tied"] == "True"),
+            row["backbone"] or "-",
+            row["method"],
+            interval("balanced_accuracy", "low", "high"),
+            interval(*differences, sign="+"),
+            number("p", ".2g"),
+            number("parameters", ",.0f"),
+            number("seconds", ".1f"),
+        ]
+    )
+
+
+def test_the_markdown_is_the_table(made):
+    """Every row in its order, whatever has no number below, from memory or the file."""
+    folder, _, _ = made
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert text == as_markdown(read_findings(folder / "table.csv")) + "\n"
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = [line.strip("| ") for line in text.splitlines() if line.startswith("| ")]
+    assert shown[2:] == [lines_of(row) for row in rows if not row["why"]]
+    left = [line for line in text.splitlines() if line.startswith("- No number")]
+    assert left == [
+        f"- No number: {row['method']} on {row['backbone']}. {row['why']}"
+        for row in rows
+        if row["why"]
+    ]
+    first = text.splitlines()[0]
+    assert "per window, 3 subjects; seeds 0, 1; transductive; eeg, eye;" in first
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_table_in_the_docs_is_what_a_benchmark_wrote(name):
+    page = (DOCS / f"{KEPT[name]}.md").read_text(encoding="utf-8")
+    shown = page.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- end of {name} -->")[0]
+    path = DOCS / "tables" / f"{name}.csv"
+    assert shown == as_markdown(read_findings(path))
+
+
+def test_every_table_that_is_kept_is_shown():
+    kept = {path.stem for path in (DOCS / "tables").glob("*.csv")}
+    assert kept <= {*KEPT, "hollow-numbers"}  # which has a test of its own
+
+
+def test_the_latex_is_the_table(made):
+    """A row for each, as in the Markdown, and what has no number said so."""
+    folder, _, _ = made
+    text = (folder / "table.tex").read_text(encoding="utf-8")
+    rows = [line.split(" \\\\")[0] for line in text.splitlines() if " & " in line][1:]
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    left = ["no number", "-", "-", "-", "-"]
+    expected = [
+        ["-", row["backbone"], row["method"], *left]
+        if row["why"]
+        else lines_of(row).split(" | ")
+        for row in found
+    ]
+    place = ["simulated", "cross-subject"]
+    expected = [[*place, *each] for each in expected]
+    assert [[each.strip() for each in row.split(" & ")] for row in rows] == expected
+
+
+def test_the_readmes_figures_of_eegmat_are_the_benchmarks():
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    paragraph = text.split("[UF-AMA on eegmat](docs/eegmat.md)")[1].split("\n\n")[0]
+    paths = [
+        DOCS / "tables" / f"eegmat-{each}.csv" for each in ("sequences", "windows")
+    ]
+    rows = pd.concat([read_findings(path) for path in paths])
+    known = {f"{value:.3f}"[1:] for value in rows["balanced_accuracy"].dropna()}
+    figures = re.findall(r"(?<!\d)\.\d{3}\b", paragraph)
+    assert figures and {*figures} <= known
+
+
 # -------------------------------------------------------------------------- the example
 
 
@@ -531,9 +738,15 @@ def test_the_example_of_the_docs_is_the_file():
     assert f"```toml\n{example}```" in page
 
 
-@pytest.mark.parametrize("name", ["example", "methods"])
-def test_a_shipped_file_can_be_read(name, tmp_path):
-    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.toml"
+SHIPPED = sorted((DOCS.parent / "benchmarks").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_file_can_be_read(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in re.findall('dataset = "(.*/.*)"', path.read_text(encoding="utf-8")):
+        data = de.Simulated(subjects=2, sessions=1, trials=3).load()
+        de.write_table(data, tmp_path / folder)
     text = path.read_text(encoding="utf-8").replace('= "all"', '= ["dann"]')
     assert grid(tmp_path, text, "nowhere").cells()
 

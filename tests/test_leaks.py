@@ -200,6 +200,11 @@ def of_protocol(options):
     return {key.removeprefix("protocol."): value for key, value in options.items()}
 
 
+def test_every_kind_of_leak_is_planted():
+    """Shared stimuli, and trials that nobody may waive, by protocols further below."""
+    assert {*PLANTED, "shared-stimulus"} == {*KINDS}
+
+
 @pytest.mark.parametrize(("kind", "plant", "options"), CASES)
 def test_a_planted_leak_is_caught_by_name_and_waived_by_it(kind, plant, options):
     data = plant(noise())

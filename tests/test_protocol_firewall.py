@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.protocols.leave_stimuli_out import LeaveStimuliOut
 from domainemo.protocols.within_subject import WithinSubject
+from domainemo.registry import entries, find
 from domainemo.runs.checks import canonical
 from domainemo.runs.folds import provenance
 from domainemo.testing import FirstFold, with_random_target_labels
@@ -30,6 +32,25 @@ PROTOCOLS = {
     "unseen stimuli": LeaveStimuliOut(),
     "unseen stimuli, known subjects": LeaveStimuliOut(subjects="known", held_out=0.5),
 }
+
+
+ELSEWHERE = {
+    "cross-dataset": "the_targets_labels_are_for_the_score_alone",
+    "everyone": "",  # who trains is everybody: there is no target
+    "newcomers": "labels_of_a_newcomer_are_left_behind",
+    "online": "no_label_of_past_or_future_and_no_signal_of_the_future",
+}
+"""The protocols whose target is not one of the recordings that train."""
+
+
+def test_no_protocol_is_forgotten():
+    """A new one is either among those tried below, or names its own test."""
+    here = {type(protocol) for protocol in PROTOCOLS.values()}
+    for name in (entry.name for entry in entries("protocol")):
+        assert (find("protocol", name) in here) != (name in ELSEWHERE), name
+    for name, test in ELSEWHERE.items():
+        file = Path(__file__).with_name(f"test_{name.replace('-', '_')}.py")
+        assert not test or f"def test_{test}(" in file.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

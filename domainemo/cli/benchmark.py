@@ -13,9 +13,9 @@ from . import options as use
 from .stopping import interruptible
 
 if TYPE_CHECKING:
-    from ..benchmark.cells import Outcome
-    from ..benchmark.findings import Findings
-    from ..benchmark.running import Load
+    from ..benchmarks.cells import Outcome
+    from ..benchmarks.findings import Findings
+    from ..benchmarks.running import Load
     from ..core import EmotionData
     from .grid import Grid
 
@@ -27,6 +27,10 @@ def benchmark(
     *,
     data_root: Annotated[
         str | None, typer.Option(help="Folder of the recordings, of all data sets.")
+    ] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(help="Only these of its data sets: names, with commas between."),
     ] = None,
     plugin: use.Plugin = None,
     jobs: use.Jobs = "auto",
@@ -47,13 +51,16 @@ def benchmark(
     is a run of its own in the folder's `cells`, beside source only and the controls,
     which run once. Ctrl-C keeps what is finished; the same command resumes.
     """
+    from .benchmarking import default_folder
     from .grid import read_grid
 
     with interruptible():
         use.check_executing(executor, jobs)
         use.import_plugins(plugin)
         grid = read_grid(file, {"data_root": data_root, "plugins": plugin})
-        folder = output or Path("runs") / f"benchmark-{Path(file).stem}"
+        if datasets is not None:
+            grid = grid.only(use.names(datasets, "--datasets"))
+        folder = output or default_folder(grid)
         if dry_run:
             _show_plan(grid, folder, _loading(grid, cache))
         else:
@@ -61,32 +68,25 @@ def benchmark(
 
 
 def _loading(grid: Grid, cache: bool) -> Load:
-    """Return what reads a data set; every reader is made at once, or refused."""
-    from ..data.loading import load
-    from .configuration import load_dataset
+    """Return what reads a data set, and shows how far it is."""
+    from .benchmarking import loading
     from .screens import Reading
-
-    readers = {
-        name: load_dataset(each.dataset, each.data_root)
-        for name, each in grid.datasets.items()
-    }
 
     def read(name: str) -> EmotionData:
         with Reading() as reading:
-            return load(readers[name], cache=cache, on_read=reading.update)
+            return loading(grid.only([name]), cache, reading.update)(name)
 
+    loading(grid, cache)  # what cannot be read at all is refused at once
     return read
 
 
 def _run(grid: Grid, folder: Path, jobs: str, where: str | None, load: Load) -> None:
-    from ..benchmark.findings import gather, write_findings
-    from ..benchmark.running import run_cells
-    from ..reports.benchmark import write_benchmark_report
+    from .benchmarking import run_grid
     from .screens import Progress
 
-    cells = grid.cells()
     # The one of which the fewest can be trained at once.
-    chosen = min((x.experiment for x in cells), key=lambda x: use.workers(jobs, x))
+    experiments = [cell.experiment for cell in grid.cells()]
+    chosen = min(experiments, key=lambda each: use.workers(jobs, each))
     opened = use.executing(where, jobs, chosen)
     with opened as executor, Progress() as progress:
         console = progress.console
@@ -95,20 +95,17 @@ def _run(grid: Grid, folder: Path, jobs: str, where: str | None, load: Load) -> 
             done = f"no number: {outcome.why}" if outcome.why else "done"
             console.say(f"{outcome.cell.name}: {done}")
 
-        outcomes = run_cells(
-            cells,
-            load,
+        findings = run_grid(
+            grid,
             folder,
+            load,
             executor=executor,
             # Elsewhere a line for each cell is enough.
             on_progress=progress.update if console.is_terminal else None,
             on_cell=tell,
-            plugins=grid.plugins,
         )
-    findings = gather(outcomes, grid.content)
-    write_findings(folder, findings)
-    write_benchmark_report(folder / "report.html", findings)
     _show_table(findings, folder)
+    outcomes = findings.outcomes
     failed = sum(bool(each.why) for each in outcomes)
     if failed:
         raise RunError(
@@ -119,7 +116,7 @@ def _run(grid: Grid, folder: Path, jobs: str, where: str | None, load: Load) -> 
 
 def _show_table(findings: Findings, folder: Path) -> None:
     """Print the table of each data set and protocol."""
-    from ..benchmark.latex import in_words
+    from ..benchmarks.printed import in_words
     from .console import Console, Table
 
     console = Console()
@@ -141,14 +138,14 @@ def _show_table(findings: Findings, folder: Path) -> None:
             table.add_row(*(row.get(heading, "-") for heading in headings))
         console.print(table)
     console.say(
-        f"{folder / 'table.csv'} (.parquet, .tex) is the table, "
+        f"{folder / 'table.csv'} (.md, .parquet, .tex) is the table, "
         f"{folder / 'report.html'} the page."
     )
 
 
 def _show_plan(grid: Grid, folder: Path, load: Load) -> None:
     """Print what each cell would train, and about how long all of it takes."""
-    from ..benchmark.planning import plan_cells
+    from ..benchmarks.planning import plan_cells
     from .console import Console, Table
 
     console = Console()

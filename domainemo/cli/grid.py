@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import tomli_w
 
 from ..choices import (
     BenchmarkChoices,
@@ -22,10 +24,10 @@ from .configuration import Configuration, checked, configure_cell
 from .names import check_dataset, options_of
 
 if TYPE_CHECKING:
-    from ..benchmark.cells import Cell
+    from ..benchmarks.cells import Cell
     from ..runs.experiment import Experiment
 
-__all__ = ["Grid", "read_grid"]
+__all__ = ["Grid", "grid_of", "read_grid"]
 
 AXES = choices_of(BenchmarkChoices)
 _NO_CELL = {"baselines", "folds", "init_from", "target", "target_root"}
@@ -83,9 +85,32 @@ class Grid:
         """The files outside this package that parts come from."""
         return next(iter(self.configurations.values())).plugins
 
+    def only(self, datasets: Sequence[str]) -> Grid:
+        """Return the part that is of some data sets.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file calls none of its data sets so.
+        """
+        known = self.datasets
+        if not datasets:
+            raise ConfigurationError(
+                f"{self.file}: none of its data sets is chosen; expected some of "
+                f"{', '.join(known)}."
+            )
+        for name in datasets:
+            if name not in known:
+                raise ConfigurationError(
+                    f"{self.file} has no data set {name!r}.{did_you_mean(name, known)} "
+                    f"Expected some of {', '.join(known)}."
+                )
+        kept = {k: v for k, v in self.configurations.items() if k[0] in datasets}
+        return replace(self, configurations=kept)
+
     def cells(self) -> list[Cell]:
         """Return the runs."""
-        from ..benchmark.cells import Cell
+        from ..benchmarks.cells import Cell
 
         return [
             Cell(
@@ -117,6 +142,31 @@ def read_grid(file: str, said: Table) -> Grid:
         For anything unknown or ill-typed, before anything is read or trained.
     """
     content, given = _read(Path(file))
+    return _grid(file, content, given, said)
+
+
+def grid_of(given: Table, said: Table) -> Grid:
+    """Check all names of a benchmark that is no file; see :func:`read_grid`.
+
+    Parameters
+    ----------
+    given : mapping
+        What a file would hold.
+    said : mapping
+        What is said beside it; None where nothing is.
+    """
+    try:
+        content = tomli_w.dumps(given)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"This benchmark holds what a TOML file cannot: {error}. Expected names, "
+            f"numbers, texts, lists and tables of them."
+        ) from error
+    return _grid("This benchmark", content, given, said)
+
+
+def _grid(file: str, content: str, given: Table, said: Table) -> Grid:
+    """Cross what a benchmark names; see :func:`read_grid`."""
     for key in given:
         if key not in KEYS:
             raise ConfigurationError(unknown_option(file, key, list(KEYS)))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..benchmark.findings import Findings, Group
-from ..benchmark.latex import in_words
+from ..benchmarks.findings import Findings, Group
+from ..benchmarks.printed import in_words
 from ..runs.experiment import SOURCE_ONLY
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.intervals import FEWEST

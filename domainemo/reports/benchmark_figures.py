@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..benchmark.findings import Group, Method, is_base
+from ..benchmarks.findings import Group, Method, is_base
 from ..statistics.ranks import Ranks, friedman
 from .style import COLOURS, MARKERS, WIDTH
 

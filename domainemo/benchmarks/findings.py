@@ -20,9 +20,9 @@ from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import wilcoxon
 from ..statistics.several import holm
 from .cells import Outcome
-from .latex import as_latex
+from .printed import as_latex, as_markdown
 
-__all__ = ["Findings", "Group", "gather", "tiers", "write_findings"]
+__all__ = ["Findings", "Group", "gather", "read_findings", "tiers", "write_findings"]
 
 Method = tuple[str, str]
 """A backbone, none of a control, and what stands on it."""
@@ -129,7 +129,7 @@ class Group:
             "seconds": trained["seconds"].mean(),
             "trainings": int(trained["seconds"].notna().sum()),
             "seeds": ", ".join(map(str, sorted(rows["seed"].unique()))),
-            **{name: str(rows[name].iloc[0]) for name in _HOW},
+            **{name: rows[name].fillna("").astype(str).iloc[0] for name in _HOW},
         }
         if gap is None:
             return found
@@ -176,13 +176,8 @@ class Findings:
     @cached_property
     def table(self) -> pd.DataFrame:
         """Return the one table: see :func:`write_findings`."""
-        whole = pd.concat([group.table for group in self.groups], ignore_index=True)
-        whole = whole.reindex(columns=_COLUMNS)
-        text = ["backbone", "seeds", *_HOW, "why"]
-        whole[text] = whole[text].astype(object).fillna("")
-        numbers = ["rank", "subjects", "parameters", "trainings"]
-        whole["tied"] = whole["tied"].astype("boolean")
-        return whole.astype(dict.fromkeys(numbers, "Int64"))
+        parts = [group.table for group in self.groups]
+        return _typed(pd.concat(parts, ignore_index=True))
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -199,6 +194,16 @@ _COLUMNS = [
     *_HOW,
     "why",
 ]
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return all columns of the table in their order, each of its own type."""
+    whole = table.reindex(columns=_COLUMNS)
+    text = ["backbone", "seeds", *_HOW, "why"]
+    whole[text] = whole[text].astype(object).fillna("")
+    numbers = ["rank", "subjects", "parameters", "trainings"]
+    whole["tied"] = whole["tied"].astype("boolean")
+    return whole.astype(dict.fromkeys(numbers, "Int64"))
 
 
 def is_base(method: Method) -> bool:
@@ -279,7 +284,7 @@ def tiers(scores: pd.DataFrame, level: float = 0.05) -> pd.Series[int]:
 
 
 def write_findings(folder: Path, findings: Findings) -> None:
-    """Write the table as ``table.parquet``, ``.csv`` and ``.tex``, and the file itself.
+    """Write the table as Parquet, CSV, LaTeX and Markdown, and the benchmark's file.
 
     Parameters
     ----------
@@ -289,4 +294,17 @@ def write_findings(folder: Path, findings: Findings) -> None:
     """
     write_table(folder, "table", findings.table)
     files.write_recorded(folder / "table.tex", as_latex(findings.table))
+    files.write_recorded(folder / "table.md", as_markdown(findings.table) + "\n")
     files.write_recorded(folder / "benchmark.toml", findings.content)
+
+
+def read_findings(path: Path) -> pd.DataFrame:
+    """Return the table of a benchmark, as its ``table.csv`` has it.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or a copy of it.
+    """
+    texts = dict.fromkeys(("dataset", "protocol", "backbone", "method", "seeds"), str)
+    return _typed(pd.read_csv(path, dtype=texts))

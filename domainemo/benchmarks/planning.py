@@ -52,7 +52,7 @@ def plan_cells(cells: Sequence[Cell], load: Load, root: Path) -> list[Planned]:
     Parameters
     ----------
     cells, load, root
-        See :func:`~domainemo.benchmark.running.run_cells`.
+        See :func:`~domainemo.benchmarks.running.run_cells`.
     """
     check_cells(cells, root)
     measured: dict[tuple[str, ...], float] = {}
