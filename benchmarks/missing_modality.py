@@ -279,7 +279,7 @@ def draw_panel(axes: Axes, table: pd.DataFrame) -> None:
         )
     axes.axhline(1 / 3, color="0.5", linestyle=":", linewidth=1, label="chance")
     axes.set_xticks(SHARES, [f"{share:.0%}" for share in SHARES])
-    axes.set_ylim(0.3, 0.9)
+    axes.set_ylim(0.3, 0.95)
     axes.set_yticks(np.arange(3, 10) / 10)
     axes.grid(axis="y", color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
