@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +30,7 @@ from matplotlib.figure import Figure
 
 import domainemo as de
 from domainemo.adapters.kernels import maximum_mean_discrepancy
-from domainemo.processes import cores, process_pool
+from domainemo.processes import cores
 from domainemo.reports.style import COLOURS, LINES, MARKERS, WIDTH, save
 from domainemo.training.seeds import reproducible
 
@@ -81,7 +83,13 @@ def main() -> None:
     studies = planned(chosen.seeds)
     places = [chosen.output] * len(studies)
     sweeps = [(kind, seed) for kind in RECORDINGS for seed in chosen.seeds[:FEWER]]
-    pool = process_pool(chosen.jobs) if chosen.jobs > 1 else nullcontext()
+    # Workers that import this file, as what they are asked for stands in it.
+    spawned = multiprocessing.get_context("spawn")
+    pool = (
+        ProcessPoolExecutor(chosen.jobs, mp_context=spawned)
+        if chosen.jobs > 1
+        else nullcontext()
+    )
     with pool as executor:
         each = executor.map if executor else map
         swept = list(each(sweep, sweeps, places))

@@ -392,3 +392,11 @@ def test_an_object_shows_the_options_it_was_made_with(kind, name):
 def test_no_loss_waits_for_the_device(path):
     """`.item()` would stall a GPU, and forbid to train many models as one program."""
     assert ".item(" not in path.read_text(encoding="utf-8")
+
+
+def test_benchmarks_hand_functions_of_their_own_to_workers_that_have_them():
+    """Those of `process_pool` do not import the script that started them."""
+    for path in sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        hands = "executor.submit" in text or "executor.map" in text
+        assert not (hands and "process_pool" in text), path.name
