@@ -396,7 +396,7 @@ def test_no_loss_waits_for_the_device(path):
 
 def test_benchmarks_hand_functions_of_their_own_to_workers_that_have_them():
     """Those of `process_pool` do not import the script that started them."""
-    for path in sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py")):
+    for path in sorted((REPOSITORY / "benchmarks").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         hands = "executor.submit" in text or "executor.map" in text
         assert not (hands and "process_pool" in text), path.name
