@@ -97,8 +97,7 @@ ON_PEOPLE = tuple(METHODS)[:4]
 def planted(seed: int) -> de.EmotionData:
     """Return people with four sensors, one without use and one wrong in half of them.
 
-    Of nine clips three are of the rarer class, as in many experiments: a network that
-    takes its own word for the target comes to expect the commoner one.
+    Of nine clips three are of the rarer class, a share as in esports.
     """
     data = de.Simulated(
         subjects=8,

@@ -31,6 +31,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pages import placed
 
 import domainemo as de
 from domainemo.errors import DomainemoWarning
@@ -263,9 +264,7 @@ def write_page(found: pd.DataFrame) -> None:
     page = DOCS / "hollow-numbers.md"
     text = page.read_text(encoding="utf-8")
     for name, table in tables(found).items():
-        before, mark, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        text = f"{before}{mark}{table}\n{end}{after}"
+        text = placed(text, name, table)
     page.write_text(text, encoding="utf-8")
     found.to_csv(DOCS / "tables" / "hollow-numbers.csv", index=False)
     draw(found).savefig(DOCS / "hollow-numbers.svg", metadata={"Date": None})

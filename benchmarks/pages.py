@@ -10,7 +10,6 @@ Keeps the ``table.csv`` of the benchmark in the folder OUTPUT as
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 from pathlib import Path
 
@@ -19,19 +18,14 @@ from domainemo.benchmarks.printed import as_markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = DOCS / "tables"
+OWN = "hollow-numbers"  # which `hollow.py` keeps, and is no table of a benchmark
 
 
-def filled(text: str) -> str:
-    """Return a page with the tables that it names as they are kept."""
-    for path in sorted(TABLES.glob("*.csv")):
-        if f"<!-- {path.stem} -->" not in text:
-            continue
-        table = as_markdown(read_findings(path))
-        place = re.compile(
-            f"(?<=<!-- {path.stem} -->\n).*?(?=<!-- end of {path.stem})", re.S
-        )
-        text = place.sub(lambda _, table=table: f"{table}\n", text)
-    return text
+def placed(text: str, name: str, table: str) -> str:
+    """Return a page with a table between its two marks; as it is where it has none."""
+    before, mark, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    return f"{before}{mark}{table}\n{end}{after}" if mark and end else text
 
 
 def main() -> None:
@@ -41,9 +35,13 @@ def main() -> None:
     for each in parser.parse_args().tables:
         name, _, output = each.partition("=")
         shutil.copyfile(Path(output) / "table.csv", TABLES / f"{name}.csv")
+    marked = (path for path in sorted(TABLES.glob("*.csv")) if path.stem != OWN)
+    tables = {path.stem: as_markdown(read_findings(path)) for path in marked}
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        page.write_text(filled(text), encoding="utf-8")
+        for name, table in tables.items():
+            text = placed(text, name, table)
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

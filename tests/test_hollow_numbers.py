@@ -16,7 +16,9 @@ def hollow():
     path = ROOT / "benchmarks" / "hollow.py"
     spec = importlib.util.spec_from_file_location("hollow_benchmark", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(path.parent))  # what stands beside it is imported
+        spec.loader.exec_module(module)
     return module
 
 

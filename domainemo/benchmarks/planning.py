@@ -78,9 +78,7 @@ def plan_cells(cells: Sequence[Cell], load: Load, root: Path) -> list[Planned]:
 def _estimate(planned: Plan) -> float:
     """Return what a training of source only takes, by few epochs of the first fold."""
     epochs = planned.experiment.training.epochs
-    _seconds(
-        planned, 1
-    )  # what the first training of a process imports is no part of it
+    _seconds(planned, 1)  # what a process's first training imports is no part of it
     once = _seconds(planned, 1)
     return once + (epochs - 1) * max(_seconds(planned, 2) - once, 0.0)
 

@@ -11,7 +11,7 @@ from ..words import count
 
 __all__ = ["as_latex", "as_markdown", "in_words", "shown"]
 
-_HOW = ("access", "modalities", "normalisation", "sampling", "selection", "version")
+_SAID = ("access", "modalities", "normalisation", "sampling", "selection", "version")
 _BEFORE = {"selection": "selection: ", "version": "domainemo "}
 
 
@@ -127,7 +127,7 @@ def _circumstances(done: pd.DataFrame) -> Iterator[str]:
     told = networks if len(networks) else done
     seeds = str(told["seeds"].iloc[0])
     yield f"seed{'s' * (',' in seeds)} {seeds}"
-    for column in _HOW:
+    for column in _SAID:
         said = dict.fromkeys(told[column])
         text = " or ".join(map(str, said))
         yield _BEFORE.get(column, "") + text
