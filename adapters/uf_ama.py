@@ -49,16 +49,16 @@ class UFAMA(Composite):
       by the classification loss of the source batch.
     - **Distillation** weighs 0.1 and can matter; released, 1e-5.
     - **The pairwise term** weighs 0.1; released, 1.
-    - **Teaching floor** (`teaching_floor`) 0: a branch may teach in any batch. Released,
-      only if the least confident "confident" probability of the batch is above 0.9.
+    - **Teaching floor** (`teaching_floor`) 0: a branch may teach in any batch.
+      Released, only if the least of a batch's "confident" probabilities is above 0.9.
     - **Minimum** (`minimum`) 1: a single sample is taught. Released, none are where
       fewer than 3 are left.
     - **Judge** (`judged_from`): pseudo-labels are given by the network as it was after
       0.6 of training, without dropout, aligned but not yet taught by any of them, and
       none are given before. Released, by the network in training, under dropout, from
-      the first step: taught branches come to agree, agreement lets the fusion learn, and
-      the fusion's agreement lets them teach. On four sensors of real people that loop
-      lost eight points against source only.
+      the first step: taught branches come to agree, agreement lets the fusion learn,
+      and the fusion's agreement lets them teach. On four sensors of real people that
+      loop lost eight points against source only.
     - **Teachers**: beyond two modalities two confident branches must agree before they
       teach. The released code has two modalities.
     - **Own opinion**: a branch learns no label to which its own opinion, the judge's,
@@ -82,8 +82,8 @@ class UFAMA(Composite):
     marginal, conditional, consistency, distillation, pairwise : float
         Weight of each term; 0 leaves the term out.
     branches : str or sequence of str
-        Levels of both alignment terms: ``"all"``, ``"modalities"`` (local), ``"fusion"``
-        (global), or the names of branches.
+        Levels of both alignment terms: ``"all"``, ``"modalities"`` (local),
+        ``"fusion"`` (global), or the names of branches.
     distance : {"mmd", "mmd-linear", "coral", "transport"}
         Distance of the marginal term, which does not vectorise with ``"transport"``.
     rule : {"pooled", "calibrated", "absolute"}

@@ -1,4 +1,4 @@
-"""Every shipped ablation runs, each entry another run; a system's page names what is."""
+"""Every shipped ablation runs; what a system's page names is there."""
 
 import importlib
 import json

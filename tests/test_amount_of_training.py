@@ -193,7 +193,7 @@ PAIR = {
 
 
 def classifying(share):
-    """Return an objective, outputs that carry gradients, and its classification loss."""
+    """Return a classification loss, the logits that it is of, and their labels."""
     torch.manual_seed(0)
     model = Network(Concatenation(PAIR, hidden=(4,), width=4), PAIR, 3)
     objective = Objective(model, find("adapter", "none")(), 0.0, share)
@@ -231,7 +231,10 @@ def test_classifiers_without_a_share_stay_as_they_were_drawn(data):
     torch.manual_seed(0)
     inputs = data.inputs
     samples, _ = sample(
-        inputs, np.arange(len(inputs)), find("sampling", "windows")(), torch.device("cpu")
+        inputs,
+        np.arange(len(inputs)),
+        find("sampling", "windows")(),
+        torch.device("cpu"),
     )
     labels = torch.from_numpy(data.labels)
     source = LabelledSamples(samples, labels, torch.zeros_like(labels))
@@ -248,14 +251,16 @@ def test_classifiers_without_a_share_stay_as_they_were_drawn(data):
         training=Training(epochs=1, batch_size=8, branch_share=0.0),
         seed=0,
     )
-    changed = {n for n, value in model.state_dict().items() if not value.equal(before[n])}
+    changed = {
+        n for n, value in model.state_dict().items() if not value.equal(before[n])
+    }
     heads = {name.split(".")[1] for name in changed if name.startswith("heads.")}
     assert heads == {FUSION} and any(name.startswith("backbone") for name in changed)
 
 
 def test_a_screen_that_asks_untrained_classifiers_is_refused(data):
     with pytest.raises(
-        de.ConfigurationError, match="branch_share is 0.*'uf-ama' has a screen, Screen"
+        de.ConfigurationError, match=r"branch_share is 0.*'uf-ama' has a screen"
     ):
         de.run(
             data,

@@ -119,7 +119,7 @@ def made(tmp_path_factory):
         ("[options]\ntraining.epohcs = 1", "'epochs'"),
         (
             '[backbones.dgcnn]\nadapters = ["uf-am"]',
-            "backbones.dgcnn: adapters is .*some of none, uf-ama.*Did you mean 'uf-ama'",
+            "dgcnn: adapters is .*some of none, uf-ama.*Did you mean 'uf-ama'",
         ),
         ('seeds = "0"', "seeds is '0'; expected a list of whole numbers"),
     ],

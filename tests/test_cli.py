@@ -151,7 +151,9 @@ def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypat
             rf"[ ,]{re.escape(entry.name)}( \(default\))?(,|\s|$)", families
         )
     # One kind alone is told in full.
-    shown = [domainemo("list", name, cwd=tmp_path) for name in ("studies", "benchmarks")]
+    shown = [
+        domainemo("list", name, cwd=tmp_path) for name in ("studies", "benchmarks")
+    ]
     told = " ".join(" ".join(done.stdout for done in shown).split())
     for path in [*studies().values(), *benchmarks().values()]:
         headline = path.read_text(encoding="utf-8").splitlines()[0]

@@ -151,7 +151,9 @@ def test_fewer_than_the_minimum_are_not_taught():
     assert taught("minimum", 2.0) == taught("uf-ama", 2.0)  # four each
     few = find("adapter", "uf-ama")(minimum=5)
     assert few.terms["distillation"].minimum == 5
-    judge = Outputs({}, {b: 3 * torch.eye(CLASSES)[[0, 1, 2] * 3][:BATCH] for b in BRANCHES})
+    judge = Outputs(
+        {}, {b: 3 * torch.eye(CLASSES)[[0, 1, 2] * 3][:BATCH] for b in BRANCHES}
+    )
     # The eye knows nothing of two samples, the EEG nothing of the other six.
     judge.logits["eye"][:2] = 0
     judge.logits["eeg"][2:] = 0
@@ -225,6 +227,7 @@ def test_the_released_setup_for_the_other_data_set_is_told():
 
 
 # ----------------------------------------------------------------------------- the page
+
 
 def test_the_page_names_every_entry_and_every_option_of_the_preset():
     page = Path(__file__).parents[1] / "docs" / "uf-ama.md"

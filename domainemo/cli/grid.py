@@ -299,8 +299,8 @@ def _of_networks(
         if not named or unknown:
             near = did_you_mean(unknown[0], adapters) if unknown else ""
             raise ConfigurationError(
-                f"{file}: backbones.{label}: adapters is {chosen!r}; expected a list of "
-                f"some of {', '.join(adapters)}.{near}"
+                f"{file}: backbones.{label}: adapters is {chosen!r}; expected a list "
+                f"of some of {', '.join(adapters)}.{near}"
             )
         found[label] = ["none", *chosen]
     return found

@@ -76,8 +76,8 @@ def read_configuration(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _for_a_benchmark(name: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{name}: this is a benchmark, of many runs; expected the configuration of one. "
-        f"`domainemo benchmark {name}` runs it."
+        f"{name}: this is a benchmark, of many runs; expected the configuration of "
+        f"one. `domainemo benchmark {name}` runs it."
     )
 
 

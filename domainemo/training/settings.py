@@ -31,9 +31,9 @@ class Training:
     epochs : int
         How many epochs.
     epoch : {"source", "target"} or int
-        What an epoch is: one pass over the source or over the target, an incomplete last
-        batch left out of either, or so many steps. The other domain is passed as often
-        as it takes. (UF-AMA's released code: ``"target"``.)
+        What an epoch is: one pass over the source or over the target, an incomplete
+        last batch left out, or so many steps. The other domain is passed as often as
+        it takes. (UF-AMA's released code: ``"target"``.)
     batch_size : int
         Samples of the source, and as many of the target, in a step.
     learning_rate, weight_decay : float
