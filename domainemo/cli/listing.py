@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import Annotated
 
@@ -18,6 +18,9 @@ _OWN = {"adapter": "UF-AMA", "validator": "scores"}
 """Kinds that have many parts, which are shown together; and what those are called that
 stand in no folder of their own."""
 
+_CALLED = {"study": "--config NAME", "benchmark": "benchmark NAME"}
+"""How the files that are shipped are asked for."""
+
 _WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
 
 
@@ -30,8 +33,8 @@ def list_parts(
 ) -> None:
     """List every part on a line: its kind, its name and what it is.
 
-    Of everything, adapters and validators are shown by family. One kind alone is shown
-    without cutting long lines short.
+    Of everything, adapters and validators are shown by family, and files together. One
+    kind alone is shown without cutting long lines short.
     """
     from .configuration import DEFAULTS
     from .console import Console, Table
@@ -54,7 +57,9 @@ def list_parts(
     table.add_column("what it is", no_wrap=kind is None, ratio=1)
     table.expand = True
     for name in kinds:
-        if name in files:
+        if name in files and kind is None:
+            rows = [(_CALLED[name], line) for line in _lines(files[name])]
+        elif name in files:
             rows = [(each, _headline(path)) for each, path in files[name].items()]
         elif kind is None and name in _OWN:
             rows = list(_families(name, str(DEFAULTS[name])))
@@ -78,8 +83,13 @@ def _families(kind: str, usual: str) -> Iterator[tuple[str, str]]:
         default = "\N{NO-BREAK SPACE}(default)" if usual == entry.name else ""
         families.setdefault(family, []).append(entry.name + default)
     for family, names in families.items():
-        for line in wrap(", ".join(names), _WIDTH, break_on_hyphens=False):
+        for line in _lines(names):
             yield family, line.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _lines(names: Iterable[str]) -> list[str]:
+    """Return names, several on a line."""
+    return wrap(", ".join(names), _WIDTH, break_on_hyphens=False)
 
 
 def _headline(path: object) -> str:
