@@ -26,10 +26,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matrix import draw_matrix, families
 from numpy.typing import NDArray
 
 import domainemo as de
@@ -142,13 +141,9 @@ def methods() -> list[tuple[str, str, dict[str, Any]]]:
     for entry in entries("normalisation"):
         if find("normalisation", entry.name)().by in ("session", "subject"):
             found.append(("normalisations", entry.name, {"normalisation": entry.name}))
-    for entry in entries("adapter"):
-        place = entry.origin.removeprefix("domainemo.adapters.").split(".")
-        family = place[0] if len(place) > 1 else "uf-ama and relatives"
-        if entry.name != "none":
-            found.append(
-                (family.replace("_", " "), entry.name, {"adapter": entry.name})
-            )
+    for name, family in families().items():
+        if name != "none":
+            found.append((family, name, {"adapter": name}))
     for entry in entries("control"):
         control = find("control", entry.name)()
         if control.sees_signals:
@@ -263,41 +258,10 @@ def draw(table: pd.DataFrame, family: Mapping[str, str], output: Path) -> None:
     for name in names:
         row = " | ".join(f"{gain.loc[name, each]:+.3f}" for each in SHIFTS)
         print(f"| {name} | {row} |")
-    values = 100 * gain.loc[names, list(SHIFTS)].to_numpy()
-    matplotlib.rcParams["svg.hashsalt"] = "repairs"
-    figure = Figure(figsize=(8.8, 1.6 + 0.19 * len(names)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(values, cmap="RdBu", vmin=-30, vmax=30, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        wins = won.loc[names[row]].iloc[column]
-        text = "n/a" if np.isnan(value) else f"{round(value) or 0:+d}"
-        axes.text(
-            column,
-            row,
-            text,
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            color="white" if abs(value) > 20 else "black",
-            fontweight="bold" if wins in (0, len(SEEDS)) and text != "+0" else None,
-        )
     heads = [f"{each}\n{100 * base[each]:.0f} %" for each in SHIFTS]
-    axes.set_xticks(range(len(SHIFTS)), heads, fontsize=7)
-    axes.xaxis.tick_top()
-    axes.set_yticks(range(len(names)), names, fontsize=6.5)
-    for row in range(1, len(names)):
-        if family[names[row]] != family[names[row - 1]]:
-            axes.axhline(row - 0.5, color="black", linewidth=0.8)
-    right = axes.secondary_yaxis("right")
-    groups = pd.Series(range(len(names)), index=[family[name] for name in names])
-    middle = groups.groupby(level=0, sort=False).mean().drop("", errors="ignore")
-    right.set_yticks(middle.to_list(), middle.index.to_list(), fontsize=7)
-    right.tick_params(length=0)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    figure.savefig(output / "repairs.svg", metadata={"Date": None})
-    figure.savefig(output / "repairs.png", dpi=150)
+    always = won.loc[names, list(SHIFTS)].isin([0, len(SEEDS)]).to_numpy()
+    points = 100 * gain.loc[names, list(SHIFTS)]
+    draw_matrix(points, always, heads, family, output / "repairs.svg", limit=30)
 
 
 if __name__ == "__main__":

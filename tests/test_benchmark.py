@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,7 @@ from domainemo.reports import page
 from domainemo.reports.benchmark import _combined
 from domainemo.review.reading import read_results
 from domainemo.runs.metrics import METRICS
+from domainemo.statistics.intervals import bootstrap_interval
 
 DATA = """
 "data.subjects" = 3
@@ -512,6 +514,32 @@ def test_differences_are_tested_together(two_data_sets):
         assert pd.isna(own.loc["source only", "p"])
 
 
+def test_all_are_compared_with_logistic_regression_and_corrected_together():
+    generator = np.random.default_rng(2)
+    means = {"none": 0.5, "better": 0.58, "same": 0.53}
+    values = {name: generator.normal(mean, 0.1, 12) for name, mean in means.items()}
+    linear = generator.normal(0.5, 0.1, 12)
+    outcomes = [outcome("one", "network", *each) for each in values.items()]
+    rows = outcomes[0].table
+    control = outcome("one", "", "logistic regression", linear).table
+    outcomes[0] = replace(outcomes[0], table=pd.concat([rows, control]))
+    (group,) = gather(outcomes, "").groups
+    found = group.table.set_index("method").rename({"source only": "none"})
+    raw = {name: wilcoxon(each - linear).pvalue for name, each in values.items()}
+    first, second, third = sorted(raw, key=raw.get)
+    expected = {first: min(1, 3 * raw[first])}
+    expected[second] = max(expected[first], min(1, 2 * raw[second]))
+    expected[third] = max(expected[second], raw[third])
+    for name, each in values.items():
+        row = found.loc[name]
+        assert row["linear_p"] == pytest.approx(expected[name])
+        assert row["linear_difference"] == pytest.approx((each - linear).mean())
+        low, high = bootstrap_interval(each - linear)
+        assert row["linear_difference_low"] == pytest.approx(low)
+        assert row["linear_difference_high"] == pytest.approx(high)
+    assert pd.isna(found.loc["logistic regression", "linear_difference"])
+
+
 def test_networks_that_predict_windows_and_trials_meet_in_trials():
     values = np.linspace(0.4, 0.6, 8)
     windows = outcome("one", "a", "none", values)
@@ -671,6 +699,7 @@ def lines_of(row):
         return format(float(row[value]), form) if row[value] else "-"
 
     differences = ("difference", "difference_low", "difference_high")
+    linear = [f"linear_{name}" for name in differences]
     return " | ".join(
         [
             row["rank"] + "=" * (row["tied"] == "True"),
@@ -679,6 +708,8 @@ def lines_of(row):
             interval("balanced_accuracy", "low", "high"),
             interval(*differences, sign="+"),
             number("p", ".2g"),
+            interval(*linear, sign="+"),
+            number("linear_p", ".2g"),
             number("parameters", ",.0f"),
             number("seconds", ".1f"),
         ]
@@ -724,7 +755,7 @@ def test_the_latex_is_the_table(made):
     rows = [line.split(" \\\\")[0] for line in text.splitlines() if " & " in line][1:]
     with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
-    left = ["no number", "-", "-", "-", "-"]
+    left = ["no number", *"------"]
     expected = [
         ["-", row["backbone"], row["method"], *left]
         if row["why"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,9 @@ __all__ = ["Findings", "Group", "gather", "read_findings", "tiers", "write_findi
 Method = tuple[str, str]
 """A backbone, none of a control, and what stands on it."""
 
+LINEAR: Method = ("", "logistic regression")
+"""What a network must beat to be worth its training."""
+
 _HOW = (
     "modalities",
     "access",
@@ -36,6 +40,19 @@ _HOW = (
     "sampling",
     "version",
 )
+
+
+def difference_columns(prefix: str = "") -> list[str]:
+    """Return the columns of a difference: its mean, its interval and its p-value.
+
+    Parameters
+    ----------
+    prefix : str
+        Empty for the difference to source only, ``linear_`` for that to logistic
+        regression.
+    """
+    names = ("difference", "difference_low", "difference_high", "p")
+    return [f"{prefix}{name}" for name in names]
 
 
 @dataclass(frozen=True)
@@ -79,10 +96,13 @@ class Group:
         bases = [each for each in self.rows if is_base(each) and each[0] == backbone]
         return bases[0] if backbone and bases and bases[0] != method else None
 
-    def gap(self, method: Method) -> NDArray[np.float64] | None:
-        """Return each subject's difference to source only; None where there is none."""
-        base = self.base(method)
-        return None if base is None else self.of(method) - self.of(base)
+    def linear(self, method: Method) -> Method | None:
+        """Return logistic regression, if it was run; None of itself."""
+        return LINEAR if LINEAR in self.rows and method != LINEAR else None
+
+    def gap(self, method: Method, other: Method | None) -> NDArray[np.float64] | None:
+        """Return each subject's difference to another method; None to none."""
+        return None if other is None else self.of(method) - self.of(other)
 
     def of(self, method: Method) -> NDArray[np.float64]:
         """Return the subjects' scores under a method."""
@@ -98,26 +118,43 @@ class Group:
         ranks, means = tiers(self.scores), self.scores.mean()
         places = self.scores.rank(axis=1, ascending=False).mean()
         order = sorted(self.methods, key=lambda each: (ranks[each], -means[each]))
-        gaps = [self.gap(method) for method in order]
-        p = holm([np.nan if gap is None else wilcoxon(gap) for gap in gaps])
+        bases = self._differences(order, self.base, "")
+        linears = self._differences(order, self.linear, "linear_")
         rows = [
-            self._row(method, gap, corrected)
+            self._row(method)
             | {
                 "rank": int(ranks[method]),
                 "tied": int((ranks == ranks[method]).sum()) > 1,
                 "mean_rank": float(places[method]),
             }
-            for method, gap, corrected in zip(order, gaps, p, strict=True)
+            | base
+            | linear
+            for method, base, linear in zip(order, bases, linears, strict=True)
         ]
         return pd.DataFrame([*rows, *self._failed()])
 
-    def _row(
-        self, method: Method, gap: NDArray[np.float64] | None, p: float
-    ) -> dict[str, Any]:
+    def _differences(
+        self,
+        methods: Sequence[Method],
+        reference: Callable[[Method], Method | None],
+        prefix: str,
+    ) -> list[dict[str, float]]:
+        """Return each method's difference to its reference, tested as one family."""
+        gaps = [self.gap(method, reference(method)) for method in methods]
+        p = holm([np.nan if gap is None else wilcoxon(gap) for gap in gaps])
+        found = []
+        for gap, corrected in zip(gaps, p, strict=True):
+            values = [math.nan] * 4
+            if gap is not None:
+                values = [gap.mean(), *bootstrap_interval(gap), corrected]
+            found.append(dict(zip(difference_columns(prefix), values, strict=True)))
+        return found
+
+    def _row(self, method: Method) -> dict[str, Any]:
         values, rows = self.of(method), self.rows[method]
         low, high = bootstrap_interval(values)
         trained = rows.drop_duplicates(["fold", "seed"])
-        found: dict[str, Any] = {
+        return {
             **self._names(*method),
             "subjects": len(values),
             "low": low,
@@ -130,15 +167,6 @@ class Group:
             "trainings": int(trained["seconds"].notna().sum()),
             "seeds": ", ".join(map(str, sorted(rows["seed"].unique()))),
             **{name: rows[name].fillna("").astype(str).iloc[0] for name in _HOW},
-        }
-        if gap is None:
-            return found
-        below, above = bootstrap_interval(gap)
-        return found | {
-            "difference": gap.mean(),
-            "difference_low": below,
-            "difference_high": above,
-            "p": p,
         }
 
     def _failed(self) -> Iterator[dict[str, Any]]:
@@ -188,7 +216,8 @@ class Findings:
 _COLUMNS = [
     *("dataset", "protocol", "level", "backbone", "method", "rank", "tied"),
     *("mean_rank", "subjects", "balanced_accuracy", "low", "high", "deviation"),
-    *("difference", "difference_low", "difference_high", "p"),
+    *difference_columns(),
+    *difference_columns("linear_"),
     *(name for name in METRICS if name != "balanced_accuracy"),
     *("parameters", "seconds", "trainings", "seeds"),
     *_HOW,

@@ -40,6 +40,14 @@ def in_words(row: Mapping[Any, Any]) -> dict[str, str]:
             row, "difference", "difference_low", "difference_high", sign="+"
         ),
         "p": _number(row["p"], ".2g"),
+        "less logistic regression": shown(
+            row,
+            "linear_difference",
+            "linear_difference_low",
+            "linear_difference_high",
+            sign="+",
+        ),
+        "p of that": _number(row["linear_p"], ".2g"),
         "parameters": _number(row["parameters"], ",d"),
         "seconds": _number(row["seconds"], ".1f"),
     }

@@ -127,8 +127,9 @@ def _show_table(findings: Findings, folder: Path) -> None:
         own &= findings.table["protocol"].eq(group.protocol)
         rows = [in_words(row) for row in findings.table[own].to_dict("records")]
         table = Table(title=f"{group.name}, per {group.level}")
-        # The table file has the parameters, for which a terminal is too narrow.
-        headings = [name for name in max(rows, key=len) if name != "parameters"]
+        # The table's file has these, for which a terminal is too narrow.
+        left_out = ("less logistic regression", "p of that", "parameters")
+        headings = [name for name in max(rows, key=len) if name not in left_out]
         for heading in headings:
             left = heading in ("backbone", "method")
             table.add_column(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..benchmarks.findings import Findings, Group
+from ..benchmarks.findings import Findings, Group, difference_columns
 from ..benchmarks.printed import in_words
 from ..runs.experiment import SOURCE_ONLY
 from ..statistics.effects import FEWEST_TO_SHOW
@@ -120,9 +120,9 @@ def _group(number: int, group: Group) -> Section:
             f"{count(len(group.scores), 'subject')} and its 95 % bootstrap interval. "
             f"Methods that share a rank (=) cannot be told apart: Wilcoxon's "
             f"signed-rank test against the best of them, corrected by Holm, at 0.05. "
-            f"Differences are to source only on the same backbone, subject by subject; "
-            f"p is Wilcoxon's, corrected by Holm for all of the table. Seconds are of "
-            f"a training, one fold with one seed.",
+            f"Differences are to source only on the same backbone, and to logistic "
+            f"regression, subject by subject; p is Wilcoxon's, corrected by Holm for "
+            f"all of that column. Seconds are of a training, one fold with one seed.",
         )
     ]
     for place, (name, ranks) in enumerate(figures.rankings(group).items(), 1):
@@ -162,7 +162,7 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, str | None]:
 
 def _filled(table: pd.DataFrame) -> list[dict[str, object]]:
     """Return rows with every column that may be missing where nothing has it."""
-    wanted = ("difference", "difference_low", "difference_high", "p", "parameters")
+    wanted = (*difference_columns(), *difference_columns("linear_"), "parameters")
     filled = table.reindex(columns=[*{*table.columns, *wanted}])
     numbers = filled.astype({"rank": int, "tied": bool, "parameters": "Int64"})
     return [
