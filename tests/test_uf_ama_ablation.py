@@ -17,6 +17,7 @@ from domainemo.training.screened import find_screen
 
 CLASSES, BATCH = 3, 8
 BRANCHES = ("eeg", "eye", FUSION)
+PAGE = (Path(__file__).parents[1] / "docs" / "uf-ama.md").read_text(encoding="utf-8")
 CELLS = {cell.key[2:]: cell for cell in read_grid("uf-ama-ablation", {}).cells()}
 ENTRIES = {adapter: cell for (_, adapter), cell in CELLS.items() if adapter != "none"}
 
@@ -230,9 +231,26 @@ def test_the_released_setup_for_the_other_data_set_is_told():
 
 
 def test_the_page_names_every_entry_and_every_option_of_the_preset():
-    page = Path(__file__).parents[1] / "docs" / "uf-ama.md"
-    text = page.read_text(encoding="utf-8")
     for name in {part for key in CELLS for part in key} - {"none"}:
-        assert f"`{name}`" in text, name
+        assert f"`{name}`" in PAGE, name
     for name in UFAMA.__init__.__wrapped__.__kwdefaults__:
-        assert re.search(rf"`(adapter\.)?{name}\b", text), name
+        assert re.search(rf"`(adapter\.)?{name}\b", PAGE), name
+
+
+COMMANDS = re.findall(r"domainemo adapt ([^`\n]+)", PAGE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_page_can_be_configured(command):
+    words = command.split()
+    given = list(zip(words[::2], words[1::2], strict=True))
+    sets = [value for name, value in given if name == "--set"]
+    said = {name.lstrip("-"): value for name, value in given if name != "--set"}
+    file = said.pop("config", None)
+    made = configure(said, sets, file).experiment
+    across = said.get("protocol") == "cross-session"
+    assert made.protocol.name == ("cross-session" if across else "cross-subject")
+    assert made.training.epoch == ("target" if file else "source")
+    assert made.adapter.name == ("uf-ama-released" if file else "uf-ama")
+    if across:
+        assert made.protocol.describe()["subjects"] == "pooled"
