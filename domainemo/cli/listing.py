@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import Annotated
 
@@ -18,26 +18,30 @@ _OWN = {"adapter": "UF-AMA", "validator": "scores"}
 """Kinds that have many parts, which are shown together; and what those are called that
 stand in no folder of their own."""
 
+_CALLED = {"study": "--config NAME", "benchmark": "benchmark NAME"}
+"""How the files that are shipped are asked for."""
+
 _WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
 
 
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(KINDS)}, study."),
+        typer.Argument(help=f"{', '.join(KINDS)}, study, benchmark."),
     ] = None,
     plugin: Plugin = None,
 ) -> None:
     """List every part on a line: its kind, its name and what it is.
 
-    Of everything, adapters and validators are shown by family. One kind alone is shown
-    without cutting long lines short.
+    Of everything, adapters and validators are shown by family, and files together. One
+    kind alone is shown without cutting long lines short.
     """
     from .configuration import DEFAULTS
     from .console import Console, Table
-    from .named import studies
+    from .named import benchmarks, studies
 
-    kinds = [*KINDS, "study"]
+    files = {"study": studies(), "benchmark": benchmarks()}
+    kinds = [*KINDS, *files]
     plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
     if kind is not None and plural.get(kind, kind) in kinds:
         kinds = [plural.get(kind, kind)]
@@ -53,8 +57,10 @@ def list_parts(
     table.add_column("what it is", no_wrap=kind is None, ratio=1)
     table.expand = True
     for name in kinds:
-        if name == "study":
-            rows = [(study, _headline(path)) for study, path in studies().items()]
+        if name in files and kind is None:
+            rows = [(_CALLED[name], line) for line in _lines(files[name])]
+        elif name in files:
+            rows = [(each, _headline(path)) for each, path in files[name].items()]
         elif kind is None and name in _OWN:
             rows = list(_families(name, str(DEFAULTS[name])))
         else:
@@ -77,11 +83,16 @@ def _families(kind: str, usual: str) -> Iterator[tuple[str, str]]:
         default = "\N{NO-BREAK SPACE}(default)" if usual == entry.name else ""
         families.setdefault(family, []).append(entry.name + default)
     for family, names in families.items():
-        for line in wrap(", ".join(names), _WIDTH, break_on_hyphens=False):
+        for line in _lines(names):
             yield family, line.replace("\N{NO-BREAK SPACE}", " ")
 
 
+def _lines(names: Iterable[str]) -> list[str]:
+    """Return names, several on a line."""
+    return wrap(", ".join(names), _WIDTH, break_on_hyphens=False)
+
+
 def _headline(path: object) -> str:
-    """Return the first comment of a study's file."""
+    """Return the first comment of a file."""
     with open(str(path), encoding="utf-8") as file:
         return file.readline().lstrip("# ").strip()

@@ -12,6 +12,8 @@ from ..choices import TrainChoices, choosing, complete
 from ..core import EmotionData
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError
+from ..training.fit import no_target
+from ..training.settings import epoch_in_words
 from ..words import count
 from .beside import check_source
 from .checks import ordered, select_modalities
@@ -123,6 +125,8 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
 def _check_choices(chosen: Experiment) -> None:
     """Refuse what needs a target, and more than one model."""
     chosen.build_adapter(chosen.adapter)
+    if chosen.training.epoch == "target":
+        raise no_target()
     validator = None if chosen.validator is None else chosen.validator.build()
     if validator is None or validator.sees_target:
         raise ConfigurationError(
@@ -163,6 +167,8 @@ def train_plan(
 def _how(planned: Plan, job: Job, record: Record) -> str:
     """Return one line that says how the model came about."""
     said, facts = how_trained(planned, job, record), record.facts
+    training = planned.experiment.training
+    length = f"{training.epochs}{epoch_in_words(training.epoch)}"
     people, windows = planned.windows["subject"].nunique(), len(planned.inputs)
     score = facts["held_out"]
     tested = "Nobody was tested."
@@ -175,6 +181,6 @@ def _how(planned: Plan, job: Job, record: Record) -> str:
         f"{said['dataset']}, {said['modalities']}; {said['method']} on "
         f"{said['backbone']}, trained on {count(people, 'subject')} "
         f"({count(windows, 'window')}); {said['normalisation']}; {said['sampling']}; "
-        f"epoch {facts['epoch']} of {planned.experiment.training.epochs}, chosen by "
+        f"epoch {facts['epoch']} of {length}, chosen by "
         f"{said['selection']}; seed {job.seed}; domainemo {said['version']}. {tested}"
     )

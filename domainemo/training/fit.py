@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
-from ..errors import DomainemoWarning, RunError
+from ..errors import ConfigurationError, DomainemoWarning, RunError
 from ..places import called, contract_error
 from ..validators.comparing import comparison
 from ..validators.shared import balanced_accuracy
@@ -35,6 +35,7 @@ __all__ = [
     "Fitted",
     "Fitting",
     "Verdict",
+    "no_target",
     "predict",
     "scores",
     "settle",
@@ -95,6 +96,14 @@ class Verdict:
     score: float | None
     evidence: list[float] | None
     seconds: float
+
+
+def no_target() -> ConfigurationError:
+    """Return what is said where an epoch passes a target that is not there."""
+    return ConfigurationError(
+        "training.epoch is 'target', and here is no target to pass; expected 'source', "
+        "or a number of steps."
+    )
 
 
 def predict(
@@ -300,6 +309,11 @@ class Fitting(Task):
     training : Training
     traced : Samples or None
         Record the predictions of these after every epoch.
+
+    Raises
+    ------
+    ConfigurationError
+        If an epoch is to be a pass over the target, and there is none.
     """
 
     name = "Training"
@@ -320,8 +334,12 @@ class Fitting(Task):
         if training.freeze_heads:
             model.heads.requires_grad_(False)
         self.model, self.adapter = model, adapter
-        self.objective = Objective(model, adapter, training.label_smoothing)
+        self.objective = Objective(
+            model, adapter, training.label_smoothing, training.branch_share
+        )
         self.source, self.target = source, target
+        if training.epoch == "target" and not len(target):
+            raise no_target()
         self.validator, self.held_out, self.traced = validator, held_out, traced
         self.groups = _groups(source, training)
         self.class_weights = _class_weights(model, source.labels, training, self.groups)
@@ -333,13 +351,14 @@ class Fitting(Task):
         self.compared: list[tuple[list[float], dict[str, Tensor]]] = []
 
     def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """Return the samples of every step of an epoch: one pass over the source."""
+        """Return the samples of every step of an epoch."""
         self.generator = torch.Generator().manual_seed(torch.initial_seed())
         sizes = len(self.source), len(self.target), self.training.batch_size
-        return list(epoch_batches(*sizes, self.generator, self.groups))
+        drawn = epoch_batches(*sizes, self.generator, self.groups, self.training.epoch)
+        return list(drawn)
 
     def steps(self, epoch: int) -> Sequence[Step]:
-        """Take one pass over the source."""
+        """Return an epoch's steps, see ``training.epoch``."""
         return [
             partial(self.losses, here=here, there=there)
             for here, there in self.batches()
