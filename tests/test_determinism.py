@@ -207,7 +207,11 @@ def fold(data):
     return labelled(fold.source[mine]), labelled(fold.source[~mine]), target
 
 
-SCREENED = {"labels", "weights/eeg", "weights/eye", "weights/fusion"}
+SCREENED = {"labels"} | {
+    f"{what}/{branch}"
+    for what in ("weights", "opinions")
+    for branch in ("eeg", "eye", "fusion")
+}
 
 
 class Killed(Exception):
