@@ -103,8 +103,8 @@ def class_statistics(
     from sklearn.covariance import ledoit_wolf
 
     dim = embeddings.shape[-1]
-    if not len(embeddings):
-        return embeddings.new_zeros(classes, dim), embeddings.new_zeros(dim, dim)
+    if len(embeddings) < 2:
+        return embeddings.sum(0).repeat(classes, 1), embeddings.new_zeros(dim, dim)
     points = embeddings.double()
     there = torch.unique(labels)
     known = torch.stack([points[labels == each].mean(0) for each in there])

@@ -37,14 +37,19 @@ def _target(screen: Screen, tensors: Tensors, progress: float) -> Target:
 
 def _believed(screen: Screen, tensors: Tensors, progress: float = 1.0) -> Pseudo:
     target = _target(screen, tensors, progress)
-    outputs = target.outputs
-    screen.prepare({k: v.shape[-1] for k, v in outputs.embeddings.items()}, CLASSES)
+    _teach(screen, tensors, target)
+    found: Pseudo = screen(target)
+    return found
+
+
+def _teach(screen: Screen, tensors: Tensors, target: Target) -> None:
+    """Show the screen what training does before it hands over a batch."""
+    widths = {k: v.shape[-1] for k, v in target.outputs.embeddings.items()}
+    screen.prepare(widths, CLASSES)
     if target.judge is not None:
         seen = source_of({k: v.detach() for k, v in tensors.items()})
         training = seen if screen.needs_training else None
         screen.learn(training, seen if screen.held_out else None)
-    found: Pseudo = screen(target)
-    return found
 
 
 def _screen_options(check: Check) -> None:
@@ -138,6 +143,7 @@ def _screen_sees_no_labels(check: Check) -> None:
 
     screen, tensors = check.build(), draw(BRANCHES[0])
     target = _target(screen, tensors, 1.0)
+    _teach(screen, tensors, target)
     screen(Watched(**{name: getattr(target, name) for name in known}))
 
 

@@ -122,7 +122,7 @@ def sample(
         array = array if array.flags.writeable else np.array(array)
         signals[name] = torch.from_numpy(array).to(device, torch.float32)
         present[name] = _finite(signals[name])
-    trials = inputs.windows.groupby(_TRIAL, sort=False).ngroup().to_numpy()
+    trials = inputs.windows.groupby(_TRIAL, sort=False).ngroup().to_numpy(copy=True)
     of_samples = (torch.from_numpy(each).to(device) for each in (numbers, trials))
     return Samples(signals, present, *of_samples), members
 
