@@ -117,6 +117,27 @@ def test_the_preset(data, tmp_path, protocol):
     assert_firewall(data, tmp_path, PROTOCOLS[protocol])
 
 
+def test_a_screen_that_asks_for_all_there_is(data, tmp_path):
+    """It is told which windows share a trial, and keeps source people from training."""
+    asked = {
+        "rule": "balanced",
+        "judge": "mean-teacher",
+        "judged_from": 0.4,
+        "contradiction": 0.9,
+        "temperature": "held-out",
+        "typicality": 0.05,
+        "neighbours": 0.7,
+        "labels": "soft",
+    }
+    options = {f"adapter.confidence.{name}": value for name, value in asked.items()}
+    choices = {"adapter": "confidence+uf-ama", "options": {**TINY, **options}}
+    before, _ = assert_firewall(data, tmp_path, CrossSubject(), **choices)
+    (kept,) = left_behind(tmp_path / "true").values()
+    # Some source people did not train, though no validator asked for them.
+    assert kept["record.json"]["held_out"] is not None
+    assert "screening.npz" in kept
+
+
 # Each chooses the epoch under one of two protocols, in turn; every record has the
 # scores that all others give to the finished network, which are compared as well.
 @pytest.mark.parametrize(

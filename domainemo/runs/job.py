@@ -618,7 +618,7 @@ class _Training:
         if (
             self.scaled
             or (validator is not None and validator.held_out)
-            or any(screen.held_out for screen in learning_screens(adapter))
+            or learning_screens(adapter, held_out=True)
         ):
             train_rows, held_rows = _hold_out(inputs.windows, experiment, job)
         keys = inputs.windows[experiment.protocol.build().domain]

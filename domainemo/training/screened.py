@@ -36,10 +36,21 @@ def find_screen(adapter: nn.Module) -> Screen | None:
     return next(found, None)
 
 
-def learning_screens(adapter: nn.Module) -> list[Screen]:
-    """Return the screens in an adapter that learn of the source, each once."""
+def learning_screens(adapter: nn.Module, *, held_out: bool = False) -> list[Screen]:
+    """Return the screens in an adapter that learn of the source, each once.
+
+    Parameters
+    ----------
+    adapter : Module
+    held_out : bool
+        Only those that need some of it kept from training.
+    """
     screens = (each for each in adapter.modules() if isinstance(each, Screen))
-    return [each for each in screens if each.needs_training or each.held_out]
+    return [
+        each
+        for each in screens
+        if each.held_out or (each.needs_training and not held_out)
+    ]
 
 
 def screen_target(
