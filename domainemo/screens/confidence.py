@@ -77,7 +77,8 @@ class Screening(Screen):
     contradiction : float
         A branch, the fusion among them, learns no label but its own where the judge's
         branch gives another one more than this probability:
-        :math:`\max_k p_{ik} > t` and :math:`\arg\max_k p_{ik} \ne y_i`. 1 allows all.
+        :math:`\max_k p_{ik} > t` and :math:`\arg\max_k p_{ik} \ne y_i`. 1 allows all;
+        so does what is not below 1 less `own_opinion` times chance, which says it too.
     temperature : {"none", "held-out"}
         ``held-out`` divides each branch's logits by the temperature that fits source
         domains which are kept from training for this (see `best_temperature`), so that

@@ -190,6 +190,7 @@ def _adapter_sees_no_labels(check: Check) -> None:
     """Require nothing of a target but what the network, or a screen, makes of it."""
     names = tuple(each.name for each in fields(Target))
     known = ("outputs", "progress", "teacher", "pseudo", "judge", "augmented", "mixed")
+    known += ("trials",)  # provenance
     require(names == known, f"a Target with the fields {', '.join(names)}")
     asked: list[str] = []
 
