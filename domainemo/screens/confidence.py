@@ -130,6 +130,7 @@ class Screening(Screen):
         self.contradiction, self.typicality = contradiction, typicality
         self.neighbours, self.labels = neighbours, labels
         self.needs_teacher = judge == "current"
+        self.temperature = temperature
         self.needs_training, self.held_out = typicality > 0, temperature == "held-out"
         self.known, self._scaled = nn.ModuleDict(), list[str]()
         if not apart and (self.needs_training or self.held_out):
