@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -24,6 +23,7 @@ __all__ = [
     "levels",
     "schedule_factor",
     "shares",
+    "soft_cross_entropies",
     "unit",
     "weighted_mean",
 ]
@@ -115,6 +115,17 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
     return -picked.squeeze(-1)
 
 
+def soft_cross_entropies(logits: Tensor, shares: Tensor) -> Tensor:
+    r"""Return every sample's :math:`-\sum_k q_k \log p_k`, of shape (..., batch).
+
+    Parameters
+    ----------
+    logits, shares : Tensor of shape (..., batch, classes)
+        What :math:`p` is made of, and :math:`q`.
+    """
+    return -(shares * functional.log_softmax(logits, dim=-1)).sum(-1)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean cross-entropy; zero where all weights are zero.
 
@@ -161,8 +172,7 @@ def beginning(schedule: Schedule, adapter: nn.Module) -> float:
 
     0 for one with weights or a memory of its own, which learn from the start.
     """
-    own = next(itertools.chain(adapter.parameters(), adapter.buffers()), None)
-    return _DELAY if schedule == "delayed" and own is None else 0.0
+    return _DELAY if schedule == "delayed" and not adapter.state_dict() else 0.0
 
 
 def schedule_factor(schedule: Schedule, progress: float | Tensor) -> float | Tensor:

@@ -74,7 +74,9 @@ class Composite(Adapter):
         }
 
     def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
-        """Have every term make its modules."""
+        """Have every term, and the screen, make its modules."""
+        if self.screen is not None:
+            self.screen.prepare(dims, classes)
         for term in self.terms.values():
             cast(Adapter, term).prepare(dims, classes, domains)
 
@@ -142,7 +144,7 @@ def _momentum(terms: Mapping[str, Adapter], screen: Screen | None) -> float | No
         if term.judged_from is not None or term.judge_momentum is not None
     }
     if screen is not None and screen.judged_from is not None:
-        wanted["the screen"] = None
+        wanted["the screen"] = screen.judge_momentum
     if len(set(wanted.values())) > 1:
         ways = [
             f"{who} one that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from .branches import (
     schedule_factor,
     shares,
 )
-from .screening import pseudo_of, screen_of
+from .screening import learned, pseudo_of, screen_of
 
 if TYPE_CHECKING:
     import optuna
@@ -56,12 +57,17 @@ class Consistency(Adapter):
         self.screen = screen_of(screen)
         self.needs_teacher = self.screen.needs_teacher
         self.judged_from = self.screen.judged_from
+        self.judge_momentum = self.screen.judge_momentum
+
+    def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
+        """Have the screen make its buffers."""
+        self.screen.prepare(dims, classes)
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the fusion's loss; zero where no sample is believed."""
         pseudo = pseudo_of(target, self.screen)
         weights = pseudo.weights[FUSION] * target.outputs.weight(FUSION)
-        loss = cross_entropy(target.outputs.logits[FUSION], pseudo.labels, weights)
+        loss = learned(target.outputs.logits[FUSION], pseudo, weights)
         factor = schedule_factor(self.schedule, target.progress)
         if self.confidence == "released":
             return {FUSION: factor * _released_weight(source) * loss}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from domainemo.core import FUSION, Adapter, Screen, Source, Target
+from domainemo.core import FUSION, Adapter, Pseudo, Screen, Source, Target
 from domainemo.registry import register
 
-from .branches import Schedule, beginning, cross_entropy, schedule_factor
-from .screening import pseudo_of, screen_of
+from .branches import Schedule, beginning, schedule_factor
+from .screening import learned, pseudo_of, screen_of
 
 if TYPE_CHECKING:
     import optuna
@@ -50,23 +51,47 @@ class Distillation(Adapter):
         self.screen = screen_of(screen)
         self.needs_teacher = self.screen.needs_teacher
         self.judged_from = self.screen.judged_from
+        self.judge_momentum = self.screen.judge_momentum
+
+    def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
+        """Have the screen make its buffers."""
+        self.screen.prepare(dims, classes)
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return one loss per modality; zero where it is taught nothing."""
         pseudo = pseudo_of(target, self.screen)
         outputs = target.outputs
+        factor = self.weight * schedule_factor(self.schedule, target.progress)
+        return {
+            branch: factor
+            / len(outputs.modalities)
+            * learned(outputs.logits[branch], pseudo, weights)
+            for branch, weights in self.taught(pseudo, target).items()
+        }
+
+    def taught(self, pseudo: Pseudo, target: Target) -> dict[str, Tensor]:
+        """Return how far each modality is taught, after all gates.
+
+        Parameters
+        ----------
+        pseudo : Pseudo
+            What is believed of `target`.
+        target : Target
+
+        Returns
+        -------
+        dict of str to Tensor of shape (batch,)
+        """
+        outputs = target.outputs
         latest = (target.teacher or outputs) if self.needs_teacher else outputs
         judge = target.judge or latest
         agrees = judge.logits[FUSION].argmax(-1) == pseudo.labels
-        factor = self.weight * schedule_factor(self.schedule, target.progress)
-        losses = {}
+        weights = {}
         for branch in outputs.modalities:
-            taught = pseudo.weights[branch]
-            enough = (taught > 0).sum(-1, keepdim=True) >= self.minimum
-            weights = taught * agrees * enough * outputs.weight(branch)
-            loss = cross_entropy(outputs.logits[branch], pseudo.labels, weights)
-            losses[branch] = factor / len(outputs.modalities) * loss
-        return losses
+            given = pseudo.weights[branch]
+            enough = (given > 0).sum(-1, keepdim=True) >= self.minimum
+            weights[branch] = given * agrees * enough * outputs.weight(branch)
+        return weights
 
     @property
     def begins(self) -> float:

@@ -11,7 +11,9 @@ from domainemo.places import called, contract_error
 from domainemo.registry import find
 from domainemo.screens.confidence import Screening
 
-__all__ = ["believed", "pseudo_of", "screen_of"]
+from .branches import cross_entropies, soft_cross_entropies, weighted_mean
+
+__all__ = ["believed", "learned", "pseudo_of", "screen_of"]
 
 
 def screen_of(given: Screen | str | None) -> Screen:
@@ -27,17 +29,35 @@ def pseudo_of(target: Target, screen: Screen) -> Pseudo:
     return target.pseudo if target.pseudo is not None else believed(screen, target)
 
 
+def learned(logits: Tensor, pseudo: Pseudo, weights: Tensor) -> Tensor:
+    """Return the mean cross-entropy with what is believed; zero without a weight.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (..., batch, classes)
+    pseudo : Pseudo
+        Its soft labels count where it has some.
+    weights : Tensor of shape (..., batch)
+        In place of its own.
+    """
+    if pseudo.shares is None:
+        return weighted_mean(cross_entropies(logits, pseudo.labels), weights)
+    return weighted_mean(soft_cross_entropies(logits, pseudo.shares), weights)
+
+
 def believed(screen: Screen, target: Target) -> Pseudo:
     """Return what a screen believes of a batch.
 
     Raises
     ------
     ConfigurationError
-        If that is no label for each sample, and a weight for each in every branch.
+        If that is no label for each sample, and a weight for each in every branch, or
+        soft labels are there that do not fit.
     """
     found = screen(target)
     branches = target.outputs.logits
-    shape = next(iter(branches.values())).shape[:-1]
+    logits = next(iter(branches.values()))
+    shape = logits.shape[:-1]
     if not isinstance(found, Pseudo) or not isinstance(found.weights, Mapping):
         expected = "a domainemo.Pseudo, its weights by branch"
         raise contract_error(screen, "forward", called(found), expected)
@@ -53,4 +73,10 @@ def believed(screen: Screen, target: Target) -> Pseudo:
             expected = f"weights of shape {tuple(shape)} for {', '.join(branches)}"
             shown = f"{called(each)} as weights of {name!r}"
             raise contract_error(screen, "forward", shown, expected)
+    shares: object = found.shares
+    fits = isinstance(shares, Tensor) and shares.shape == logits.shape
+    if shares is not None and not fits:
+        expected = f"soft labels of shape {tuple(logits.shape)}, or none"
+        shown = f"{called(shares)} as soft labels"
+        raise contract_error(screen, "forward", shown, expected)
     return found

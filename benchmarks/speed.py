@@ -197,7 +197,7 @@ def kept_bytes(member: Member) -> int:
 
     member.begin_epoch()
     task = member.task
-    task.judge.step(task.model, 1.0)
+    task.move_judge(1.0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         shown = task.show(*member.batches[0], 1.0)
         judge = task.judge.outputs(shown.target) if shown.target[0] else None

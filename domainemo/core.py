@@ -842,10 +842,14 @@ class Pseudo:
     labels : Tensor of int, shape (batch,)
     weights : mapping of str to Tensor of shape (batch,)
         How far each branch should learn from the label, in [0, 1].
+    shares : Tensor of shape (batch, classes), optional
+        Soft labels: how far each class is believed to be the sample's, summing to 1. In
+        place of `labels` where they are given.
     """
 
     labels: Tensor
     weights: Mapping[str, Tensor]
+    shares: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -873,6 +877,10 @@ class Target:
     mixed : Outputs, optional
         What the network makes of every sample mixed with the one as far from the end,
         for validators that ask for it by ``mixes``.
+    trials : Tensor of int, shape (batch,), optional
+        Equal for samples of the same trial, in training. The numbers are given within
+        this batch and mean nothing else: no order of trials, nor which trial of another
+        batch it is.
     """
 
     outputs: Outputs
@@ -882,6 +890,7 @@ class Target:
     judge: Outputs | None = None
     augmented: Outputs | None = None
     mixed: Outputs | None = None
+    trials: Tensor | None = None
 
     @cached_property
     def shared(self) -> dict[Any, Any]:
@@ -1026,9 +1035,46 @@ class Screen(nn.Module, ABC):
     judged_from: float | None = None
     """As for :class:`Adapter`."""
 
+    judge_momentum: float | None = None
+    """As for :class:`Adapter`."""
+
+    needs_training: bool = False
+    """Whether the source that trains must be handed to :meth:`learn`."""
+
+    held_out: bool = False
+    """Whether some source domains are kept out of training for :meth:`learn`; drawn as
+    for a :class:`Validator`."""
+
     @abstractmethod
     def forward(self, target: Target) -> Pseudo:
         """Return pseudo-labels and how far each branch should learn from them."""
+
+    def prepare(self, dims: Mapping[str, int], classes: int) -> None:
+        """Make the buffers whose sizes depend on the network; optional.
+
+        Called before training, and again where a trained fold is read.
+
+        Parameters
+        ----------
+        dims : mapping of str to int
+            Of every branch's embedding.
+        classes : int
+        """
+
+    def learn(self, training: Source | None, held_out: Source | None) -> None:
+        """Take in what the judge makes of the source; optional.
+
+        Called when the judge is set aside, after every epoch of one that moves, and
+        where training is resumed. What is learned belongs into buffers that `prepare`
+        made, changed in place and not persistent.
+
+        Parameters
+        ----------
+        training : Source or None
+            All of the source that trains, where `needs_training` is set.
+        held_out : Source or None
+            What is kept from training, where `held_out` is set.
+        """
 
 
 # ---------------------------------------------------------------------- protocols

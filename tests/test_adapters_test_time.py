@@ -447,6 +447,7 @@ def test_the_order_of_samples_is_drawn_from_the_seed(name):
         {"eeg": batches([13])[0][0]["eeg"][:, 0]},
         {"eeg": torch.ones(13, dtype=torch.bool)},
         torch.arange(13)[:, None],
+        torch.arange(13),
     )
     adapter = de.registry.find("adapter", name)()
 

@@ -171,6 +171,13 @@ def test_the_score_is_the_accuracy_on_what_is_given(data, tmp_path):
         ({"validator": "oracle"}, "looks at no labelled sample"),
         ({"validator": "bnm"}, "'bnm' looks at no labelled sample"),
         ({"training": Training(temperature="held-out")}, "Leave either out"),
+        (
+            {
+                "adapter": "confidence+uf-ama",
+                "options": {"adapter.confidence.temperature": "held-out"},
+            },
+            "has a screen with an option",
+        ),
         ({"protocol": "cross-subject"}, "no label of the target is given"),
         ({"calibration_use": "testing"}, "calibration_use"),
     ],

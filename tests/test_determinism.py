@@ -207,7 +207,11 @@ def fold(data):
     return labelled(fold.source[mine]), labelled(fold.source[~mine]), target
 
 
-SCREENED = {"labels", "weights/eeg", "weights/eye", "weights/fusion"}
+SCREENED = {"labels"} | {
+    f"{what}/{branch}"
+    for what in ("weights", "opinions")
+    for branch in ("eeg", "eye", "fusion")
+}
 
 
 class Killed(Exception):
@@ -240,6 +244,7 @@ def train(
         modalities = data.inputs.modalities
         model = Network(R2GFANet(modalities, width=8, heads=2), modalities, 3)
         chosen = adapter or find("adapter", "uf-ama")()
+        chosen.prepare(model.dims, 3, 1)
         fitted = fit(
             model,
             chosen,
@@ -281,6 +286,68 @@ def test_fit_resumes_to_the_same_bits(
         for name, values in there.items():
             assert np.array_equal(found_there[name], values), name
     assert np.array_equal(found, predicted)
+
+
+def knowing(typicality):
+    """An adapter whose screen learns of the source, by a judge that moves."""
+    screen = Screening(
+        rule="absolute",
+        threshold=0.3,
+        judge="mean-teacher",
+        judge_momentum=0.8,
+        judged_from=0.3,
+        own_opinion=0.0,
+        temperature="held-out",
+        typicality=typicality,
+        neighbours=0.5,
+        labels="soft",
+    )
+    return find("adapter", "uf-ama")(screen=screen, consistency=5.0)
+
+
+@pytest.mark.parametrize("typicality", [0.0, 0.3])
+def test_what_a_screen_knows_of_the_source_resumes_to_the_same_bits(
+    data, fold, tmp_path, monkeypatch, typicality
+):
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    first, second, third = (knowing(typicality) for _ in range(3))
+    expected, whole, *_ = train(data, fold, adapter=first)
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train(data, fold, adapter=second, checkpoint=path, kill_after=3)
+    model, fitted, *_ = train(data, fold, adapter=third, checkpoint=path)
+    learned = [dict(each.screen.named_buffers()) for each in (first, third)]
+    assert learned[0] and all(
+        torch.equal(v, learned[1][n]) for n, v in learned[0].items()
+    )
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    for found, there in zip(fitted.screened, whole.screened, strict=True):
+        assert all(np.array_equal(found[name], there[name]) for name in SCREENED)
+
+
+def test_a_screen_learns_what_the_judge_makes_of_the_source(data, fold):
+    """The statistics are of the copy that was set aside, not of what it became."""
+    seen = []
+
+    class Watching(Screening):
+        def learn(self, training, held_out):
+            seen.append((training, held_out))
+            super().learn(training, held_out)
+
+    screen = Watching(typicality=0.3, temperature="held-out", judged_from=0.5)
+    adapter = find("adapter", "uf-ama")(screen=screen)
+    train(data, fold, adapter=adapter)
+    ((training, held_out),) = seen
+    source, others, _ = fold
+    assert torch.equal(training.labels, source.labels)
+    assert torch.equal(held_out.labels, others.labels)
+    known = screen.known["fusion"]
+    embeddings = training.outputs.embeddings["fusion"]
+    expected = [embeddings[source.labels == k].mean(0) for k in range(3)]
+    torch.testing.assert_close(known.means, torch.stack(expected))
+    assert 0 < int((~known(embeddings)).sum()) < 0.3 * len(embeddings)
+    assert not any("known" in name for name in adapter.state_dict())
 
 
 def drawing():
@@ -403,10 +470,10 @@ def test_the_whole_target_is_screened_in_full_batches():
     target = Target(Outputs({"fusion": logits}, {"fusion": logits}), progress=0.5)
     Restless.sizes.clear()
     before = torch.get_rng_state()
-    found = screen_target(screen, target, batch_size=4)
+    found = screen_target(screen, target, 4, screen)
     assert Restless.sizes == [4, 4, 4] and screen.seen == 0
     assert torch.equal(torch.get_rng_state(), before)
-    assert found.keys() == {"labels", "weights/fusion"}
+    assert found.keys() == {"labels", "weights/fusion", "opinions/fusion"}
     assert all(values.shape == (10,) for values in found.values())
     believed = found["weights/fusion"] > 0
     assert believed.any() and not believed.all()
@@ -449,7 +516,8 @@ def test_each_sample_is_screened_by_the_judges_confidence(
         }
         assert found["weights/fusion"] == (both and agree and inclined["fusion"])
         for branch, other in (("eeg", "eye"), ("eye", "eeg")):
-            taught = sure[other] and not sure[branch] and inclined[branch]
+            fusion = int(logits["fusion"][place].argmax()) == found["labels"]
+            taught = sure[other] and not sure[branch] and inclined[branch] and fusion
             assert found[f"weights/{branch}"] == taught
         for branch in ("eeg", "eye"):
             if sure[branch] and agree:

@@ -257,6 +257,7 @@ def test_no_batch_of_one_is_normalised_by_itself():
         {"eeg": batches([5])[0][0]["eeg"][:, 0]},
         {"eeg": torch.ones(5, dtype=torch.bool)},
         torch.arange(5)[:, None],
+        torch.arange(5),
     )
     two = de.Training(batch_size=2)  # and one is left over
     settle(network, AdaptiveBatchNormalisation(), samples, training=two, seed=0)

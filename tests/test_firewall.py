@@ -22,6 +22,7 @@ from domainemo.registry import entries, find
 from domainemo.runs import job
 from domainemo.testing import FirstFold, with_random_target_labels
 from domainemo.testing.firewall import SMALL_NETWORK
+from domainemo.training.batches import sample
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
@@ -115,6 +116,27 @@ def test_adapters(data, tmp_path, adapter, protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_preset(data, tmp_path, protocol):
     assert_firewall(data, tmp_path, PROTOCOLS[protocol])
+
+
+def test_a_screen_that_asks_for_all_there_is(data, tmp_path):
+    """It is told which windows share a trial, and keeps source people from training."""
+    asked = {
+        "rule": "balanced",
+        "judge": "mean-teacher",
+        "judged_from": 0.4,
+        "contradiction": 0.9,
+        "temperature": "held-out",
+        "typicality": 0.05,
+        "neighbours": 0.7,
+        "labels": "soft",
+    }
+    options = {f"adapter.confidence.{name}": value for name, value in asked.items()}
+    choices = {"adapter": "confidence+uf-ama", "options": {**TINY, **options}}
+    assert_firewall(data, tmp_path, CrossSubject(), **choices)
+    (kept,) = left_behind(tmp_path / "true").values()
+    # Some source people did not train, though no validator asked for them.
+    assert kept["record.json"]["held_out"] is not None
+    assert "screening.npz" in kept
 
 
 # Each chooses the epoch under one of two protocols, in turn; every record has the
@@ -222,7 +244,27 @@ def test_concatenated_tables_keep_every_window(data):
 def test_a_target_has_no_field_for_a_label():
     names = {field.name for field in dataclasses.fields(Target)}
     known = {"outputs", "progress", "teacher", "pseudo", "judge", "augmented", "mixed"}
-    assert names == known
+    assert names == known | {"trials"}
+
+
+def test_trials_are_told_within_a_batch_and_not_which_they_are(data):
+    """A trial's number would tell its clip to who knows the order of clips."""
+    windows = data.inputs.windows
+    backwards = windows.assign(trial=1 + windows["trial"].max() - windows["trial"])
+    renamed = dataclasses.replace(data.inputs, windows=backwards)
+    rows, sampling = np.arange(len(data)), find("sampling", "windows")()
+    index = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:20]
+    found = []
+    for inputs in (data.inputs, renamed):
+        samples, members = sample(inputs, rows, sampling, torch.device("cpu"))
+        found.append(samples.same_trial(index).tolist())
+    keys = windows[["subject", "session", "trial"]].to_numpy()[members[index, 0]]
+    keys = [tuple(key) for key in keys]
+    assert found[0] == found[1] == [keys.index(key) for key in keys]
+    assert len(set(keys)) < len(keys)
+
+
+def test_inputs_have_no_field_for_a_label():
     fields = {field.name for field in dataclasses.fields(Inputs)}
     assert fields == {"signals", "windows", "modalities", "name"}
     assert not issubclass(EmotionData, Inputs)

@@ -37,13 +37,13 @@ MAY_IMPORT = {
     "normalisations": FOUNDATION | {"data"},
     "controls": FOUNDATION,
     "samplings": FOUNDATION,
-    "screens": FOUNDATION,
+    "screens": FOUNDATION | {"statistics"},
     "statistics": {"errors"},
     "adapters": FOUNDATION | {"screens"},
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters"},
     "validators": FOUNDATION,
-    "training": FOUNDATION | MODELS | {"validators"},
+    "training": FOUNDATION | MODELS | {"statistics", "validators"},
     "choices": FOUNDATION | {"training"},
     "runs": FOUNDATION
     | MODELS

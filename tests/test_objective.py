@@ -43,7 +43,9 @@ def batch(size, seed):
 def shown(target=True):
     there = batch(5, 1) if target else ({}, {})
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0])
-    return Shown(batch(7, 0), labels, torch.zeros(7, dtype=torch.long), there, there)
+    trials = torch.arange(5 if target else 0)
+    domains = torch.zeros(7, dtype=torch.long)
+    return Shown(batch(7, 0), labels, domains, there, there, trials)
 
 
 def objective(adapter, **options):

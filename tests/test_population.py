@@ -132,6 +132,31 @@ def equal(first, second):
     )
 
 
+# Of the few samples here none may be typical.
+@pytest.mark.parametrize("typicality", [0.0, 0.3])
+def test_screens_that_know_the_source_are_stacked(typicality):
+    chosen = {
+        "adapter": "confidence+uf-ama",
+        "adapter__confidence__typicality": typicality,
+        "adapter__confidence__neighbours": 0.5,
+        "adapter__confidence__rule": "balanced",
+        "adapter__confidence__labels": "soft",
+        "adapter__confidence__judge": "mean-teacher",
+        "adapter__confidence__judged_from": 0.4,
+        "adapter__confidence__own_opinion": 0.0,
+        "adapter__uf-ama__consistency": 2.0,
+    }
+    members, believed = [member(seed, short=seed - 1, **chosen) for seed in (1, 2)], 0.0
+    for seed, found in zip((1, 2), together(members), strict=True):
+        fitted, expected = alone(seed, short=seed - 1, **chosen)
+        assert apart(found, expected) < 2e-3
+        believed += fitted.screened[-1]["weights/fusion"].sum()
+    assert typicality or believed
+    if typicality:
+        limits = [each.task.screen.known["eeg"].limit for each in members]
+        assert all(each.isfinite() for each in limits) and not torch.equal(*limits)
+
+
 @pytest.mark.parametrize("adapter", STACKED)
 def test_a_member_ends_as_it_does_alone(adapter):
     seeds = {1: 0, 2: 1}  # of unequal length

@@ -25,7 +25,7 @@ from domainemo.reports.style import render
 from domainemo.review.embedding import embed, principal_plane
 from domainemo.review.histories import histories, loss_terms
 from domainemo.review.reading import match_recordings, networks, read_results
-from domainemo.review.screening import screening
+from domainemo.review.screening import pooled, screening
 from domainemo.review.tables import (
     calibration,
     confusion,
@@ -215,12 +215,14 @@ def test_screening_agrees_with_a_slow_loop(folder):
     table = screening(results, trained)
     assert set(table["method"]) == {"uf-ama"} and len(table) == 3 * 2
     labels = pd.read_csv(folder / "predictions.csv")
+    everywhere = {"consistent": [], "taught": [], "contradicted": [], "own": []}
     for network in trained[:3]:
         with np.load(network.folder / "screening.npz") as file:
             arrays = dict(file)
         rows = labels[(labels["method"] == "uf-ama") & (labels["fold"] == network.fold)]
         for epoch in range(2):
-            kinds, right = [], {"consistent": [], "taught": []}
+            names = ("consistent", "taught", "contradicted", "own")
+            kinds, right = [], {name: [] for name in names}
             for sample, truth in enumerate(rows["label"]):
                 weight = {
                     name: arrays[f"weights/{name}"][epoch, sample]
@@ -232,8 +234,14 @@ def test_screening_agrees_with_a_slow_loop(folder):
                 elif weight["eeg"] or weight["eye"]:
                     kind = "taught"
                 kinds.append(kind)
+                label = arrays["labels"][epoch, sample]
                 if kind != "dropped":
-                    right[kind].append(arrays["labels"][epoch, sample] == truth)
+                    right[kind].append(label == truth)
+                for branch in ("eeg", "eye"):
+                    own = arrays[f"opinions/{branch}"][epoch, sample]
+                    if weight[branch] and own != label:
+                        right["contradicted"].append(label == truth)
+                        right["own"].append(own == truth)
             found = table.query("fold == @network.fold and epoch == @epoch + 1").iloc[0]
             for kind in ("consistent", "taught", "dropped"):
                 assert found[kind] == pytest.approx(np.mean(np.array(kinds) == kind))
@@ -242,6 +250,30 @@ def test_screening_agrees_with_a_slow_loop(folder):
                 assert found[f"{kind}_precision"] == pytest.approx(
                     expected, nan_ok=True
                 )
+                if kind != "own":
+                    assert found[f"{kind}_count"] == len(hits)
+                everywhere[kind] += hits if epoch == 1 else []
+    last = table[table["epoch"] == 2]
+    for kind, hits in everywhere.items():
+        precision, number = pooled(last, kind)
+        assert number == len(hits)
+        expected = np.mean(hits) if hits else np.nan
+        assert precision == pytest.approx(expected, nan_ok=True)
+    assert everywhere["taught"]
+
+
+def test_precision_is_pooled_sample_by_sample():
+    table = pd.DataFrame(
+        {
+            "taught_count": [3, 0, 1, 8],
+            "taught_precision": [1 / 3, np.nan, 1.0, np.nan],
+            "contradicted_count": [0, 0, 0, 0],
+            "own_precision": np.nan,
+        }
+    )
+    assert pooled(table, "taught") == (pytest.approx(2 / 4), 4)
+    precision, number = pooled(table, "own")
+    assert np.isnan(precision) and number == 0
 
 
 def test_precision_of_untested_samples_takes_the_recordings(data, tmp_path):
@@ -250,7 +282,7 @@ def test_precision_of_untested_samples_takes_the_recordings(data, tmp_path):
     results = read_results(tmp_path / "run")
     trained = networks(tmp_path / "run", results)
     blind = screening(results, trained)
-    precisions = ["consistent_precision", "taught_precision"]
+    precisions = [name for name in blind if name.endswith("_precision")]
     assert blind[precisions].isna().all(axis=None)
     recordings = match_recordings(tmp_path / "run", data, experiment(**chosen))
     seen = screening(results, trained, recordings)

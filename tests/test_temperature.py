@@ -7,8 +7,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 import domainemo as de
+from domainemo.statistics.temperature import best_temperature
 from domainemo.training.settings import Training
-from domainemo.training.temperature import best_temperature
 
 NETWORK = {"hidden": (12,), "width": 8, "fusion_width": 12}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +19,7 @@ from ..review.reading import (
     networks,
     read_results,
 )
+from ..review.screening import pooled
 from ..review.screening import screening as believed
 from ..runs.folder import ENVIRONMENT, read_json, rerun
 from ..runs.results import Results
@@ -196,7 +196,8 @@ def screening(run: Run) -> Section | None:
             "screening over time, since no screen of the adapter's left a record"
         )
         return None
-    last = table[table["epoch"] == table["epoch"].max()].mean(numeric_only=True)
+    ends = table[table["epoch"] == table["epoch"].max()]
+    last = ends.mean(numeric_only=True)
     known = table[["consistent_precision", "taught_precision"]].notna().any(axis=None)
     right = (
         "Right: of the samples let through, the share whose pseudo-label is the true "
@@ -216,7 +217,7 @@ def screening(run: Run) -> Section | None:
             f"in early epochs, see the learning curves.",
         ),
     ]
-    precision = _precision(last)
+    precision = _precision(ends)
     if precision:
         blocks.append(Note(precision))
     elif not run.results.scored:
@@ -229,22 +230,31 @@ def screening(run: Run) -> Section | None:
     return Section("Screening over time", blocks)
 
 
-def _precision(last: pd.Series[Any]) -> str:
+def _precision(ends: pd.DataFrame) -> str:
+    """Return how right labels were, over all folds; empty where nobody knows."""
     words = {
-        "consistent_precision": "where modalities agreed",
-        "taught_precision": "where one taught another",
+        "consistent": "where modalities agreed",
+        "taught": "where one taught another",
     }
+    found = {name: pooled(ends, name) for name in (*words, "contradicted", "own")}
     parts = [
-        f"{last[name]:.0%} {text}"
+        f"{found[name][0]:.0%} {text} (n = {found[name][1]})"
         for name, text in words.items()
-        if not math.isnan(last[name])
+        if found[name][1]
     ]
     if not parts:
         return ""
-    return (
+    text = (
         f"After the fact: in the last epoch the pseudo-labels were right for "
-        f"{' and '.join(parts)}. Neither training nor the choice of anything saw this."
+        f"{' and '.join(parts)}, all folds pooled, after every gate. "
     )
+    (right, number), (own, _) = found["contradicted"], found["own"]
+    if number:
+        text += (
+            f"Where the branch that was taught held another opinion (n = {number}) the "
+            f"label was right for {right:.0%}, its own opinion for {own:.0%}. "
+        )
+    return f"{text}Neither training nor the choice of anything saw this."
 
 
 # ------------------------------------------------------------------------------- how

@@ -407,6 +407,14 @@ def _check_selection(made: Experiment) -> None:
             f"at no labelled sample; expected one that does, such as --validator "
             f"source, which then is the accuracy on what is given."
         )
+    from ..training.screened import learning_screens
+
+    if learning_screens(made.build_adapter(made.adapter), held_out=True):
+        raise ConfigurationError(
+            f"calibration_use is {use!r}, and the adapter has a screen with an option, "
+            f"such as temperature, that needs source domains that are held out; none "
+            f"are then. Leave either out."
+        )
     if made.training.temperature == "held-out":
         raise ConfigurationError(
             f"calibration_use is {use!r}, and training.temperature is 'held-out', "

@@ -8,6 +8,7 @@ from typing import Any
 from .. import __version__
 from ..core import OPTIONAL, Fold, Sampling
 from ..parts import describe_object
+from ..training.screened import learning_screens
 from ..words import count
 from .calibration import per_class
 from .experiment import Experiment, use_of
@@ -131,7 +132,10 @@ def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
 def _left(planned: Plan) -> str:
     """Say so where a fold has a validation part, and no validator looks at it."""
     validator = planned.experiment.validator
+    chosen = planned.experiment
     used = validator is not None and validator.build().held_out
+    adapter = chosen.build_adapter(chosen.adapter)
+    used = used or bool(learning_screens(adapter, held_out=True))
     return "" if used else " and not used, as no epoch was chosen by it"
 
 

@@ -54,6 +54,7 @@ from ..training.fit import (
 )
 from ..training.loop import Loop, Report
 from ..training.model import Network
+from ..training.screened import learning_screens
 from ..training.seeds import derive_seed, reproducible
 from .calibration import that_train, trials_of
 from .controls import control_name, control_probabilities, relabelled, retraining
@@ -611,15 +612,19 @@ class _Training:
         # The heads are drawn alike, whatever the backbone started from.
         model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
         validator = experiment.validator.build() if experiment.validator else None
+        assert job.adapter is not None
+        adapter = experiment.build_adapter(job.adapter)
         train_rows, held_rows = job.labelled[job.trains], None
-        if self.scaled or (validator is not None and validator.held_out):
+        if (
+            self.scaled
+            or (validator is not None and validator.held_out)
+            or learning_screens(adapter, held_out=True)
+        ):
             train_rows, held_rows = _hold_out(inputs.windows, experiment, job)
         keys = inputs.windows[experiment.protocol.build().domain]
         codes, self.domains = _domain_codes(keys, fold, train_rows)
         labels = np.full(len(inputs), -1, dtype=np.int64)
         labels[job.labelled] = job.source_labels
-        assert job.adapter is not None
-        adapter = experiment.build_adapter(job.adapter)
         adapter.prepare(model.dims, model.classes, self.domains)
         adapter.to(device)
 
@@ -827,8 +832,9 @@ def _hold_out(
         if len(theirs) < 2:
             raise DataError(
                 f"The source has a single trial of class {job.classes[label]!r}, so "
-                f"none can be held out to choose the epoch by. Use the validator "
-                f"'last', or a longer source."
+                f"none can be held out to choose the epoch by, or for a "
+                f"temperature. Use the validator 'last' and no temperature, or a "
+                f"longer source."
             )
         held |= np.isin(trials, _draw(theirs, share, generator))
     return np.append(source[~held], job.labelled[given]), source[held]

@@ -189,7 +189,8 @@ def _adapter_vectorises(check: Check) -> None:
 def _adapter_sees_no_labels(check: Check) -> None:
     """Require nothing of a target but what the network, or a screen, makes of it."""
     names = tuple(each.name for each in fields(Target))
-    known = ("outputs", "progress", "teacher", "pseudo", "judge", "augmented", "mixed")
+    made = ("outputs", "progress", "teacher", "pseudo", "judge", "augmented", "mixed")
+    known = (*made, "trials")  # which samples share one: provenance
     require(names == known, f"a Target with the fields {', '.join(names)}")
     asked: list[str] = []
 

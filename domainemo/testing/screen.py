@@ -7,7 +7,15 @@ from dataclasses import fields
 import torch
 
 from ..core import Pseudo, Screen, Target
-from .batches import BRANCHES, CLASSES, Tensors, draw, hostile, outputs_of
+from .batches import (
+    BRANCHES,
+    CLASSES,
+    Tensors,
+    draw,
+    hostile,
+    outputs_of,
+    source_of,
+)
 from .requirements import Check, require, require_options
 
 __all__ = ["SCREEN"]
@@ -21,12 +29,27 @@ def _target(screen: Screen, tensors: Tensors, progress: float) -> Target:
     judge = None
     if screen.judged_from is not None and progress >= screen.judged_from:
         judge = outputs_of(tensors, "target", detach=True)
-    return Target(outputs_of(tensors, "target"), progress, teacher, judge=judge)
+    outputs = outputs_of(tensors, "target")
+    samples = len(next(iter(outputs.logits.values())))
+    trials = torch.arange(samples) // 3 * 3
+    return Target(outputs, progress, teacher, judge=judge, trials=trials)
 
 
 def _believed(screen: Screen, tensors: Tensors, progress: float = 1.0) -> Pseudo:
-    found: Pseudo = screen(_target(screen, tensors, progress))
+    target = _target(screen, tensors, progress)
+    _teach(screen, tensors, target)
+    found: Pseudo = screen(target)
     return found
+
+
+def _teach(screen: Screen, tensors: Tensors, target: Target) -> None:
+    """Show the screen what training does before it hands over a batch."""
+    widths = {k: v.shape[-1] for k, v in target.outputs.embeddings.items()}
+    screen.prepare(widths, CLASSES)
+    if target.judge is not None:
+        seen = source_of({k: v.detach() for k, v in tensors.items()})
+        training = seen if screen.needs_training else None
+        screen.learn(training, seen if screen.held_out else None)
 
 
 def _screen_options(check: Check) -> None:
@@ -64,6 +87,13 @@ def _require_beliefs(found: Pseudo, tensors: Tensors, where: str) -> None:
         require(shape == (samples,), f"weights of shape {shape} for {branch!r} {where}")
         fit = bool(((weights >= 0) & (weights <= 1)).all())
         require(fit, f"weights {weights.tolist()} for {branch!r} {where}")
+    shares = found.shares
+    if shares is not None:
+        shape = tuple(shares.shape)
+        whole = (samples, CLASSES)
+        require(shape == whole, f"soft labels of shape {shape} {where}")
+        sums = bool((shares >= 0).all() and ((shares.sum(-1) - 1).abs() < 1e-4).all())
+        require(sums, f"soft labels {shares.tolist()} {where}")
 
 
 def _screen_gradients(check: Check) -> None:
@@ -77,6 +107,8 @@ def _screen_gradients(check: Check) -> None:
         require(
             not weights.requires_grad, f"a gradient through the weights of {name!r}"
         )
+    soft = found.shares is not None and found.shares.requires_grad
+    require(not soft, "a gradient through the soft labels")
 
 
 def _screen_deterministic(check: Check) -> None:
@@ -111,6 +143,7 @@ def _screen_sees_no_labels(check: Check) -> None:
 
     screen, tensors = check.build(), draw(BRANCHES[0])
     target = _target(screen, tensors, 1.0)
+    _teach(screen, tensors, target)
     screen(Watched(**{name: getattr(target, name) for name in known}))
 
 

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _TOGETHER = 1024
+_TRIAL = ["subject", "session", "trial"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class Samples:
     present : dict of str to bool Tensor of shape (windows,)
     rows : Tensor of int, shape (samples, time)
         Windows of each sample, -1 where padded.
+    trials : Tensor of int, shape (windows,)
+        The number of each window's trial.
     """
 
     signals: dict[str, Tensor]
     present: dict[str, Tensor]
     rows: Tensor
+    trials: Tensor
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,6 +66,15 @@ class Samples:
             known = values[rows].masked_fill_(lost, 0.0)
             signals[name] = known * masks[name][..., None, None]
         return signals, masks
+
+    def same_trial(self, index: Tensor) -> Tensor:
+        """Return for each sample the place of the first one here of its trial.
+
+        A trial's own number could tell its place in the session, and by that its clip.
+        """
+        trials = self.trials[self.rows[index].amax(-1)]
+        order = trials.argsort(stable=True)
+        return order[torch.searchsorted(trials[order], trials)]
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,9 @@ def sample(
         array = array if array.flags.writeable else np.array(array)
         signals[name] = torch.from_numpy(array).to(device, torch.float32)
         present[name] = _finite(signals[name])
-    return Samples(signals, present, torch.from_numpy(numbers).to(device)), members
+    trials = inputs.windows.groupby(_TRIAL, sort=False).ngroup().to_numpy(copy=True)
+    of_samples = (torch.from_numpy(each).to(device) for each in (numbers, trials))
+    return Samples(signals, present, *of_samples), members
 
 
 def sample_labelled(
@@ -164,7 +179,7 @@ def samples_of(sampling: Sampling, windows: pd.DataFrame) -> Rows:
     elif local.min() < -1 or local.max() >= len(windows):
         wrong = f"numbers beyond the {len(windows)} windows"
     else:
-        trials = windows.groupby(["subject", "session", "trial"]).ngroup().to_numpy()
+        trials = windows.groupby(_TRIAL).ngroup().to_numpy()
         first = np.where(local >= 0, trials[local], len(trials)).min(1)
         if ((local >= 0) & (trials[local] != first[:, None])).any():
             wrong = "a sample of two trials, whose labels may differ"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, DomainemoWarning, RunError
 from ..places import called, contract_error
+from ..statistics.temperature import best_temperature
 from ..validators.comparing import comparison
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
@@ -27,9 +28,8 @@ from .loop import Loop, Step, Task, descend
 from .mixing import mix
 from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
-from .screened import find_screen, screen_target
+from .screened import find_screen, learning_screens, screen_target
 from .settings import Training
-from .temperature import best_temperature
 
 __all__ = [
     "Fitted",
@@ -345,7 +345,7 @@ class Fitting(Task):
         self.class_weights = _class_weights(model, source.labels, training, self.groups)
         self.needs_target_from = adapter.begins if adapter.needs_target else math.inf
         self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
-        self.screen = find_screen(adapter)
+        self.screen, self.learning = find_screen(adapter), learning_screens(adapter)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
         self.compared: list[tuple[list[float], dict[str, Tensor]]] = []
@@ -367,6 +367,8 @@ class Fitting(Task):
     def after_epoch(self, epoch: int) -> dict[str, float]:
         """Score the epoch, and keep its weights unless an earlier one was better."""
         model, adapter = self.model, self.adapter
+        if self.judge.momentum is not None:
+            self._show_source()
         progress, target = epoch / self.training.epochs, self.target
         looked_at = self.validator.sees_target or self.screen is not None
         if not looked_at and epoch < self.training.epochs:
@@ -396,7 +398,7 @@ class Fitting(Task):
         if self.screen is not None:
             size = min(self.training.batch_size, len(self.source))
             judged = _judged(self.judge, self.target, seen)
-            found = screen_target(self.screen, judged, size)
+            found = screen_target(self.screen, judged, size, adapter)
             self.fitted.screened.append(
                 {name: values[order] for name, values in found.items()}
             )
@@ -421,13 +423,33 @@ class Fitting(Task):
         dropout = self.training.modality_dropout
         source = drop_modalities(self.source.samples.batch(here), dropout, generator)
         target: Batch = ({}, {})
-        student = target
+        student, trials = target, there[:0]
         if self.needs_target(progress):
-            target = self.target.batch(there)
+            target, trials = self.target.batch(there), self.target.same_trial(there)
             # Teacher and judge see all modalities; the student may miss one.
             student = drop_modalities(target, dropout, generator)
         labels, domains = self.source.labels[here], self.source.domains[here]
-        return Shown(source, labels, domains, target, student)
+        return Shown(source, labels, domains, target, student, trials)
+
+    def move_judge(self, progress: float) -> None:
+        """Set the judge aside if it is time, and tell the screens what it knows."""
+        if self.judge.step(self.model, progress):
+            self._show_source()
+
+    def _show_source(self) -> None:
+        """Hand what the judge makes of the source to the screens that learn of it."""
+        judge = self.judge.model
+        if judge is None:
+            return
+        for screen in self.learning:
+            wanted = screen.needs_training, screen.held_out
+            training, held_out = (
+                _raw(judge, samples) if asked and samples is not None else None
+                for asked, samples in zip(
+                    wanted, (self.source, self.held_out), strict=True
+                )
+            )
+            screen.learn(training, held_out)
 
     def losses(
         self,
@@ -437,7 +459,7 @@ class Fitting(Task):
         there: Tensor,
     ) -> dict[str, Tensor]:
         """Return the loss terms of a step on some samples."""
-        self.judge.step(self.model, progress)
+        self.move_judge(progress)
         shown = self.show(here, there, progress)
         judge = self.judge.outputs(shown.target) if shown.target[0] else None
         losses: dict[str, Tensor] = self.objective(
@@ -511,6 +533,7 @@ class Fitting(Task):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take them up again."""
         self.judge.restore(self.model, state["judge"])
+        self._show_source()
         self.best, self.compared = state["best"], state.get("compared", [])
         self.fitted = Fitted(
             seconds=state.get("seconds", 0.0),
@@ -638,11 +661,19 @@ def _shown(model: Network, adapter: Adapter, source: LabelledSamples) -> Source:
     return Source(outputs, source.labels, source.domains)
 
 
+def _raw(model: Network, source: LabelledSamples) -> Source:
+    """Return what all of a source shows, without dropout."""
+    return Source(_evaluate(model, source.samples), source.labels, source.domains)
+
+
 def _judged(judge: Judge, target: Samples, seen: Target) -> Target:
-    """Return what the whole target shows, with what the judge makes of it."""
+    """Return what the whole target shows, with its trials and what the judge makes."""
+    shuffled, _ = _shuffled(target)
+    index = torch.arange(len(shuffled), device=shuffled.rows.device)
+    seen = replace(seen, trials=shuffled.same_trial(index))
     if judge.model is None:
         return seen
-    return replace(seen, judge=_seen(judge.model, target, seen.progress)[0].outputs)
+    return replace(seen, judge=_evaluate(judge.model, shuffled))
 
 
 def _score(

@@ -52,12 +52,21 @@ class Judge:
         self.start, self.momentum = start, momentum
         self.model: Network | None = None
 
-    def step(self, model: Network, progress: float) -> None:
-        """Set a copy of `model` aside if it is time; one that follows it, moves."""
+    def step(self, model: Network, progress: float) -> bool:
+        """Set a copy of `model` aside if it is time; one that follows it, moves.
+
+        Returns
+        -------
+        bool
+            Whether it was set aside by now.
+        """
         if self.model is not None:
             self._follow(model)
-        elif self.start is not None and progress >= self.start:
-            self.model = copy.deepcopy(model).requires_grad_(False).eval()
+            return False
+        if self.start is None or progress < self.start:
+            return False
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        return True
 
     def outputs(self, batch: Batch) -> Outputs | None:
         """Return what the copy makes of a batch; None where there is no copy."""

@@ -36,6 +36,8 @@ class Shown(NamedTuple):
         As teacher and judge see it; empty before an adapter needs it.
     student : pair of dict
         The same samples as the network that trains sees them.
+    trials : Tensor of int, shape (batch,)
+        Which of them are of the same trial; empty before an adapter needs the target.
     """
 
     source: Batch
@@ -43,6 +45,7 @@ class Shown(NamedTuple):
     domains: Tensor
     target: Batch
     student: Batch
+    trials: Tensor
 
 
 class Objective(nn.Module):
@@ -111,7 +114,7 @@ class Objective(nn.Module):
         teacher = (
             _without_dropout(model, shown.target) if adapter.needs_teacher else None
         )
-        target = Target(there[0], progress, teacher, judge=judge)
+        target = Target(there[0], progress, teacher, judge=judge, trials=shown.trials)
         if adapter.augments:
             target = replace(target, augmented=there[1])
         return losses | self._adapt(adapter, source, target)

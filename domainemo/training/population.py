@@ -196,7 +196,7 @@ class Population:
     def step(self) -> None:
         """Take the next step of every member."""
         for member in self.members:
-            member.task.judge.step(member.task.model, member.progress)
+            member.task.move_judge(member.progress)
         parts = [(group, self._losses(group)) for group in self._alike()]
         totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
         torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
@@ -312,13 +312,13 @@ def _stacked(shown: Sequence[Shown]) -> Shown:
             batches([getattr(each, name) for each in shown])
             for name in ("source", "target", "student")
         )
-        labels, domains = (
+        labels, domains, trials = (
             torch.stack([getattr(each, name) for each in shown])
-            for name in ("labels", "domains")
+            for name in ("labels", "domains", "trials")
         )
     except RuntimeError as error:
         raise NotStackable("their batches are of several shapes") from error
-    return Shown(source, labels, domains, target, student)
+    return Shown(source, labels, domains, target, student, trials)
 
 
 def _judges(members: Sequence[Member]) -> tuple[nn.Module | None, dict[str, Tensor]]:

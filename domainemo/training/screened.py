@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..adapters.composite import Composite
+from ..adapters.distillation import Distillation
 from ..adapters.screening import believed
-from ..core import Outputs, Screen, Target
+from ..core import Outputs, Pseudo, Screen, Target
 
-__all__ = ["find_screen", "screen_target"]
+__all__ = ["find_screen", "learning_screens", "screen_target"]
 
 
 def find_screen(adapter: nn.Module) -> Screen | None:
@@ -34,8 +36,25 @@ def find_screen(adapter: nn.Module) -> Screen | None:
     return next(found, None)
 
 
+def learning_screens(adapter: nn.Module, *, held_out: bool = False) -> list[Screen]:
+    """Return the screens in an adapter that learn of the source, each once.
+
+    Parameters
+    ----------
+    adapter : Module
+    held_out : bool
+        Only those that need some of it kept from training.
+    """
+    screens = (each for each in adapter.modules() if isinstance(each, Screen))
+    return [
+        each
+        for each in screens
+        if each.held_out or (each.needs_training and not held_out)
+    ]
+
+
 def screen_target(
-    screen: Screen, target: Target, batch_size: int
+    screen: Screen, target: Target, batch_size: int, adapter: nn.Module
 ) -> dict[str, NDArray[np.generic]]:
     """Screen all samples in batches, as training does, without changing anything.
 
@@ -49,13 +68,19 @@ def screen_target(
     target : Target
         All samples in the order in which they are divided into batches.
     batch_size : int
+    adapter : Module
+        Whose `Distillation`, where it has some, opens the last gate of teaching.
 
     Returns
     -------
     dict of str to ndarray of shape (samples,)
-        ``labels``, and ``weights/BRANCH`` for every branch; in the target's order.
+        ``labels``; for every branch ``weights/BRANCH``, after all gates; and
+        ``opinions/BRANCH``, the class that the judge's branch gives by itself, or the
+        network's where no judge is there, -1 where the sensor lost the sample. In the
+        target's order.
     """
     ruling = copy.deepcopy(screen).eval()
+    terms = [each for each in adapter.modules() if isinstance(each, Distillation)]
     device = next(iter(target.outputs.logits.values())).device
     samples = len(next(iter(target.outputs.logits.values())))
     places = torch.arange(-(-samples // batch_size) * batch_size, device=device)
@@ -65,14 +90,35 @@ def screen_target(
         for chunk in torch.split(places % samples, batch_size):
             outputs = _take(target.outputs, chunk)
             judged = None if target.judge is None else _take(target.judge, chunk)
+            trials = None if target.trials is None else target.trials[chunk]
             # Without dropout, the network is its own teacher.
-            batch = replace(target, outputs=outputs, teacher=outputs, judge=judged)
+            batch = replace(
+                target, outputs=outputs, teacher=outputs, judge=judged, trials=trials
+            )
             pseudo = believed(ruling, batch)
-            weights = {f"weights/{k}": w.float() for k, w in pseudo.weights.items()}
-            for name, values in {"labels": pseudo.labels, **weights}.items():
+            for name, values in _recorded(pseudo, batch, terms).items():
                 found.setdefault(name, []).append(values)
     return {
         name: torch.cat(parts)[:samples].cpu().numpy() for name, parts in found.items()
+    }
+
+
+def _recorded(
+    pseudo: Pseudo, batch: Target, terms: Sequence[Distillation]
+) -> dict[str, Tensor]:
+    """Return labels, weights after the gates of `terms`, and opinions, by name."""
+    weights, judge = dict(pseudo.weights), batch.judge or batch.outputs
+    taught = [term.taught(pseudo, batch) for term in terms]
+    for branch in batch.outputs.modalities if taught else ():
+        weights[branch] = torch.stack([each[branch] for each in taught]).amax(0)
+    opinions = {
+        name: torch.where(judge.weight(name) > 0, logits.argmax(-1), -1)
+        for name, logits in judge.logits.items()
+    }
+    return {
+        "labels": pseudo.labels,
+        **{f"weights/{name}": each.float() for name, each in weights.items()},
+        **{f"opinions/{name}": each for name, each in opinions.items()},
     }
 
 
