@@ -25,6 +25,7 @@ USED_SETTINGS: tuple[str, ...] = (
     "batch_size",
     "learning_rate",
     "weight_decay",
+    "optimiser",
     "decay",
     "clip",
     "threads",

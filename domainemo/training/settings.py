@@ -32,7 +32,10 @@ class Training:
     batch_size : int
         Samples of the source, and as many of the target, in a step.
     learning_rate, weight_decay : float
-        Of AdamW.
+        Of the optimiser.
+    optimiser : {"adamw", "adam"}
+        With `weight_decay` decoupled (AdamW), or as an L2 penalty in the gradient
+        (Adam), as in the released codes of PhysioSync and of others.
     decay : {"cosine", "constant"}
         How the learning rate develops.
     label_smoothing : float
@@ -73,6 +76,7 @@ class Training:
     batch_size: Annotated[int, Bounds(2)] = 32
     learning_rate: Annotated[float, Bounds(above=0)] = 1e-3
     weight_decay: Annotated[float, Bounds(0)] = 1e-2
+    optimiser: Literal["adamw", "adam"] = "adamw"
     decay: Literal["cosine", "constant"] = "cosine"
     label_smoothing: Annotated[float, Bounds(0, below=1)] = 0.1
     class_weight: Literal["balanced", "none"] = "balanced"
