@@ -40,15 +40,23 @@ _TINY = 1e-12
 _SHORTEST = 1e-6
 
 
-def shares(outputs: Outputs) -> Mapping[str, float]:
-    """Return how much each branch counts: fusion one half, modalities the other.
+def shares(outputs: Outputs, of_modalities: float = 0.5) -> Mapping[str, float]:
+    """Return how much each branch counts: by default, fusion one half.
 
     With two modalities these are the weights 1/4, 1/4 and 1/2 of UF-AMA.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    of_modalities : float
+        What the modalities share, each alike; the fusion has the rest. A branch that
+        would count nothing is not named.
     """
     modalities = outputs.modalities
-    if not modalities:
+    if not modalities or not of_modalities:
         return {FUSION: 1.0}
-    return {**dict.fromkeys(modalities, 0.5 / len(modalities)), FUSION: 0.5}
+    each = of_modalities / len(modalities)
+    return {**dict.fromkeys(modalities, each), FUSION: 1 - of_modalities}
 
 
 def levels(outputs: Outputs, branches: Branches) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ from domainemo.core import Adapter, Screen
 from domainemo.registry import register
 from domainemo.screens.confidence import Rule, Screening
 
-from .branches import Schedule
+from .branches import Branches, Schedule
 from .composite import Composite
 from .conditional import Conditional
 from .consistency import Consistency
@@ -35,17 +35,43 @@ class UFAMA(Composite):
               + w_d L_{dis}) + w_p L_{pair}
 
     with the weights below and the schedule :math:`r` of training's progress
-    :math:`p`. Repaired against the released code: conditional alignment exists,
-    pseudo-labels come from a pass without dropout, distillation has a weight that can
-    matter, and the alignment weight ramps up.
+    :math:`p`. It deviates from the released code, which `uf-ama-released` computes:
 
-    Deviations from the paper, where it harmed people: pseudo-labels are given by the
-    network as it was after `judged_from` of training, aligned but not yet taught by
-    any of them (see `Screening`); beyond two modalities two confident branches must
-    agree before they teach; and a branch learns no label that its own opinion speaks
-    against. In the paper the network judges by itself: taught branches come to agree,
-    agreement lets the fusion learn, and the fusion's agreement lets them teach. On
-    four sensors of real people that loop lost eight points against source only.
+    - **Conditional alignment** exists (`Conditional`, weight 1). The paper claims it,
+      the released code has none.
+    - **Full MMD** (`distance`): the V-statistic over all pairs of a batch, not the
+      linear-time estimate of neighbours, which is noisy and may be negative.
+    - **Delayed third** (`schedule`): the four target terms are zero for the first third
+      of training, and then rise to their weight. Released, MMD has weight 1 for 11 of
+      400 epochs, 0.5 for 30 more and nothing then; consistency and distillation act
+      from the first step.
+    - **Consistency** has a constant weight, 0.1. Released, it adapts: 0.5, 0.2 or 0.1,
+      by the classification loss of the source batch.
+    - **Distillation** weighs 0.1 and can matter; released, 1e-5.
+    - **The pairwise term** weighs 0.1; released, 1.
+    - **Teaching floor** (`teaching_floor`) 0: a branch may teach in any batch. Released,
+      only if the least confident "confident" probability of the batch is above 0.9.
+    - **Minimum** (`minimum`) 1: a single sample is taught. Released, none are where
+      fewer than 3 are left.
+    - **Judge** (`judged_from`): pseudo-labels are given by the network as it was after
+      0.6 of training, without dropout, aligned but not yet taught by any of them, and
+      none are given before. Released, by the network in training, under dropout, from
+      the first step: taught branches come to agree, agreement lets the fusion learn, and
+      the fusion's agreement lets them teach. On four sensors of real people that loop
+      lost eight points against source only.
+    - **Teachers**: beyond two modalities two confident branches must agree before they
+      teach. The released code has two modalities.
+    - **Own opinion**: a branch learns no label to which its own opinion, the judge's,
+      gives less than chance. Released, it learns any.
+    - **Missing sensors**: a branch that lost a sample takes no part in any term, and
+      does not count in the confidences' pool. The released code knows no loss.
+    - **Ties** among confidences go to the earlier branch, then the earlier sample.
+
+    What is no loss is the trainer's, and deviates as well: classifiers are trained
+    (released, they stay as drawn), label smoothing 0.1, class weights, AdamW with
+    weight decay and a cosine at 1e-3 (Adam, constant, 5e-4), clipping of gradients, 20
+    passes over the source (400 over the target), and no choice of the best epoch by
+    test labels. ``--config uf-ama-released`` has all of this as released.
 
     Consistency and distillation weigh little, because alignment carries: beside it
     neither added anything that could be told from zero on simulated or real people.
@@ -55,18 +81,24 @@ class UFAMA(Composite):
     ----------
     marginal, conditional, consistency, distillation, pairwise : float
         Weight of each term; 0 leaves the term out.
+    branches : str or sequence of str
+        Levels of both alignment terms: ``"all"``, ``"modalities"`` (local), ``"fusion"``
+        (global), or the names of branches.
     distance : {"mmd", "mmd-linear", "coral", "transport"}
         Distance of the marginal term, which does not vectorise with ``"transport"``.
     rule : {"pooled", "calibrated", "absolute"}
         What screening calls confident.
-    share, threshold, judged_from : float
+    share, threshold, teaching_floor, judged_from : float
         See `Screening`.
+    minimum : int
+        Fewest samples that a branch is taught in a batch, see `Distillation`.
     schedule : {"delayed", "ramp", "constant", "released"}
         How the weights of the four target terms develop, see
         `branches.schedule_factor`.
     screen : Screen or str, optional
         A screen, or the name of one, in place of the one that `rule`, `share`,
-        `threshold` and `judged_from` describe.
+        `threshold`, `teaching_floor` and `judged_from` describe; ``"unscreened"``
+        believes every sample.
 
     Notes
     -----
@@ -84,32 +116,47 @@ class UFAMA(Composite):
         consistency: float = 0.1,
         distillation: float = 0.1,
         pairwise: float = 0.1,
+        branches: Branches = "all",
         distance: Distance = "mmd",
         rule: Rule = "pooled",
         share: float = 0.5,
         threshold: float = 0.9,
+        teaching_floor: float = 0.0,
         judged_from: float = 0.6,
+        minimum: int = 1,
         schedule: Schedule = "delayed",
         screen: Screen | str | None = None,
     ) -> None:
         usual = Screening(
-            rule=rule, share=share, threshold=threshold, judged_from=judged_from
+            rule=rule,
+            share=share,
+            threshold=threshold,
+            teaching_floor=teaching_floor,
+            judged_from=judged_from,
         )
         chosen = screen_of(screen or usual)
         terms: dict[str, Adapter] = {}
         if marginal:
             terms["marginal"] = Marginal(
-                weight=marginal, distance=distance, schedule=schedule
+                weight=marginal,
+                distance=distance,
+                branches=branches,
+                schedule=schedule,
             )
         if conditional:
-            terms["conditional"] = Conditional(weight=conditional, schedule=schedule)
+            terms["conditional"] = Conditional(
+                weight=conditional, branches=branches, schedule=schedule
+            )
         if consistency:
             terms["consistency"] = Consistency(
                 weight=consistency, schedule=schedule, screen=chosen
             )
         if distillation:
             terms["distillation"] = Distillation(
-                weight=distillation, schedule=schedule, screen=chosen
+                weight=distillation,
+                minimum=minimum,
+                schedule=schedule,
+                screen=chosen,
             )
         if pairwise:
             terms["pairwise"] = PairwiseSimilarity(weight=pairwise)
@@ -133,8 +180,9 @@ class ReleasedUFAMA(Composite):
     """UF-AMA's losses as the released code computes them, for comparison.
 
     The linear-time estimate for 41 of 400 epochs, pseudo-labels under dropout, a
-    distillation weight of 1e-5, no conditional term. The released code also never
-    trains its classifier heads: add ``training.freeze_heads=true`` for that.
+    distillation weight of 1e-5, no conditional term. How it trains is no part of a
+    loss: ``--config uf-ama-released`` has its epochs, which pass the target, its
+    optimiser, and its classifiers, which are never trained.
     """
 
     def __init__(self) -> None:

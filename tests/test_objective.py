@@ -55,7 +55,7 @@ def objective(adapter, **options):
         for layer in head.modules():
             if isinstance(layer, torch.nn.Dropout):
                 layer.p = 0.0
-    return Objective(network, adapter, 0.0)
+    return Objective(network, adapter, 0.0, 0.5)
 
 
 def losses(made, given, progress=0.9):

@@ -56,6 +56,9 @@ class UFAMA(Backbone):
         Transformer layers of each encoder: 1 for SEED, 3 for SEED-IV in the paper.
     heads : int
         Attention heads, in the encoders and between the modalities.
+    cross_attention : bool
+        Whether modalities attend to one another; without, each one's tokens go into
+        the fused vector as they are.
     dropout : float
         Dropout within the encoders.
     head_dropout : float
@@ -76,6 +79,7 @@ class UFAMA(Backbone):
         width: Size = 64,
         layers: Annotated[int, Bounds(0)] = 1,
         heads: Size = 2,
+        cross_attention: bool = True,
         dropout: DropoutShare = 0.1,
         head_dropout: Annotated[float, Bounds(0, 1)] = 0.5,
         sampling: Sampling | None = None,
@@ -84,6 +88,7 @@ class UFAMA(Backbone):
         require_modalities("uf-ama", modalities)
         require_divisible(width, heads)
         self.width, self.layers, self.heads = width, layers, heads
+        self.cross_attention = cross_attention
         self.dropout, self.head_dropout = dropout, head_dropout
         self.sampling = sampling or Windows()
         self.branches = tuple(modalities)
@@ -99,7 +104,9 @@ class UFAMA(Backbone):
             )
             for modality in modalities.values()
         )
-        self.fusion = CrossModalFusion(tokens, width=width, heads=heads)
+        self.fusion = CrossModalFusion(
+            tokens, width=width, heads=heads, cross_attention=cross_attention
+        )
         # They follow from the channel names: a saved state fits any channel order.
         for name, modality in modalities.items():
             order = channel_order(modality)
@@ -210,12 +217,16 @@ class CrossModalFusion(nn.Module):
     tokens : sequence of int
         Channels of each modality.
     width, heads : int
+    cross_attention : bool
+        Whether there is attention at all.
     """
 
-    def __init__(self, tokens: Sequence[int], *, width: int, heads: int) -> None:
+    def __init__(
+        self, tokens: Sequence[int], *, width: int, heads: int, cross_attention: bool
+    ) -> None:
         super().__init__()
         wide = 2 * width
-        attending = len(tokens) if len(tokens) > 1 else 0
+        attending = len(tokens) if cross_attention and len(tokens) > 1 else 0
         self.up = nn.ModuleList(nn.Linear(width, wide) for _ in tokens)
         self.attend = nn.ModuleList(Attention(wide, heads) for _ in range(attending))
         self.down = nn.ModuleList(nn.Linear(count * wide, wide) for count in tokens)
@@ -233,7 +244,7 @@ class CrossModalFusion(nn.Module):
         fused = []
         for own, down in enumerate(self.down):
             mixed = wide[own]
-            if len(wide) > 1:
+            if self.attend:
                 mixed = mixed + self._heard(own, wide, present)
             fused.append(down(mixed.flatten(-2)) * present[own])
         return torch.cat(fused, -1)

@@ -44,7 +44,8 @@ def benchmark(
     Parameters
     ----------
     file : path or mapping
-        The TOML file, or what such a file holds: ``datasets``, ``protocols``,
+        The TOML file, the name of one that is shipped, such as ``uf-ama-ablation``, or
+        what such a file holds: ``datasets``, ``protocols``,
         ``backbones`` and ``adapters``, and for all of them what a configuration says.
     output : path, optional
         Its folder; by default ``runs/benchmark-FILE``. A mapping needs one.

@@ -21,6 +21,7 @@ from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import unknown_option
 from ..registry import KINDS, entries
 from .configuration import Configuration, checked, configure_cell
+from .named import benchmarks, is_benchmark, studies
 from .names import check_dataset, options_of
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ KEYS = (*AXES, *_SHARED, "options")
 _MAY_SET: Mapping[str, list[str]] = {
     "dataset": [name for name in _SHARED if name != "plugins"],
     "protocol": [],
-    "backbone": ["sampling", "normalisation"],
+    "backbone": ["sampling", "normalisation", "adapters"],
     "adapter": [],
 }
-"""What an entry may set beside itself: no more than leaves rows comparable."""
+"""What an entry may set beside itself: no more than leaves rows comparable.
+
+A network's `adapters` are those of the file that run on it, where it is not all."""
 _MAY_SET_OPTIONS = {
     "dataset": ("data", "training", *(kind for kind in KINDS if kind != "dataset")),
     "protocol": ("protocol",),
@@ -133,6 +136,7 @@ def read_grid(file: str, said: Table) -> Grid:
     Parameters
     ----------
     file : str
+        Its path, or the name of one that is shipped.
     said : mapping
         What the command line says; None where it says nothing.
 
@@ -141,7 +145,10 @@ def read_grid(file: str, said: Table) -> Grid:
     ConfigurationError
         For anything unknown or ill-typed, before anything is read or trained.
     """
-    content, given = _read(Path(file))
+    path = Path(file)
+    if not path.exists():
+        path = (benchmarks() | studies()).get(file, path)
+    content, given = _read(path)
     return _grid(file, content, given, said)
 
 
@@ -169,16 +176,20 @@ def _grid(file: str, content: str, given: Table, said: Table) -> Grid:
     """Cross what a benchmark names; see :func:`read_grid`."""
     for key in given:
         if key not in KEYS:
-            raise ConfigurationError(unknown_option(file, key, list(KEYS)))
+            wrong = unknown_option(file, key, list(KEYS))
+            raise ConfigurationError(f"{wrong}{_instead(file, given)}")
     shared = checked(file, {k: v for k, v in given.items() if k not in AXES})
     axes = {
         name.removesuffix("s"): _entries(file, name, given.get(name, choice.default))
         for name, choice in AXES.items()
     }
     axes["adapter"] = {"none": {"adapter": "none"}} | axes["adapter"]
+    on = _of_networks(file, axes["backbone"], axes["adapter"])
     first = next(iter(axes["backbone"]))
     found: dict[tuple[str, ...], Configuration[Experiment]] = {}
     for cell, layers in _crossed(axes):
+        if cell[3] not in on[cell[2]]:
+            continue
         with_controls = cell[-1] == "none" and cell[2] == first
         stored = _cell([shared, *layers], with_controls)
         try:
@@ -195,12 +206,25 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
 
     if not path.is_file():
         beside = path.parent.glob("*.toml") if path.parent.is_dir() else ()
+        known = [*map(str, beside), *benchmarks()]
         raise ConfigurationError(
-            f"{path}: there is no such file.{did_you_mean(str(path), map(str, beside))}"
+            f"{path}: there is no such file.{did_you_mean(str(path), known)}"
             f" Expected the TOML file of a benchmark, which says `datasets`, "
-            f"`protocols`, `backbones` and `adapters`."
+            f"`protocols`, `backbones` and `adapters`, or a name that `domainemo list "
+            f"benchmarks` shows."
         )
     return read_text(path), read_config(path)
+
+
+def _instead(file: str, given: Table) -> str:
+    """Return what is said of a file that is the configuration of a single run."""
+    if is_benchmark(given) or given.keys().isdisjoint(_CROSSED | {"pairs", "space"}):
+        return ""
+    command = "pretrain" if "pairs" in given else "adapt"
+    return (
+        f" This is the configuration of one run, and no benchmark: `domainemo "
+        f"{command} --config {file}` runs it."
+    )
 
 
 def _entries(file: str, axis: str, value: Any) -> dict[str, dict[str, Any]]:
@@ -242,7 +266,7 @@ def _check(file: str, where: str, name: str, keys: Mapping[str, Any]) -> None:
     for key in keys:
         if key not in allowed:
             raise ConfigurationError(unknown_option(f"{file}: {where}", key, allowed))
-    checked(f"{file}: {where}", keys)
+    checked(f"{file}: {where}", {k: v for k, v in keys.items() if k not in AXES})
     for option in flatten(keys.get("options", {})):
         if option.partition(".")[0] not in _MAY_SET_OPTIONS[name]:
             expected = ", ".join(f"{each}.NAME" for each in _MAY_SET_OPTIONS[name])
@@ -261,6 +285,27 @@ def _check(file: str, where: str, name: str, keys: Mapping[str, Any]) -> None:
         raise type(error)(f"{file}: {where}: {error}") from error
 
 
+def _of_networks(
+    file: str, backbones: Mapping[str, Table], adapters: Mapping[str, Table]
+) -> dict[str, list[str]]:
+    """Return which adapters run on each network: source only, and those it names."""
+    found = {}
+    for label, keys in backbones.items():
+        chosen = keys.get("adapters", [*adapters])
+        named = isinstance(chosen, list | tuple) and all(
+            isinstance(each, str) for each in chosen
+        )
+        unknown = [each for each in chosen if each not in adapters] if named else []
+        if not named or unknown:
+            near = did_you_mean(unknown[0], adapters) if unknown else ""
+            raise ConfigurationError(
+                f"{file}: backbones.{label}: adapters is {chosen!r}; expected a list of "
+                f"some of {', '.join(adapters)}.{near}"
+            )
+        found[label] = ["none", *chosen]
+    return found
+
+
 def _crossed(
     axes: Mapping[str, Mapping[str, Table]],
 ) -> Iterator[tuple[tuple[str, ...], list[Table]]]:
@@ -274,7 +319,7 @@ def _cell(layers: Sequence[Table], with_controls: bool) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for layer in layers:
-        stored |= layer
+        stored |= {key: value for key, value in layer.items() if key not in AXES}
         options |= flatten(layer.get("options", {}))
     left_out = ["adapter."] if stored["adapter"] == "none" else []
     stored["baselines"] = with_controls

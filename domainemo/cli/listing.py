@@ -24,7 +24,7 @@ _WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(KINDS)}, study."),
+        typer.Argument(help=f"{', '.join(KINDS)}, study, benchmark."),
     ] = None,
     plugin: Plugin = None,
 ) -> None:
@@ -35,9 +35,10 @@ def list_parts(
     """
     from .configuration import DEFAULTS
     from .console import Console, Table
-    from .named import studies
+    from .named import benchmarks, studies
 
-    kinds = [*KINDS, "study"]
+    files = {"study": studies(), "benchmark": benchmarks()}
+    kinds = [*KINDS, *files]
     plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
     if kind is not None and plural.get(kind, kind) in kinds:
         kinds = [plural.get(kind, kind)]
@@ -53,8 +54,8 @@ def list_parts(
     table.add_column("what it is", no_wrap=kind is None, ratio=1)
     table.expand = True
     for name in kinds:
-        if name == "study":
-            rows = [(study, _headline(path)) for study, path in studies().items()]
+        if name in files:
+            rows = [(each, _headline(path)) for each, path in files[name].items()]
         elif kind is None and name in _OWN:
             rows = list(_families(name, str(DEFAULTS[name])))
         else:
@@ -82,6 +83,6 @@ def _families(kind: str, usual: str) -> Iterator[tuple[str, str]]:
 
 
 def _headline(path: object) -> str:
-    """Return the first comment of a study's file."""
+    """Return the first comment of a file."""
     with open(str(path), encoding="utf-8") as file:
         return file.readline().lstrip("# ").strip()

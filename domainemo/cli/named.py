@@ -1,4 +1,4 @@
-"""The named studies and published setups, and what a data set given beside one adds."""
+"""The files that are shipped: studies, published setups, and benchmarks, by name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..choices import BenchmarkChoices, choices_of
 from ..errors import ConfigurationError, DomainemoWarning, did_you_mean
 
-__all__ = ["read_configuration", "studies"]
+__all__ = ["benchmarks", "is_benchmark", "read_configuration", "studies"]
 
 
 def studies() -> dict[str, Path]:
     """Return the shipped configurations by name."""
+    return {name: path for name, path in _files().items() if name not in benchmarks()}
+
+
+def benchmarks() -> dict[str, Path]:
+    """Return the shipped benchmarks by name."""
+    return {k: path for k, path in _files().items() if k.endswith("-ablation")}
+
+
+def is_benchmark(given: Mapping[str, Any]) -> bool:
+    """Return whether a file that holds this says what a benchmark crosses."""
+    return not choices_of(BenchmarkChoices).keys().isdisjoint(given)
+
+
+def _files() -> dict[str, Path]:
     found = {path.stem: path for path in _shipped().glob("named/*.toml")}
     return dict(sorted(found.items()))
 
@@ -31,7 +46,7 @@ def read_configuration(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ConfigurationError
-        If there is no such file and no such name.
+        If there is no such file and no such name, or it is a benchmark's.
 
     Warns
     -----
@@ -43,14 +58,26 @@ def read_configuration(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     place, shipped = Path(name), studies()
     path = place / "config.toml" if place.is_dir() else place
     if path.exists() or (place.is_dir() and name not in shipped):
-        return read_config(path)
+        found = read_config(path)
+        if is_benchmark(found):
+            raise _for_a_benchmark(name)
+        return found
     if name in shipped:
         return _with_its_data_set(name, read_config(shipped[name]), said)
+    if name in benchmarks():
+        raise _for_a_benchmark(name)
     raise ConfigurationError(
         _instead(name, said)
         or f"{name}: there is no such configuration file."
         f"{did_you_mean(name, shipped)} Give the path of a TOML file, or a name that "
         f"`domainemo list studies` shows."
+    )
+
+
+def _for_a_benchmark(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name}: this is a benchmark, of many runs; expected the configuration of one. "
+        f"`domainemo benchmark {name}` runs it."
     )
 
 
@@ -69,14 +96,27 @@ def _data_sets() -> dict[str, dict[str, Any]]:
 
 def _searching(backbone: str) -> dict[str | None, str]:
     """Return a system's studies by the data set they are for; None for any."""
-    from ..runs.folder import read_config
-
-    read = {name: read_config(path) for name, path in studies().items()}
     return {
         found.get("dataset"): name
-        for name, found in read.items()
+        for name, found in _read().items()
         if "space" in found and found["backbone"] == backbone
     }
+
+
+def _released(like: Mapping[str, Any]) -> dict[str | None, str]:
+    """Return setups of the same parts by data set, of those without a search."""
+    parts = ("backbone", "adapter", "pairs", "sampling")
+    return {
+        found.get("dataset"): name
+        for name, found in _read().items()
+        if "space" not in found and all(found.get(k) == like.get(k) for k in parts)
+    }
+
+
+def _read() -> dict[str, dict[str, Any]]:
+    from ..runs.folder import read_config
+
+    return {name: read_config(path) for name, path in studies().items()}
 
 
 def _with_its_data_set(
@@ -84,10 +124,12 @@ def _with_its_data_set(
 ) -> dict[str, Any]:
     """Return a shipped configuration; a study with what its data set adds."""
     dataset = said.get("dataset") or found.get("dataset")
-    if "space" not in found or not dataset or Path(dataset, "dataset.toml").is_file():
+    if not dataset or Path(dataset, "dataset.toml").is_file():
         return found
     backbone = said.get("backbone") or found["backbone"]
-    setup = _searching(backbone).get(dataset, name)
+    searches = "space" in found
+    alike = _searching(backbone) if searches else _released(found)
+    setup = alike.get(dataset, name)
     if setup != name:
         warnings.warn(
             f"For {backbone} on {dataset} there is a published setup: --config "
@@ -95,6 +137,8 @@ def _with_its_data_set(
             DomainemoWarning,
             stacklevel=1,
         )
+    if not searches:
+        return found
     added = _data_sets().get(dataset, {})
     study = {**added.get("study", {}), **found.get("study", {})}
     return {**added, **found, "study": study}

@@ -12,6 +12,7 @@ from ..choices import TrainChoices, choosing, complete
 from ..core import EmotionData
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError
+from ..training.settings import epoch_in_words
 from ..words import count
 from .beside import check_source
 from .checks import ordered, select_modalities
@@ -163,6 +164,8 @@ def train_plan(
 def _how(planned: Plan, job: Job, record: Record) -> str:
     """Return one line that says how the model came about."""
     said, facts = how_trained(planned, job, record), record.facts
+    training = planned.experiment.training
+    length = f"{training.epochs}{epoch_in_words(training.epoch)}"
     people, windows = planned.windows["subject"].nunique(), len(planned.inputs)
     score = facts["held_out"]
     tested = "Nobody was tested."
@@ -175,6 +178,6 @@ def _how(planned: Plan, job: Job, record: Record) -> str:
         f"{said['dataset']}, {said['modalities']}; {said['method']} on "
         f"{said['backbone']}, trained on {count(people, 'subject')} "
         f"({count(windows, 'window')}); {said['normalisation']}; {said['sampling']}; "
-        f"epoch {facts['epoch']} of {planned.experiment.training.epochs}, chosen by "
+        f"epoch {facts['epoch']} of {length}, chosen by "
         f"{said['selection']}; seed {job.seed}; domainemo {said['version']}. {tested}"
     )

@@ -13,6 +13,7 @@ import pandas as pd
 from .. import files
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import Comparison, compare
+from ..training.settings import epoch_in_words
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import write_table
@@ -226,6 +227,7 @@ class Results:
         seeds = ", ".join(map(str, self.description["seeds"]))
         options = self.description["options"]
         chosen = f"of {count(options['training.epochs'], 'epoch')}"
+        chosen += epoch_in_words(options.get("training.epoch", "source"))
         selection = (
             f"last {chosen}"
             if first["selection"] == "last"

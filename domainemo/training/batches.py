@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ __all__ = [
     "sample",
     "sample_labelled",
     "samples_of",
+    "steps_of",
 ]
 
 _TOGETHER = 1024
@@ -200,11 +202,12 @@ def epoch_batches(
     batch_size: int,
     generator: torch.Generator,
     groups: Tensor | None = None,
+    epoch: Literal["source", "target"] | int = "source",
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of sample numbers: source and target batches of equal size.
 
-    The source is passed once in random order, an incomplete last batch left out; the
-    target is passed as often as it takes.
+    Each domain is passed in random order as often as it takes, by default the source
+    once.
 
     Parameters
     ----------
@@ -217,20 +220,41 @@ def epoch_batches(
         The group of every source sample. A batch then shows all groups equally often,
         give or take one, in as many steps as without; a group is passed as often as it
         takes, in random order.
+    epoch : {"source", "target"} or int
+        See :func:`steps_of`.
     """
     size = min(batch_size, source)
-    steps = source // size
+    steps = steps_of(epoch, source, target, size)
     if groups is None:
-        order = torch.randperm(source, generator=generator)
+        order = _passes(torch.arange(source), steps * size, generator)
     else:
         order = _balanced(groups, steps, size, generator)
-    passes = -(-steps * size // target) if target else 1
-    others = torch.cat(
-        [torch.randperm(target, generator=generator) for _ in range(passes)]
-    )
+    others = torch.arange(target)
+    if target:
+        others = _passes(others, steps * size, generator)
     for step in range(steps):
         here = slice(step * size, (step + 1) * size)
         yield order[here], others[here]
+
+
+def steps_of(
+    epoch: Literal["source", "target"] | int, source: int, target: int, size: int
+) -> int:
+    """Return how many steps an epoch has.
+
+    Parameters
+    ----------
+    epoch : {"source", "target"} or int
+        One pass over that domain, an incomplete last batch left out, but never the
+        only one; or so many steps.
+    source, target : int
+        Number of samples.
+    size : int
+        Of a batch.
+    """
+    if isinstance(epoch, int):
+        return epoch
+    return max((source if epoch == "source" else target) // size, 1)
 
 
 def _balanced(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
-from ..errors import DomainemoWarning, RunError
+from ..errors import ConfigurationError, DomainemoWarning, RunError
 from ..places import called, contract_error
 from ..validators.comparing import comparison
 from ..validators.shared import balanced_accuracy
@@ -300,6 +300,12 @@ class Fitting(Task):
     training : Training
     traced : Samples or None
         Record the predictions of these after every epoch.
+
+    Raises
+    ------
+    ConfigurationError
+        If an epoch is to be a pass over the target, and there is none; or if a screen
+        asks classifiers that are not trained.
     """
 
     name = "Training"
@@ -320,7 +326,9 @@ class Fitting(Task):
         if training.freeze_heads:
             model.heads.requires_grad_(False)
         self.model, self.adapter = model, adapter
-        self.objective = Objective(model, adapter, training.label_smoothing)
+        self.objective = Objective(
+            model, adapter, training.label_smoothing, training.branch_share
+        )
         self.source, self.target = source, target
         self.validator, self.held_out, self.traced = validator, held_out, traced
         self.groups = _groups(source, training)
@@ -328,18 +336,38 @@ class Fitting(Task):
         self.needs_target_from = adapter.begins if adapter.needs_target else math.inf
         self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
         self.screen = find_screen(adapter)
+        self._check()
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
         self.compared: list[tuple[list[float], dict[str, Tensor]]] = []
 
+    def _check(self) -> None:
+        """Refuse settings that mean nothing for this target, or this adapter."""
+        if self.training.epoch == "target" and not len(self.target):
+            raise ConfigurationError(
+                "training.epoch is 'target', and here is no target to pass; expected "
+                "'source', or a number of steps."
+            )
+        alone = [branch for branch in self.model.dims if branch != FUSION]
+        if self.screen is not None and alone and not self.training.branch_share:
+            raise ConfigurationError(
+                f"training.branch_share is 0, so that the classifiers of "
+                f"{', '.join(alone)} alone learn nothing, and "
+                f"{type(self.screen).__name__} decides by what they say; expected more "
+                f"than 0, such as 0.5, or an adapter without a screen."
+            )
+
     def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """Return the samples of every step of an epoch: one pass over the source."""
+        """Return the samples of every step of an epoch."""
         self.generator = torch.Generator().manual_seed(torch.initial_seed())
         sizes = len(self.source), len(self.target), self.training.batch_size
-        return list(epoch_batches(*sizes, self.generator, self.groups))
+        drawn = epoch_batches(
+            *sizes, self.generator, self.groups, self.training.epoch
+        )
+        return list(drawn)
 
     def steps(self, epoch: int) -> Sequence[Step]:
-        """Take one pass over the source."""
+        """Return an epoch's steps, see ``training.epoch``."""
         return [
             partial(self.losses, here=here, there=there)
             for here, there in self.batches()

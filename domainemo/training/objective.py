@@ -54,17 +54,24 @@ class Objective(nn.Module):
     adapter : Adapter
     label_smoothing : float
         Of the classification's loss.
+    branch_share : float
+        Share of it that goes to the modalities' own classifiers, see
+        :class:`~domainemo.training.settings.Training`.
     """
 
     model: Network
     adapter: Adapter
 
     def __init__(
-        self, model: Network, adapter: Adapter, label_smoothing: float
+        self,
+        model: Network,
+        adapter: Adapter,
+        label_smoothing: float,
+        branch_share: float,
     ) -> None:
         super().__init__()
         self.model, self.adapter = model, adapter
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.branch_share = label_smoothing, branch_share
         # In a tuple, as its modules are the adapter's own.
         self._before = (without_target(adapter),)
         self._in_one = not any(isinstance(m, _BatchNorm) for m in model.modules())
@@ -138,9 +145,12 @@ class Objective(nn.Module):
         return dict(losses)
 
     def _classification(self, source: Source, class_weights: Tensor) -> Tensor:
-        """Return the cross-entropy: fusion one half, modalities the other half."""
+        """Return the cross-entropy of the branches that count, each by its share."""
         outputs, losses = source.outputs, []
+        counted = shares(outputs, self.branch_share)
         for branch, logits in outputs.logits.items():
+            if branch not in counted:
+                continue
             weights = outputs.weight(branch) * class_weights[source.labels]
             each = nn.functional.cross_entropy(
                 logits,
@@ -148,10 +158,8 @@ class Objective(nn.Module):
                 reduction="none",
                 label_smoothing=self.label_smoothing,
             )
-            share = shares(outputs)[branch]
-            losses.append(
-                share * (each * weights).sum() / weights.sum().clamp(min=1e-12)
-            )
+            mean = counted[branch] * (each * weights).sum()
+            losses.append(mean / weights.sum().clamp(min=1e-12))
         return torch.stack(losses).sum()
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..values import Bounds, check_fields
+from ..words import count
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Training"]
+__all__ = ["Training", "epoch_in_words"]
 
 _MOST_THREADS = 1024
 """More than any machine has, and few enough for every system to begin them."""
@@ -28,7 +29,11 @@ class Training:
     Attributes
     ----------
     epochs : int
-        Passes over the source.
+        How many epochs.
+    epoch : {"source", "target"} or int
+        What an epoch is: one pass over the source or over the target, an incomplete last
+        batch left out of either, or so many steps. The other domain is passed as often
+        as it takes. (UF-AMA's released code: ``"target"``.)
     batch_size : int
         Samples of the source, and as many of the target, in a step.
     learning_rate, weight_decay : float
@@ -40,6 +45,10 @@ class Training:
         How the learning rate develops.
     label_smoothing : float
         Of the source's classification loss.
+    branch_share : float
+        Share of that loss that goes to the classifiers of single modalities, alike to
+        each; the fusion's has the rest. 0 leaves theirs untrained, as in networks that
+        were published with one classifier, and screens cannot ask them then.
     class_weight : {"balanced", "none"}
         Whether the classification loss gives rare classes of the source more weight;
         rare in the batches, which `balance` may have evened out.
@@ -73,12 +82,17 @@ class Training:
     """
 
     epochs: Annotated[int, Bounds(1)] = 20
+    epoch: (
+        Literal["source", "target"]
+        | Annotated[int, Bounds(1, words="'source', 'target' or at least 1 step")]
+    ) = "source"
     batch_size: Annotated[int, Bounds(2)] = 32
     learning_rate: Annotated[float, Bounds(above=0)] = 1e-3
     weight_decay: Annotated[float, Bounds(0)] = 1e-2
     optimiser: Literal["adamw", "adam"] = "adamw"
     decay: Literal["cosine", "constant"] = "cosine"
     label_smoothing: Annotated[float, Bounds(0, below=1)] = 0.1
+    branch_share: Annotated[float, Bounds(0, below=1)] = 0.5
     class_weight: Literal["balanced", "none"] = "balanced"
     balance: Literal["none", "domains", "classes"] = "none"
     clip: Annotated[float, Bounds(0)] = 1.0
@@ -106,3 +120,18 @@ class Training:
     def names(cls) -> tuple[str, ...]:
         """Return the settings' names."""
         return tuple(field.name for field in fields(cls))
+
+
+def epoch_in_words(epoch: str | int) -> str:
+    """Return what an epoch is, in brackets; nothing for a pass over the source.
+
+    Parameters
+    ----------
+    epoch : {"source", "target"} or int
+        See :class:`Training`.
+    """
+    if epoch == "source":
+        return ""
+    if epoch == "target":
+        return " (each a pass over the target)"
+    return f" (each of {count(int(epoch), 'step')})"
