@@ -235,6 +235,10 @@ class Loop:
             else:
                 angle = math.pi * (passed / self.training.epochs)
             rate *= 0.5 * (1 + math.cos(angle))
+        elif self.training.decay == "warm-restarts":
+            period = max(self.training.epochs // 3, 1)
+            angle = math.pi * (math.floor(passed) % period) / period
+            rate *= 0.5 * (1 + math.cos(angle))
         return rate
 
     def _save(self, checkpoint: Checkpoint) -> None:
