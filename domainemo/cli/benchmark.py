@@ -23,9 +23,7 @@ __all__ = ["benchmark"]
 
 
 def benchmark(
-    file: Annotated[
-        str, typer.Argument(help="The benchmark: a TOML file, or its name.")
-    ],
+    file: Annotated[str, typer.Argument(help="The benchmark: a TOML file, or its name.")],
     *,
     data_root: Annotated[
         str | None, typer.Option(help="Folder of the recordings, of all data sets.")

@@ -30,7 +30,9 @@ class Unscreened(Screen):
     def __init__(
         self,
         *,
-        judged_from: Annotated[float, Bounds(0, 1, words="a number from 0 to 1")] = 0.6,
+        judged_from: Annotated[
+            float, Bounds(0, 1, words="a number from 0 to 1")
+        ] = 0.6,
     ) -> None:
         super().__init__()
         self.judged_from = judged_from

@@ -361,7 +361,9 @@ class Fitting(Task):
         """Return the samples of every step of an epoch."""
         self.generator = torch.Generator().manual_seed(torch.initial_seed())
         sizes = len(self.source), len(self.target), self.training.batch_size
-        drawn = epoch_batches(*sizes, self.generator, self.groups, self.training.epoch)
+        drawn = epoch_batches(
+            *sizes, self.generator, self.groups, self.training.epoch
+        )
         return list(drawn)
 
     def steps(self, epoch: int) -> Sequence[Step]:
