@@ -116,7 +116,11 @@ def made(tmp_path_factory):
         ("[adapters.dann]\noptions = {training.epochs = 1}", "cannot be compared"),
         ("[adapters.dann]\noptions = {adapter.wieght = 1}", "'weight'"),
         ("[datasets.simulated]\nplugins = []", "no option 'plugins'"),
-        ("[options]\ntraining.epoch = 1", "'epochs'"),
+        ("[options]\ntraining.epohcs = 1", "'epochs'"),
+        (
+            '[backbones.dgcnn]\nadapters = ["uf-am"]',
+            "backbones.dgcnn: adapters is .*some of none, uf-ama.*Did you mean 'uf-ama'",
+        ),
         ('seeds = "0"', "seeds is '0'; expected a list of whole numbers"),
     ],
 )
@@ -157,6 +161,22 @@ def test_every_combination_is_a_cell_and_source_only_stands_once(tmp_path):
         trained = [each.name for each in cell.experiment.trained]
         first = cell.backbone == "concatenation-mlp" and cell.adapter == "none"
         assert trained == [cell.adapter, *(["logistic-regression"] if first else [])]
+
+
+def test_a_network_may_name_the_adapters_that_run_on_it(tmp_path):
+    cells = grid(
+        tmp_path,
+        """
+        adapters = ["dann", "deep-coral"]
+        [backbones.dgcnn]
+        [backbones.plain]
+        backbone = "concatenation-mlp"
+        adapters = ["dann"]
+        """,
+    ).cells()
+    found = [(cell.backbone, cell.adapter) for cell in cells]
+    both = [("dgcnn", each) for each in ("none", "dann", "deep-coral")]
+    assert found == [*both, ("plain", "none"), ("plain", "dann")]
 
 
 def test_what_stands_later_goes_before(tmp_path):

@@ -22,7 +22,7 @@ import pytest
 import domainemo as de
 from domainemo import registry
 from domainemo.cli import app, main
-from domainemo.cli.named import studies
+from domainemo.cli.named import benchmarks, studies
 from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 
@@ -141,7 +141,9 @@ def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypat
     others = [line.split()[:2] for line in lines[1:] if not line.startswith(together)]
     kinds = [kind for kind in KINDS if kind not in together]
     parts = [[kind, entry.name] for kind in kinds for entry in entries(kind)]
-    assert others == parts + [["study", name] for name in studies()]
+    files = [["study", name] for name in studies()]
+    files += [["benchmark", name] for name in benchmarks()]
+    assert others == parts + files
     # These stand by family, several on a line.
     families = " ".join(line for line in lines if line.startswith(together))
     for entry in (entry for kind in together for entry in entries(kind)):
@@ -149,8 +151,9 @@ def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypat
             rf"[ ,]{re.escape(entry.name)}( \(default\))?(,|\s|$)", families
         )
     # One kind alone is told in full.
-    told = " ".join(domainemo("list", "studies", cwd=tmp_path).stdout.split())
-    for path in studies().values():
+    shown = [domainemo("list", name, cwd=tmp_path) for name in ("studies", "benchmarks")]
+    told = " ".join(" ".join(done.stdout for done in shown).split())
+    for path in [*studies().values(), *benchmarks().values()]:
         headline = path.read_text(encoding="utf-8").splitlines()[0]
         last = headline.removeprefix("# ").split()[-1]
         assert headline.endswith(".") and last in told and len(headline) < 88

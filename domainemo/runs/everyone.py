@@ -12,6 +12,7 @@ from ..choices import TrainChoices, choosing, complete
 from ..core import EmotionData
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError
+from ..training.fit import no_target
 from ..training.settings import epoch_in_words
 from ..words import count
 from .beside import check_source
@@ -124,6 +125,8 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
 def _check_choices(chosen: Experiment) -> None:
     """Refuse what needs a target, and more than one model."""
     chosen.build_adapter(chosen.adapter)
+    if chosen.training.epoch == "target":
+        raise no_target()
     validator = None if chosen.validator is None else chosen.validator.build()
     if validator is None or validator.sees_target:
         raise ConfigurationError(

@@ -24,6 +24,7 @@ from ..core import Adapter, Backbone, Control, Modality, Normalisation, Sampling
 from ..errors import ConfigurationError
 from ..parts import Part, named_controls, of_controls, part, unknown_option
 from ..places import where
+from ..training.screened import find_screen
 from ..training.settings import Training
 from ..values import check_seeds, check_value
 from .controls import control_name, is_trained, retraining
@@ -335,7 +336,7 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     _check_names(made)
     # Parts whose options clash are refused here, before any recording is read.
     made.protocol.build()
-    made.adapter.build()
+    _check_screen(made)
     _check_selection(made)
     check_words(made.build_normalisation(), "by", "words")
     made.build_sampling()
@@ -380,6 +381,18 @@ def use_of(chosen: Setup) -> CalibrationUse:
     """Return what the labels that are given of a target are for."""
     use: CalibrationUse = chosen.more.get("calibration_use", "training")
     return use
+
+
+def _check_screen(made: Experiment) -> None:
+    """Refuse a screen that would ask classifiers which are not trained."""
+    screen = find_screen(made.adapter.build())
+    if screen is not None and not made.training.branch_share:
+        raise ConfigurationError(
+            f"training.branch_share is 0, so that the classifiers of single modalities "
+            f"learn nothing, and the adapter {made.adapter.name!r} has a screen, "
+            f"{type(screen).__name__}, that asks them; expected more than 0, such as "
+            f"0.5, or an adapter without a screen."
+        )
 
 
 def _check_selection(made: Experiment) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "Fitted",
     "Fitting",
     "Verdict",
+    "no_target",
     "predict",
     "scores",
     "settle",
@@ -95,6 +96,14 @@ class Verdict:
     score: float | None
     evidence: list[float] | None
     seconds: float
+
+
+def no_target() -> ConfigurationError:
+    """Return what is said where an epoch passes a target that is not there."""
+    return ConfigurationError(
+        "training.epoch is 'target', and here is no target to pass; expected 'source', "
+        "or a number of steps."
+    )
 
 
 def predict(
@@ -304,8 +313,7 @@ class Fitting(Task):
     Raises
     ------
     ConfigurationError
-        If an epoch is to be a pass over the target, and there is none; or if a screen
-        asks classifiers that are not trained.
+        If an epoch is to be a pass over the target, and there is none.
     """
 
     name = "Training"
@@ -330,32 +338,17 @@ class Fitting(Task):
             model, adapter, training.label_smoothing, training.branch_share
         )
         self.source, self.target = source, target
+        if training.epoch == "target" and not len(target):
+            raise no_target()
         self.validator, self.held_out, self.traced = validator, held_out, traced
         self.groups = _groups(source, training)
         self.class_weights = _class_weights(model, source.labels, training, self.groups)
         self.needs_target_from = adapter.begins if adapter.needs_target else math.inf
         self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
         self.screen = find_screen(adapter)
-        self._check()
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
         self.compared: list[tuple[list[float], dict[str, Tensor]]] = []
-
-    def _check(self) -> None:
-        """Refuse settings that mean nothing for this target, or this adapter."""
-        if self.training.epoch == "target" and not len(self.target):
-            raise ConfigurationError(
-                "training.epoch is 'target', and here is no target to pass; expected "
-                "'source', or a number of steps."
-            )
-        alone = [branch for branch in self.model.dims if branch != FUSION]
-        if self.screen is not None and alone and not self.training.branch_share:
-            raise ConfigurationError(
-                f"training.branch_share is 0, so that the classifiers of "
-                f"{', '.join(alone)} alone learn nothing, and "
-                f"{type(self.screen).__name__} decides by what they say; expected more "
-                f"than 0, such as 0.5, or an adapter without a screen."
-            )
 
     def batches(self) -> list[tuple[Tensor, Tensor]]:
         """Return the samples of every step of an epoch."""
