@@ -1,0 +1,79 @@
+"""Every command of PhysioSync's page can be planned on a few people of its data."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures.deap import write_deap
+from fixtures.dreamer import write_dreamer
+from fixtures.every import WAIVED
+
+from domainemo.cli import main
+
+PAGE = Path(__file__).parents[1] / "docs" / "physiosync.md"
+COMMANDS = re.findall(
+    r"^    domainemo ((?:adapt|pretrain) --config .*)$", PAGE.read_text(), re.MULTILINE
+)
+PEOPLE = range(1, 5)
+WRITE = {
+    "deap": (
+        lambda root: write_deap(root, subjects=PEOPLE),
+        ["--set=data.window=20.0"],
+    ),
+    "dreamer": (
+        lambda root: write_dreamer(root, subjects=PEOPLE, seconds=6.0),
+        ["--set=data.crop=all"],
+    ),
+}
+SMALL = ["--set=backbone.short_width=4", "--set=backbone.long_width=4"]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Return a function that writes a data set of four people once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            WRITE[name][0](made[name])
+        return made[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOMAINEMO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield get
+
+
+def plain(command):
+    """A command without folders that others would have made, and of one rating."""
+    return re.sub(r" --(init-from|output|set) \S+", "", command)
+
+
+@pytest.mark.parametrize("command", sorted({plain(each) for each in COMMANDS}))
+def test_the_command_plans_its_folds(command, recordings, tmp_path, monkeypatch, capfd):
+    name = "deap" if "deap" in command else "dreamer"
+    arguments = [*shlex.split(command), f"--data-root={recordings(name)}", "--dry-run"]
+    arguments += [WAIVED, *WRITE[name][1], *SMALL]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["domainemo", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capfd.readouterr()
+    words = " ".join((said.out + said.err).split())
+    assert not ended.value.code, words
+    assert re.search(r"[0-9,]+ jobs? in [0-9,]+ folds?", words)
+
+
+def test_a_run_starts_from_the_pre_training_of_its_own_setup():
+    """Each --init-from names what a pretrain before it put there."""
+    made = {}
+    for command in COMMANDS:
+        setup = re.search(r"--config (\S+)", command)[1]
+        if command.startswith("pretrain"):
+            made[re.search(r"--output (\S+)", command)[1]] = setup
+        else:
+            started = made[re.search(r"--init-from (\S+)", command)[1]]
+            assert started == f"{setup}-pretraining"
+    assert len(made) == 5
