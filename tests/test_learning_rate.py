@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from domainemo.training.loop import Loop, Task
+from domainemo.training.optimiser import Adam, AdamW
 from domainemo.training.settings import Training
 
 
@@ -41,3 +42,10 @@ def test_a_cosine_falls_within_an_epoch_and_a_constant_never():
     falling = [rate for epoch in rates("cosine", 4) for rate in epoch]
     assert falling == sorted(falling, reverse=True) and len({*falling}) == 12
     assert {rate for epoch in rates("constant", 4) for rate in epoch} == {0.5}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", AdamW), ("adam", Adam)])
+def test_the_loop_descends_by_the_optimiser_that_is_named(name, kind):
+    training = Training(optimiser=name, weight_decay=0.25)
+    loop = Loop(Nothing(nn.Linear(1, 1), nn.Linear(1, 1), training), seed=0)
+    assert type(loop.optimiser) is kind and loop.optimiser.weight_decay == 0.25

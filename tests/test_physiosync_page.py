@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fixtures.dreamer import write_dreamer
 from fixtures.every import WAIVED
 
 from domainemo.cli import main
+from domainemo.cli.named import studies
 
 PAGE = Path(__file__).parents[1] / "docs" / "physiosync.md"
 COMMANDS = re.findall(
@@ -64,6 +66,43 @@ def test_the_command_plans_its_folds(command, recordings, tmp_path, monkeypatch,
     words = " ".join((said.out + said.err).split())
     assert not ended.value.code, words
     assert re.search(r"[0-9,]+ jobs? in [0-9,]+ folds?", words)
+
+
+# As released, for new people and for those who are known: windows in a step of the first
+# stage, its rate and temperature, and the epochs of the second stage.
+RELEASED = {
+    "physiosync-deap": (128, 7e-4, 0.07, 10),
+    "physiosync-dreamer": (32, 1e-4, 0.07, 10),
+    "physiosync-deap-dependent": (None, 7e-4, 0.1, 6),
+    "physiosync-dreamer-dependent": (None, 1e-4, 0.1, 15),
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_setup_has_the_released_settings(name):
+    first, second = (
+        tomllib.loads(studies()[each].read_text(encoding="utf-8"))
+        for each in (f"{name}-pretraining", name)
+    )
+    windows, rate, temperature, epochs = RELEASED[name]
+    options = first["options"]
+    if windows:  # pairs of two windows
+        assert first["pairs"] == "random" and options["pairs"] == {"augment": True}
+        assert 2 * options["training"]["batch_size"] == windows
+    else:
+        assert first["pairs"] == "synchronous" and options["pairs"]["members"] == 2
+        assert options["training"]["batch_size"] == 8
+    assert options["training"]["learning_rate"] == rate
+    assert options["training"]["optimiser"] == "adam"
+    assert options["training"]["weight_decay"] == 1e-3
+    assert options["contrast"]["temperature"] == temperature
+    assert second["options"]["training"]["epochs"] == epochs
+    assert second["options"]["training"]["branch_share"] == 0.0
+    assert first["normalisation"] == second["normalisation"] == "across-electrodes"
+    for same in ("backbone", "data", "protocol"):  # or the second would be refused
+        assert options.get(same) == second["options"].get(same)
+    one_resolution = options["backbone"].get("resolutions") == "short"
+    assert one_resolution == ("dreamer" in name)
 
 
 def test_a_run_starts_from_the_pre_training_of_its_own_setup():
