@@ -68,8 +68,8 @@ def test_the_command_plans_its_folds(command, recordings, tmp_path, monkeypatch,
     assert re.search(r"[0-9,]+ jobs? in [0-9,]+ folds?", words)
 
 
-# As released, for new people and for those who are known: windows in a step of the first
-# stage, its rate and temperature, and the epochs of the second stage.
+# As released, for new people and for those who are known: windows in a step of the
+# first stage, its rate and temperature, and the epochs of the second stage.
 RELEASED = {
     "physiosync-deap": (128, 7e-4, 0.07, 10),
     "physiosync-dreamer": (32, 1e-4, 0.07, 10),
