@@ -296,7 +296,8 @@ class AdapterChoices(SetupChoices, total=False):
         Choice(
             "Start from the folder of a `domainemo pretrain`.",
             python="The folder of a pre-training of the very same folds, from which "
-            "all networks start, source only among them.",
+            "all networks start, source only among them. It may have seen more "
+            "modalities.",
             words="a path",
             before="folds",
         ),

@@ -686,6 +686,10 @@ class Normalisation(ABC):
     words: str
     """How results name it, such as ``"z-scored by the source alone"``."""
 
+    kinds: ClassVar[tuple[str, ...] | None] = None
+    """The kinds of sensors that it scales, such as ``("eeg",)``: others stay as they
+    are. None for all."""
+
     @abstractmethod
     def fit(self, seen: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         """Return what is learned from windows of one modality, as arrays by name.

@@ -26,11 +26,16 @@ TINY = {
 def tiny(name):
     """Return an ablation with a single seed, few recordings and few steps."""
     given = tomllib.loads(benchmarks()[name].read_text(encoding="utf-8"))
+    options = flatten(given.get("options", {})) | TINY
     for axis in ("datasets", "backbones"):
         for keys in given[axis].values() if isinstance(given.get(axis), dict) else ():
             own = flatten(keys.get("options", {}))
             keys["options"] = {k: v for k, v in own.items() if k not in TINY}
-    options = flatten(given.get("options", {})) | TINY
+            if "pretraining" in keys:  # which pairs people of the source
+                first = keys["pretraining"]
+                own = flatten(first.get("options", {}))
+                first["options"] = own | {"training.epochs": 1}
+                options["data.subjects"] = 3
     return {**given, "seeds": [0], "controls": ["majority-class"], "options": options}
 
 
@@ -48,7 +53,10 @@ def test_every_ablation_runs_two_folds_of_every_entry(name, tmp_path):
     given = tiny(name)
     grid = grid_of(given, {})
     cells = grid.cells()
-    told = {json.dumps(cell.description, sort_keys=True) for cell in cells}
+    told = {
+        json.dumps([cell.description, cell.first_stage], sort_keys=True)
+        for cell in cells
+    }
     assert len(told) == len(cells)  # each entry changes something
     outcomes = run_cells(
         cells, lambda name: grid.datasets[name].dataset.build().load(), tmp_path
@@ -56,7 +64,8 @@ def test_every_ablation_runs_two_folds_of_every_entry(name, tmp_path):
     assert [outcome.why for outcome in outcomes] == [""] * len(cells)
     for cell in cells:
         folder = tmp_path.joinpath("cells", *cell.key)
-        assert len(list(folder.glob("folds/*"))) == 2, cell.name
+        folds = given["options"]["data.subjects"]
+        assert len(list(folder.glob("folds/*"))) == folds, cell.name
 
 
 DOCS = Path(__file__).parents[1] / "docs"

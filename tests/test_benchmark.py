@@ -123,6 +123,17 @@ def made(tmp_path_factory):
             '[backbones.dgcnn]\nadapters = ["uf-am"]',
             "dgcnn: adapters is .*some of none, uf-ama.*Did you mean 'uf-ama'",
         ),
+        ("[backbones.r2gfanet]\npretraining = 5", "pretraining is 5; expected a table"),
+        ("[backbones.r2gfanet]\npretraining = {pair = 1}", "Did you mean 'pairs'"),
+        (
+            "[backbones.r2gfanet.pretraining]\noptions = {backbone.width = 4}",
+            "sets 'backbone.width'; expected pairs.NAME, contrast.NAME, training.NAME",
+        ),
+        (
+            "[backbones.r2gfanet.pretraining]\noptions = {contrast.temperatur = 1}",
+            "Did you mean 'temperature'",
+        ),
+        ("[adapters.dann]\npretraining = {}", "no option 'pretraining'"),
         ('seeds = "0"', "seeds is '0'; expected a list of whole numbers"),
     ],
 )
@@ -179,6 +190,68 @@ def test_a_network_may_name_the_adapters_that_run_on_it(tmp_path):
     found = [(cell.backbone, cell.adapter) for cell in cells]
     both = [("dgcnn", each) for each in ("none", "dann", "deep-coral")]
     assert found == [*both, ("plain", "none"), ("plain", "dann")]
+
+
+FIRST_STAGE = f"""
+datasets = ["simulated"]
+adapters = ["marginal"]
+controls = ["majority-class"]
+device = "cpu"
+[options]
+{DATA}
+[backbones.small]
+backbone = "concatenation-mlp"
+options = {{backbone.hidden = [4], backbone.width = 4, backbone.fusion_width = 4}}
+[backbones.small.pretraining]
+pairs = "random"
+options = {{training.epochs = 2, contrast.projection = [3]}}
+[backbones.plain]
+backbone = "concatenation-mlp"
+options = {{backbone.hidden = [4], backbone.width = 4, backbone.fusion_width = 4}}
+"""
+
+
+def test_a_network_with_a_first_stage_starts_from_it_in_every_cell(tmp_path, capfd):
+    bench = grid(tmp_path, FIRST_STAGE)
+    cells = {cell.key[2:]: cell for cell in bench.cells()}
+    assert cells["plain", "none"].pretraining is None
+    one, two = cells["small", "none"], cells["small", "marginal"]
+    assert one.first_stage == two.first_stage
+    first = one.pretraining
+    assert (first.pairs.name, first.training.epochs) == ("random", 2)
+    # All else is that of the run.
+    assert first.backbone.describe() == one.experiment.backbone.describe()
+    assert first.seeds == one.experiment.seeds and first.training.batch_size == 32
+    planning = ("benchmark", "bench.toml", "--dry-run", "--output=made")
+    assert call(*planning, folder=tmp_path) == 0
+    # Three folds: twice two methods, and one first stage.
+    assert "15 trainings to run" in " ".join(capfd.readouterr().out.split())
+
+    def run():
+        return run_cells(
+            list(cells.values()),
+            lambda name: bench.datasets[name].dataset.build().load(),
+            tmp_path / "made",
+        )
+
+    outcomes = {outcome.cell.key[2:]: outcome for outcome in run()}
+    assert not any(outcome.why for outcome in outcomes.values())
+    for key, outcome in outcomes.items():
+        told = "initialised from pre-training (random pairs of eeg, eye, 2 epochs)"
+        trained = outcome.table["parameters"].notna()
+        starts = outcome.table.loc[trained, "initialisation"]
+        assert starts.str.startswith(told).all() == (key[0] == "small")
+    (folder,) = tmp_path.glob("made/pretraining/*/*/*")
+    assert folder.name == "small"
+    weights = {p: p.stat().st_mtime_ns for p in folder.rglob("backbone.safetensors")}
+    assert len(weights) == 3
+    # The same again trains nothing, and another first stage is refused.
+    for before, after in zip(outcomes.values(), run(), strict=True):
+        pd.testing.assert_frame_equal(before.table, after.table)
+    assert all(p.stat().st_mtime_ns == time for p, time in weights.items())
+    other = grid(tmp_path, FIRST_STAGE.replace('"random"', '"synchronous"'))
+    with pytest.raises(de.ConfigurationError, match="pairs: there 'random'"):
+        run_cells(other.cells(), None, tmp_path / "made")
 
 
 def test_what_stands_later_goes_before(tmp_path):

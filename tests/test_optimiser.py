@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from domainemo.training.optimiser import AdamW
+from domainemo.training.optimiser import Adam, AdamW
 
 
 def problem():
@@ -28,11 +28,12 @@ def lose(network, values, labels, part):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_it_takes_the_steps_of_torch_s_to_the_last_bit(resumed):
+@pytest.mark.parametrize("kind", [AdamW, Adam])
+def test_it_takes_the_steps_of_torch_s_to_the_last_bit(kind, resumed):
     ours, values, labels = problem()
     theirs, *_ = problem()
-    made = AdamW([p for p in ours.parameters() if p.requires_grad], 0.01)
-    torchs = torch.optim.AdamW(
+    made = kind([p for p in ours.parameters() if p.requires_grad], 0.01)
+    torchs = getattr(torch.optim, kind.__name__)(
         [p for p in theirs.parameters() if p.requires_grad],
         weight_decay=0.01,
         fused=True,
@@ -45,13 +46,32 @@ def test_it_takes_the_steps_of_torch_s_to_the_last_bit(resumed):
         torchs.step()
         if resumed and part == 3:
             state = made.state_dict()
-            made = AdamW(made.weights, 0.01)
+            made = kind(made.weights, 0.01)
             made.load_state_dict(state)
         made.forget_gradients()
         lose(ours, values, labels, part).backward()
         made.step(rate)
         for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
             assert torch.equal(mine, its)
+
+
+def test_the_penalty_is_added_to_the_gradient():
+    """Three steps by the equations of Adam, one number at a time."""
+    weights, decay, rate = [0.5, -2.0], 0.1, 0.01
+    parameter = nn.Parameter(torch.tensor(weights, dtype=torch.float64))
+    made = Adam([parameter], decay)
+    gradients = [[0.3, -0.1], [0.2, 0.4], [-0.5, 0.0]]
+    means, squares = [0.0, 0.0], [0.0, 0.0]
+    for step, each in enumerate(gradients, 1):
+        parameter.grad = torch.tensor(each, dtype=torch.float64)
+        made.step(rate)
+        for n, gradient in enumerate(each):
+            whole = gradient + decay * weights[n]
+            means[n] = 0.9 * means[n] + 0.1 * whole
+            squares[n] = 0.999 * squares[n] + 0.001 * whole**2
+            mean, square = means[n] / (1 - 0.9**step), squares[n] / (1 - 0.999**step)
+            weights[n] -= rate * mean / (square**0.5 + 1e-8)
+        assert parameter.tolist() == pytest.approx(weights, rel=1e-12)
 
 
 def test_a_training_does_not_load_the_compiler(tmp_path):

@@ -38,6 +38,8 @@ CASES = {
         {**PAIR, "eye-1": sensor("eye", 5, 1), "a": PAIR["ecg"], "b": PAIR["ecg"]},
         {"length": 1, "blocks": 1, "prompts": 0, "gate": 2},
     ),
+    "short alone": (PAIR, {"resolutions": "short", "blocks": 1}),
+    "long, no gate": (PAIR, {"resolutions": "long", "blocks": 1, "gate": 0}),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -51,6 +53,10 @@ def build(case="pair", *, seed=0, dtype=torch.float32, training=False, **options
         for parameter in model.parameters():  # nothing stays at zero or one
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model.to(dtype).train(training), modalities
+
+
+def resolutions(model):
+    return ("long", "short") if model.resolutions == "both" else (model.resolutions,)
 
 
 def batch_for(modalities, *, batch=4, time=5, seed=0, dtype=torch.float32):
@@ -111,12 +117,85 @@ def test_registered_name_sampling_and_published_sizes():
     assert models[1].fusion[0].in_features == 10240
 
 
+def names(model):
+    """What the parameters belong to, by the first part of their names."""
+    return {name.partition(".")[0] for name, _ in model.named_parameters()}
+
+
+WHOLE = {"short_encoders", "long_encoders", "short_gate", "long_gate", "fusion"}
+
+
+@pytest.mark.parametrize(
+    ("options", "gone", "fused"),
+    [
+        ({"resolutions": "short"}, {"long_encoders", "long_gate"}, 2 * 4 * 5 * 8),
+        ({"resolutions": "long"}, {"short_encoders", "short_gate"}, 2 * 4 * 12),
+        ({"gate": 0}, {"short_gate", "long_gate"}, 2 * 4 * (5 * 8 + 12)),
+    ],
+    ids=["short", "long", "gate"],
+)
+def test_a_switch_takes_its_modules_away(options, gone, fused):
+    assert names(build()[0]) == WHOLE
+    model, modalities = build(**options)
+    assert names(model) == WHOLE - gone
+    assert model.fusion[0].in_features == fused
+    signals, masks = batch_for(modalities)
+    widths = {"long": 12, "short": 8}
+    kept = sum(4 * widths[resolution] for resolution in resolutions(model))
+    assert model(signals, masks)["eeg"].shape == (4, kept)
+    views = {f"{name}/{each}" for name in modalities for each in resolutions(model)}
+    assert set(model.views(signals, masks)) == views
+
+
+def test_one_second_of_dreamer_as_released():
+    """EEG of 14 electrodes and ECG of two leads, one encoder each, 512 features."""
+    dreamer = {"eeg": sensor("eeg", ELECTRODES[:14], 128), "ecg": sensor("ecg", 2, 128)}
+    with torch.device("meta"):
+        model = PhysioSync(dreamer, resolutions="short", length=1, short_width=128)
+    inputs = {
+        n: e.embedding.content.in_features for n, e in model.short_encoders.items()
+    }
+    assert inputs == {"eeg": 1792, "ecg": 256}
+    assert model.fusion[0].in_features == 1024
+
+
+def test_the_released_initialisation_by_its_statistics():
+    torch.manual_seed(0)
+    sizes = {"short_width": 32, "long_width": 64}
+    ours = PhysioSync(PAIR, **sizes)
+    model = PhysioSync(PAIR, initialisation="truncated-normal", **sizes)
+    drawn = []
+    for name, value in model.named_parameters():
+        *place, kind = name.split(".")
+        module = model.get_submodule(".".join(place))
+        if "encoders" not in name or isinstance(module, nn.LayerNorm):
+            continue
+        if kind in ("bias", "in_proj_bias"):
+            assert not value.any(), name
+        elif kind in ("weight", "in_proj_weight"):
+            drawn.append(value.detach().flatten())
+            other = ours.get_parameter(name).detach()
+            assert not 0.8 < other.std() / 0.02 < 1.25, name
+    values = torch.cat(drawn).double() / 0.02
+    count = len(values)
+    assert count > 100_000 and values.abs().max() < 6
+    assert abs(values.mean()) < 4 / count**0.5
+    assert values.square().mean() == pytest.approx(1, abs=4 * (2 / count) ** 0.5)
+    # The fourth moment tells a normal distribution, 3, from a uniform one, 1.8.
+    assert values.pow(4).mean() == pytest.approx(3, abs=4 * (96 / count) ** 0.5)
+    # What is no linear layer of an encoder begins as ever.
+    assert torch.equal(model.long_encoders["eeg"].norm.weight, torch.ones(64))
+    assert model.fusion[0].bias.any()
+
+
 def test_what_is_out_of_range_is_explained():
     with pytest.raises(ConfigurationError, match=r"found none.*--modalities"):
         PhysioSync({})
-    for option in ("length", "blocks", "gate", "fusion_width", "feedforward_ratio"):
+    for option in ("length", "blocks", "fusion_width", "feedforward_ratio"):
         with pytest.raises(ConfigurationError, match=f"{option} is 0; expected"):
             PhysioSync(PAIR, **{option: 0})
+    with pytest.raises(ConfigurationError, match=r"gate is 1, .*2 or more.*or 0 for"):
+        PhysioSync(PAIR, gate=1)
     with pytest.raises(ConfigurationError, match="multiple of the number"):
         PhysioSync(PAIR, long_width=30)
     with pytest.raises(ConfigurationError, match=r"dropout is 1\.0; expected"):
@@ -300,6 +379,14 @@ def test_confidence_gate_multiplies_by_the_largest_share():
     assert not gate(torch.zeros(2, 6)).any()
 
 
+def gated(gate, features):
+    """Features times the largest share of their scores; as they are without a gate."""
+    if gate is None:
+        return features
+    scores = gate.score.weight @ features + gate.score.bias
+    return features * (scores.exp() / scores.exp().sum()).max()
+
+
 def loop(model, modalities, signals, masks, i):
     """Embeddings and views of sample i, window by window."""
     length, time = model.length, next(iter(masks.values())).shape[1]
@@ -318,36 +405,50 @@ def loop(model, modalities, signals, masks, i):
                 if masks[name][i, t]:
                     windows[t - start] = signals[name][i, t][key]
                     there[t - start] = True
-            long_encoder = model.long_encoders[name]
-            long = reference_encoder(
-                long_encoder, torch.cat([w.flatten() for w in windows])
-            )
-            long = long * any(there)
-            short = [
-                reference_encoder(model.short_encoders[name], w.flatten()) * valid
-                for w, valid in zip(windows, there, strict=True)
-            ]
-            gated = [model.short_gate(s) for s in short]
-            fused += [model.long_gate(long), *gated]
+            own = []
+            if model.resolutions != "short":
+                long_encoder = model.long_encoders[name]
+                long = reference_encoder(
+                    long_encoder, torch.cat([w.flatten() for w in windows])
+                )
+                long = long * any(there)
+                own.append(gated(model.long_gate, long))
+                fused += own
+                if any(there):
+                    note(f"{name}/long", long)
+            if model.resolutions != "long":
+                short = [
+                    reference_encoder(model.short_encoders[name], w.flatten()) * valid
+                    for w, valid in zip(windows, there, strict=True)
+                ]
+                seconds = [gated(model.short_gate, s) for s in short]
+                fused += seconds
+                if any(there):
+                    note(f"{name}/short", sum(short) / sum(there))
+                    own.append(sum(seconds) / sum(there))
             any_there |= any(there)
             if any(there):
-                note(f"{name}/long", long)
-                note(f"{name}/short", sum(short) / sum(there))
-                mean = sum(gated) / sum(there)
-                note(name, torch.cat([model.long_gate(long), mean]))
+                note(name, torch.cat(own))
         if any_there:
             note(FUSION, model.fusion(torch.cat(fused)))
     return {branch: torch.stack(values).mean(0) for branch, values in found.items()}
 
 
-@pytest.mark.parametrize("time", [1, 5, 8, 13])
-def test_network_equals_a_loop_over_windows(time):
-    model, modalities = build(dtype=torch.float64)
+@pytest.mark.parametrize(
+    ("case", "time"),
+    [
+        *(("pair", time) for time in (1, 5, 8, 13)),
+        ("short alone", 8),
+        ("long, no gate", 8),
+    ],
+)
+def test_network_equals_a_loop_over_windows(case, time):
+    model, modalities = build(case, dtype=torch.float64)
     signals, masks = batch_for(modalities, time=time, dtype=torch.float64)
     masks["ecg"][2] = False
     masks["eeg"][0, 5:10] = False
     found = {**model(signals, masks), **model.views(signals, masks)}
-    views = {f"{name}/{view}" for name in modalities for view in ("long", "short")}
+    views = {f"{name}/{view}" for name in modalities for view in resolutions(model)}
     assert set(found) == {*modalities, *views, FUSION}
     for i in range(4):
         expected = loop(model, modalities, signals, masks, i)
@@ -384,7 +485,8 @@ def test_any_sensor_may_be_missing(case, time):
         assert gradients and all(g.isfinite().all() for g in gradients)
         for name in lost:
             assert not embeddings[name].any()
-            assert not views[f"{name}/long"].any() and not views[f"{name}/short"].any()
+            for resolution in resolutions(model):
+                assert not views[f"{name}/{resolution}"].any()
 
 
 def test_a_missing_modality_is_zero_in_the_fusion():

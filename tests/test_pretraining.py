@@ -22,6 +22,7 @@ from domainemo.cli import main
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
+from domainemo.runs.initialisation import check_initialisation, read_initialisation
 from domainemo.runs.plan import labelled_rows, plan
 from domainemo.runs.pretraining import plan_pretraining, pretraining
 from domainemo.testing import FirstFold, checks
@@ -370,7 +371,9 @@ def test_every_fold_starts_from_its_own_weights(data, finished, tmp_path):
 
 
 def test_results_say_where_the_networks_started(data, finished, tmp_path):
-    words = "initialised from pre-training (synchronous pairs, 2 epochs) on the fold's"
+    words = (
+        "initialised from pre-training (synchronous pairs of eeg, eye, 2 epochs) on the"
+    )
     results = run(
         data,
         tmp_path / "run",
@@ -409,7 +412,7 @@ def test_a_run_does_not_go_on_with_other_weights(data, finished, folder, tmp_pat
         ({"backbone": "uf-ama", "options": {}}, "backbone: there 'r2gfanet'"),
         ({"options": {"backbone.width": 16, "backbone.heads": 2}}, "width: there 8"),
         ({"normalisation": "subject"}, "normalisation: there 'session'"),
-        ({"modalities": "eeg"}, "modalities: there eeg, eye, here eeg"),
+        ({"modalities": "eye,eeg"}, "modalities: there eeg, eye, here eye, eeg"),
         ({"exclude": (4,)}, "exclude: there 'unset'"),
         ({"seeds": (0, 5)}, "nothing was pre-trained for subject 1, seed 5"),
     ],
@@ -433,6 +436,75 @@ def test_other_recordings_or_folds_are_refused(data, finished, folder):
     shutil.rmtree(record.parent)
     with pytest.raises(ConfigurationError, match="nothing was pre-trained for subj"):
         run(data, init_from=folder)
+
+
+PHYSIOSYNC = {
+    "backbone": "physiosync",
+    "protocol": FirstFold(CrossSubject()),
+    "sampling": "windows",
+    "training": Training(epochs=1, batch_size=8),
+    "options": {
+        "backbone.short_width": 8,
+        "backbone.long_width": 8,
+        "backbone.blocks": 1,
+        "backbone.length": 2,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def of_both(data, tmp_path_factory):
+    """A pre-training on EEG and eye movements, not to be changed."""
+    folder = tmp_path_factory.mktemp("pretraining") / "both"
+    pretrain(data, folder, **PHYSIOSYNC)
+    return folder
+
+
+def test_fewer_modalities_go_on_from_what_was_learnt_with_more(data, of_both, tmp_path):
+    still = Training(epochs=1, batch_size=8, learning_rate=1e-12, weight_decay=0.0)
+    chosen = {**PHYSIOSYNC, "modalities": "eeg", "training": still}
+    results = run(data, tmp_path / "started", init_from=of_both, **chosen)
+    run(data, tmp_path / "plain", **chosen)
+    assert "pairs of eeg, eye, 1 epoch) on" in results.how()
+    (before,) = of_both.rglob("backbone.safetensors")
+    before = load_file(before)
+    found, plain = (
+        load_file(next((tmp_path / name).rglob("model.safetensors")))
+        for name in ("started", "plain")
+    )
+    assert found.keys() == plain.keys()
+    taken = {n for n in found if not n.startswith(("heads.", "backbone.fusion.0.wei"))}
+    assert any("encoders.eeg" in name for name in taken)
+    assert not any("eye" in name for name in taken)
+    for name, value in found.items():
+        # The layer that joins modalities has another shape, and is drawn anew.
+        start = before[name.removeprefix("backbone.")] if name in taken else plain[name]
+        np.testing.assert_allclose(value, start, atol=1e-9, err_msg=name)
+
+
+def test_fewer_modalities_of_other_recordings_are_refused(data, of_both):
+    chosen = {**PHYSIOSYNC, "modalities": "eeg", "init_from": of_both}
+    with pytest.raises(ConfigurationError, match="different: the recordings' signals"):
+        run(noise(data, np.arange(3)), **chosen)
+
+
+def test_more_modalities_than_were_seen_are_refused(data, tmp_path):
+    pretrain(data, tmp_path / "eeg", **PHYSIOSYNC, modalities="eeg")
+    with pytest.raises(ConfigurationError, match="modalities: there eeg, here eeg, e"):
+        run(data, **PHYSIOSYNC, init_from=tmp_path / "eeg")
+
+
+def test_a_network_that_is_built_otherwise_of_fewer_modalities_is_refused(
+    data, of_both
+):
+    chosen = experiment(**PHYSIOSYNC, modalities="eeg", adapter="none")
+    planned = plan(data, chosen)
+    built = chosen.build_backbone(planned.inputs.modalities).state_dict()
+    known = read_initialisation(of_both), chosen.describe()
+    folds = planned.inputs, planned.folds
+    check_initialisation(*known, *folds, built)
+    with pytest.raises(ConfigurationError, match=r"eeg alone has other.*as lone\.bias"):
+        check_initialisation(*known, *folds, {**built, "lone.bias": torch.zeros(2)})
 
 
 def test_a_folder_that_is_no_pretraining_is_refused(data, tmp_path):
@@ -596,7 +668,7 @@ def test_pretrain_then_adapt(monkeypatch, tmp_path, capsys):
     adapt = ("adapt", *small, "--adapter=none", "--no-baselines")
     assert command(monkeypatch, *adapt, "--init-from=first", "--output=run") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "initialised from pre-training (random pairs, 1 epoch)" in shown
+    assert "initialised from pre-training (random pairs of eeg, eye, 1 epoch)" in shown
     assert (
         command(monkeypatch, "adapt", "--config=run", "--jobs=1", "--output=rerun") == 0
     )

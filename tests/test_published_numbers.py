@@ -36,6 +36,8 @@ FOR_THE_FIXTURES = {
     "dreamer": ["--set=data.crop=all"],
     "deap": ["--set=data.window=4.0"],
 }
+# A setup's own network would take minutes to make.
+SMALL = ["--set=backbone.short_width=8", "--set=backbone.long_width=8"]
 # Subjects of the page whom the fixture stands for by one of its own.
 STANDS_FOR = {"test=13,14,15": "test=2", "--set protocol.validation=10,11,12 ": ""}
 
@@ -88,6 +90,7 @@ def test_the_command_plans_its_folds(command, recordings, tmp_path, monkeypatch,
     dataset = arguments[arguments.index("--dataset") + 1]
     arguments += [f"--data-root={recordings(dataset)}", "--dry-run", WAIVED]
     arguments += FOR_THE_FIXTURES.get(dataset, [])
+    arguments += SMALL if "--config physiosync" in command else []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["domainemo", *arguments])
     with pytest.raises(SystemExit) as ended:

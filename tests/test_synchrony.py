@@ -215,6 +215,51 @@ def test_names_and_default_weights():
         torch.testing.assert_close(loss, 2 * model(first, second)[name])
 
 
+TERMS = {
+    "temporal.eeg/long": "projectors.eeg/long",
+    "temporal.ecg/long": "projectors.ecg/long",
+    "temporal.eeg/short": "projectors.eeg/short",
+    "temporal.ecg/short": "projectors.ecg/short",
+    "cross.long": "aligners.every/long",
+    "cross.short": "aligners.every/short",
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "gone"),
+    [
+        ("temporal_weight", lambda term: term.startswith("temporal")),
+        ("cross_weight", lambda term: term.startswith("cross")),
+        ("short_weight", lambda term: term.endswith("short")),
+        ("long_weight", lambda term: term.endswith("long")),
+    ],
+    ids=["LS-TCL", "CM-CA", "short", "long"],
+)
+def test_a_term_without_weight_is_gone_with_its_projection(option, gone):
+    whole, model = objective(), objective(**{option: 0.0})
+    kept = {term: module for term, module in TERMS.items() if not gone(term)}
+    modules = {name.rpartition(".")[0] for name in model.state_dict()}
+    assert set(model(*groups())) == set(kept) != set(whole(*groups()))
+    assert {module.rpartition(".")[0] for module in modules} == set(kept.values())
+
+
+def test_a_resolution_s_weight_multiplies_all_its_terms():
+    losses = objective()(*groups())
+    for name, loss in objective(short_weight=0.5, long_weight=3.0)(*groups()).items():
+        factor = 0.5 if name.endswith("short") else 3.0
+        torch.testing.assert_close(loss, factor * losses[name])
+
+
+def test_an_objective_without_terms_is_refused():
+    for dims, weights in (
+        (DIMS, {"temporal_weight": 0.0, "cross_weight": 0.0}),
+        (DIMS, {"short_weight": 0.0, "long_weight": 0.0}),
+        ({"eeg": 5}, {"temporal_weight": 0.0}),
+    ):
+        with pytest.raises(ConfigurationError, match=r"no term is left for the views"):
+            SynchronyContrast(dims, **weights)
+
+
 def test_released_sizes():
     with torch.device("meta"):
         model = SynchronyContrast(
@@ -264,6 +309,8 @@ def test_what_is_out_of_range_is_explained():
         ("projection", (0,)),
         ("alignment", 0),
         ("dropout", 1.0),
+        ("temporal_weight", -1.0),
+        ("short_weight", -1.0),
     ):
         with pytest.raises(ConfigurationError, match=f"{option} is .*; expected"):
             Part("contrast", "synchrony", {option: value}, cls=SynchronyContrast)

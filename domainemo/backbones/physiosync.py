@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
+from ..errors import ConfigurationError
 from ..registry import register
 from ..samplings.sequences import Sequences
 from ..values import Bounds
@@ -34,6 +35,7 @@ __all__ = ["PhysioSync"]
 
 _VIEWS = 3
 _TOKENS = 1 + _VIEWS
+_DEVIATION = 0.02
 
 
 @register(name="physiosync")
@@ -71,6 +73,8 @@ class PhysioSync(Backbone):
       something was recorded;
     - what a sensor lost is zero in the long encoder's input, and exactly zero among the
       features that are fused;
+    - `initialisation`: torch's own, where the released encoders draw every linear
+      layer from a truncated normal distribution;
     - any number of modalities, with or without EEG;
     - weights are bound to channels by name: another order of channels is the same.
 
@@ -80,6 +84,10 @@ class PhysioSync(Backbone):
         In the paper, the EEG with skin conductance or with ECG.
     length : int
         Windows that the long encoder sees at once: 5 in the paper.
+    resolutions : {"both", "short", "long"}
+        Which encoders there are. With one resolution the other's encoders and gate are
+        left out, as are its features in every embedding; on DREAMER the released code
+        has ``"short"`` alone, with a `length` of 1.
     short_width, long_width : int
         Dimension of a token in the short and in the long encoders: 128 and 640 as
         released. An encoder returns four tokens.
@@ -96,11 +104,16 @@ class PhysioSync(Backbone):
     dropout : float
         Dropout of the embedded tokens, likewise for the kind ``"eeg"`` alone.
     gate : int
-        Scores whose largest share is the confidence; at least 2.
+        Scores whose largest share is the confidence, at least 2: as many as classes as
+        released. 0 leaves the gates out.
     fusion_hidden, fusion_width : int
         Units of the first layer of the fusion; dimension of the fusion embedding.
     head_dropout : float
         Dropout before the fusion classifier.
+    initialisation : {"uniform", "truncated-normal"}
+        How the linear layers of the encoders begin: as torch draws them; or, as
+        released, with weights from a normal distribution of deviation 0.02, cut off at
+        2, and biases of zero.
     sampling : Sampling, optional
         ``Sequences(length=length)`` by default.
 
@@ -115,6 +128,7 @@ class PhysioSync(Backbone):
         modalities: Mapping[str, Modality],
         *,
         length: Size = 5,
+        resolutions: Literal["both", "short", "long"] = "both",
         short_width: Size = 32,
         long_width: Size = 64,
         blocks: Size = 3,
@@ -123,20 +137,27 @@ class PhysioSync(Backbone):
         layer_scale: float = 0.1,
         prompts: Annotated[int, Bounds(0)] = 2,
         dropout: DropoutShare = 0.2,
-        gate: Annotated[int, Bounds(2)] = 3,
+        gate: Annotated[int, Bounds(0)] = 3,
         fusion_hidden: Size = 256,
         fusion_width: Size = 128,
         head_dropout: Annotated[float, Bounds(0, 1)] = 0.2,
+        initialisation: Literal["uniform", "truncated-normal"] = "uniform",
         sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
         require_modalities("physiosync", modalities)
-        self.length, self.short_width, self.long_width = length, short_width, long_width
+        self.length, self.resolutions = length, resolutions
+        self.short_width, self.long_width = short_width, long_width
         self.blocks, self.heads = blocks, heads
         self.feedforward_ratio, self.layer_scale = feedforward_ratio, layer_scale
         self.prompts, self.dropout, self.gate = prompts, dropout, gate
         self.fusion_hidden, self.fusion_width = fusion_hidden, fusion_width
-        self.head_dropout = head_dropout
+        self.head_dropout, self.initialisation = head_dropout, initialisation
+        if gate == 1:
+            raise ConfigurationError(
+                "The backbone physiosync: gate is 1, whose only score always has the "
+                "whole share; expected 2 or more scores, or 0 for no gate."
+            )
         for width in (short_width, long_width):
             require_divisible(width, heads)
         self.sampling = sampling or Sequences(length=length)
@@ -145,23 +166,28 @@ class PhysioSync(Backbone):
 
     def _build(self, modalities: Mapping[str, Modality]) -> None:
         """Make the layers."""
-        short, long = _TOKENS * self.short_width, _TOKENS * self.long_width
-        self.short_encoders = nn.ModuleDict()
-        self.long_encoders = nn.ModuleDict()
+        has_short, has_long = self.resolutions != "long", self.resolutions != "short"
+        short = _TOKENS * self.short_width if has_short else 0
+        long = _TOKENS * self.long_width if has_long else 0
+        # Empty where a resolution is left out.
+        self.short_encoders, self.long_encoders = nn.ModuleDict(), nn.ModuleDict()
         for name, modality in modalities.items():
             inputs = len(modality.channels) * len(modality.features)
-            self.short_encoders[name] = self._encoder(
-                inputs, self.short_width, modality.kind
-            )
-            self.long_encoders[name] = self._encoder(
-                self.length * inputs, self.long_width, modality.kind
-            )
+            kind = modality.kind
+            if has_short:
+                self.short_encoders[name] = self._encoder(
+                    inputs, self.short_width, kind
+                )
+            if has_long:
+                self.long_encoders[name] = self._encoder(
+                    self.length * inputs, self.long_width, kind
+                )
             # It follows from the names: a saved state fits any channel order.
             self.register_buffer(
                 f"_channels_{name}", channel_order(modality), persistent=False
             )
-        self.short_gate = ConfidenceGate(short, self.gate)
-        self.long_gate = ConfidenceGate(long, self.gate)
+        self.short_gate = _gate(short, self.gate)
+        self.long_gate = _gate(long, self.gate)
         self.fusion = nn.Sequential(
             nn.Linear(
                 len(modalities) * (long + self.length * short), self.fusion_hidden
@@ -175,7 +201,7 @@ class PhysioSync(Backbone):
 
     def _encoder(self, inputs: int, width: int, kind: str) -> Encoder:
         eeg = kind == "eeg"
-        return Encoder(
+        encoder = Encoder(
             inputs,
             width,
             blocks=self.blocks,
@@ -185,6 +211,9 @@ class PhysioSync(Backbone):
             prompts=self.prompts if eeg else 0,
             dropout=self.dropout if eeg else 0.0,
         )
+        if self.initialisation == "truncated-normal":
+            encoder.apply(_truncated_normal)
+        return encoder
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:
@@ -208,21 +237,19 @@ class PhysioSync(Backbone):
         Returns
         -------
         mapping of str to Tensor
-            Of shape (batch, 4 * (long_width + short_width)) for each modality, zero
-            where it is missing in the whole sample; (batch, fusion_width) for the
-            fusion.
+            Of shape (batch, 4 * (long_width + short_width)) for each modality, without
+            the width of a resolution that is left out, zero where it is missing in the
+            whole sample; (batch, fusion_width) for the fusion.
         """
         embeddings: dict[str, list[Tensor]] = {b: [] for b in (*self.branches, FUSION)}
         present: dict[str, list[Tensor]] = {b: [] for b in (*self.branches, FUSION)}
         for block in self._encoded(signals, masks):
             joined = []
             for name, encoded in block.items():
-                long = self.long_gate(encoded.long)
-                short = self.short_gate(encoded.short)
-                summary = masked_mean(short, encoded.mask)
-                embeddings[name].append(torch.cat([long, summary], -1))
+                own, fused = self._gated(encoded)
+                embeddings[name].append(torch.cat(own, -1))
                 present[name].append(encoded.mask.any(-1))
-                joined += [long, short.flatten(-2)]
+                joined += fused
             embeddings[FUSION].append(self.fusion(torch.cat(joined, -1)))
             seen = [present[name][-1] for name in self.branches]
             present[FUSION].append(reduce(torch.logical_or, seen))
@@ -249,18 +276,20 @@ class PhysioSync(Backbone):
         mapping of str to Tensor
             ``"MODALITY/long"`` of shape (batch, 4 * long_width) and
             ``"MODALITY/short"`` of shape (batch, 4 * short_width), zero where the
-            modality is missing in the whole sample.
+            modality is missing in the whole sample. Only those of the `resolutions`.
         """
         views: dict[str, list[Tensor]] = {}
         present: dict[str, list[Tensor]] = {}
         for block in self._encoded(signals, masks):
             for name, encoded in block.items():
-                short = masked_mean(encoded.short, encoded.mask)
-                for view, value in (("long", encoded.long), ("short", short)):
-                    views.setdefault(f"{name}/{view}", []).append(value)
-                    present.setdefault(f"{name}/{view}", []).append(
-                        encoded.mask.any(-1)
-                    )
+                found = {"long": encoded.long, "short": encoded.short}
+                if encoded.short is not None:
+                    found["short"] = masked_mean(encoded.short, encoded.mask)
+                for view, value in found.items():
+                    if value is not None:
+                        views.setdefault(f"{name}/{view}", []).append(value)
+                        seen = encoded.mask.any(-1)
+                        present.setdefault(f"{name}/{view}", []).append(seen)
         return {view: _mean(views[view], present[view]) for view in views}
 
     def head(self, branch: str, dim: int, classes: int) -> nn.Module:
@@ -295,10 +324,32 @@ class PhysioSync(Backbone):
         """Encode exactly `length` windows of one modality."""
         order = self.get_buffer(f"_channels_{name}")
         windows = signal.index_select(-2, order).flatten(-2)
-        long = self.long_encoders[name](windows.flatten(-2))
-        short = self.short_encoders[name](windows)
         seen = mask[..., None].to(signal.dtype)
-        return Encoded(long * seen.amax(-2), short * seen, mask)
+        long = short = None
+        if name in self.long_encoders:
+            long = self.long_encoders[name](windows.flatten(-2)) * seen.amax(-2)
+        if name in self.short_encoders:
+            short = self.short_encoders[name](windows) * seen
+        return Encoded(long, short, mask)
+
+    def _gated(self, encoded: Encoded) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what stands for a modality in its embedding, and in the fusion."""
+        own, fused = [], []
+        if encoded.long is not None:
+            long = (
+                encoded.long if self.long_gate is None else self.long_gate(encoded.long)
+            )
+            own.append(long)
+            fused.append(long)
+        if encoded.short is not None:
+            short = (
+                encoded.short
+                if self.short_gate is None
+                else self.short_gate(encoded.short)
+            )
+            own.append(masked_mean(short, encoded.mask))
+            fused.append(short.flatten(-2))
+        return own, fused
 
 
 class Encoded(NamedTuple):
@@ -306,13 +357,13 @@ class Encoded(NamedTuple):
 
     Attributes
     ----------
-    long : Tensor of shape (batch, 4 * long_width)
-    short : Tensor of shape (batch, length, 4 * short_width)
+    long : Tensor of shape (batch, 4 * long_width), or None
+    short : Tensor of shape (batch, length, 4 * short_width), or None
     mask : bool Tensor of shape (batch, length)
     """
 
-    long: Tensor
-    short: Tensor
+    long: Tensor | None
+    short: Tensor | None
     mask: Tensor
 
 
@@ -448,6 +499,21 @@ class ConfidenceGate(nn.Module):
         """Return features (..., dim), weighted; zeros stay."""
         shares: Tensor = self.score(features).softmax(-1)
         return features * shares.amax(-1, keepdim=True)
+
+
+def _gate(dim: int, scores: int) -> ConfidenceGate | None:
+    """Return a gate; None where there are no features, or no gates."""
+    return ConfidenceGate(dim, scores) if dim and scores else None
+
+
+def _truncated_normal(module: nn.Module) -> None:
+    """Draw a linear layer's weights as the released encoders do; leave others."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=_DEVIATION)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, Attention):
+        nn.init.trunc_normal_(module.in_proj_weight, std=_DEVIATION)
+        nn.init.zeros_(module.in_proj_bias)
 
 
 def _mean(blocks: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ import pandas as pd
 from ..errors import ConfigurationError
 from ..runs.experiment import Experiment
 from ..runs.folder import CONFIG, differences, flat, folder_name, read_stored_config
+from ..runs.pretraining import Pretraining
 
-__all__ = ["Cell", "Outcome", "check_cells"]
+__all__ = ["STARTED", "Cell", "Outcome", "check_cells"]
+
+STARTED = ("init_from", "initialisation")
+"""What the configuration of a run says of where its networks start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,12 @@ class Cell:
         What the benchmark calls them.
     experiment : Experiment
     description : mapping
-        The run's configuration, as its ``config.toml`` holds it.
+        The run's configuration, as its ``config.toml`` holds it, but for where its
+        networks start.
+    pretraining : Pretraining or None
+        What its networks start from; None starts at random.
+    first_stage : mapping
+        The configuration of that.
     """
 
     dataset: str
@@ -38,6 +47,8 @@ class Cell:
     adapter: str
     experiment: Experiment
     description: Mapping[str, Any]
+    pretraining: Pretraining | None = None
+    first_stage: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -52,6 +63,10 @@ class Cell:
     def folder(self, root: Path) -> Path:
         """Return its run's folder in a benchmark's."""
         return root.joinpath("cells", *map(folder_name, self.key))
+
+    def pretraining_folder(self, root: Path) -> Path:
+        """Return its pre-training's, which all adapters of a network share."""
+        return root.joinpath("pretraining", *map(folder_name, self.key[:-1]))
 
 
 @dataclass(frozen=True)
@@ -83,14 +98,21 @@ def check_cells(cells: Sequence[Cell], root: Path) -> None:
     ConfigurationError
     """
     for cell in cells:
-        folder = cell.folder(root)
-        if not (folder / CONFIG).is_file():
-            continue
-        there = flat(read_stored_config(folder))
-        differing = differences(there, flat(cell.description), "now")
-        if differing:
-            raise ConfigurationError(
-                f"{folder}: this cell was begun with another configuration "
-                f"({'; '.join(differing)}). Nothing was overwritten. Give another "
-                f"--output folder, or the same configuration to resume."
-            )
+        _check(cell.folder(root), cell.description, cell.pretraining is not None)
+        if cell.pretraining is not None:
+            _check(cell.pretraining_folder(root), cell.first_stage)
+
+
+def _check(folder: Path, now: Mapping[str, Any], started: bool = False) -> None:
+    if not (folder / CONFIG).is_file():
+        return
+    there = flat(read_stored_config(folder))
+    if started:  # what it started from is looked at where it starts
+        there = {k: v for k, v in there.items() if k not in STARTED}
+    differing = differences(there, flat(now), "now")
+    if differing:
+        raise ConfigurationError(
+            f"{folder}: this cell was begun with another configuration "
+            f"({'; '.join(differing)}). Nothing was overwritten. Give another "
+            f"--output folder, or the same configuration to resume."
+        )

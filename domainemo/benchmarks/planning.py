@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..core import EmotionData
 from ..errors import DomainemoError
 from ..parts import part
 from ..runs.execution import execute
 from ..runs.plan import Plan, plan
+from ..runs.pretraining import PretrainingJob, plan_pretraining
 from ..runs.record import load_record
 from .cells import Cell, check_cells
 from .running import Load, with_data
@@ -28,7 +30,8 @@ class Planned:
     why : str
         Why it cannot be run; empty where it can.
     trainings, finished : int
-        All trainings, and those that are there already.
+        All trainings, and those that are there already. Pre-trainings count among those
+        of source only.
     seconds : float
         What a training of source only takes, by two epochs that were measured on the
         first fold. NaN where no training is missing.
@@ -62,17 +65,27 @@ def plan_cells(cells: Sequence[Cell], load: Load, root: Path) -> list[Planned]:
             if isinstance(data, DomainemoError):
                 raise data
             planned = plan(data, cell.experiment)
+            before = _first_stage(cell, data, root)
         except DomainemoError as error:
             found.append(Planned(cell, " ".join(str(error).split())))
             continue
         jobs = planned.jobs(cell.folder(root))
-        finished = sum(Path(job.folder).is_dir() for job in jobs)
+        places = [job.folder for job in before] + [job.folder for job in jobs]
+        finished = sum(Path(place).is_dir() for place in places)
         network = cell.key[:-1]
-        if finished < len(jobs) and network not in measured:
+        if finished < len(places) and network not in measured:
             measured[network] = _estimate(planned)
         seconds = measured.get(network, float("nan"))
-        found.append(Planned(cell, "", len(jobs), finished, seconds))
+        found.append(Planned(cell, "", len(places), finished, seconds))
     return found
+
+
+def _first_stage(cell: Cell, data: EmotionData, root: Path) -> list[PretrainingJob]:
+    """Return the pre-trainings that a network's cells share, at the first of them."""
+    if cell.pretraining is None or cell.adapter != "none":
+        return []
+    planned = plan_pretraining(data, cell.pretraining)
+    return planned.jobs(cell.pretraining_folder(root))
 
 
 def _estimate(planned: Plan) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from ..core import EmotionData
 from ..errors import DomainemoError
 from ..runs.execution import Monitor
 from ..runs.folder import locked
+from ..runs.initialisation import read_initialisation
 from ..runs.plan import plan
+from ..runs.pretraining import plan_pretraining, run_pretraining
 from ..runs.run import run_plan
-from .cells import Cell, Outcome, check_cells
+from .cells import STARTED, Cell, Outcome, check_cells
 
 __all__ = ["Load", "run_cells", "with_data"]
 
@@ -64,6 +67,7 @@ def run_cells(
         root.mkdir(parents=True, exist_ok=True)
 
     def run(cell: Cell, data: EmotionData) -> Outcome:
+        cell = _started(cell, data, root, executor, on_progress, plugins)
         results = run_plan(
             plan(data, cell.experiment),
             cell.folder(root),
@@ -87,6 +91,29 @@ def run_cells(
             if on_cell:
                 on_cell(outcome)
     return outcomes
+
+
+def _started(
+    cell: Cell,
+    data: EmotionData,
+    root: Path,
+    executor: Executor | None,
+    on_progress: Callable[[Monitor], None] | None,
+    plugins: Sequence[str],
+) -> Cell:
+    """Return a cell whose networks start from its pre-training, which is run."""
+    if cell.pretraining is None:
+        return cell
+    folder = cell.pretraining_folder(root)
+    planned = plan_pretraining(data, cell.pretraining)
+    run_pretraining(planned, folder, cell.first_stage, executor, on_progress, plugins)
+    start = read_initialisation(folder)
+    told = dict(zip(STARTED, (start.folder, start.words), strict=True))
+    return replace(
+        cell,
+        experiment=replace(cell.experiment, init_from=start),
+        description={**told, **cell.description},
+    )
 
 
 def with_data(

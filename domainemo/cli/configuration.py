@@ -191,6 +191,14 @@ def configure_cell(
     return _configure(chosen, (), file, dict(stored), DEFAULTS, _experiment)
 
 
+def configure_first_stage(
+    chosen: Mapping[str, Any], stored: Mapping[str, Any], file: str
+) -> Configuration[Pretraining]:
+    """Do the same for what a cell of a benchmark is pre-trained by."""
+    defaults = PRETRAINING_DEFAULTS
+    return _configure(chosen, (), file, dict(stored), defaults, _pretraining)
+
+
 def configure_training(
     chosen: Mapping[str, Any], sets: Sequence[str], file: str | None
 ) -> Configuration[Experiment]:

@@ -13,20 +13,28 @@ import tomli_w
 from ..choices import (
     BenchmarkChoices,
     PlaceChoices,
+    PretrainingChoices,
     RunChoices,
+    SetupChoices,
     choices_of,
     flatten,
 )
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import unknown_option
 from ..registry import KINDS, entries
-from .configuration import Configuration, checked, configure_cell
+from .configuration import (
+    Configuration,
+    checked,
+    configure_cell,
+    configure_first_stage,
+)
 from .named import benchmarks, is_benchmark, studies
 from .names import check_dataset, options_of
 
 if TYPE_CHECKING:
     from ..benchmarks.cells import Cell
     from ..runs.experiment import Experiment
+    from ..runs.pretraining import Pretraining
 
 __all__ = ["Grid", "grid_of", "read_grid"]
 
@@ -44,7 +52,7 @@ KEYS = (*AXES, *_SHARED, "options")
 _MAY_SET: Mapping[str, list[str]] = {
     "dataset": [name for name in _SHARED if name != "plugins"],
     "protocol": [],
-    "backbone": ["sampling", "normalisation", "adapters"],
+    "backbone": ["sampling", "normalisation", "adapters", "pretraining"],
     "adapter": [],
 }
 """What an entry may set beside itself: no more than leaves rows comparable.
@@ -56,6 +64,10 @@ _MAY_SET_OPTIONS = {
     "backbone": ("backbone", "sampling", "normalisation", "training"),
     "adapter": ("adapter",),
 }
+
+_FIRST_STAGE = ("pairs", "modalities", "options")
+_FIRST_STAGE_OPTIONS = ("pairs", "contrast", "training")
+"""What a network's `pretraining` may set; all else is as in the run that follows."""
 
 Table = Mapping[str, Any]
 
@@ -72,11 +84,14 @@ class Grid:
     configurations : mapping
         Of each cell, by what the file calls its data set, protocol, backbone, adapter;
         source only first among the adapters.
+    pretrainings : mapping
+        Of the networks that have a first stage, by data set, protocol and backbone.
     """
 
     file: str
     content: str
     configurations: Mapping[tuple[str, ...], Configuration[Experiment]]
+    pretrainings: Mapping[tuple[str, ...], Configuration[Pretraining]]
 
     @property
     def datasets(self) -> dict[str, Configuration[Experiment]]:
@@ -109,20 +124,30 @@ class Grid:
                     f"Expected some of {', '.join(known)}."
                 )
         kept = {k: v for k, v in self.configurations.items() if k[0] in datasets}
-        return replace(self, configurations=kept)
+        first = {k: v for k, v in self.pretrainings.items() if k[0] in datasets}
+        return replace(self, configurations=kept, pretrainings=first)
 
     def cells(self) -> list[Cell]:
         """Return the runs."""
         from ..benchmarks.cells import Cell
 
-        return [
-            Cell(
-                **dict(zip(sorted_axes(), key, strict=True)),
-                experiment=each.experiment,
-                description=each.describe(),
+        cells = []
+        for key, each in self.configurations.items():
+            dataset, protocol, backbone, adapter = key
+            first = self.pretrainings.get(key[:-1])
+            cells.append(
+                Cell(
+                    dataset=dataset,
+                    protocol=protocol,
+                    backbone=backbone,
+                    adapter=adapter,
+                    experiment=each.experiment,
+                    description=each.describe(),
+                    pretraining=first.experiment if first else None,
+                    first_stage=first.describe() if first else {},
+                )
             )
-            for key, each in self.configurations.items()
-        ]
+        return cells
 
 
 def sorted_axes() -> list[str]:
@@ -187,6 +212,7 @@ def _grid(file: str, content: str, given: Table, said: Table) -> Grid:
     on = _of_networks(file, axes["backbone"], axes["adapter"])
     first = next(iter(axes["backbone"]))
     found: dict[tuple[str, ...], Configuration[Experiment]] = {}
+    before: dict[tuple[str, ...], Configuration[Pretraining]] = {}
     for cell, layers in _crossed(axes):
         if cell[3] not in on[cell[2]]:
             continue
@@ -194,9 +220,13 @@ def _grid(file: str, content: str, given: Table, said: Table) -> Grid:
         stored = _cell([shared, *layers], with_controls)
         try:
             found[cell] = configure_cell(said, stored, file)
+            stage = axes["backbone"][cell[2]].get("pretraining")
+            if stage is not None and cell[:-1] not in before:
+                stored = _first_stage(stored, stage)
+                before[cell[:-1]] = configure_first_stage(said, stored, file)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}, {', '.join(cell)}: {error}") from error
-    return Grid(file, content, found)
+    return Grid(file, content, found, before)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -266,7 +296,10 @@ def _check(file: str, where: str, name: str, keys: Mapping[str, Any]) -> None:
     for key in keys:
         if key not in allowed:
             raise ConfigurationError(unknown_option(f"{file}: {where}", key, allowed))
-    checked(f"{file}: {where}", {k: v for k, v in keys.items() if k not in AXES})
+    own = {k: v for k, v in keys.items() if k not in (*AXES, "pretraining")}
+    checked(f"{file}: {where}", own)
+    if "pretraining" in keys:
+        _check_first_stage(f"{file}: {where}.pretraining", keys["pretraining"])
     for option in flatten(keys.get("options", {})):
         if option.partition(".")[0] not in _MAY_SET_OPTIONS[name]:
             expected = ", ".join(f"{each}.NAME" for each in _MAY_SET_OPTIONS[name])
@@ -283,6 +316,43 @@ def _check(file: str, where: str, name: str, keys: Mapping[str, Any]) -> None:
             check_dataset(part)
     except DomainemoError as error:
         raise type(error)(f"{file}: {where}: {error}") from error
+
+
+def _check_first_stage(where: str, keys: Any) -> None:
+    """Refuse what a network's pre-training cannot set."""
+    if not isinstance(keys, Mapping):
+        raise ConfigurationError(
+            f"{where} is {keys!r}; expected a table of {', '.join(_FIRST_STAGE)}, or "
+            f"an empty one."
+        )
+    for key in keys:
+        if key not in _FIRST_STAGE:
+            raise ConfigurationError(unknown_option(where, key, list(_FIRST_STAGE)))
+    checked(where, keys)
+    for option in flatten(keys.get("options", {})):
+        if option.partition(".")[0] not in _FIRST_STAGE_OPTIONS:
+            expected = ", ".join(f"{each}.NAME" for each in _FIRST_STAGE_OPTIONS)
+            raise ConfigurationError(
+                f"{where} sets {option!r}; expected {expected} alone, as all else is "
+                f"that of the run that starts from it."
+            )
+
+
+def _first_stage(stored: Table, stage: Table) -> dict[str, Any]:
+    """Return the configuration of a pre-training, given that of a cell."""
+    known = choices_of(PlaceChoices) | choices_of(PretrainingChoices)
+    groups = ("data", *choices_of(SetupChoices))
+    options = {
+        option: value
+        for option, value in stored["options"].items()
+        if option.partition(".")[0] in groups and not option.startswith("training.")
+    }
+    options |= flatten(stage.get("options", {}))
+    return {
+        **{key: value for key, value in stored.items() if key in known},
+        **stage,
+        "options": options,
+    }
 
 
 def _of_networks(
@@ -319,7 +389,8 @@ def _cell(layers: Sequence[Table], with_controls: bool) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for layer in layers:
-        stored |= {key: value for key, value in layer.items() if key not in AXES}
+        beside = (*AXES, "pretraining")
+        stored |= {key: value for key, value in layer.items() if key not in beside}
         options |= flatten(layer.get("options", {}))
     left_out = ["adapter."] if stored["adapter"] == "none" else []
     stored["baselines"] = with_controls

@@ -105,7 +105,7 @@ def _searching(backbone: str) -> dict[str | None, str]:
 
 def _released(like: Mapping[str, Any]) -> dict[str | None, str]:
     """Return setups of the same parts by data set, of those without a search."""
-    parts = ("backbone", "adapter", "pairs", "sampling")
+    parts = ("backbone", "adapter", "pairs", "sampling", "protocol")
     return {
         found.get("dataset"): name
         for name, found in _read().items()

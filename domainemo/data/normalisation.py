@@ -109,28 +109,28 @@ def normalise(
     if isinstance(method, str):
         method = find("normalisation", method)()
     assert isinstance(method, Normalisation)
-    by = by or method.by
-    columns = _columns(by)
     visible = np.zeros(len(inputs), dtype=bool)
     visible[source] = visible[target] = True
     scales, signals = {}, {}
     for name, array in inputs.signals.items():
         result = np.empty(array.shape, np.float32) if out is None else out[name]
         everything = np.arange(len(array))
-        if columns:
+        own = _of_kind(method, inputs.modalities[name].kind)
+        way = (by or method.by) if own is method else own.by
+        if columns := _columns(way):
             codes = _group_codes(inputs.name, inputs.windows, columns, visible)
-            _apply_by_group(method, array, codes, visible, result)
+            _apply_by_group(own, array, codes, visible, result)
             scale = stored[name] if stored else scale_of(result, source)
             fill = scale.mean
         else:
             scale = stored[name] if stored else scale_of(array, source)
             known = learned[name] if learned else {}
-            if by == "source" and not known:
-                known = _learn(method, array, source)
-            _apply(method, known, array, everything, result)
-            fill = _applied(method, scale.mean[None], known)[0]
+            if way == "source" and not known:
+                known = _learn(own, array, source)
+            _apply(own, known, array, everything, result)
+            fill = _applied(own, scale.mean[None], known)[0]
         for rows in _batches(everything, result):
-            if by != "nothing":
+            if way != "nothing":
                 _check_finite(inputs, name, rows, result[rows])
             result[rows] = _filled(result[rows], fill)
         signals[name], scales[name] = result, scale
@@ -139,9 +139,19 @@ def normalise(
 
 def learned_of(inputs: Inputs, method: Normalisation, rows: Rows) -> dict[str, Learned]:
     """Return what a normalisation learns from the values at `rows`, per modality."""
-    if method.by == "nothing":
-        return {name: {} for name in inputs.signals}
-    return {n: _learn(method, array, rows) for n, array in inputs.signals.items()}
+    found: dict[str, Learned] = {}
+    for name, array in inputs.signals.items():
+        own = _of_kind(method, inputs.modalities[name].kind)
+        found[name] = {} if own.by == "nothing" else _learn(own, array, rows)
+    return found
+
+
+def _of_kind(method: Normalisation, kind: str) -> Normalisation:
+    """Return what scales a kind of sensor: the method, or one that leaves it alone."""
+    if method.kinds is None or kind in method.kinds:
+        return method
+    left: Normalisation = find("normalisation", "none")()
+    return left
 
 
 def _columns(by: str) -> list[str]:

@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -42,6 +43,7 @@ __all__ = [
     "differences",
     "find_exchange",
     "fingerprint",
+    "fingerprints",
     "flat",
     "folder_name",
     "identity",
@@ -105,6 +107,18 @@ def fingerprint(
         digest.update(np.ascontiguousarray(labels).data)
         digest.update(repr(classes).encode())
     return digest.hexdigest()
+
+
+def fingerprints(inputs: Inputs) -> dict[str, str]:
+    """Return a hash of each modality with the provenance, as if there were no other."""
+    return {
+        name: fingerprint(
+            replace(inputs, signals={name: array}, modalities={name: described})
+        )
+        for (name, array), described in zip(
+            inputs.signals.items(), inputs.modalities.values(), strict=True
+        )
+    }
 
 
 def folder_name(text: str) -> str:

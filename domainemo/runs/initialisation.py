@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import files
 from ..core import Fold, Inputs, Rows
@@ -20,6 +20,7 @@ from .folder import (
     check_job,
     differences,
     fingerprint,
+    fingerprints,
     flat,
     job_folder,
     read_json,
@@ -34,6 +35,7 @@ __all__ = [
     "load_weights",
     "read_initialisation",
     "rows_digest",
+    "start_from",
     "weights_of",
 ]
 
@@ -86,8 +88,9 @@ def read_initialisation(folder: str | Path) -> Initialisation:
             f"start from, but it holds no configuration of one."
         )
     epochs = flat(config)["training.epochs"]
+    seen = ", ".join(read_json(place / ENVIRONMENT)["modalities"])
     words = (
-        f"initialised from pre-training ({config['pairs']} pairs, "
+        f"initialised from pre-training ({config['pairs']} pairs of {seen}, "
         f"{count(epochs, 'epoch')}) on the fold's source"
     )
     digest = sha256()
@@ -103,8 +106,11 @@ def check_initialisation(
     description: Mapping[str, Any],
     inputs: Inputs,
     folds: Sequence[Fold],
+    weights: Mapping[str, Tensor],
 ) -> None:
     """Refuse a pre-training that was not made for these very folds.
+
+    It may have seen more modalities than the run has.
 
     Parameters
     ----------
@@ -114,6 +120,8 @@ def check_initialisation(
     inputs : Inputs
         In canonical order, with the chosen modalities only.
     folds : sequence of Fold
+    weights : mapping of str to Tensor
+        Of the network as it is built for these modalities.
 
     Raises
     ------
@@ -128,16 +136,12 @@ def check_initialisation(
         for config in (read_stored_config(folder), description)
     )
     found = differences(there, here, "here")
-    environment = read_json(folder / ENVIRONMENT)
-    modalities = ", ".join(environment.get("modalities", ()))
-    if modalities != ", ".join(inputs.modalities):
-        found.append(
-            f"modalities: there {modalities}, here {', '.join(inputs.modalities)}"
-        )
-    elif environment.get("recordings") != fingerprint(inputs):
-        found.append("the recordings' signals or windows")
+    found += _recordings_that_differ(read_json(folder / ENVIRONMENT), inputs)
     if not found:
         found = list(_folds_that_differ(start, folds, description["seeds"]))
+    if not found and folds:
+        first = start.weights(folds[0].name, description["seeds"][0])
+        found = _weights_that_differ(first, inputs.modalities, weights)
     if found:
         more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
         raise ConfigurationError(
@@ -169,6 +173,39 @@ def load_weights(put: Callable[[dict[str, Tensor]], object], path: Path) -> None
     files.read(path, parse)
 
 
+def start_from(network: nn.Module, path: Path, modalities: Iterable[str]) -> None:
+    """Put pre-trained weights into a network.
+
+    Where the pre-training saw more modalities, their weights are left out, and a weight
+    of another shape, in a layer that joins modalities, stays as it was drawn.
+
+    Parameters
+    ----------
+    network : Module
+        Built for `modalities`.
+    path : Path
+        The weights' file; beside it is the record of its pre-training.
+    modalities : iterable of str
+        Of the network.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or holds the weights of another network.
+    """
+
+    def put(state: dict[str, Tensor]) -> None:
+        if _has_more(path, modalities):
+            own = network.state_dict()
+            state = {
+                name: state[name] if state[name].shape == value.shape else value
+                for name, value in own.items()
+            }
+        network.load_state_dict(state)
+
+    load_weights(put, path)
+
+
 def weights_of(state: Mapping[str, Tensor]) -> bytes:
     """Return weights by name as a safetensors file holds them."""
     from safetensors.torch import save
@@ -184,6 +221,44 @@ def rows_digest(rows: Rows) -> str:
 def _matters(key: str) -> bool:
     # What a protocol skips for want of classes is pre-trained all the same.
     return key.partition(".")[0] in _MUST_AGREE and key != "protocol.unfit"
+
+
+def _recordings_that_differ(
+    environment: Mapping[str, Any], inputs: Inputs
+) -> Iterable[str]:
+    there, here = list(environment.get("modalities", ())), list(inputs.modalities)
+    signals = environment.get("signals_of")
+    if signals and {*here} < {*there}:
+        known = {name: signals[name] for name in here}
+        if known != fingerprints(inputs):
+            yield "the recordings' signals or windows"
+    elif there != here:
+        yield f"modalities: there {', '.join(there)}, here {', '.join(here)}"
+    elif environment.get("recordings") != fingerprint(inputs):
+        yield "the recordings' signals or windows"
+
+
+def _has_more(path: Path, modalities: Iterable[str]) -> bool:
+    """Return whether a pre-training saw modalities beside these."""
+    seen = read_json(path.with_name("record.json")).get("modalities", ())
+    return {*modalities} < {*seen}
+
+
+def _weights_that_differ(
+    path: Path, modalities: Iterable[str], weights: Mapping[str, Tensor]
+) -> list[str]:
+    """Return what a network lacks of a pre-training that saw more modalities."""
+    if not _has_more(path, modalities):
+        return []
+    there: dict[str, Tensor] = {}
+    load_weights(there.update, path)
+    missing = [name for name in weights if name not in there]
+    if not missing:
+        return []
+    return [
+        f"the network of {', '.join(modalities)} alone has other layers than the one "
+        f"that was pre-trained, such as {missing[0]}"
+    ]
 
 
 def _folds_that_differ(

@@ -67,7 +67,7 @@ from .folder import (
     folder_name,
     read_json,
 )
-from .initialisation import load_weights
+from .initialisation import start_from
 from .record import (
     FACTS,
     HISTORY,
@@ -608,7 +608,7 @@ class _Training:
         torch.manual_seed(self.seed)
         backbone = experiment.build_backbone(inputs.modalities)
         if job.start is not None:
-            load_weights(backbone.load_state_dict, Path(job.start))
+            start_from(backbone, Path(job.start), inputs.modalities)
         # The heads are drawn alike, whatever the backbone started from.
         model = Network(backbone, inputs.modalities, len(job.classes)).to(device)
         validator = experiment.validator.build() if experiment.validator else None

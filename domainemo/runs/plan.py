@@ -184,9 +184,10 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     folds, unfit = fit_folds(data, folds, chosen)
     protocol, waive = chosen.protocol.build(), chosen.more["waive"]
     waived = check_leaks(protocol, inputs, folds, waive)
-    if chosen.init_from is not None:
-        check_initialisation(chosen.init_from, chosen.describe(), inputs, folds)
     backbone = build_network(inputs.modalities, len(data.classes), chosen)
+    if chosen.init_from is not None:
+        described, weights = chosen.describe(), backbone.state_dict()
+        check_initialisation(chosen.init_from, described, inputs, folds, weights)
     made = inputs, data.labels, data.classes, chosen, folds, backbone.sampling
     return Plan(*made, skipped=short | unfit, waived=waived)
 

@@ -37,6 +37,7 @@ from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
 from .folder import (
     fingerprint,
+    fingerprints,
     identity,
     job_folder,
     locked,
@@ -178,6 +179,7 @@ class PretrainingJob(Work[Pretraining]):
             "subjects": inputs.windows["subject"].nunique(),
             "windows": len(inputs),
             "samples": len(samples),
+            "modalities": list(inputs.modalities),
             "level": backbone.sampling.level,
             "moments": pairing.moments,
             "first_loss": history[0]["total"],
@@ -344,6 +346,7 @@ def run_pretraining(
     facts = {
         "modalities": list(planned.inputs.modalities),
         "signals": known["recordings"],
+        "signals_of": fingerprints(planned.inputs),
     }
     open_folder(folder, description, known, facts)
     begun = origin(folder)
@@ -359,7 +362,8 @@ def run_pretraining(
             plugins=plugins,
         )
         table = pd.DataFrame([read_json(Path(job.folder) / FACTS) for job in jobs])
-        table = table.drop(columns=["source", "origin"], errors="ignore")
+        told_elsewhere = ["source", "origin", "modalities"]
+        table = table.drop(columns=told_elsewhere, errors="ignore")
         write_table(folder, "pretraining", table)
         files.write_recorded(folder / "how.txt", how(planned, table) + "\n")
     return table
@@ -369,11 +373,12 @@ def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
     """Return one line that says how the weights were obtained."""
     chosen = planned.chosen
     seeds = ", ".join(map(str, chosen.seeds))
-    members = chosen.pairs.describe()["members"]
+    pairs = chosen.pairs.describe()
+    copies = ", each as six copies" if pairs["augment"] else ""
     return (
         f"{planned.inputs.name}, {', '.join(planned.inputs.modalities)}; "
         f"{chosen.backbone.name} pre-trained on {chosen.pairs.name} pairs of groups of "
-        f"{members}; {chosen.protocol.name}, "
+        f"{pairs['members']}{copies}; {chosen.protocol.name}, "
         f"{count(len(planned.folds), 'fold')}, each on its "
         f"source alone, without labels ({table['moments'].min()} to "
         f"{table['moments'].max()} moments); {chosen.build_normalisation().words}; "

@@ -70,6 +70,9 @@ def _normalisation_options(check: Check) -> None:
     require(isinstance(words, str) and bool(words), f"the words {words!r}")
     ways = ("session", "subject", "source", "nothing")
     require(by in ways, f"by = {by!r}, which is none of {', '.join(ways)}")
+    kinds = made.kinds
+    named = isinstance(kinds, tuple) and all(isinstance(each, str) for each in kinds)
+    require(kinds is None or named, f"kinds = {kinds!r}, which is no tuple of words")
 
 
 def _normalisation_values(check: Check) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import ConfigurationError
 from .checkpoint import Checkpoint
 from .divergence import Divergence
-from .optimiser import AdamW
+from .optimiser import Adam, AdamW
 from .seeds import derive_seed
 from .settings import Training
 
@@ -147,7 +147,8 @@ class Loop:
         report: Report | None = None,
     ) -> None:
         self.task, self.parts, self.training = task, task.parts, task.training
-        self.optimiser = AdamW(
+        kind = AdamW if self.training.optimiser == "adamw" else Adam
+        self.optimiser = kind(
             [p for p in self.parts.parameters() if p.requires_grad],
             self.training.weight_decay,
         )
@@ -233,6 +234,10 @@ class Loop:
                 angle = math.pi * passed / self.training.epochs
             else:
                 angle = math.pi * (passed / self.training.epochs)
+            rate *= 0.5 * (1 + math.cos(angle))
+        elif self.training.decay == "warm-restarts":
+            period = max(self.training.epochs // 3, 1)
+            angle = math.pi * (math.floor(passed) % period) / period
             rate *= 0.5 * (1 + math.cos(angle))
         return rate
 

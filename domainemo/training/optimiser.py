@@ -1,15 +1,15 @@
-"""AdamW as torch computes it, without the compiler that its class imports."""
+"""Adam and AdamW as torch computes them, without the compiler their classes import."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
+from torch.optim.adam import adam
 
-__all__ = ["AdamW"]
+__all__ = ["Adam", "AdamW"]
 
 
 class AdamW:
@@ -23,6 +23,9 @@ class AdamW:
     weights : iterable of Parameter
     weight_decay : float
     """
+
+    decoupled: ClassVar[bool] = True
+    """Whether weights shrink by themselves, and not by what is added to gradients."""
 
     def __init__(self, weights: Iterable[nn.Parameter], weight_decay: float) -> None:
         self.weights, self.weight_decay = list(weights), weight_decay
@@ -50,7 +53,7 @@ class AdamW:
         steps, means, squares = (
             [self.state[n][part] for n in moved] for part in range(3)
         )
-        adamw(
+        adam(
             [*weights],
             [weight.grad for weight in weights if weight.grad is not None],
             means,
@@ -58,6 +61,7 @@ class AdamW:
             [],
             steps,
             fused=True,
+            decoupled_weight_decay=self.decoupled,
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
@@ -74,3 +78,18 @@ class AdamW:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state_dict` returned."""
         self.state = {int(n): tuple(tensors) for n, tensors in state.items()}
+
+
+class Adam(AdamW):
+    """Adam with an L2 penalty (Kingma and Ba, 2015), fused.
+
+    `weight_decay` times each weight is added to its gradient, before the means of
+    gradients and of their squares are taken.
+
+    Parameters
+    ----------
+    weights : iterable of Parameter
+    weight_decay : float
+    """
+
+    decoupled = False

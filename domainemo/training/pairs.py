@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..values import Bounds
+from .copies import COPIES
 
 __all__ = ["PairBatch", "Random", "Synchronous"]
 
@@ -26,10 +27,14 @@ class PairBatch:
         Sample numbers of the two groups of each pair.
     same : ndarray of bool, shape (pairs, pairs), or None
         Which pairs are no opposites of each other; None where all are.
+    copies : ndarray of int, shape (pairs, 2, members), or None
+        As which of the copies of :func:`~domainemo.training.copies.copied` each sample
+        is shown; None where all are shown as they are.
     """
 
     samples: NDArray[np.int64]
     same: NDArray[np.bool_] | None = None
+    copies: NDArray[np.int64] | None = None
 
 
 class Synchronous:
@@ -43,6 +48,11 @@ class Synchronous:
     sessions repeat a stimulus, takes part with one of these samples, drawn at random.
     No step holds a moment twice, as its pairs would count as each other's opposites.
 
+    With `augment` an epoch passes every moment six times, each time with other groups
+    and as another of the copies of :func:`~domainemo.training.copies.copied`, both
+    groups as the same one. As released, two copies of a moment may meet in a step, as
+    opposites.
+
     Parameters
     ----------
     moments : DataFrame
@@ -51,6 +61,8 @@ class Synchronous:
         Subjects in a group; the published method takes 2.
     exclude_same_stimulus : bool
         Do not count other moments of a pair's stimulus as its opposites.
+    augment : bool
+        Show each moment as six copies: scaled, and with noise.
 
     Raises
     ------
@@ -64,8 +76,10 @@ class Synchronous:
         *,
         members: Annotated[int, Bounds(1, words="at least 1 member")] = 1,
         exclude_same_stimulus: bool = False,
+        augment: bool = False,
     ) -> None:
         self.members, self.exclude_same_stimulus = members, exclude_same_stimulus
+        self.augment, self.copies = augment, COPIES if augment else 1
         self.samples = len(moments)
         subjects = pd.factorize(moments["subject"], sort=True)[0]
         stimuli = pd.factorize(moments["stimulus"], sort=True)[0]
@@ -106,7 +120,11 @@ class Synchronous:
             Most pairs of a step.
         generator : numpy.random.Generator
         """
-        groups, rounds, stimuli = self._partition(generator)
+        parts = [self._partition(generator) for _ in range(self.copies)]
+        groups, rounds, stimuli = (
+            np.concatenate(part) for part in zip(*parts, strict=True)
+        )
+        copies = np.repeat(np.arange(self.copies), [len(part[0]) for part in parts])
         batches = []
         for number in range(rounds.max() + 1):
             members = generator.permutation(np.flatnonzero(rounds == number))
@@ -115,10 +133,16 @@ class Synchronous:
         order = generator.permutation(len(batches))
         # A single pair has nothing to be told from.
         batches = [batches[step] for step in order if len(batches[step]) > 1]
-        if not self.exclude_same_stimulus:
-            return [PairBatch(groups[batch]) for batch in batches]
         return [
-            PairBatch(groups[batch], stimuli[batch][:, None] == stimuli[batch])
+            PairBatch(
+                groups[batch],
+                stimuli[batch][:, None] == stimuli[batch]
+                if self.exclude_same_stimulus
+                else None,
+                np.broadcast_to(copies[batch][:, None, None], groups[batch].shape)
+                if self.augment
+                else None,
+            )
             for batch in batches
         ]
 
@@ -147,13 +171,14 @@ class Synchronous:
 class Random(Synchronous):
     """The control: as many pairs in steps of the same sizes, of samples by chance.
 
-    Samples are drawn from all of the source, whatever the subject, the stimulus or the
-    time, which is what PhysioSync's released cross-subject code computes.
+    Samples are drawn from all of the source, whatever the subject, the stimulus, the
+    time or, with `augment`, the copy, which is what PhysioSync's released cross-subject
+    code computes.
 
     Parameters
     ----------
-    moments, members, exclude_same_stimulus
-        As for :class:`Synchronous`; the last has no meaning here.
+    moments, members, exclude_same_stimulus, augment
+        As for :class:`Synchronous`; `exclude_same_stimulus` has no meaning here.
     """
 
     def epoch(
@@ -162,8 +187,15 @@ class Random(Synchronous):
         """Return one epoch of pairs in random order."""
         sizes = [len(b.samples) for b in super().epoch(batch_size, generator)]
         wanted = sum(sizes) * 2 * self.members
-        passes = -(-wanted // self.samples)
-        drawn = [generator.permutation(self.samples) for _ in range(passes)]
-        groups = np.concatenate(drawn)[:wanted].astype(np.int64)
-        groups = groups.reshape(-1, 2, self.members)
-        return [PairBatch(batch) for batch in np.split(groups, np.cumsum(sizes)[:-1])]
+        everything = self.samples * self.copies
+        passes = -(-wanted // everything)
+        drawn = [generator.permutation(everything) for _ in range(passes)]
+        chosen = np.concatenate(drawn)[:wanted].astype(np.int64)
+        chosen = chosen.reshape(-1, 2, self.members)
+        return [
+            PairBatch(
+                batch % self.samples,
+                copies=batch // self.samples if self.augment else None,
+            )
+            for batch in np.split(chosen, np.cumsum(sizes)[:-1])
+        ]

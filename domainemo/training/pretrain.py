@@ -13,6 +13,7 @@ from ..core import Backbone, Modality
 from ..errors import ConfigurationError
 from .batches import Samples
 from .checkpoint import Checkpoint
+from .copies import copies_of
 from .loop import Loop, Report, Step, Task
 from .pairs import PairBatch, Synchronous
 from .seeds import derive_seed
@@ -25,6 +26,7 @@ USED_SETTINGS: tuple[str, ...] = (
     "batch_size",
     "learning_rate",
     "weight_decay",
+    "optimiser",
     "decay",
     "clip",
     "threads",
@@ -140,6 +142,9 @@ class _Contrasting(Task):
         device = self.samples.rows.device
         index = torch.from_numpy(batch.samples).to(device)
         signals, masks = self.samples.batch(index.flatten())
+        if batch.copies is not None:
+            copies = torch.from_numpy(batch.copies.ravel()).to(device)
+            signals = copies_of(signals, masks, copies)
         views = self.backbone.views(signals, masks)
 
         shaped = {n: v.reshape(*index.shape, -1) for n, v in views.items()}

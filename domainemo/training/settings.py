@@ -37,9 +37,14 @@ class Training:
     batch_size : int
         Samples of the source, and as many of the target, in a step.
     learning_rate, weight_decay : float
-        Of AdamW.
-    decay : {"cosine", "constant"}
-        How the learning rate develops.
+        Of the optimiser.
+    optimiser : {"adamw", "adam"}
+        With `weight_decay` decoupled (AdamW), or as an L2 penalty in the gradient
+        (Adam), as in the released codes of PhysioSync and of others.
+    decay : {"cosine", "constant", "warm-restarts"}
+        How the learning rate develops: to zero along half a cosine over all epochs; not
+        at all; or, as in PhysioSync's released fine-tuning, along one in each third of
+        the epochs, epoch by epoch (Loshchilov and Hutter, 2017).
     label_smoothing : float
         Of the source's classification loss.
     branch_share : float
@@ -86,7 +91,8 @@ class Training:
     batch_size: Annotated[int, Bounds(2)] = 32
     learning_rate: Annotated[float, Bounds(above=0)] = 1e-3
     weight_decay: Annotated[float, Bounds(0)] = 1e-2
-    decay: Literal["cosine", "constant"] = "cosine"
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    decay: Literal["cosine", "constant", "warm-restarts"] = "cosine"
     label_smoothing: Annotated[float, Bounds(0, below=1)] = 0.1
     branch_share: Annotated[float, Bounds(0, below=1)] = 0.5
     class_weight: Literal["balanced", "none"] = "balanced"

@@ -39,7 +39,7 @@ class SynchronyContrast(nn.Module):
       grow with them; the temporal term of each modality counts in full.
 
     What follows the ``/`` in a view's name is its resolution; views without one are all
-    of the same.
+    of the same. A term whose weight is zero is left out, with its projection.
 
     Ours, each with its reason: LayerNorm in place of BatchNorm in the projections, so
     that a pair's projection does not depend on its batch; dropout within them in
@@ -66,12 +66,17 @@ class SynchronyContrast(nn.Module):
         Weight of the temporal term of each view: 0.5 as released.
     cross_weight : float
         Weight of the cross-modal term of each resolution: 1 as released.
+    short_weight, long_weight : float
+        What all terms of the resolutions of these names are multiplied by: 1 as
+        released. As no weights of the network are trained by both, the optimiser, which
+        scales each gradient by its own size, makes next to nothing of them, but for
+        zero, for `weight_decay` of Adam, and where gradients are clipped.
 
     Raises
     ------
     ConfigurationError
-        If there is no view, or an option is out of range; with `shared_alignment`, if
-        views of one resolution differ in dimension.
+        If there is no view, no term is left, or an option is out of range; with
+        `shared_alignment`, if views of one resolution differ in dimension.
     """
 
     def __init__(
@@ -85,29 +90,39 @@ class SynchronyContrast(nn.Module):
         alignment: Size = 128,
         shared_alignment: bool = True,
         dropout: DropoutShare = 0.2,
-        temporal_weight: float = 0.5,
-        cross_weight: float = 1.0,
+        temporal_weight: Annotated[float, Bounds(0)] = 0.5,
+        cross_weight: Annotated[float, Bounds(0)] = 1.0,
+        short_weight: Annotated[float, Bounds(0)] = 1.0,
+        long_weight: Annotated[float, Bounds(0)] = 1.0,
     ) -> None:
         super().__init__()
         self.dims, self.projection = dict(dims), tuple(projection)
         self.temperature, self.dropout = temperature, dropout
         self.alignment, self.shared_alignment = alignment, shared_alignment
         self.temporal_weight, self.cross_weight = temporal_weight, cross_weight
+        self.short_weight, self.long_weight = short_weight, long_weight
         self._require_options()
         self.projectors = nn.ModuleDict(
             {
                 view: _projector(dim, self.projection, dropout)
                 for view, dim in self.dims.items()
+                if self.temporal_weight and self._weight(view.partition("/")[2])
             }
         )
         self.aligners = nn.ModuleDict()
-        for views in self._resolutions().values():
-            for view in views if len(views) > 1 else ():
+        for views in self._crossed().values():
+            for view in views:
                 key = self._aligner(view)
                 if key not in self.aligners:
                     self.aligners[key] = nn.Sequential(
                         nn.Linear(self.dims[view], alignment), nn.LayerNorm(alignment)
                     )
+        if not self.projectors and not self.aligners:
+            raise ConfigurationError(
+                f"Synchrony: no term is left for the views {', '.join(self.dims)}; "
+                f"expected one whose temporal_weight or, of several modalities, "
+                f"cross_weight is above 0, as is the weight of its resolution."
+            )
 
     def forward(
         self,
@@ -160,11 +175,12 @@ class SynchronyContrast(nn.Module):
         for view, project in self.projectors.items():
             ours, theirs = project(one[view]).amax(-2), project(two[view]).amax(-2)
             loss = ntx(ours, theirs, self.temperature, masks[view], same)
-            losses[f"temporal.{view}"] = self.temporal_weight * loss
-        for resolution, views in self._resolutions().items():
-            if len(views) > 1:
-                loss = self._cross(views, (one, two), masks, same)
-                losses[_loss_name(resolution)] = self.cross_weight * loss
+            weight = self.temporal_weight * self._weight(view.partition("/")[2])
+            losses[f"temporal.{view}"] = weight * loss
+        for resolution, views in self._crossed().items():
+            loss = self._cross(views, (one, two), masks, same)
+            weight = self.cross_weight * self._weight(resolution)
+            losses[_loss_name(resolution)] = weight * loss
         return losses
 
     def _cross(
@@ -198,6 +214,19 @@ class SynchronyContrast(nn.Module):
             found.setdefault(view.partition("/")[2], []).append(view)
         return found
 
+    def _crossed(self) -> dict[str, list[str]]:
+        """Return the views of each resolution that has a cross-modal term."""
+        return {
+            resolution: views
+            for resolution, views in self._resolutions().items()
+            if len(views) > 1 and self.cross_weight and self._weight(resolution)
+        }
+
+    def _weight(self, resolution: str) -> float:
+        """Return what all terms of a resolution are multiplied by."""
+        weights = {"short": self.short_weight, "long": self.long_weight}
+        return weights.get(resolution, 1.0)
+
     def _aligner(self, view: str) -> str:
         """Return where the view's cross-modal projection is kept."""
         if not self.shared_alignment:
@@ -211,7 +240,7 @@ class SynchronyContrast(nn.Module):
             raise ConfigurationError(
                 "Synchrony: projection is empty; expected one size or several."
             )
-        for views in self._resolutions().values():
+        for views in self._crossed().values():
             sizes = {view: self.dims[view] for view in views}
             if self.shared_alignment and len(set(sizes.values())) > 1:
                 found = ", ".join(f"{view} has {dim}" for view, dim in sizes.items())
