@@ -351,6 +351,27 @@ def test_edges_and_what_is_lost_without_them_agree_with_a_slow_computation(joine
     assert weight == pytest.approx(float(expected))
 
 
+def test_what_was_learnt_is_less_what_was_drawn(tmp_path):
+    """Training that hardly moves has learnt nothing; one begun elsewhere is not told."""
+    data = de.Simulated(
+        subjects=3, sessions=1, trials=3, classes=2, windows=(3, 4)
+    ).load()
+    still = de.Training(epochs=1, learning_rate=1e-9, weight_decay=0.0)
+    choices = {**CHOICES, "backbone": "mmstg-net", "options": {}, "training": still}
+    de.run(data, **choices, output=tmp_path / "run")
+    chosen = experiment(**choices)
+    found = find_folds(tmp_path / "run", chosen, fold="subject 1")
+    edges = interpret(found, chosen, data.inputs).connectivity
+    assert edges["learned"].abs().max() < 1e-5 < 0.02 < edges["weight"].max()
+    started = {"backbone": "mmstg-net", "output": tmp_path / "before"}
+    de.pretrain(data, **started, training=de.Training(epochs=1))
+    started = {**choices, "init_from": tmp_path / "before"}
+    de.run(data, **started, output=tmp_path / "after")
+    found = find_folds(tmp_path / "after", chosen, fold="subject 1")
+    edges = interpret(found, chosen, data.inputs).connectivity
+    assert edges["learned"].isna().all() and edges["weight"].notna().all()
+
+
 def test_a_network_of_graphs_has_no_attention_and_says_what_regions_it_needs(joined):
     made = joined[-1]
     assert "attention" not in made.regions and not len(made.moments)

@@ -72,13 +72,10 @@ class Connectivity:
         Names of the brain regions.
     weights : mapping of str to Tensor of shape (regions, regions)
         Per graph: the mean weight of the edges between two regions.
-    learned : mapping of str to Tensor of shape (regions, regions)
-        What of it is no prior, but was drawn at the start and learned since.
     """
 
     regions: tuple[str, ...]
     weights: Mapping[str, Tensor]
-    learned: Mapping[str, Tensor]
 
 
 @runtime_checkable

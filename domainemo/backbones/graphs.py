@@ -269,14 +269,8 @@ class LearnedGraph(nn.Module):
         """Return the edges' weights; shape (nodes, nodes)."""
         edges = self.prior * self.distances
         if self.weight is not None:
-            edges = self.own() + edges
+            edges = ((self.weight + self.weight.mT) / 2).relu() + edges
         return edges if self.kept is None else edges * self.kept
-
-    def own(self) -> Tensor:
-        """Return the weights without the prior; shape (nodes, nodes)."""
-        if self.weight is None:
-            return torch.zeros_like(self.distances)
-        return ((self.weight + self.weight.mT) / 2).relu()
 
     def forward(self) -> Tensor:
         """Return the scaled Laplacian; shape (nodes, nodes)."""

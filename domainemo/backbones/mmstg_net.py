@@ -340,15 +340,17 @@ class MMSTGNet(Backbone):
     def connectivity(self) -> Connectivity:
         """Return the graphs' edges between brain regions, as they are now."""
         shares = self.pooling.members / self.pooling.members.sum(-1, keepdim=True)
-        weights, learned = {}, {}
-        for name, graph, means in (
-            ("electrodes", self.electrode_graph, shares),
-            ("regions", self.region_graph, torch.eye(len(shares)).to(shares)),
-        ):
-            if graph is not None:
-                weights[name] = (means @ graph.adjacency() @ means.mT).detach()
-                learned[name] = (means @ graph.own() @ means.mT).detach()
-        return Connectivity(self.regions, weights, learned)
+        unit = torch.eye(len(shares)).to(shares)
+        graphs = {
+            "electrodes": (self.electrode_graph, shares),
+            "regions": (self.region_graph, unit),
+        }
+        weights = {
+            name: (means @ graph.adjacency() @ means.mT).detach()
+            for name, (graph, means) in graphs.items()
+            if graph is not None
+        }
+        return Connectivity(self.regions, weights)
 
     @contextmanager
     def without_edges(self, first: str, second: str) -> Iterator[None]:

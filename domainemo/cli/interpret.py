@@ -132,4 +132,4 @@ def _show(made: Interpretation) -> None:
             echo(f"{name}: probability lost without the edges between")
             lost = connection_means(made.connections).loc[name]
             for pair, fall in lost.nlargest(5).items():
-                echo(f"  {' - '.join(pair):<50}{fall:>+8.3f}")
+                echo(f"  {' - '.join(pair):<50}{fall:>+8.4f}")

@@ -40,24 +40,27 @@ def connection_means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_connectivity(interpretation: Interpretation) -> Figure:
-    """Draw each graph as a matrix of regions: the edges without the prior.
+    """Draw each graph as a matrix of regions: what training has changed of its edges.
+
+    Where that is not known the edges are drawn as they are.
 
     Parameters
     ----------
     interpretation : Interpretation
     """
     table = interpretation.connectivity
-    graphs = list(dict.fromkeys(table["graph"]))
+    known = bool(table["learned"].notna().all())
+    column, words = "weight", "mean weight of the edges"
+    if known:
+        column, words = "learned", "mean weight of the edges, less as first drawn"
     matrices = {}
-    for graph in graphs:
+    for graph in dict.fromkeys(table["graph"]):
         own = table[table["graph"] == graph]
-        means = own.groupby(["region", "other"], sort=False)["learned"].mean()
+        means = own.groupby(["region", "other"], sort=False)[column].mean()
         matrices[f"Graph of {graph}"] = _matrix(means, interpretation)
-    values = np.stack([each.to_numpy() for each in matrices.values()])
-    top = float(values.max()) or 1.0
-    figure = _matrices(
-        matrices, SEQUENTIAL, (0.0, top), "mean weight without the prior"
-    )
+    top = max(float(np.abs(each.to_numpy()).max()) for each in matrices.values()) or 1.0
+    colours, limits = (DIVERGING, (-top, top)) if known else (SEQUENTIAL, (0.0, top))
+    figure = _matrices(matrices, colours, limits, words)
     write_caption(figure, "Edges between regions", interpretation)
     return figure
 
@@ -101,8 +104,8 @@ def _matrices(
 
     columns = min(len(matrices), 2)
     rows = -(-len(matrices) // columns)
-    size = (WIDTH - _NAMES - 0.6) / 2
-    height = rows * (size + 0.3) + _NAMES + 0.4
+    size = (WIDTH - _NAMES - 1.1) / 2
+    height = rows * (size + 0.3) + _NAMES * rows + 0.2
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, axes in enumerate(grid.ravel()):
@@ -116,7 +119,5 @@ def _matrices(
         axes.tick_params(axis="x", rotation=90)
         if number % columns:
             axes.set_yticklabels([])
-        if number + columns < len(matrices):
-            axes.set_xticklabels([])
     write_scale([axes for axes in grid.ravel() if axes.get_visible()], image, words)
     return figure

@@ -24,9 +24,11 @@ from ..errors import ConfigurationError, DataError
 from ..runs.calibration import restored
 from ..runs.checks import prepare
 from ..runs.experiment import Experiment, method_name
+from ..runs.folder import read_stored_config
 from ..runs.folds import lay_out_folds
 from ..runs.model import Model, find_all_trained, load_trained
 from ..runs.record import load_record
+from ..runs.seeds import source_seed
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible
@@ -65,8 +67,9 @@ class Interpretation:
         a positive one is later. ``attention``, ``ratio`` and ``pairs`` as above.
     connectivity : DataFrame
         A row per graph and pair of regions, one twice for the edges within:
-        ``weight``, the mean weight of the edges between them; ``learned``, what of it
-        is no prior. It is the network's: of no class and no sample.
+        ``weight``, the mean weight of the edges between them; ``learned``, by how much
+        training has changed it, NaN where that began with a pre-training. It is the
+        network's: of no class and no sample.
     connections : DataFrame
         A row per predicted class and pair of regions: ``occlusion``, by how much the
         probability of the predicted class falls where all edges between them are cut
@@ -173,7 +176,7 @@ def interpret(
         fold = restored(fold, inputs.windows, record.facts, folder)
         trained = load_trained(folder, experiment)
         electrodes = _interpretable(trained).electrodes
-        made = _interpret_fold(trained, inputs, fold)
+        made = _interpret_fold(trained, inputs, fold, _drawn(folder, inputs, fold))
         _check_same(folder, inputs, made.probabilities, record.probabilities)
         tables.append(tuple(_with_keys(each, keys) for each in made.tables))
     joined = [pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True)]
@@ -196,8 +199,17 @@ class _FoldTables:
     probabilities: NDArray[np.float32]
 
 
-def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
-    """Interpret one trained fold on its test windows."""
+def _drawn(folder: Path, inputs: Inputs, fold: Fold) -> int | None:
+    """Return the seed of a fold's first weights; None where they were given."""
+    if "init_from" in read_stored_config(folder.parents[3]):
+        return None
+    return source_seed(load_record(folder).facts["seed"], inputs.windows, fold)
+
+
+def _interpret_fold(
+    trained: Model, inputs: Inputs, fold: Fold, seed: int | None
+) -> _FoldTables:
+    """Interpret one trained fold, which began with a seed, on its test windows."""
     backbone = _interpretable(trained)
     samples, members, windows = _test_samples(trained, inputs, fold)
     there = _recorded(samples, backbone.eeg)
@@ -219,7 +231,8 @@ def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
         joined = _NO_EDGES
         if isinstance(backbone, Connected):
             cuts = _cuts(backbone, trained, samples, probabilities)
-            joined = (_edges(backbone), _mean_cuts(cuts[there], frame[there], backbone))
+            means = _mean_cuts(cuts[there], frame[there], backbone)
+            joined = (_edges(trained, backbone, seed), means)
     rows = [
         frame.assign(region=region, **{name: of[:, k] for name, of in found.items()})
         for k, region in enumerate(backbone.electrodes)
@@ -308,15 +321,21 @@ def _pairs(backbone: Connected) -> list[tuple[str, str]]:
     return list(combinations_with_replacement(backbone.electrodes, 2))
 
 
-def _edges(backbone: Connected) -> pd.DataFrame:
-    """Return a row per graph and pair of regions."""
+def _edges(trained: Model, backbone: Connected, seed: int | None) -> pd.DataFrame:
+    """Return a row per graph and pair of regions: as trained, less as drawn."""
     made, pairs = backbone.connectivity(), _pairs(backbone)
     upper = np.triu_indices(len(made.regions))
+    before = {name: weights * np.nan for name, weights in made.weights.items()}
+    if seed is not None:
+        torch.manual_seed(seed)
+        fresh = trained.experiment.build_backbone(trained.modalities)
+        assert isinstance(fresh, Connected)
+        before = dict(fresh.connectivity().weights)
     tables = [
         pd.DataFrame(pairs, columns=["region", "other"]).assign(
             graph=graph,
             weight=weights.numpy()[upper],
-            learned=made.learned[graph].numpy()[upper],
+            learned=(weights - before[graph]).numpy()[upper],
         )
         for graph, weights in made.weights.items()
     ]
