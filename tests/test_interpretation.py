@@ -352,7 +352,7 @@ def test_edges_and_what_is_lost_without_them_agree_with_a_slow_computation(joine
 
 
 def test_what_was_learnt_is_less_what_was_drawn(tmp_path):
-    """Training that hardly moves has learnt nothing; one begun elsewhere is not told."""
+    """Training that hardly moves learns nothing; one begun elsewhere is not told."""
     data = de.Simulated(
         subjects=3, sessions=1, trials=3, classes=2, windows=(3, 4)
     ).load()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,8 @@ def _matrix(values: pd.Series[float], interpretation: Interpretation) -> pd.Data
     """Return a symmetric table of what is told once for each pair."""
     regions = list(interpretation.electrodes)
     table = pd.DataFrame(np.nan, regions, regions)
-    for (one, other), value in values.items():
+    for pair, value in values.items():
+        one, other = cast(tuple[str, str], pair)
         table.loc[one, other] = table.loc[other, one] = value
     return table
 

@@ -179,9 +179,15 @@ def interpret(
         made = _interpret_fold(trained, inputs, fold, _drawn(folder, inputs, fold))
         _check_same(folder, inputs, made.probabilities, record.probabilities)
         tables.append(tuple(_with_keys(each, keys) for each in made.tables))
-    joined = [pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True)]
+    regions, moments, lags, connectivity, connections = (
+        pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True)
+    )
     return Interpretation(
-        *joined,
+        regions,
+        moments,
+        lags,
+        connectivity,
+        connections,
         electrodes=electrodes,
         name=inputs.name,
         backbone=experiment.backbone.name,
@@ -368,8 +374,8 @@ def _mean_cuts(falls: Array, frame: pd.DataFrame, backbone: Connected) -> pd.Dat
     wide = pd.DataFrame(falls, columns=pairs)
     grouped = wide.groupby([frame[key].to_numpy() for key in keys], sort=False)
     means, sizes = grouped.mean().rename_axis(keys), grouped.size().rename_axis(keys)
-    long = means.stack(["region", "other"], future_stack=True).rename("occlusion")
-    table = long.reset_index().merge(sizes.rename("samples").reset_index(), on=keys)
+    rows = means.melt(value_name="occlusion", ignore_index=False).reset_index()
+    table = rows.merge(sizes.rename("samples").reset_index(), on=keys)
     return table[list(_NO_EDGES[1])]
 
 
