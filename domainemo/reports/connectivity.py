@@ -80,7 +80,7 @@ def draw_connections(interpretation: Interpretation) -> Figure:
     reach = float(np.abs(means.to_numpy()).max()) or 1.0
     words = "fall of the predicted class's probability without the edges (points)"
     figure = _matrices(matrices, DIVERGING, (-reach, reach), words)
-    write_caption(figure, "Edges between regions, cut", interpretation)
+    write_caption(figure, "Edges cut between regions", interpretation)
     return figure
 
 
