@@ -1,6 +1,9 @@
 """MMSTG-Net against explicit equations, and what may not change its output."""
 
 import copy
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -543,3 +546,15 @@ def test_edges_that_are_cut_are_gone_and_come_back():
     assert gap({"eeg": before["eeg"]}, inside) > 1e-6
     assert torch.equal(before["eye"], inside["eye"])
     assert gap(before, model(*batch)) == 0
+
+
+def test_the_page_names_every_entry_of_the_ablation_and_what_it_sets():
+    repository = Path(__file__).parents[1]
+    page = (repository / "docs" / "mmstg-net.md").read_text(encoding="utf-8")
+    file = repository / "studies" / "named" / "mmstg-net-ablation.toml"
+    entries = tomllib.loads(file.read_text(encoding="utf-8"))["backbones"]
+    for name, entry in entries.items():
+        assert f"`{name}`" in page
+        for option, value in entry.get("options", {}).get("backbone", {}).items():
+            assert re.search(rf"`backbone\.{option}=", page), option
+            MMSTGNet(pair(), **{option: value})

@@ -1,5 +1,8 @@
 """R2GFANet's switches: what each takes out of the network is gone."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from domainemo.errors import ConfigurationError
 from domainemo.testing import checks
 
 torch.set_num_threads(1)
+REPOSITORY = Path(__file__).parents[1]
 ELECTRODES = ("Fp1", "AF3", "F7", "Fz", "T7", "C3", "Cz", "P4", "O1", "Oz", "O2")
 PAIR = {
     "eeg": Modality(ELECTRODES, ("theta", "alpha"), "eeg"),
@@ -167,3 +171,18 @@ def test_what_has_no_meaning_is_refused(options, words):
 def test_eeg_alone_has_nobody_to_listen_to(listening):
     with pytest.raises(ConfigurationError, match="EEG alone has no cross-modal"):
         R2GFANet({"eeg": PAIR["eeg"]}, cross_attention=listening)
+
+
+def test_the_page_names_every_entry_of_the_ablation_and_every_switch():
+    page = (REPOSITORY / "docs" / "r2gfanet.md").read_text(encoding="utf-8")
+    file = REPOSITORY / "studies" / "named" / "r2gfanet-ablation.toml"
+    entries = tomllib.loads(file.read_text(encoding="utf-8"))["backbones"]
+    assert [name for name in entries if f"`{name}`" not in page] == []
+    for options in SWITCHES:
+        assert any(
+            options.items() <= e["options"]["backbone"].items()
+            for e in entries.values()
+            if "options" in e
+        )
+        for name, value in options.items():
+            assert f"`backbone.{name}={value}`" in page
