@@ -373,10 +373,10 @@ def _mean_cuts(falls: Array, frame: pd.DataFrame, backbone: Connected) -> pd.Dat
     pairs = pd.MultiIndex.from_tuples(_pairs(backbone), names=["region", "other"])
     wide = pd.DataFrame(falls, columns=pairs)
     grouped = wide.groupby([frame[key].to_numpy() for key in keys], sort=False)
-    means, sizes = grouped.mean().rename_axis(keys), grouped.size().rename_axis(keys)
+    means = grouped.mean().rename_axis(keys)
+    sizes = grouped.size().rename_axis(keys).reset_index(name="samples")
     rows = means.melt(value_name="occlusion", ignore_index=False).reset_index()
-    table = rows.merge(sizes.rename("samples").reset_index(), on=keys)
-    return table[list(_NO_EDGES[1])]
+    return rows.merge(sizes, on=keys)[list(_NO_EDGES[1])]
 
 
 _NO_EDGES = (
