@@ -82,6 +82,18 @@ CASES = {
         {"ecg": measures(2, "physiology", 3), **pair()},
         {"partition": "6", "kernel": 4, "width": 32, "global_layers": 2},
     ),
+    "r2gfanet, companions listen": (
+        R2GFANet,
+        {**pair(), "ecg": measures(2, "physiology", 3)},
+        {"cross_attention": "both", "width": 16},
+    ),
+    "r2gfanet, nobody listens": (R2GFANet, pair(), {"cross_attention": "none"}),
+    "r2gfanet, even and flat": (
+        R2GFANet,
+        pair(),
+        {"region_attention": "uniform", "global_layers": 0, "partition": "20"},
+    ),
+    "r2gfanet, one region": (R2GFANet, pair(), {"partition": "1"}),
     "uf-ama": (UFAMA, pair(), {}),
     "uf-ama, EEG alone": (UFAMA, {"eeg": eeg()}, {"width": 16}),
     "uf-ama, four modalities": (
@@ -482,7 +494,8 @@ def test_explanation_sums_to_one_over_what_was_recorded(case):
     names = tuple(regions(SMALL, model.partition))
     assert first.regions == names and first.spatial.shape == (4, len(names))
     assert torch.allclose(first.spatial.sum(-1), torch.ones(4))
-    assert set(first.temporal) == set(modalities) - {"eeg"}
+    listens = model.cross_attention != "none"
+    assert set(first.temporal) == (set(modalities) - {"eeg"} if listens else set())
     for name, weights in first.temporal.items():
         assert weights.shape == (4, len(names), 4, 5, 5)
         assert not weights.requires_grad

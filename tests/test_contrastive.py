@@ -11,6 +11,7 @@ from fitted import fit
 from torch.nn import functional
 
 from domainemo.adapters.contrastive import CrossModalContrast, contrast
+from domainemo.adapters.mmstg_net import MMSTGNetContrast
 from domainemo.backbones.mmstg_net import MMSTGNet
 from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.data.normalisation import normalise
@@ -196,7 +197,20 @@ def test_unfit_branches_and_options_are_explained():
         CrossModalContrast(temperature=0)
 
 
-@pytest.mark.parametrize("check", checks(CrossModalContrast))
+def test_mmstg_net_s_preset_is_the_contrast_of_the_source_alone():
+    source, target = both(("eeg", "eye"))
+    preset, whole = MMSTGNetContrast(), CrossModalContrast()
+    assert (preset.needs_target, whole.needs_target) == (False, True)
+    found, expected = preset(source, target), whole(source, target)
+    assert set(found) == {"source"} and set(expected) == {"source", "target"}
+    assert torch.equal(found["source"], expected["source"]) and found["source"] > 0
+    for kind in ("adapter", "backbone"):  # a network and a loss, by one name
+        assert find(kind, "mmstg-net").registered_name == "mmstg-net"
+
+
+@pytest.mark.parametrize(
+    "check", [*checks(CrossModalContrast), *checks(MMSTGNetContrast)]
+)
 def test_shipped_checks(check):
     check()
 

@@ -19,6 +19,7 @@ from domainemo.cli import main
 from domainemo.data.normalisation import normalise
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.reports.attention import _flat_places, class_means, figures
+from domainemo.reports.connectivity import _matrix, connection_means
 from domainemo.reports.style import save
 from domainemo.review.interpretation import (
     _Temporal,
@@ -274,6 +275,122 @@ def test_r2gfanet_names_the_electrodes_of_its_regions():
         assert set(members) == set(PARTITIONS["16"][name])
 
 
+# --------------------------------------------------------------------- connectivity
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory):
+    """A trained network of graphs, and its interpretation."""
+    folder = tmp_path_factory.mktemp("joined") / "run"
+    data = de.Simulated(
+        subjects=2, sessions=1, trials=6, classes=2, windows=(5, 8), missing=0.1
+    ).load()
+    small = {"width": 8, "scale_width": 4, "block_widths": (8,), "partition": "6"}
+    choices = {
+        **CHOICES,
+        "backbone": "mmstg-net",
+        "training": de.Training(epochs=2),
+        "options": {f"backbone.{name}": value for name, value in small.items()},
+    }
+    de.run(data, **choices, output=folder)
+    chosen = experiment(**choices)
+    found = find_folds(folder, chosen)
+    return chosen, found, data, interpret(found, chosen, data.inputs)
+
+
+def test_edges_and_what_is_lost_without_them_agree_with_a_slow_computation(joined):
+    """Every pair of regions and sample by itself, edges cut in the graphs' weights."""
+    chosen, folders, data, made = joined
+    trained = load_trained(folders[1], chosen)
+    network, backbone = trained.network, trained.network.backbone
+    everything = np.arange(len(data))
+    normalised, _ = normalise(
+        data.inputs, "session", source=everything, target=everything
+    )
+    own = np.flatnonzero(normalised.windows["subject"].to_numpy() == 2)
+    inputs = normalised.take(own)
+    _, rows = sample(
+        inputs, np.arange(len(own)), backbone.sampling, torch.device("cpu")
+    )
+    samples = [batch(inputs, row) for row in rows]
+    names = list(backbone.electrodes)
+    found = made.connections.query("fold == 'subject 2'")
+    for one, other in (("frontal", "occipital"), ("central", "central")):
+        falls = []
+        for signals, masks in samples:
+            whole = probabilities(network, signals, masks)
+            pieces = []
+            for graph, places in (
+                (backbone.electrode_graph, [backbone.electrodes[n] for n in names]),
+                (backbone.region_graph, [(n,) for n in names]),
+            ):
+                owner = [
+                    n for n, group in zip(names, places, strict=True) for _ in group
+                ]
+                kept = [[{a, b} != {one, other} for b in owner] for a in owner]
+                pieces.append((graph, torch.tensor(kept).float()))
+            for graph, kept in pieces:
+                edges = graph.adjacency() * kept
+                graph.adjacency = lambda edges=edges: edges
+            without = probabilities(network, signals, masks)
+            for graph, _ in pieces:
+                del graph.adjacency
+            label = int(whole.argmax())
+            falls.append((label, float(whole[label] - without[label])))
+        expected = pd.DataFrame(falls).groupby(0)[1].mean()
+        pair = found.query("region == @one and other == @other").set_index("predicted")
+        assert len(pair) == len(expected) and pair["samples"].sum() == len(rows)
+        for label, value in expected.items():
+            told = pair["occlusion"][trained.classes[label]]
+            assert told == pytest.approx(value, abs=1e-6)
+    edges = made.connectivity.query("fold == 'subject 2' and graph == 'regions'")
+    assert len(edges) == 6 * 7 / 2
+    weight = edges.set_index(["region", "other"])["weight"]["frontal", "occipital"]
+    numbers = names.index("frontal"), names.index("occipital")
+    expected = backbone.region_graph.adjacency().detach()[numbers]
+    assert weight == pytest.approx(float(expected))
+
+
+def test_what_was_learnt_is_less_what_was_drawn(tmp_path):
+    """Training that hardly moves learns nothing; one begun elsewhere is not told."""
+    data = de.Simulated(
+        subjects=3, sessions=1, trials=3, classes=2, windows=(3, 4)
+    ).load()
+    still = de.Training(epochs=1, learning_rate=1e-9, weight_decay=0.0)
+    choices = {**CHOICES, "backbone": "mmstg-net", "options": {}, "training": still}
+    de.run(data, **choices, output=tmp_path / "run")
+    chosen = experiment(**choices)
+    found = find_folds(tmp_path / "run", chosen, fold="subject 1")
+    edges = interpret(found, chosen, data.inputs).connectivity
+    assert edges["learned"].abs().max() < 1e-5 < 0.02 < edges["weight"].max()
+    started = {"backbone": "mmstg-net", "output": tmp_path / "before"}
+    de.pretrain(data, **started, training=de.Training(epochs=1))
+    started = {**choices, "init_from": tmp_path / "before"}
+    de.run(data, **started, output=tmp_path / "after")
+    found = find_folds(tmp_path / "after", chosen, fold="subject 1")
+    edges = interpret(found, chosen, data.inputs).connectivity
+    assert edges["learned"].isna().all() and edges["weight"].notna().all()
+
+
+def test_a_network_of_graphs_has_no_attention_and_says_what_regions_it_needs(joined):
+    made = joined[-1]
+    assert "attention" not in made.regions and not len(made.moments)
+    assert np.isfinite(made.regions["occlusion"]).all()
+    assert set(figures(made)) == {"occlusion", "connectivity", "connections"}
+
+
+def test_the_matrices_of_regions_show_each_pair_on_both_sides(joined, tmp_path):
+    made = joined[-1]
+    save(figures(made)["connections"], tmp_path / "cuts.svg")
+    for phrase in ("predicted negative", "occipital", "without the edges"):
+        assert phrase in (tmp_path / "cuts.svg").read_text()
+    means = connection_means(made.connections).iloc[0]
+    matrix = _matrix(means, made)
+    assert list(matrix.index) == list(matrix.columns) == list(made.electrodes)
+    assert (matrix.to_numpy() == matrix.to_numpy().T).all()
+    assert matrix.loc["occipital", "frontal"] == means["frontal", "occipital"]
+
+
 # -------------------------------------------------------------------------- figures
 
 
@@ -371,6 +488,23 @@ def test_the_command_writes_tables_and_figures(call, tmp_path):
     assert code == 2 and "adapters marginal" in said
     # The run resumes as if nothing had happened.
     assert call("adapt", *TINY, "--output", "run")[0] == 0
+
+
+def test_the_command_draws_what_a_network_of_graphs_has_learnt(call, tmp_path):
+    other = [each for each in TINY if "heads" not in each and "adapter" not in each]
+    small = [
+        "--backbone=mmstg-net",
+        "--adapter=mmstg-net",
+        "--set=backbone.partition=6",
+    ]
+    assert call("adapt", *other, *small, "--output", "run")[0] == 0
+    code, said = call("interpret", "run")
+    assert code == 0 and "probability lost without the edges between" in said
+    folder = tmp_path / "run" / "interpretation-mmstg-net"
+    names = {"occlusion", "connectivity", "connections"}
+    endings = (".csv", ".svg", ".png")
+    expected = {f"{name}{ending}" for name in names for ending in endings}
+    assert {path.name for path in folder.iterdir()} == expected
 
 
 def test_the_command_says_where_recordings_are_unknown(call, planted):

@@ -1,6 +1,9 @@
 """MMSTG-Net against explicit equations, and what may not change its output."""
 
 import copy
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +11,11 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
-from domainemo.backbones.graphs import RegionPooling, scaled_laplacian
+from domainemo.backbones.graphs import (
+    RegionPooling,
+    electrode_positions,
+    scaled_laplacian,
+)
 from domainemo.backbones.mmstg_net import (
     GatedFusion,
     MMSTGNet,
@@ -56,6 +63,12 @@ CASES = {
         pair(),
         {"spectrum": "exact", "readout": "electrodes", "partition": "6", "prior": 0.0},
     ),
+    "electrodes, side by side": (
+        pair(),
+        {"graphs": "electrodes", "fused_by": "concatenation"},
+    ),
+    "regions, frozen": (pair(), {"graphs": "regions", "adjacency": "frozen"}),
+    "distances, one scale": (pair(), {"adjacency": "distance", "kernels": (3,)}),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -115,7 +128,7 @@ def test_name_size_and_defaults():
 def test_the_shipped_configuration():
     described = configure({}, [], "mmstg-net").describe()
     assert described["backbone"] == "mmstg-net"
-    assert described["adapter"] == "cross-modal-contrast"
+    assert described["adapter"] == "mmstg-net"
     options = described["options"]
     expected = {"adapter.weight": 0.1, "training.epochs": 80, "training.batch_size": 64}
     assert expected.items() <= options.items()
@@ -138,6 +151,15 @@ def test_unfit_options_are_explained():
     ):
         with pytest.raises(ConfigurationError, match=words):
             MMSTGNet(pair(), **options)
+    for options, words in (
+        ({"adjacency": "frozen", "order": 1}, "'frozen', but an order of 1 sees"),
+        ({"adjacency": "distance", "prior": 0.0}, "prior of 0 leaves no edge"),
+        ({"graphs": "regions", "partition": "1"}, "a single region"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            MMSTGNet(pair(), **options)
+    with pytest.raises(ConfigurationError, match="EEG alone is fused with nothing"):
+        MMSTGNet({"eeg": eeg()}, fused_by="concatenation")
     with pytest.raises(DataError, match="'heart'"):
         MMSTGNet(pair(["Cz", "heart"]))
 
@@ -203,9 +225,7 @@ def test_weights_are_bound_to_channels_by_name(readout):
     assert all(torch.equal(expected[branch], moved[branch]) for branch in expected)
     edges = model.electrode_graph.adjacency()
     assert torch.equal(edges, other.electrode_graph.adjacency())
-    assert [modern.get(name, name) for name in model.electrodes] == list(
-        other.electrodes
-    )
+    assert [modern.get(name, name) for name in model.nodes] == list(other.nodes)
 
 
 @every_case
@@ -270,14 +290,19 @@ def test_multi_scale_convolution_equals_torchs(kernels):
         torch.testing.assert_close(found[node], expected)
 
 
-@pytest.mark.parametrize("outputs", [4, 6])
-def test_block_equals_an_explicit_one(outputs):
+@pytest.mark.parametrize(
+    ("outputs", "graphs"),
+    [(4, "both"), (6, "both"), (4, "electrodes"), (4, "regions")],
+)
+def test_block_equals_an_explicit_one(outputs, graphs):
     torch.manual_seed(1)
     groups = list(regions(sorted(SMALL, key=str.upper), "6").values())
     weights = [torch.rand(n, n, dtype=DOUBLE) for n in (len(SMALL), len(groups))]
     wide, coarse = (scaled_laplacian(each + each.T) for each in weights)
     temporal = MultiScaleConvolution(4, outputs, kernels=(1, 3), scale_width=5)
-    block = SpatioTemporalBlock(temporal, 4, outputs, order=3, dropout=0.3)
+    block = SpatioTemporalBlock(
+        temporal, 4, outputs, order=3, graphs=graphs, dropout=0.3
+    )
     block = block.to(DOUBLE).eval()
     nodes, mask = torch.randn(11, 2, 5, 4, dtype=DOUBLE), torch.rand(2, 5) < 0.7
     nodes = nodes * mask[..., None]
@@ -292,9 +317,10 @@ def test_block_equals_an_explicit_one(outputs):
         own = hidden[:, i, t]
         means = torch.stack([own[list(group)].mean(0) for group in groups])
         fine = torch.cat([p @ own for p in polynomials(wide)], -1)
-        fine = block.over_electrodes.mix(fine)
         rough = torch.cat([p @ means for p in polynomials(coarse)], -1)
-        rough = block.over_regions.mix(rough)
+        nothing = torch.zeros(len(fine), outputs, dtype=DOUBLE)
+        fine = nothing if graphs == "regions" else block.over_electrodes.mix(fine)
+        rough = nothing if graphs == "electrodes" else block.over_regions.mix(rough)
         for number, group in enumerate(groups):
             for node in group:
                 spatial = functional.gelu(block.norm(fine[node] + rough[number]))
@@ -382,3 +408,153 @@ def test_stacked_networks_equal_a_loop(case, stack_buffers):
     for i, model in enumerate(models):
         expected = model({n: s[i] for n, s in several.items()}, masks)
         assert gap(expected, {b: e[i] for b, e in found.items()}) < 1e-10
+
+
+# -------------------------------------------------------------------------- switches
+
+
+def names_of(model):
+    return {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("graphs", "gone", "left"),
+    [
+        ("electrodes", ("region_graph", "over_regions"), "electrode_graph.weight"),
+        ("regions", ("electrode_graph", "over_electrodes"), "region_graph.weight"),
+    ],
+)
+def test_a_graph_that_is_left_out_has_no_parameter(graphs, gone, left):
+    whole, without = (
+        names_of(MMSTGNet(pair())),
+        names_of(MMSTGNet(pair(), graphs=graphs)),
+    )
+    lost = {name for name in whole if any(part in name for part in gone)}
+    assert lost and without.isdisjoint(lost) and left in without
+    # The one bias of both convolutions goes to the one that is left.
+    assert {n for n in without - whole} <= {
+        f"blocks.{number}.over_regions.mix.bias" for number in range(2)
+    }
+
+
+def test_without_the_electrodes_graph_a_block_hears_other_electrodes_by_region_alone():
+    """An electrode's own time series aside, two of one region receive the same."""
+    model, modalities = build("regions, frozen")
+    block, graph = model.blocks[0], model.region_graph()
+    signals, masks = batch_for(modalities)
+    nodes = signals["eeg"].index_select(-2, model.order_of_nodes).movedim(-2, 0)
+    nodes = nodes * masks["eeg"][..., None]
+    found = block(nodes, masks["eeg"], None, graph, model.pooling)
+    received = found - block.shortcut(nodes)
+    region = model.pooling.region_of
+    for number in region.unique():
+        theirs = received[region == number]
+        torch.testing.assert_close(theirs, theirs[:1].expand_as(theirs))
+
+
+def test_a_frozen_adjacency_has_no_gradient_and_stays_as_it_was_drawn():
+    frozen, modalities = build("regions, frozen", training=True)
+    torch.manual_seed(0)
+    learned = MMSTGNet(modalities, graphs="regions").to(DOUBLE).train()
+    drawn = frozen.region_graph.weight.clone()
+    assert torch.equal(drawn, learned.region_graph.weight)
+    for model, moves in ((frozen, False), (learned, True)):
+        weights = [p for p in model.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(weights, 0.01, weight_decay=0.1)
+        sum(e.square().sum() for e in model(*batch_for(modalities)).values()).backward()
+        optimiser.step()
+        weight = model.region_graph.weight
+        assert (weight.grad is not None) == moves
+        assert torch.equal(weight, drawn) != moves
+
+
+def test_the_distance_prior_alone_has_nothing_to_learn():
+    model, _ = build("distances, one scale")
+    for graph, places in (
+        (model.electrode_graph, electrode_positions(model.nodes)),
+        (model.region_graph, None),
+    ):
+        assert not list(graph.parameters())
+        if places is not None:
+            gaps = torch.cdist(*2 * [torch.from_numpy(places)]).square()
+            expected = torch.exp(-gaps / (2 * 0.03**2)).fill_diagonal_(0)
+            torch.testing.assert_close(graph.adjacency(), expected, atol=1e-6, rtol=0)
+
+
+def test_one_scale_is_one_convolution():
+    for kernels, count in (((1, 3, 5), 3), ((3,), 1)):
+        model = MMSTGNet(pair(), kernels=kernels)
+        found = [m for m in model.modules() if isinstance(m, MultiScaleConvolution)]
+        assert len(found) == 3 and all(len(m.scales) == count for m in found)
+
+
+def test_side_by_side_there_is_no_gate():
+    model, modalities = build("electrodes, side by side")
+    assert not any("gate" in name for name in names_of(model))
+    batch = batch_for(modalities)
+    seen = []
+    for name in modalities:  # what the projections are of
+        model.projections[name].register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0])
+        )
+    fused = model(*batch)[FUSION]
+    torch.testing.assert_close(fused, model.fusion(torch.cat(seen, -1)))
+
+
+# ---------------------------------------------------------------------- connectivity
+
+
+@pytest.mark.parametrize("case", ["pair", "regions, frozen", "distances, one scale"])
+def test_connectivity_is_the_mean_edge_between_regions(case):
+    model, _ = build(case)
+    made = model.connectivity()
+    assert set(made.weights) == (
+        {"regions"} if "frozen" in case else {"electrodes", "regions"}
+    )
+    if case != "regions, frozen":
+        edges = model.electrode_graph.adjacency()
+        for i, one in enumerate(model.regions):
+            for j, other in enumerate(model.regions):
+                each = [
+                    edges[model.nodes.index(a), model.nodes.index(b)]
+                    for a in model.electrodes[one]
+                    for b in model.electrodes[other]
+                ]
+                expected = torch.stack(each).mean().detach()
+                torch.testing.assert_close(made.weights["electrodes"][i, j], expected)
+    edges = model.region_graph.adjacency().detach()
+    torch.testing.assert_close(made.weights["regions"], edges)
+
+
+def test_edges_that_are_cut_are_gone_and_come_back():
+    model, modalities = build()
+    batch = batch_for(modalities)
+    before = model(*batch)
+    graph, one, other = model.electrode_graph, *model.regions[:2]
+    whole = graph.adjacency()
+    with pytest.raises(KeyError), model.without_edges(one, other):
+        cut, inside = graph.adjacency(), model(*batch)
+        raise KeyError
+    for i, a in enumerate(model.nodes):
+        for j, b in enumerate(model.nodes):
+            between = {
+                next(r for r, own in model.electrodes.items() if n in own)
+                for n in (a, b)
+            }
+            gone = between == {one, other}
+            assert cut[i, j] == (0 if gone else whole[i, j])
+    assert gap({"eeg": before["eeg"]}, inside) > 1e-6
+    assert torch.equal(before["eye"], inside["eye"])
+    assert gap(before, model(*batch)) == 0
+
+
+def test_the_page_names_every_entry_of_the_ablation_and_what_it_sets():
+    repository = Path(__file__).parents[1]
+    page = (repository / "docs" / "mmstg-net.md").read_text(encoding="utf-8")
+    file = repository / "studies" / "named" / "mmstg-net-ablation.toml"
+    entries = tomllib.loads(file.read_text(encoding="utf-8"))["backbones"]
+    for name, entry in entries.items():
+        assert f"`{name}`" in page
+        for option, value in entry.get("options", {}).get("backbone", {}).items():
+            assert re.search(rf"`backbone\.{option}=", page), option
+            MMSTGNet(pair(), **{option: value})

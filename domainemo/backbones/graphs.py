@@ -22,6 +22,7 @@ from .regions import regions, standard_places
 
 __all__ = [
     "ChebyshevConvolution",
+    "Edges",
     "LearnedGraph",
     "Order",
     "Prior",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 Spectrum = Literal["bound", "exact"]
+Edges = Literal["learned", "frozen", "distance"]
 Order = Annotated[int, Bounds(1, words="at least 1, the node itself")]
 Prior = Annotated[float, Bounds(0, words="a weight of at least 0")]
 Reach = Annotated[float, Bounds(above=0, words="metres above 0, such as 0.03")]
@@ -227,9 +229,17 @@ class LearnedGraph(nn.Module):
         See :func:`distance_prior`.
     spectrum : {"bound", "exact"}
         See :func:`scaled_laplacian`.
+    edges : {"learned", "frozen", "distance"}
+        Whether :math:`\Theta` is learned, stays as it was drawn, or is not there.
+
+    Attributes
+    ----------
+    kept : Tensor of shape (nodes, nodes) or None
+        Which edges there are, as 1 and 0; None for all.
     """
 
     distances: Tensor
+    kept: Tensor | None = None
 
     def __init__(
         self,
@@ -238,19 +248,29 @@ class LearnedGraph(nn.Module):
         prior: float = 1.0,
         scale: float = 0.03,
         spectrum: Spectrum = "bound",
+        edges: Edges = "learned",
     ) -> None:
         super().__init__()
         self.prior, self.spectrum = prior, spectrum
         count = len(positions)
-        self.weight = nn.Parameter(_LARGEST_START * torch.rand(count, count))
+        self.weight = (
+            None
+            if edges == "distance"
+            else nn.Parameter(
+                _LARGEST_START * torch.rand(count, count),
+                requires_grad=edges == "learned",
+            )
+        )
         # It follows from the nodes' names, and is no part of a saved state.
         distances = distance_prior(positions, scale)
         self.register_buffer("distances", distances, persistent=False)
 
     def adjacency(self) -> Tensor:
         """Return the edges' weights; shape (nodes, nodes)."""
-        symmetric = (self.weight + self.weight.mT) / 2
-        return symmetric.relu() + self.prior * self.distances
+        edges = self.prior * self.distances
+        if self.weight is not None:
+            edges = ((self.weight + self.weight.mT) / 2).relu() + edges
+        return edges if self.kept is None else edges * self.kept
 
     def forward(self) -> Tensor:
         """Return the scaled Laplacian; shape (nodes, nodes)."""

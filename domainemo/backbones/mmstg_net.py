@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial, reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -17,8 +18,10 @@ from ..errors import ConfigurationError
 from ..registry import register
 from ..samplings.sequences import Sequences
 from ..values import Bounds
+from .explanation import Connectivity
 from .graphs import (
     ChebyshevConvolution,
+    Edges,
     LearnedGraph,
     Order,
     Prior,
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["GatedFusion", "MMSTGNet", "MultiScaleConvolution"]
 
 Readout = Literal["regions", "electrodes"]
+Graphs = Literal["both", "electrodes", "regions"]
+Fusing = Literal["gate", "concatenation"]
 
 
 @register(name="mmstg-net")
@@ -53,7 +58,7 @@ class MMSTGNet(Backbone):
 
     After MMSTG-Net (Bi, Lu and Sun, IEEE JBHI 2026, 10.1109/JBHI.2026.3667946). Only
     the paper's abstract could be read, so this is a reconstruction and says where it is
-    one. Its contrastive term is the adapter ``cross-modal-contrast``.
+    one. Its contrastive term is the adapter ``mmstg-net``.
 
     Documented (title and abstract): a multimodal spatio-temporal graph network for EEG
     and eye tracking, which jointly models temporal dynamics at several scales, cortical
@@ -69,7 +74,9 @@ class MMSTGNet(Backbone):
       that neighbours are joined before anything is learned; `spectrum` "bound" spares
       an eigenvalue problem in every step. One graph over electrodes and one over the
       regions of `partition`, whose places are the means of their electrodes', serve
-      all blocks, as connectivity is of the scalp and not of a layer;
+      all blocks, as connectivity is of the scalp and not of a layer. `graphs` leaves
+      one of them out, and `adjacency` learns their edges, keeps them as they were
+      drawn ("frozen"), or has the distance prior alone ("distance");
     - regions are the mean of their electrodes, and what they compute is added to each
       of these: the second spatial scale;
     - `block_widths` (32, 64): two blocks, convolution over time, then over both graphs,
@@ -83,7 +90,8 @@ class MMSTGNet(Backbone):
     - the projections of the contrast are each modality's embedding, so that it needs
       no parameters of its own; the gates see them at unit length;
     - `fusion_width` 128, `head_dropout` 0.5: one hidden layer and a linear classifier;
-    - several companions: see :class:`GatedFusion`;
+    - several companions: see :class:`GatedFusion`; `fused_by` "concatenation" lays
+      the features of all modalities side by side instead, without a gate;
     - `sampling`: 8 windows, starting every 4.
 
     Parameters
@@ -101,14 +109,20 @@ class MMSTGNet(Backbone):
         Features of an electrode after each spatio-temporal block.
     order : int
         Chebyshev polynomials of a graph convolution.
-    partition : {"16", "20", "6"}
+    partition : {"16", "20", "6", "1"}
         Brain regions, see :mod:`domainemo.backbones.regions`.
+    graphs : {"both", "electrodes", "regions"}
+        What is convolved over. A `readout` of regions does not depend on it.
+    adjacency : {"learned", "frozen", "distance"}
+        What the edges are.
     prior, prior_scale : float
         Weight and reach in metres of the distance prior.
     spectrum : {"bound", "exact"}
         See :func:`domainemo.backbones.graphs.scaled_laplacian`.
     readout : {"regions", "electrodes"}
         What the EEG's embedding is read from.
+    fused_by : {"gate", "concatenation"}
+        How the modalities are fused.
     dropout : float
         Dropout in the encoders.
     fusion_width : int
@@ -120,15 +134,19 @@ class MMSTGNet(Backbone):
 
     Attributes
     ----------
-    electrodes : tuple of str
-        The nodes of `electrode_graph`, whose ``adjacency()`` is the connectivity.
+    electrodes : mapping of str to tuple of str
+        The electrodes of each region.
+    nodes : tuple of str
+        The electrodes as `electrode_graph` has them, whose ``adjacency()`` is the
+        connectivity; the graph is None where there is none.
     regions : tuple of str
-        The nodes of `region_graph`.
+        The nodes of `region_graph`, likewise.
 
     Raises
     ------
     ConfigurationError
-        If there is not exactly one EEG modality, or an option is out of range.
+        If there is not exactly one EEG modality, or an option is out of range, or of
+        what the others leave out.
     DataError
         If an electrode's name is unknown.
     """
@@ -145,10 +163,13 @@ class MMSTGNet(Backbone):
         block_widths: Sequence[Size] = (32, 64),
         order: Order = 3,
         partition: str = "16",
+        graphs: Graphs = "both",
+        adjacency: Edges = "learned",
         prior: Prior = 1.0,
         prior_scale: Reach = 0.03,
         spectrum: Spectrum = "bound",
         readout: Readout = "regions",
+        fused_by: Fusing = "gate",
         dropout: DropoutShare = 0.3,
         fusion_width: Size = 128,
         head_dropout: Annotated[float, Bounds(0, 1)] = 0.5,
@@ -160,7 +181,8 @@ class MMSTGNet(Backbone):
         self.partition = str(partition)
         self.width, self.scale_width, self.order = width, scale_width, order
         self.prior, self.prior_scale, self.spectrum = prior, prior_scale, spectrum
-        self.readout, self.dropout = readout, dropout
+        self.graphs, self.adjacency = graphs, adjacency
+        self.readout, self.fused_by, self.dropout = readout, fused_by, dropout
         self.fusion_width, self.head_dropout = fusion_width, head_dropout
         self.sampling = sampling or Sequences(length=8, stride=4)
         if not self.block_widths:
@@ -170,7 +192,31 @@ class MMSTGNet(Backbone):
             )
         self.eeg = single_eeg("mmstg-net", modalities)
         self.companions = tuple(name for name in modalities if name != self.eeg)
+        self._check_meaning()
         self._build(modalities)
+
+    def _check_meaning(self) -> None:
+        """Refuse an option of what the others leave out."""
+        if self.adjacency != "learned" and self.order == 1:
+            raise ConfigurationError(
+                f"mmstg-net: adjacency is {self.adjacency!r}, but an order of 1 sees "
+                f"each node alone and no edge; leave one of the options out."
+            )
+        if self.adjacency == "distance" and not self.prior:
+            raise ConfigurationError(
+                "mmstg-net: adjacency is 'distance', but a prior of 0 leaves no edge "
+                "between neighbours either; give the prior a weight above 0."
+            )
+        if self.graphs == "regions" and self.partition == "1":
+            raise ConfigurationError(
+                "mmstg-net: graphs is 'regions', but partition '1' has a single "
+                "region, which no edge joins to another; leave one of the options out."
+            )
+        if self.fused_by != "gate" and not self.companions:
+            raise ConfigurationError(
+                f"mmstg-net: fused_by is {self.fused_by!r}, but EEG alone is fused "
+                f"with nothing; leave the option out, or add a modality."
+            )
 
     def _build(self, modalities: Mapping[str, Modality]) -> None:
         """Make the layers."""
@@ -186,12 +232,13 @@ class MMSTGNet(Backbone):
                 inputs,
                 outputs,
                 order=self.order,
+                graphs=self.graphs,
                 dropout=self.dropout,
             )
             for inputs, outputs in pairwise(widths)
         )
         self.pool = TemporalPooling(widths[-1])
-        places = self.regions if self.readout == "regions" else self.electrodes
+        places = self.regions if self.readout == "regions" else self.nodes
         # Without a bias, nothing recorded is nothing summarised.
         self.summarise = nn.Linear(len(places) * widths[-1], width, bias=False)
         self.companion_encoders = nn.ModuleDict(
@@ -208,30 +255,37 @@ class MMSTGNet(Backbone):
                 for name in (self.eeg, *self.companions)
             }
         )
-        self.gate = GatedFusion(self.companions, width)
-        self.fusion = nn.Sequential(
-            nn.Linear(self.gate.outputs, self.fusion_width), nn.GELU()
-        )
+        self.gate, fused = None, width * (1 + len(self.companions))
+        if self.fused_by == "gate":
+            self.gate = GatedFusion(self.companions, width)
+            fused = self.gate.outputs
+        self.fusion = nn.Sequential(nn.Linear(fused, self.fusion_width), nn.GELU())
 
     def _build_graphs(self, eeg: Modality) -> None:
         """Make both graphs, their nodes in an order that names alone decide."""
         found = regions(eeg.channels, self.partition)
         order = [channel for members in found.values() for channel in members]
         self.regions = tuple(found)
-        self.electrodes = tuple(eeg.channels[channel] for channel in order)
+        self.electrodes = {
+            region: tuple(eeg.channels[channel] for channel in members)
+            for region, members in found.items()
+        }
+        self.nodes = tuple(eeg.channels[channel] for channel in order)
         self.register_buffer("order_of_nodes", torch.tensor(order), persistent=False)
         numbers = iter(range(len(order)))
         groups = [[next(numbers) for _ in members] for members in found.values()]
         self.pooling = RegionPooling(groups)
-        positions = electrode_positions(self.electrodes)
+        positions = electrode_positions(self.nodes)
         centres = np.stack([positions[group].mean(0) for group in groups])
         graph = partial(
             LearnedGraph,
             prior=self.prior,
             scale=self.prior_scale,
             spectrum=self.spectrum,
+            edges=self.adjacency,
         )
-        self.electrode_graph, self.region_graph = graph(positions), graph(centres)
+        self.electrode_graph = graph(positions) if self.graphs != "regions" else None
+        self.region_graph = graph(centres) if self.graphs != "electrodes" else None
 
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:
@@ -270,8 +324,11 @@ class MMSTGNet(Backbone):
         embeddings = {
             name: self.projections[name](summary) for name, summary in summaries.items()
         }
-        present = {name: mask.any(-1, keepdim=True) for name, mask in ours.items()}
-        fused = self.gate(self.eeg, summaries, embeddings, present)
+        if self.gate is None:
+            fused = torch.cat(list(summaries.values()), -1)
+        else:
+            there = {name: mask.any(-1, keepdim=True) for name, mask in ours.items()}
+            fused = self.gate(self.eeg, summaries, embeddings, there)
         return {**embeddings, FUSION: self.fusion(fused)}
 
     def head(self, branch: str, dim: int, classes: int) -> nn.Module:
@@ -280,9 +337,51 @@ class MMSTGNet(Backbone):
             return super().head(branch, dim, classes)
         return nn.Sequential(nn.Dropout(self.head_dropout), nn.Linear(dim, classes))
 
+    def connectivity(self) -> Connectivity:
+        """Return the graphs' edges between brain regions, as they are now."""
+        shares = self.pooling.members / self.pooling.members.sum(-1, keepdim=True)
+        unit = torch.eye(len(shares)).to(shares)
+        graphs = {
+            "electrodes": (self.electrode_graph, shares),
+            "regions": (self.region_graph, unit),
+        }
+        weights = {
+            name: (means @ graph.adjacency() @ means.mT).detach()
+            for name, (graph, means) in graphs.items()
+            if graph is not None
+        }
+        return Connectivity(self.regions, weights)
+
+    @contextmanager
+    def without_edges(self, first: str, second: str) -> Iterator[None]:
+        """Cut all edges between two regions in every graph, for as long as it lasts.
+
+        Parameters
+        ----------
+        first, second : str
+            Names among `regions`; one twice for the edges within.
+        """
+        one, other = (self.regions.index(name) for name in (first, second))
+        of_node = self.pooling.region_of
+        of_region = torch.arange(len(self.regions), device=of_node.device)
+        places = ((self.electrode_graph, of_node), (self.region_graph, of_region))
+        graphs = [(graph, place) for graph, place in places if graph is not None]
+        for graph, place in graphs:
+            here, there = place == one, place == other
+            cut = here[:, None] & there | there[:, None] & here
+            graph.kept = (~cut).to(graph.distances)
+        try:
+            yield
+        finally:
+            for graph, _ in graphs:
+                graph.kept = None
+
     def _summary(self, signal: Tensor, mask: Tensor) -> Tensor:
         """Return the EEG's features (batch, width), zero where there is none."""
-        graphs = self.electrode_graph(), self.region_graph()
+        graphs = [
+            None if graph is None else graph()
+            for graph in (self.electrode_graph, self.region_graph)
+        ]
         nodes = signal.index_select(-2, self.order_of_nodes).movedim(-2, 0)
         for block in self.blocks:
             nodes = block(nodes, mask, *graphs, self.pooling)
@@ -363,7 +462,16 @@ class MultiScaleConvolution(nn.Module):
 
 
 class SpatioTemporalBlock(nn.Module):
-    """Convolution over time, then over electrodes and regions; residual.
+    r"""Convolution over time, then over electrodes and regions; residual.
+
+    With the convolution over time :math:`C`, the graph convolutions :math:`G` over
+    electrodes and :math:`R` over regions, and the mean over a region's electrodes
+    :math:`P`, whose way back is :math:`U`
+
+    .. math:: H = C(X), \quad
+              Y = SX + \operatorname{GELU}(\operatorname{LN}(G(H) + U R(P H)))
+
+    where :math:`S` is linear, or the identity where sizes agree.
 
     Parameters
     ----------
@@ -372,6 +480,8 @@ class SpatioTemporalBlock(nn.Module):
     inputs, outputs : int
     order : int
         Chebyshev polynomials of the graph convolutions.
+    graphs : {"both", "electrodes", "regions"}
+        Which of :math:`G` and :math:`R` there are.
     dropout : float
     """
 
@@ -382,13 +492,17 @@ class SpatioTemporalBlock(nn.Module):
         outputs: int,
         *,
         order: int,
+        graphs: Graphs = "both",
         dropout: float,
     ) -> None:
         super().__init__()
         self.temporal = temporal
-        self.over_electrodes = ChebyshevConvolution(outputs, outputs, order)
-        # The other convolution's bias serves both.
-        self.over_regions = ChebyshevConvolution(outputs, outputs, order, bias=False)
+        convolution = partial(ChebyshevConvolution, outputs, outputs, order)
+        self.over_electrodes = convolution() if graphs != "regions" else None
+        # Where there are two convolutions, the other's bias serves both.
+        self.over_regions = (
+            convolution(bias=graphs == "regions") if graphs != "electrodes" else None
+        )
         self.norm = nn.LayerNorm(outputs)
         self.dropout = Dropout(dropout)
         self.shortcut = (
@@ -401,8 +515,8 @@ class SpatioTemporalBlock(nn.Module):
         self,
         nodes: Tensor,
         mask: Tensor,
-        electrodes: Tensor,
-        regions: Tensor,
+        electrodes: Tensor | None,
+        regions: Tensor | None,
         pooling: RegionPooling,
     ) -> Tensor:
         """Map (nodes, batch, time, inputs) to (nodes, batch, time, outputs).
@@ -412,15 +526,18 @@ class SpatioTemporalBlock(nn.Module):
         nodes : Tensor of shape (nodes, batch, time, inputs)
             Zero where `mask` is False, as is what is returned.
         mask : bool Tensor of shape (batch, time)
-        electrodes : Tensor of shape (nodes, nodes)
-            The scaled Laplacian.
-        regions : Tensor of shape (regions, regions)
+        electrodes : Tensor of shape (nodes, nodes) or None
+            The scaled Laplacian; of no graph none.
+        regions : Tensor of shape (regions, regions) or None
         pooling : RegionPooling
         """
         hidden = self.temporal(nodes)
-        wide = pooling.unpool(self.over_regions(pooling(hidden), regions))
-        spatial = self.norm(self.over_electrodes(hidden, electrodes) + wide)
-        spatial = self.dropout(functional.gelu(spatial))
+        found = []
+        if self.over_regions is not None:
+            found.append(pooling.unpool(self.over_regions(pooling(hidden), regions)))
+        if self.over_electrodes is not None:
+            found.append(self.over_electrodes(hidden, electrodes))
+        spatial = self.dropout(functional.gelu(self.norm(_sum(found))))
         masked: Tensor = (self.shortcut(nodes) + spatial) * mask[..., None]
         return masked
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
+from ..errors import ConfigurationError
 from ..registry import register
 from ..samplings.sequences import Sequences
 from ..values import Bounds
 from .explanation import Explanation
 from .layers import (
+    Attention,
     Dropout,
     DropoutShare,
     GroupedLinear,
@@ -29,12 +31,15 @@ from .layers import (
     single_eeg,
     trimmed,
 )
-from .regions import regions
+from .regions import PARTITIONS, regions
 
 if TYPE_CHECKING:
     import optuna
 
 __all__ = ["R2GFANet"]
+
+Listening = Literal["eeg", "both", "none"]
+Weighing = Literal["learned", "uniform"]
 
 
 @register(name="r2gfanet")
@@ -65,12 +70,17 @@ class R2GFANet(Backbone):
     - queries from the region, keys and values from the companion, residual, LayerNorm
       and feed-forward, as in a Transformer decoder; several companions add up, and
       none listens to the regions in return, so that its branch is of it alone;
+    - `cross_attention` "eeg": the regions listen to the companions. With "both" a
+      companion also listens to every region, by weights that regions share, and the
+      fusion takes what it then is; with "none" nobody listens, and companions reach
+      the fusion by their own summary alone;
     - pooling over time by a learned score, so that windows may weigh differently;
     - `global_layers` 1: one Transformer layer lets regions exchange before the spatial
       attention, which is the "global" of the name;
     - `fusion_width` 128, `head_dropout` 0.5: one hidden layer and a linear classifier;
     - the EEG branch's embedding takes the region features before the cross-modal
-      attention through the same global stage, so that it is of EEG alone;
+      attention through the same global stage, so that it is of EEG alone; so is a
+      companion's of it alone;
     - `sampling`: sequences of 8 windows. The paper's results suggest whole trials, but
       trial length alone tells the clip, and with it the label, where every subject
       watches the same clips; ``Trials()`` restores them.
@@ -88,14 +98,19 @@ class R2GFANet(Backbone):
         Dropout in encoders and attention blocks.
     kernel : int
         Windows that a convolution sees.
-    partition : {"16", "20", "6"}
-        Brain regions, see :mod:`domainemo.backbones.regions`.
+    partition : {"16", "20", "6", "1"}
+        Brain regions, see :mod:`domainemo.backbones.regions`. With ``"1"`` there is
+        nothing to weigh, and no region attention.
     sampling : Sampling, optional
         ``Sequences(length=8)`` by default.
     feedforward : int
         Hidden units of feed-forward layers.
     global_layers : int
-        Transformer layers over regions.
+        Transformer layers over regions; 0 leaves the global stage out.
+    cross_attention : {"eeg", "both", "none"}
+        Who listens to whom over time.
+    region_attention : {"learned", "uniform"}
+        Whether regions weigh by a learned score, or all alike.
     shared_attention : bool
         Whether all regions share the cross-modal attention's weights.
     fusion_width : int
@@ -106,7 +121,8 @@ class R2GFANet(Backbone):
     Raises
     ------
     ConfigurationError
-        If there is not exactly one EEG modality, or sizes do not fit.
+        If there is not exactly one EEG modality, sizes do not fit, or an option is of
+        what the others leave out.
     DataError
         If an electrode's name is unknown.
     """
@@ -123,6 +139,8 @@ class R2GFANet(Backbone):
         sampling: Sampling | None = None,
         feedforward: Size = 128,
         global_layers: Annotated[int, Bounds(0)] = 1,
+        cross_attention: Listening = "eeg",
+        region_attention: Weighing = "learned",
         shared_attention: bool = True,
         fusion_width: Size = 128,
         head_dropout: Annotated[float, Bounds(0, 1)] = 0.5,
@@ -137,11 +155,34 @@ class R2GFANet(Backbone):
             feedforward,
         )
         self.global_layers, self.shared_attention = global_layers, shared_attention
+        self.cross_attention, self.region_attention = cross_attention, region_attention
         self.fusion_width, self.head_dropout = fusion_width, head_dropout
         self.sampling = sampling or Sequences(length=8)
         self.eeg = single_eeg("r2gfanet", modalities)
         self.companions = tuple(name for name in modalities if name != self.eeg)
+        self._check_meaning()
         self._build(modalities)
+
+    def _check_meaning(self) -> None:
+        """Refuse an option of what the others leave out."""
+        if self.cross_attention != "eeg" and not self.companions:
+            raise ConfigurationError(
+                f"r2gfanet: cross_attention is {self.cross_attention!r}, but EEG alone "
+                f"has no cross-modal attention to change; leave the option out, or add "
+                f"a modality."
+            )
+        if self.cross_attention == "none" and not self.shared_attention:
+            raise ConfigurationError(
+                "r2gfanet: shared_attention is False, but cross_attention 'none' "
+                "leaves no attention whose weights regions could share or not; leave "
+                "one of the options out."
+            )
+        if self.partition == "1" and self.region_attention == "uniform":
+            raise ConfigurationError(
+                "r2gfanet: region_attention is 'uniform', but partition '1' has a "
+                "single region, which nothing weighs against another; leave one of the "
+                "options out."
+            )
 
     def _build(self, modalities: Mapping[str, Modality]) -> None:
         """Make the layers."""
@@ -165,28 +206,34 @@ class R2GFANet(Backbone):
             for each in others
         )
         self.companion_pools = nn.ModuleList(TemporalPooling(width) for _ in others)
+        sizes: dict[str, Any] = {
+            "width": width,
+            "heads": self.heads,
+            "feedforward": self.feedforward,
+            "dropout": dropout,
+        }
         self.alignment = MultiRegionAttention(
             1 if self.shared_attention else len(electrodes),
-            len(others),
-            width=width,
-            heads=self.heads,
-            feedforward=self.feedforward,
-            dropout=dropout,
+            0 if self.cross_attention == "none" else len(others),
+            **sizes,
+        )
+        self.returns = nn.ModuleList(
+            CompanionAttention(**sizes)
+            for _ in others
+            if self.cross_attention == "both"
         )
         self.pool = TemporalPooling(width)
         self.globalise = nn.Sequential(
             *(
-                TransformerLayer(
-                    width,
-                    self.heads,
-                    self.feedforward,
-                    dropout=dropout,
-                    activation=nn.GELU(),
-                )
+                TransformerLayer(**sizes, activation=nn.GELU())
                 for _ in range(self.global_layers)
             )
         )
-        self.spatial = SpatialAttention(width)
+        # PARTITIONS refuses no name here: `regions` has done so above.
+        several = len(PARTITIONS[self.partition]) > 1
+        self.spatial = SpatialAttention(
+            width, learned=several and self.region_attention == "learned"
+        )
         self.fusion = nn.Sequential(
             nn.Linear(width * (1 + len(others)), self.fusion_width), nn.GELU()
         )
@@ -241,7 +288,7 @@ class R2GFANet(Backbone):
         recorded = masks[self.eeg][:, None, None, :, None]
         temporal = {
             name: weight.flatten(1, 2) * recorded
-            for name, weight in zip(self.companions, weights, strict=True)
+            for name, weight in zip(self.companions, weights, strict=bool(weights))
         }
         return Explanation(self.regions, spatial, temporal)
 
@@ -269,12 +316,21 @@ class R2GFANet(Backbone):
         ):
             heard.append(encoder(signal, other_mask).squeeze(0))
             summaries.append(pool(heard[-1], other_mask))
-        aligned, weights = self.alignment(regional, heard, other_masks)
+        listening = heard if self.alignment.attend else []
+        aligned, weights = self.alignment(regional, listening, other_masks)
         alone, together, spatial = self._regional_to_global(regional, aligned, mask)
+        fused = summaries
+        if self.returns:
+            fused = [
+                pool(listen(sequence, regional, mask), other_mask)
+                for listen, pool, sequence, other_mask in zip(
+                    self.returns, self.companion_pools, heard, other_masks, strict=True
+                )
+            ]
         embeddings = {
             self.eeg: alone,
             **dict(zip(self.companions, summaries, strict=True)),
-            FUSION: self.fusion(torch.cat([together, *summaries], -1)),
+            FUSION: self.fusion(torch.cat([together, *fused], -1)),
         }
         return embeddings, spatial, weights
 
@@ -386,7 +442,29 @@ class TemporalEncoder(nn.Module):
         return convolved.reshape(self.groups, batch, time, -1)
 
 
-class MultiRegionAttention(nn.Module):
+class Listener(nn.Module):
+    """What follows on an attention: residual, LayerNorm and feed-forward."""
+
+    def _add_layers(self, width: int, feedforward: int, dropout: float) -> None:
+        self.norm = nn.LayerNorm(width)
+        self.feedforward = nn.Sequential(
+            nn.Linear(width, feedforward),
+            nn.GELU(),
+            Dropout(dropout),
+            nn.Linear(feedforward, width),
+        )
+        self.last_norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def _join(self, own: Tensor, heard: Tensor) -> Tensor:
+        """Add what was heard to one's own; of the shape of both."""
+        joined = self.norm(own + self.dropout(heard))
+        hidden = self.dropout(self.feedforward(joined))
+        aligned: Tensor = self.last_norm(joined + hidden)
+        return aligned
+
+
+class MultiRegionAttention(Listener):
     """Every region listens to every companion over time; all regions in parallel.
 
     Without a companion it returns the regions as they are.
@@ -415,15 +493,7 @@ class MultiRegionAttention(nn.Module):
             CrossAttention(groups, width, heads) for _ in range(companions)
         )
         if companions:
-            self.norm = nn.LayerNorm(width)
-            self.feedforward = nn.Sequential(
-                nn.Linear(width, feedforward),
-                nn.GELU(),
-                Dropout(dropout),
-                nn.Linear(feedforward, width),
-            )
-            self.last_norm = nn.LayerNorm(width)
-            self.dropout = Dropout(dropout)
+            self._add_layers(width, feedforward, dropout)
 
     def forward(
         self, regional: Tensor, heard: Sequence[Tensor], masks: Sequence[Tensor]
@@ -449,9 +519,43 @@ class MultiRegionAttention(nn.Module):
             for attend, sequence, mask in zip(self.attend, heard, masks, strict=True)
         ]
         total = reduce(torch.add, [mixed for mixed, _ in pairs])
-        aligned = self.norm(regional + self.dropout(total))
-        hidden = self.dropout(self.feedforward(aligned))
-        return self.last_norm(aligned + hidden), [weights for _, weights in pairs]
+        return self._join(regional, total), [weights for _, weights in pairs]
+
+
+class CompanionAttention(Listener):
+    """A companion listens to each region over time: the mean over regions.
+
+    All regions are heard with the same weights, so that this grows with no montage.
+
+    Parameters
+    ----------
+    width, heads, feedforward : int
+    dropout : float
+    """
+
+    def __init__(
+        self, *, width: int, heads: int, feedforward: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attend = Attention(width, heads)
+        self._add_layers(width, feedforward, dropout)
+
+    def forward(self, sequence: Tensor, regional: Tensor, mask: Tensor) -> Tensor:
+        """Return the companion after listening.
+
+        Parameters
+        ----------
+        sequence : Tensor of shape (batch, time, width)
+        regional : Tensor of shape (regions, batch, time, width)
+        mask : bool Tensor of shape (batch, time)
+            False where the EEG is not to be heard.
+
+        Returns
+        -------
+        Tensor of shape (batch, time, width)
+        """
+        heard = self.attend(sequence, regional, mask).mean(0)
+        return self._join(sequence, heard * mask.any(-1)[:, None, None])
 
 
 class CrossAttention(nn.Module):
@@ -513,17 +617,34 @@ class CrossAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """A weighted mean over regions, by a learned score."""
+    r"""A mean over regions, weighted by a learned score or evenly.
 
-    def __init__(self, width: int) -> None:
+    .. math:: \alpha = \operatorname{softmax}_r\big(w^T \tanh(W z_r + b)\big), \quad
+              g = \sum_r \alpha_r z_r
+
+    Parameters
+    ----------
+    width : int
+    learned : bool
+        Whether there is a score; all regions weigh alike without.
+    """
+
+    def __init__(self, width: int, *, learned: bool = True) -> None:
         super().__init__()
-        self.score = nn.Sequential(
-            nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False)
+        self.score = (
+            nn.Sequential(
+                nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False)
+            )
+            if learned
+            else None
         )
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summary (batch, width) of (batch, regions, width), and weights."""
-        weights = self.score(tokens).squeeze(-1).softmax(-1)
+        if self.score is None:
+            weights = torch.full_like(tokens[..., 0], 1 / tokens.shape[-2])
+        else:
+            weights = self.score(tokens).squeeze(-1).softmax(-1)
         return (weights.unsqueeze(-2) @ tokens).squeeze(-2), weights
 
 

@@ -25,6 +25,22 @@ def _partition(members: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType({name: tuple(m.split()) for name, m in members.items()})
 
 
+_LOBES = _partition(
+    {
+        "frontal": "FP1 FPZ FP2 AF3 AF4 F7 F5 F3 F1 FZ F2 F4 F6 F8",
+        "left temporal": "FT7 T7 TP7",
+        "central": "FC5 FC3 FC1 FCZ FC2 FC4 FC6 C5 C3 C1 CZ C2 C4 C6",
+        "right temporal": "FT8 T8 TP8",
+        "parietal": "CP5 CP3 CP1 CPZ CP2 CP4 CP6 P7 P5 P3 P1 PZ P2 P4 P6 P8",
+        "occipital": "PO7 PO5 PO3 POZ PO4 PO6 PO8 CB1 O1 OZ O2 CB2",
+    }
+)
+
+ELECTRODES: tuple[str, ...] = tuple(
+    electrode for members in _LOBES.values() for electrode in members
+)
+"""The 62 electrodes that every partition divides, in capitals."""
+
 PARTITIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "16": _partition(
@@ -71,29 +87,17 @@ PARTITIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
                 "occipital": "O1 OZ O2",
             }
         ),
-        "6": _partition(
-            {
-                "frontal": "FP1 FPZ FP2 AF3 AF4 F7 F5 F3 F1 FZ F2 F4 F6 F8",
-                "left temporal": "FT7 T7 TP7",
-                "central": "FC5 FC3 FC1 FCZ FC2 FC4 FC6 C5 C3 C1 CZ C2 C4 C6",
-                "right temporal": "FT8 T8 TP8",
-                "parietal": "CP5 CP3 CP1 CPZ CP2 CP4 CP6 P7 P5 P3 P1 PZ P2 P4 P6 P8",
-                "occipital": "PO7 PO5 PO3 POZ PO4 PO6 PO8 CB1 O1 OZ O2 CB2",
-            }
-        ),
+        "6": _LOBES,
+        "1": _partition({"scalp": " ".join(ELECTRODES)}),
     }
 )
 """Electrodes of each region, by partition.
 
 ``"16"`` is the partition of the public re-implementation of R2G-STNN (Li et al., 2019)
 and separates both hemispheres laterally; ``"20"`` divides every row of the cap into
-left, medial and right; ``"6"`` are the lobes, as in the code of RSM-CoDG.
+left, medial and right; ``"6"`` are the lobes, as in the code of RSM-CoDG; ``"1"`` is
+the whole scalp.
 """
-
-ELECTRODES: tuple[str, ...] = tuple(
-    electrode for members in PARTITIONS["6"].values() for electrode in members
-)
-"""The 62 electrodes that every partition divides, in capitals."""
 
 
 def regions(
@@ -106,7 +110,7 @@ def regions(
     channels : sequence of str
         Electrode names of the 10-20, 10-10 or 10-05 system in any case; the old names
         T3, T4, T5 and T6 stand for T7, T8, P7 and P8.
-    partition : {"16", "20", "6"}
+    partition : {"16", "20", "6", "1"}
         Which partition, see `PARTITIONS`.
 
     Returns

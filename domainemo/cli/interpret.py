@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["interpret"]
 
 _TABLES = {
-    "attention": "regions",
     "cross_modal": "moments",
     "cross_modal_lags": "lags",
+    "connectivity": "connectivity",
+    "connections": "connections",
+}
+_MEASURES = {
+    "attention": ("attention", "{:>6.1%}"),
+    "occlusion": ("probability lost without the region", "{:>+8.3f}"),
 }
 _FORMATS = (".svg", ".png")
 
@@ -45,11 +50,13 @@ def interpret(
         typer.Option(help="Folder to write; by default interpretation-ADAPTER there."),
     ] = None,
 ) -> None:
-    """Show what trained folds attend to on their test windows.
+    """Show what trained folds attend to on their test windows, or are joined by.
 
     Writes attention.csv (brain regions by predicted class and subject), cross_modal.csv
-    and cross_modal_lags.csv (EEG windows listening to other sensors), and the figures
-    as SVG and PNG. No label is used.
+    and cross_modal_lags.csv (EEG windows listening to other sensors); of a network of
+    graphs occlusion.csv, connectivity.csv (edges between regions) and connections.csv
+    (what each class loses without them); and the figures as SVG and PNG. No label is
+    used.
     """
     check_run(run)
     from ..review import interpretation as evaluated
@@ -94,7 +101,9 @@ def _write(folder: Path, made: Interpretation) -> None:
     from ..reports.attention import figures
     from ..reports.style import save
 
-    for name, attribute in _TABLES.items():
+    attends = "attention" in made.regions
+    of_regions = {"attention" if attends else "occlusion": "regions"}
+    for name, attribute in (of_regions | _TABLES).items():
         table = getattr(made, attribute)
         if len(table):
             write(folder / f"{name}.csv", table.to_csv(index=False))
@@ -103,16 +112,24 @@ def _write(folder: Path, made: Interpretation) -> None:
 
 
 def _show(made: Interpretation) -> None:
-    """Print each class's regions of highest attention, beside their occlusion."""
+    """Print each class's first regions and pairs of regions, beside their occlusion."""
     from ..reports.attention import class_means
+    from ..reports.connectivity import connection_means
 
-    attention, occlusion = (
-        class_means(made.regions, column) for column in ("attention", "occlusion")
-    )
+    measures = [name for name in _MEASURES if name in made.regions]
+    means = {name: class_means(made.regions, name) for name in measures}
     for line in (made.name, "", "Mean over subjects; classes as predicted.", ""):
         echo(line)
-    for name in attention.index:
-        echo(f"{name}: attention; probability lost without the region")
-        for region, share in attention.loc[name].nlargest(5).items():
-            lost = occlusion.loc[name, region]
-            echo(f"  {region:<26}{share:>6.1%}{lost:>+8.3f}")
+    first = means[measures[0]]
+    for name in first.index:
+        echo(f"{name}: {'; '.join(_MEASURES[each][0] for each in measures)}")
+        for region in first.loc[name].nlargest(5).index:
+            told = (
+                _MEASURES[m][1].format(means[m].loc[name, region]) for m in measures
+            )
+            echo(f"  {region:<26}{''.join(told)}")
+        if len(made.connections):
+            echo(f"{name}: probability lost without the edges between")
+            lost = connection_means(made.connections).loc[name]
+            for pair, fall in lost.nlargest(5).items():
+                echo(f"  {' - '.join(pair):<50}{fall:>+8.4f}")

@@ -1,4 +1,4 @@
-"""Figures of an interpretation: attention on the scalp, and over time."""
+"""Figures of an interpretation: regions on the scalp, attention over time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..backbones.graphs import electrode_positions
 from ..backbones.regions import ELECTRODES
 from ..review.interpretation import Interpretation
-from ..runs.experiment import method_name
-from ..words import count
+from .connectivity import draw_connections, draw_connectivity
+from .heat_maps import heat_map, write_caption, write_scale
 from .style import DIVERGING, SEQUENTIAL, WIDTH
 
 if TYPE_CHECKING:
@@ -45,9 +45,13 @@ def figures(interpretation: Interpretation) -> dict[str, Callable[[], Figure]]:
     found: dict[str, Callable[[], Figure]] = {
         column: lambda column=column: draw_regions(interpretation, column)  # type: ignore[misc]
         for column in _WORDS
+        if column in interpretation.regions
     }
     if len(interpretation.moments):
         found["cross_modal"] = lambda: draw_cross_modal(interpretation)
+    if len(interpretation.connectivity):
+        found["connectivity"] = lambda: draw_connectivity(interpretation)
+        found["connections"] = lambda: draw_connections(interpretation)
     return found
 
 
@@ -103,7 +107,7 @@ def draw_regions(interpretation: Interpretation, column: str = "attention") -> F
         top = float(np.abs(gaps).max()) or 1.0
         words = "difference to the mean over classes"
         _row_of_maps(grid[1], gaps, places, DIVERGING, (-top, top), words)
-    _write_caption(figure, heading, interpretation)
+    write_caption(figure, heading, interpretation)
     return figure
 
 
@@ -138,14 +142,14 @@ def draw_cross_modal(interpretation: Interpretation) -> Figure:
         )
         reach = max(reach, 2 * _PALE)
         for axes, table in ((left, moments), (right, lags)):
-            image = _heat_map(axes, table, reach)
+            image = heat_map(axes, table, DIVERGING, (1 - reach, 1 + reach))
         left.set_title("Window by window (mean over regions)")
         left.set_xlabel(f"{companion} window")
         left.set_ylabel("EEG window")
         right.set_title("By region")
         right.set_xlabel(f"windows by which {companion} is later than the EEG")
-        _write_scale([left, right], image, "attention (1 = even)")
-    _write_caption(figure, "Cross-modal attention", interpretation)
+        write_scale([left, right], image, "attention (1 = even)")
+    write_caption(figure, "Cross-modal attention", interpretation)
     return figure
 
 
@@ -160,15 +164,7 @@ def _row_of_maps(
     """Draw a map on each of the axes, and their common scale beside them."""
     for axes, each in zip(row, values, strict=True):
         image = _topomap(axes, each, places, colours, limits)
-    _write_scale(row, image, words)
-
-
-def _write_scale(row: Sequence[Axes], image: Any, words: str) -> None:
-    figure = row[0].get_figure()
-    assert figure is not None
-    bar = figure.colorbar(image, ax=list(row), shrink=0.8, pad=0.01, aspect=18)
-    bar.set_label("\n".join(textwrap.wrap(words, 26)), fontsize=7)
-    bar.outline.set_visible(False)
+    write_scale(row, image, words)
 
 
 def _on_electrodes(
@@ -259,40 +255,3 @@ def _mean_ratio(table: pd.DataFrame, rows: str, columns: str) -> pd.DataFrame:
     sums = weighted.groupby([rows, columns], sort=False)[["total", "pairs"]].sum()
     ratio = (sums["total"] / sums["pairs"]).unstack(columns)
     return ratio.sort_index(axis=1).sort_index(axis=0)
-
-
-def _heat_map(axes: Axes, table: pd.DataFrame, reach: float) -> Any:
-    """Draw a table as rectangles, the first row on top."""
-    image = axes.pcolormesh(
-        table.to_numpy(),
-        cmap=DIVERGING,
-        vmin=1 - reach,
-        vmax=1 + reach,
-        edgecolors="white",
-        linewidth=0.3 if max(table.shape) <= 40 else 0,
-    )
-    for axis, names in ((axes.xaxis, table.columns), (axes.yaxis, table.index)):
-        every = -(-len(names) // 20)
-        axis.set_ticks(np.arange(0, len(names), every) + 0.5, list(names[::every]))
-    axes.invert_yaxis()
-    axes.tick_params(length=0, labelsize=7)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    return image
-
-
-def _write_caption(
-    figure: Figure, heading: str, interpretation: Interpretation
-) -> None:
-    """Say below the figure what it was made from."""
-    table = interpretation.regions
-    facts = [
-        f"{heading} of {interpretation.backbone}",
-        f"adapter {', '.join(map(method_name, dict.fromkeys(table['adapter'])))}",
-        f"{count(table['fold'].nunique(), 'fold')}, "
-        f"{count(table['subject'].nunique(), 'test subject')}",
-        "mean over subjects; classes as predicted, no label read",
-        interpretation.name,
-    ]
-    text = textwrap.fill("; ".join(facts), 130)
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=6.5, color="0.35")

@@ -1,4 +1,4 @@
-"""What trained folds attend to on their test windows, and what they cannot do without.
+"""What trained folds attend to and are joined by, and what they cannot do without.
 
 Nothing here reads a label: classes are those that the network predicted.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from ..backbones.explanation import Explainable
+from ..backbones.explanation import Connected, Explainable
 from ..core import Fold, Inputs
 from ..data.given import expect_inputs
 from ..data.normalisation import normalise
@@ -23,9 +24,11 @@ from ..errors import ConfigurationError, DataError
 from ..runs.calibration import restored
 from ..runs.checks import prepare
 from ..runs.experiment import Experiment, method_name
+from ..runs.folder import read_stored_config
 from ..runs.folds import lay_out_folds
 from ..runs.model import Model, find_all_trained, load_trained
 from ..runs.record import load_record
+from ..runs.seeds import source_seed
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible
@@ -35,21 +38,22 @@ __all__ = ["Interpretation", "find_folds", "interpret"]
 Array = NDArray[np.float64]
 
 _BATCH = 32  # attention over whole trials is large
-_LAGS = ["subject", "companion", "region", "lag", "attention", "ratio", "pairs"]
 _SAME = 0.01  # a GPU's probabilities may differ by so much from a CPU's
 
 
 @dataclass(frozen=True)
 class Interpretation:
-    """Attention of trained folds, averaged over their test samples.
+    """Attention and connectivity of trained folds, averaged over their test samples.
 
-    Every table has the columns ``adapter``, ``fold``, ``seed`` and ``subject``.
+    Every table has the columns ``adapter``, ``fold``, ``seed`` and, where it is of test
+    samples, ``subject``. Those of what the network does not have are empty.
 
     Attributes
     ----------
     regions : DataFrame
         A row per predicted class and brain region: ``attention``, the mean weight of
-        the region, which sums to one over regions; ``occlusion``, by how much the
+        the region, which sums to one over regions, of a network that attends to them;
+        ``occlusion``, by how much the
         probability of the predicted class falls where the region's electrodes show
         their mean over the session; ``samples``, how many the means are over. Samples
         without EEG are left out.
@@ -61,6 +65,15 @@ class Interpretation:
     lags : DataFrame
         A row per companion, region and ``lag``, the companion's window less the EEG's:
         a positive one is later. ``attention``, ``ratio`` and ``pairs`` as above.
+    connectivity : DataFrame
+        A row per graph and pair of regions, one twice for the edges within:
+        ``weight``, the mean weight of the edges between them; ``learned``, by how much
+        training has changed it, NaN where that began with a pre-training. It is the
+        network's: of no class and no sample.
+    connections : DataFrame
+        A row per predicted class and pair of regions: ``occlusion``, by how much the
+        probability of the predicted class falls where all edges between them are cut
+        in every graph; ``samples``.
     electrodes : mapping of str to tuple of str
         The electrodes of each region.
     name : str
@@ -71,6 +84,8 @@ class Interpretation:
     regions: pd.DataFrame
     moments: pd.DataFrame
     lags: pd.DataFrame
+    connectivity: pd.DataFrame
+    connections: pd.DataFrame
     electrodes: Mapping[str, tuple[str, ...]]
     name: str
     backbone: str
@@ -102,8 +117,8 @@ def find_folds(
     Raises
     ------
     ConfigurationError
-        If none fits, the backbone offers no attention over regions, or the run tested
-        nobody in its labelled recordings.
+        If none fits, the backbone offers neither attention over regions nor edges
+        between them, or the run tested nobody in its labelled recordings.
     """
     protocol = experiment.protocol.build()
     if protocol.takes_target or not protocol.scored:
@@ -115,7 +130,7 @@ def find_folds(
         )
     chosen = adapter or experiment.adapter.name
     found = find_all_trained(run, fold=fold, adapter=chosen, seed=seed)
-    _explainable(load_trained(found[0], experiment))
+    _interpretable(load_trained(found[0], experiment))
     return found
 
 
@@ -160,33 +175,50 @@ def interpret(
             raise _other_recordings(folder, inputs)
         fold = restored(fold, inputs.windows, record.facts, folder)
         trained = load_trained(folder, experiment)
-        electrodes = _explainable(trained).electrodes
-        made = _interpret_fold(trained, inputs, fold)
+        electrodes = _interpretable(trained).electrodes
+        made = _interpret_fold(trained, inputs, fold, _drawn(folder, inputs, fold))
         _check_same(folder, inputs, made.probabilities, record.probabilities)
-        tables.append(
-            tuple(_with_keys(each, keys) for each in (made.regions, *made.temporal))
-        )
-    regions, moments, lags = (
+        tables.append(tuple(_with_keys(each, keys) for each in made.tables))
+    regions, moments, lags, connectivity, connections = (
         pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True)
     )
     return Interpretation(
-        regions, moments, lags, electrodes, inputs.name, experiment.backbone.name
+        regions,
+        moments,
+        lags,
+        connectivity,
+        connections,
+        electrodes=electrodes,
+        name=inputs.name,
+        backbone=experiment.backbone.name,
     )
 
 
 @dataclass(frozen=True)
 class _FoldTables:
-    """One fold's tables, and the probabilities of its samples' classes."""
+    """One fold's tables, and the probabilities of its samples' classes.
 
-    regions: pd.DataFrame
-    temporal: tuple[pd.DataFrame, pd.DataFrame]
+    The tables are of regions, moments, lags, connectivity and connections.
+    """
+
+    tables: tuple[pd.DataFrame, ...]
     probabilities: NDArray[np.float32]
 
 
-def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
-    """Interpret one trained fold on its test windows."""
-    backbone = _explainable(trained)
+def _drawn(folder: Path, inputs: Inputs, fold: Fold) -> int | None:
+    """Return the seed of a fold's first weights; None where they were given."""
+    if "init_from" in read_stored_config(folder.parents[3]):
+        return None
+    return source_seed(load_record(folder).facts["seed"], inputs.windows, fold)
+
+
+def _interpret_fold(
+    trained: Model, inputs: Inputs, fold: Fold, seed: int | None
+) -> _FoldTables:
+    """Interpret one trained fold, which began with a seed, on its test windows."""
+    backbone = _interpretable(trained)
     samples, members, windows = _test_samples(trained, inputs, fold)
+    there = _recorded(samples, backbone.eeg)
     with reproducible(trained.experiment.training.threads):
         probabilities = predict(
             trained.network, trained.adapter, samples, trained.temperature
@@ -197,13 +229,28 @@ def _interpret_fold(trained: Model, inputs: Inputs, fold: Fold) -> _FoldTables:
                 "predicted": np.array(trained.classes)[probabilities.argmax(1)],
             }
         )
-        falls = _occlusion(trained, samples, windows, probabilities)
-        spatial, there, temporal = _attention(trained, samples, frame["subject"])
+        found = {"occlusion": _occlusion(trained, samples, windows, probabilities)}
+        temporal = _no_temporal()
+        if isinstance(backbone, Explainable):
+            spatial, temporal = _attention(backbone, samples, frame["subject"])
+            found = {"attention": spatial, **found}
+        joined = _NO_EDGES
+        if isinstance(backbone, Connected):
+            cuts = _cuts(backbone, trained, samples, probabilities)
+            means = _mean_cuts(cuts[there], frame[there], backbone)
+            joined = (_edges(trained, backbone, seed), means)
     rows = [
-        frame.assign(region=region, attention=spatial[:, k], occlusion=falls[:, k])
+        frame.assign(region=region, **{name: of[:, k] for name, of in found.items()})
         for k, region in enumerate(backbone.electrodes)
     ]
-    return _FoldTables(_mean_regions(rows, there), temporal, probabilities)
+    regions = _mean_regions(rows, list(found), there)
+    return _FoldTables((regions, *temporal, *joined), probabilities)
+
+
+def _recorded(samples: Samples, eeg: str) -> NDArray[np.bool_]:
+    """Return which samples have EEG at all."""
+    known = samples.present[eeg][samples.rows.clamp(min=0)] & (samples.rows >= 0)
+    return known.any(1).numpy()
 
 
 def _test_samples(
@@ -221,15 +268,14 @@ def _test_samples(
 
 
 def _mean_regions(
-    rows: Sequence[pd.DataFrame], there: NDArray[np.bool_]
+    rows: Sequence[pd.DataFrame], columns: Sequence[str], there: NDArray[np.bool_]
 ) -> pd.DataFrame:
     """Return means over the samples that have EEG, in the order of the regions."""
     keys = ["subject", "predicted", "region"]
     table = pd.concat([each[there] for each in rows], ignore_index=True)
     return table.groupby(keys, sort=False, as_index=False).agg(
-        attention=("attention", "mean"),
-        occlusion=("occlusion", "mean"),
-        samples=("attention", "size"),
+        **{name: (name, "mean") for name in columns},
+        samples=(columns[0], "size"),
     )
 
 
@@ -248,7 +294,7 @@ def _occlusion(
     -------
     ndarray of shape (samples, regions)
     """
-    backbone = _explainable(trained)
+    backbone = _interpretable(trained)
     signal, present = samples.signals[backbone.eeg], samples.present[backbone.eeg]
     groups = windows.groupby(["subject", "session"]).ngroup().to_numpy()
     means = torch.zeros_like(signal)
@@ -256,26 +302,102 @@ def _occlusion(
         here = torch.from_numpy(groups == group) & present
         means[here] = signal[here].mean(0)
     channels = trained.modalities[backbone.eeg].channels
-    chosen = probabilities.argmax(1)
-    each = np.arange(len(samples))
     falls = []
     for electrodes in backbone.electrodes.values():
         places = [channels.index(name) for name in electrodes]
         occluded = signal.clone()
         occluded[:, places] = means[:, places]
         without = replace(samples, signals={**samples.signals, backbone.eeg: occluded})
-        fallen = predict(trained.network, trained.adapter, without, trained.temperature)
-        falls.append(probabilities[each, chosen] - fallen[each, chosen])
-    return np.stack(falls, 1).astype(np.float64)
+        falls.append(_fall(trained, without, probabilities))
+    return np.stack(falls, 1)
+
+
+def _fall(
+    trained: Model, samples: Samples, probabilities: NDArray[np.float32]
+) -> Array:
+    """Return by how much each sample's predicted class is less probable now."""
+    now = predict(trained.network, trained.adapter, samples, trained.temperature)
+    each, chosen = np.arange(len(samples)), probabilities.argmax(1)
+    fallen: Array = (probabilities - now)[each, chosen].astype(np.float64)
+    return fallen
+
+
+def _pairs(backbone: Connected) -> list[tuple[str, str]]:
+    """Return each pair of regions once, and each region with itself."""
+    return list(combinations_with_replacement(backbone.electrodes, 2))
+
+
+def _edges(trained: Model, backbone: Connected, seed: int | None) -> pd.DataFrame:
+    """Return a row per graph and pair of regions: as trained, less as drawn."""
+    made, pairs = backbone.connectivity(), _pairs(backbone)
+    upper = np.triu_indices(len(made.regions))
+    before = {name: weights * np.nan for name, weights in made.weights.items()}
+    if seed is not None:
+        torch.manual_seed(seed)
+        fresh = trained.experiment.build_backbone(trained.modalities)
+        assert isinstance(fresh, Connected)
+        before = dict(fresh.connectivity().weights)
+    tables = [
+        pd.DataFrame(pairs, columns=["region", "other"]).assign(
+            graph=graph,
+            weight=weights.numpy()[upper],
+            learned=(weights - before[graph]).numpy()[upper],
+        )
+        for graph, weights in made.weights.items()
+    ]
+    return pd.concat(tables, ignore_index=True)[list(_NO_EDGES[0])]
+
+
+def _cuts(
+    backbone: Connected,
+    trained: Model,
+    samples: Samples,
+    probabilities: NDArray[np.float32],
+) -> Array:
+    """Return how far the predicted class falls without the edges of each pair.
+
+    Returns
+    -------
+    ndarray of shape (samples, pairs)
+    """
+    falls = []
+    for one, other in _pairs(backbone):
+        with backbone.without_edges(one, other):
+            falls.append(_fall(trained, samples, probabilities))
+    return np.stack(falls, 1)
+
+
+def _mean_cuts(falls: Array, frame: pd.DataFrame, backbone: Connected) -> pd.DataFrame:
+    """Return means over samples, a row per subject, predicted class and pair."""
+    keys = ["subject", "predicted"]
+    pairs = pd.MultiIndex.from_tuples(_pairs(backbone), names=["region", "other"])
+    wide = pd.DataFrame(falls, columns=pairs)
+    grouped = wide.groupby([frame[key].to_numpy() for key in keys], sort=False)
+    means = grouped.mean().rename_axis(keys)
+    sizes = grouped.size().rename_axis(keys).reset_index(name="samples")
+    rows = means.melt(value_name="occlusion", ignore_index=False).reset_index()
+    return rows.merge(sizes, on=keys)[list(_NO_EDGES[1])]
+
+
+_NO_EDGES = (
+    pd.DataFrame(columns=["graph", "region", "other", "weight", "learned"]),
+    pd.DataFrame(
+        columns=["subject", "predicted", "region", "other", "occlusion", "samples"]
+    ),
+)
+
+
+def _no_temporal() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of a network that listens to nobody."""
+    empty = _Temporal(0, 1)
+    return empty.moments("", ""), empty.lags("", "", ())
 
 
 def _attention(
-    trained: Model, samples: Samples, subjects: pd.Series[str]
-) -> tuple[Array, NDArray[np.bool_], tuple[pd.DataFrame, pd.DataFrame]]:
-    """Return each sample's region weights, whether it has EEG, and temporal tables."""
-    backbone = _explainable(trained)
+    backbone: Explainable, samples: Samples, subjects: pd.Series[str]
+) -> tuple[Array, tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return each sample's region weights, and temporal tables."""
     spatial = np.zeros((len(samples), len(backbone.electrodes)))
-    there = np.zeros(len(samples), dtype=bool)
     time = samples.rows.shape[1]
     sums: dict[tuple[object, str], _Temporal] = {}
     for subject, index in _batches(subjects.to_numpy()):
@@ -283,7 +405,6 @@ def _attention(
         explanation = backbone.explain(signals, masks)
         spatial[index] = explanation.spatial.numpy()
         eeg = masks[backbone.eeg].numpy()
-        there[index] = eeg.any(1)
         for name, weights in explanation.temporal.items():
             total = sums.setdefault(
                 (subject, name), _Temporal(len(backbone.electrodes), time)
@@ -291,14 +412,11 @@ def _attention(
             total.add(weights.mean(2).numpy(), eeg, masks[name].numpy())
     moments = [each.moments(*key) for key, each in sums.items()]
     lags = [each.lags(*key, tuple(backbone.electrodes)) for key, each in sums.items()]
-    empty = _Temporal(0, 1)
-    return (
-        spatial,
-        there,
-        (
-            pd.concat(moments or [empty.moments("", "")], ignore_index=True),
-            pd.concat(lags or [empty.lags("", "", ())], ignore_index=True),
-        ),
+    if not sums:
+        return spatial, _no_temporal()
+    return spatial, (
+        pd.concat(moments, ignore_index=True),
+        pd.concat(lags, ignore_index=True),
     )
 
 
@@ -392,14 +510,15 @@ class _Temporal:
         return pd.concat(rows) if rows else pd.DataFrame(columns=columns)
 
 
-def _explainable(trained: Model) -> Explainable:
-    """Return the backbone; raise where it offers no attention over regions."""
+def _interpretable(trained: Model) -> Explainable | Connected:
+    """Return the backbone; raise where it tells nothing of brain regions."""
     backbone = trained.network.backbone
-    if not isinstance(backbone, Explainable):
+    if not isinstance(backbone, Explainable | Connected):
         raise ConfigurationError(
             f"The backbone {trained.experiment.backbone.name!r} offers no attention "
-            f"over brain regions; expected one with `eeg`, `electrodes` and `explain`, "
-            f"such as r2gfanet (see domainemo.backbones.explanation)."
+            f"over brain regions and no edges between them; expected one with `eeg`, "
+            f"`electrodes` and `explain`, such as r2gfanet, or `connectivity` and "
+            f"`without_edges`, such as mmstg-net (see domainemo.backbones.explanation)."
         )
     return backbone
 
