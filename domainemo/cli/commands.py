@@ -14,6 +14,7 @@ from .predict import predict
 from .pretrain import pretrain
 from .report import report
 from .select import select
+from .show import show
 from .terminal import echo
 from .train import train
 from .tune import tune
@@ -32,6 +33,7 @@ app.command("benchmark")(benchmark)
 app.command("compare")(compare)
 app.command("interpret")(interpret)
 app.command("list")(list_parts)
+app.command("show")(show)
 app.command("predict")(predict)
 app.command("pretrain")(pretrain)
 app.command("train")(train)
