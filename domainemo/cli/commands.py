@@ -10,6 +10,7 @@ from .compare import compare
 from .data import app as data
 from .interpret import interpret
 from .listing import list_parts
+from .new import new
 from .predict import predict
 from .pretrain import pretrain
 from .report import report
@@ -34,6 +35,7 @@ app.command("compare")(compare)
 app.command("interpret")(interpret)
 app.command("list")(list_parts)
 app.command("show")(show)
+app.command("new")(new)
 app.command("predict")(predict)
 app.command("pretrain")(pretrain)
 app.command("train")(train)

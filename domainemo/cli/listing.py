@@ -14,7 +14,7 @@ from .completion import kinds
 from .named import NAMED
 from .options import Plugin, import_plugins
 
-__all__ = ["kind_named", "list_parts"]
+__all__ = ["a_kind", "kind_named", "list_parts"]
 
 _OWN = {"adapter": "UF-AMA", "validator": "scores"}
 """Kinds that have many parts, which are shown together; and what those are called that
@@ -66,6 +66,11 @@ def list_parts(
             default = " (default)" if DEFAULTS.get(name) == part and not whole else ""
             table.add_row(name, part + default, summary)
     Console().print(table)
+
+
+def a_kind(kind: str) -> str:
+    """Return a kind as a sentence has it: "an adapter"."""
+    return {"dataset": "a data set", "adapter": "an adapter"}.get(kind, f"a {kind}")
 
 
 def kind_named(text: str) -> str:

@@ -18,21 +18,18 @@ from ..registry import KINDS, base, entries, find, leaves, parameters, plugin_of
 from ..values import Bounds, option_types
 from .completion import part_names
 from .docstrings import laid_out, meaning, sections
-from .listing import kind_named
+from .listing import a_kind, kind_named
 from .named import studies
 from .options import Plugin, import_plugins
 from .terminal import echo
 
-__all__ = ["show"]
+__all__ = ["command_for", "show"]
 
 _WIDEST = 88
 """Columns that text takes at most, as lines that are longer are hard to read."""
 
 _PREFIX = {"dataset": "data", "screen": "adapter.{}", "control": "control.{}"}
 """How the full name of an option begins, where it is not by the part's kind."""
-
-_WORDS = {"dataset": "a data set", "adapter": "an adapter"}
-"""Kinds in words, where it is not "a KIND"."""
 
 _USED = {
     "dataset": "domainemo adapt --dataset {}",
@@ -111,7 +108,7 @@ def _part(kind: str, name: str, width: int) -> Iterator[str]:
     """Yield the lines on a part."""
     cls = find(kind, name)
     told = sections(cls.__doc__)
-    yield f"{name}: {_WORDS.get(kind, f'a {kind}')}"
+    yield f"{name}: {a_kind(kind)}"
     yield from laid_out(told[""], width)
     for heading, text in told.items():
         if heading not in ("", "Parameters", "Attributes", "Raises"):
@@ -211,11 +208,24 @@ def _value(value: Any) -> str:
     return type(value).__name__
 
 
-def _command(kind: str, name: str, cls: type) -> str:
-    """Return the command that uses a part."""
+def command_for(kind: str, name: str, files: bool = True) -> str:
+    """Return the command that uses a part.
+
+    Parameters
+    ----------
+    kind, name : str
+    files : bool
+        Whether a data set is read from files.
+    """
     command = _USED.get(kind, f"domainemo adapt --{kind} {{}}").format(name)
-    if kind == "dataset" and "root" in inspect.signature(cls).parameters:
-        command += " --data-root FOLDER"
+    reads = kind == "dataset" and files
+    return f"{command} --data-root FOLDER" if reads else command
+
+
+def _command(kind: str, name: str, cls: type) -> str:
+    """Return the command that uses a part, with its plug-in."""
+    reads = "root" in inspect.signature(cls).parameters
+    command = command_for(kind, name, reads)
     plugin = plugin_of(cls)
     return command if plugin is None else f"{command} --plugin {_short(plugin)}"
 
