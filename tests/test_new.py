@@ -84,7 +84,7 @@ def test_it_says_what_to_run_next(here, capsys, monkeypatch):
         (("adapter", "2d"), "such as 'd'"),
         (("adapter", "-"), "such as 'mean-alignment'"),
         (("adapter", "../evil"), "such as 'evil'"),
-        (("adapter", "dann"), "There is a adapter called 'dann' already"),
+        (("adapter", "dann"), "There is an adapter called 'dann' already"),
         (("adapter", "pytorch-adapt:MCD"), "cannot be the name"),
         (("validator", "oracle"), "stands for something else"),
         (("control", "all"), "stands for something else"),

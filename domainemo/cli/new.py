@@ -19,7 +19,7 @@ from ..choices import ORACLE
 from ..errors import ConfigurationError
 from ..registry import KINDS, entries, name_of
 from .completion import kinds
-from .listing import kind_named
+from .listing import a_kind, kind_named
 from .show import command_for
 from .terminal import echo
 
@@ -79,8 +79,8 @@ def _check_name(kind: str, name: str) -> None:
         )
     if any(name == each.name for each in entries(kind, varieties=True)):
         raise ConfigurationError(
-            f"There is a {kind} called {name!r} already; `domainemo show {name} --kind "
-            f"{kind}` describes it. Choose another name."
+            f"There is {a_kind(kind)} called {name!r} already; `domainemo show {name} "
+            f"--kind {kind}` describes it. Choose another name."
         )
 
 
@@ -135,12 +135,10 @@ def _filled(template: str, words: dict[str, str]) -> str:
 def _next(kind: str, name: str, part: Path, test: Path) -> Iterator[str]:
     """Yield what there is now, and the commands that come next."""
     plugin = f"--plugin {shlex.quote(str(part))}"
-    yield f"{part} holds the {kind} {name}, which works as it stands: make it yours."
-    yield f"{test} has the checks that every {kind} passes. Run them, and use it:"
-    runner = (
-        "" if importlib.util.find_spec("pytest") else "python -m pip install pytest"
-    )
-    yield from [f"    {runner}"] if runner else []
+    yield f"{part} is {a_kind(kind)} that works as it stands: make it yours."
+    yield f"{test} has the checks that all of its kind pass. Run them, and use it:"
+    if importlib.util.find_spec("pytest") is None:
+        yield "    python -m pip install pytest"
     yield f"    python -m pytest {shlex.quote(str(test))}"
     yield f"    domainemo show {name} {plugin}"
     yield f"    {command_for(kind, name)} {plugin}"
