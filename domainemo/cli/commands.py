@@ -8,6 +8,7 @@ from .adapt import adapt
 from .benchmark import benchmark
 from .compare import compare
 from .data import app as data
+from .doctor import doctor
 from .interpret import interpret
 from .listing import list_parts
 from .new import new
@@ -42,6 +43,7 @@ app.command("train")(train)
 app.command("tune")(tune)
 app.command("report")(report)
 app.command("select")(select)
+app.command("doctor")(doctor)
 app.add_typer(data, name="data")
 
 
