@@ -112,7 +112,7 @@ def _called(owner: object, name: str) -> object:
     for module in (own, *others):
         found = vars(sys.modules[module]).get(name) if module in sys.modules else None
         if found is not None:
-            return found  # type: ignore[no-any-return]
+            return found
     return None
 
 

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from ..errors import DataError, DomainemoError
 from ..places import during_import
+from ..words import count
 
 __all__ = ["Found", "Health", "examine"]
 
@@ -99,19 +100,15 @@ def examine(data_root: str | None = None) -> Health:
     root = data_root or os.environ.get("DOMAINEMO_DATA") or None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        libraries, plugins = [*_libraries()], [*_plugins()]
-        usable = not any(
-            each.problem for each in [*libraries, *plugins] if not each.extra
-        )
         return Health(
             versions=_versions(),
-            libraries=libraries,
-            plugins=plugins,
+            libraries=[*_libraries()],
+            plugins=[*_plugins()],
             devices=_devices(),
             threads=_threads(),
             data_root=root,
-            datasets=[*_datasets(Path(root))] if root and usable else [],
-            storage=_storage() if usable else {},
+            datasets=_datasets(Path(root)) if root and Path(root).is_dir() else [],
+            storage=_storage(),
         )
 
 
@@ -225,30 +222,41 @@ def _threads() -> dict[str, int | str]:
     return {"cores": cores(), **named}
 
 
-def _datasets(root: Path) -> Iterator[Found]:
-    """Yield every data set that is read from files, and how much of it is there."""
+def _datasets(root: Path) -> list[Found]:
+    """Return every data set that is read from files, and how much of it is there."""
+    tables = sorted(path.parent for path in root.glob("*/dataset.toml"))
+    found = [Found(str(path), "a table folder") for path in tables]
+    try:
+        return [*_readers(root), *found]
+    except (ImportError, DomainemoError):  # told among the libraries and plug-ins
+        return found
+
+
+def _readers(root: Path) -> Iterator[Found]:
     from ..data.loading import takes_root
     from ..data.reader import Reader
     from ..registry import entries, find
 
     for entry in entries("dataset"):
-        cls = find("dataset", entry.name)
+        cls: Any = find("dataset", entry.name)
         if takes_root(cls) and issubclass(cls, Reader):
             try:
-                files = cls(root).files()  # type: ignore[call-arg]
+                files = cls(root).files()
                 size = sum(path.stat().st_size for path in files)
-                yield Found(entry.name, f"{len(files)} files, {size / 1e6:,.1f} MB")
+                told = f"{count(len(files), 'file')}, {size / 1e6:,.1f} MB"
+                yield Found(entry.name, told)
             except (DataError, OSError) as error:
                 yield Found(entry.name, problem=str(error))
-    for path in sorted(root.glob("*/dataset.toml")):
-        yield Found(str(path.parent), "a table folder")
 
 
 def _storage() -> dict[str, Any]:
     """Return where what was read of recordings is kept, and how much room there is."""
-    from ..data.cache import cache_folder
+    try:
+        from ..data.cache import cache_folder
 
-    folder = cache_folder()
+        folder = cache_folder()
+    except ImportError:  # told among the libraries
+        return {}
     place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     kept = [path for path in folder.rglob("*") if path.is_file()]
     return {
