@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ..registry import KINDS, entries
-from .named import studies
+from .named import NAMED
 
 __all__ = ["kinds", "names_of", "part_names"]
 
@@ -28,7 +28,7 @@ def names_of(choice: str) -> Completer | None:
         Such as ``"adapter"``. After a ``+``, or a comma, the next name is completed.
     """
     kind = _KINDS.get(choice, choice)
-    if kind not in (*KINDS, "study"):
+    if kind not in (*KINDS, *NAMED):
         return None
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def names_of(choice: str) -> Completer | None:
 def part_names(incomplete: str) -> list[tuple[str, str]]:
     """Complete the name of a part of any kind."""
     found: dict[str, str] = {}
-    for kind in (*KINDS, "study"):
+    for kind in (*KINDS, *NAMED):
         for name, told in _named(kind, incomplete):
             if name.startswith(incomplete):
                 found.setdefault(name, f"{kind}: {told}" if told else kind)
@@ -56,13 +56,13 @@ def part_names(incomplete: str) -> list[tuple[str, str]]:
 
 def kinds(incomplete: str) -> list[str]:
     """Complete a kind of part."""
-    return [kind for kind in (*KINDS, "study") if kind.startswith(incomplete)]
+    return [kind for kind in (*KINDS, *NAMED) if kind.startswith(incomplete)]
 
 
 def _named(kind: str, begun: str) -> Iterator[tuple[str, str]]:
     """Yield names and what they are; varieties once what they share has been typed."""
-    if kind == "study":
-        yield from ((name, "") for name in studies())
+    if kind in NAMED:
+        yield from ((name, "") for name in NAMED[kind]())
         return
     for entry in entries(kind, varieties=":" in begun):
         yield entry.name, entry.summary

@@ -29,9 +29,7 @@ _WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help=f"{', '.join([*KINDS, *NAMED])}.", autocompletion=kinds
-        ),
+        typer.Argument(help=f"{', '.join([*KINDS, *NAMED])}.", autocompletion=kinds),
     ] = None,
     plugin: Plugin = None,
 ) -> None:

@@ -48,8 +48,8 @@ def new(
     kind = kind_named(kind)
     if kind not in KINDS:
         raise ConfigurationError(
-            "A study is no class, but a TOML file. `domainemo show NAME` shows one of "
-            "those that `domainemo list studies` names, to begin with."
+            f"A {kind} is no class, but a TOML file. `domainemo show NAME` shows one "
+            "of those that `domainemo list` names, to begin with."
         )
     _check_name(kind, name)
     module = name.replace("-", "_")

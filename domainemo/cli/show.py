@@ -19,7 +19,7 @@ from ..values import Bounds, option_types
 from .completion import part_names
 from .docstrings import laid_out, meaning, sections
 from .listing import a_kind, kind_named
-from .named import studies
+from .named import NAMED
 from .options import Plugin, import_plugins
 from .terminal import echo
 
@@ -36,6 +36,7 @@ _USED = {
     "screen": "domainemo adapt --adapter {}+distillation",
     "control": "domainemo adapt --controls {}",
     "study": "domainemo tune --config {}",
+    "benchmark": "domainemo benchmark {}",
 }
 """The command that uses a part, where it is not ``--KIND NAME``."""
 
@@ -77,19 +78,21 @@ def show(
     found = [part for each in leaves(name) for part in _named(each, chosen)]
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     for number, (its_kind, each) in enumerate(found):
-        lines = _study(each) if its_kind == "study" else _part(its_kind, each, width)
+        lines = (
+            _file(its_kind, each) if its_kind in NAMED else _part(its_kind, each, width)
+        )
         text = "\n".join(lines).rstrip()
         echo(f"{chr(10) * 2 * bool(number)}{text}", lines=True)
 
 
 def _named(name: str, kind: str | None) -> list[tuple[str, str]]:
     """Return the kinds that have a part of that name, with the name."""
-    kinds = [kind] if kind is not None else [*KINDS, "study"]
+    kinds = [kind] if kind is not None else [*KINDS, *NAMED]
     known = {each: _names(each) for each in kinds}
     found = [(each, name) for each in kinds if name in known[each]]
     if found:
         return found
-    if kind is not None and kind != "study":
+    if kind is not None and kind not in NAMED:
         find(kind, name)  # which says what there is
     every = [each for names in known.values() for each in names]
     raise ConfigurationError(
@@ -99,8 +102,8 @@ def _named(name: str, kind: str | None) -> list[tuple[str, str]]:
 
 
 def _names(kind: str) -> list[str]:
-    if kind == "study":
-        return list(studies())
+    if kind in NAMED:
+        return list(NAMED[kind]())
     return [entry.name for entry in entries(kind, varieties=True)]
 
 
@@ -239,9 +242,9 @@ def _short(path: str) -> str:
     return shlex.quote(str(Path(path).relative_to(here) if near else path))
 
 
-def _study(name: str) -> Iterator[str]:
-    """Yield the lines on a named study, which is a file with its reasons in it."""
-    yield f"{name}: a study, as its file has it"
+def _file(kind: str, name: str) -> Iterator[str]:
+    """Yield the lines on a study or a benchmark, a file with its reasons in it."""
+    yield f"{name}: {a_kind(kind)}, as its file has it"
     yield ""
-    yield from studies()[name].read_text(encoding="utf-8").rstrip().split("\n")
-    yield from ["", "Use it", f"    {_USED['study'].format(name)}"]
+    yield from NAMED[kind]()[name].read_text(encoding="utf-8").rstrip().split("\n")
+    yield from ["", "Use it", f"    {command_for(kind, name)}"]
