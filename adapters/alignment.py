@@ -32,7 +32,9 @@ class Alignment(Adapter):
         Where to align: ``"all"``, ``"modalities"``, or branches by name, such as
         ``"fusion"``; see `branches.levels`.
     schedule : {"ramp", "delayed", "constant", "released"}
-        How the weight develops in training, see `branches.schedule_factor`.
+        How the weight develops in training: ``"ramp"`` rises from 0, ``"delayed"``
+        does after the first third, ``"constant"`` is 1 throughout, ``"released"`` is
+        that of UF-AMA's code; see `branches.schedule_factor`.
     """
 
     def __init__(

@@ -109,14 +109,24 @@ def data_error(where: Path | str, found: str, expected: str, remedy: str) -> Dat
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the question after the nearest names, with a space before; or nothing.
 
-    Capitals, blanks and underscores do not count: ``SEED_IV`` is ``seed-iv``.
+    Capitals, blanks, hyphens and underscores do not count: ``SEED_IV`` and ``SEEDIV``
+    are ``seed-iv``.
     """
-    by_plain = {_plain(each): each for each in known}
-    near = difflib.get_close_matches(_plain(name), by_plain, n=2, cutoff=0.6)
-    if _plain(name) in near:
-        near = [_plain(name)]
-    meant = " or ".join(repr(by_plain[each]) for each in near)
-    return f" Did you mean {meant}?" if near else ""
+    names = list(known)
+    by_plain = {_plain(each): each for each in names}
+    near = [by_plain[each] for each in _nearest(_plain(name), by_plain)]
+    same = [each for each in names if _bare(each) == _bare(name)]
+    meant = " or ".join(map(repr, same[:1] or near))
+    return f" Did you mean {meant}?" if meant else ""
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return [name] if name in near else near
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name.casefold())
 
 
 def _plain(name: str) -> str:

@@ -37,6 +37,7 @@ __all__ = [
     "kind_of",
     "leaves",
     "load_plugin",
+    "name_of",
     "parameters",
     "plugin_loaded",
     "plugin_of",
@@ -115,7 +116,7 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
     """
 
     def decorate(cls: T) -> T:
-        key = (_kind(cls), name or _kebab(cls.__name__))
+        key = (_kind(cls), name or name_of(cls.__name__))
         taken = _address(_classes[key]) if key in _classes else None
         built_in = _built_in(key[0]).get(key[1])
         if built_in is not None and built_in.origin != cls.__module__:
@@ -401,7 +402,7 @@ def _registered_in(
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Name(id="register"):
-                    name = _kebab(node.name)
+                    name = name_of(node.name)
                 case ast.Call(
                     func=ast.Name(id="register"),
                     keywords=[ast.keyword(arg="name", value=ast.Constant(value=name))],
@@ -485,7 +486,8 @@ def _check_whole(kind: str, cls: type) -> None:
         )
 
 
-def _kebab(name: str) -> str:
+def name_of(name: str) -> str:
+    """Return the name that a class is registered under where it is given none."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
 
 

@@ -27,10 +27,11 @@ from ..runs.folder import (
 )
 from ..runs.results import Results
 from ..words import count
+from .drawing import in_words
 from .integrity import check_file, check_studies, explained
 from .sampling import RETRY_OF
 from .settings import is_kind
-from .space import in_words, range_of
+from .space import range_of
 from .storage import OPTIONS, WORKER, address_of, open_storage, quiet, reason_of
 
 __all__ = [

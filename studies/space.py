@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -19,13 +18,14 @@ from ..parts import Part, unknown_option
 from ..runs.experiment import Experiment
 from ..training.settings import Training
 from ..values import check_value
+from .drawing import Drawing, Probe, contains, in_words
 
 if TYPE_CHECKING:
     import optuna
 
-    Draws: TypeAlias = "optuna.Trial | _Drawing"
+    Draws: TypeAlias = "optuna.Trial | Drawing"
 
-__all__ = ["SEARCHED", "Space", "in_words", "range_of", "search_space"]
+__all__ = ["SEARCHED", "Space", "range_of", "search_space"]
 
 _CHOICE = str | float | bool | None
 """What Optuna can store of an option's value."""
@@ -74,7 +74,7 @@ class Space:
         A part that draws one option only for some values of another shows here what
         it draws for the values that the study begins with.
         """
-        probe = _Probe(self.start())
+        probe = Probe(self.start())
         self.draw(probe)
         return probe.found
 
@@ -89,7 +89,7 @@ class Space:
         return {
             name: start[name]
             for name, distribution in self.distributions().items()
-            if name in start and _contains(distribution, start[name])
+            if name in start and contains(distribution, start[name])
         }
 
     def as_written(self) -> dict[str, dict[str, Any]]:
@@ -180,7 +180,7 @@ def search_space(
         for value in _ends(distribution):
             experiment.with_options({name: value})
     # What the experiment cannot be built with is refused here, not in a candidate.
-    experiment.with_options(space.draw(_Probe(space.start())))
+    experiment.with_options(space.draw(Probe(space.start())))
     return space
 
 
@@ -247,47 +247,7 @@ def _written(distribution: BaseDistribution) -> dict[str, Any]:
     return written
 
 
-def in_words(distribution: BaseDistribution) -> str:
-    """Return a range as people read it."""
-    match distribution:
-        case CategoricalDistribution():
-            return ", ".join(map(str, distribution.choices))
-        case FloatDistribution() | IntDistribution():
-            text = f"{distribution.low:g} to {distribution.high:g}"
-            if distribution.step and distribution.step != 1:
-                text += f" in steps of {distribution.step:g}"
-            return f"{text}, logarithmic" if distribution.log else text
-    return str(distribution)
-
-
-class _Drawing(ABC):
-    """Draws as an Optuna trial does; what a draw gives is for others to say."""
-
-    def suggest_float(
-        self,
-        name: str,
-        low: float,
-        high: float,
-        *,
-        step: float | None = None,
-        log: bool = False,
-    ) -> float:
-        return float(self.draw(name, FloatDistribution(low, high, log=log, step=step)))
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int:
-        return int(self.draw(name, IntDistribution(low, high, log=log, step=step)))
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self.draw(name, CategoricalDistribution(list(choices)))
-
-    @abstractmethod
-    def draw(self, name: str, distribution: BaseDistribution) -> Any:
-        """Return a value."""
-
-
-class _Seen(_Drawing):
+class _Seen(Drawing):
     """What a part's ``space`` draws from: full names, and only what is searched."""
 
     def __init__(self, space: Space, trial: Draws, prefix: str) -> None:
@@ -299,35 +259,6 @@ class _Seen(_Drawing):
         if full in self.space.fixed:
             return self.space.fixed[full]
         return _suggest(self.trial, full, self.space.ranges.get(full, distribution))
-
-
-class _Probe(_Drawing):
-    """Notes every range, and draws what the study begins with."""
-
-    def __init__(self, start: Mapping[str, Any]) -> None:
-        self.start = start
-        self.found: dict[str, BaseDistribution] = {}
-
-    def draw(self, name: str, distribution: BaseDistribution) -> Any:
-        """Return the experiment's own value, or the first where it is out of range."""
-        self.found[name] = distribution
-        if _contains(distribution, self.start.get(name)):
-            return self.start[name]
-        if isinstance(distribution, CategoricalDistribution):
-            return distribution.choices[0]
-        return cast("FloatDistribution", distribution).low
-
-
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Return whether a value lies in a range."""
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    if type(value) not in (int, float):
-        return False
-    number = cast("FloatDistribution | IntDistribution", distribution)
-    if isinstance(number, IntDistribution) and value != int(value):
-        return False
-    return bool(number.low <= value <= number.high)
 
 
 def _suggest(trial: Draws, name: str, distribution: BaseDistribution) -> Any:

@@ -41,6 +41,10 @@ MISSPELT = {
     "adapt --controls majorty-class": "'majority-class'",
     "adapt --dataset SEED-IV": "'seed-iv'",
     "adapt --dataset seed_vii": "'seed-vii'",
+    "adapt --dataset SEEDIV": "'seed-iv'",
+    "adapt --target SEED-IV": "'seed-iv'",
+    "tune --dataset SEED-IV": "'seed-iv'",
+    "data download EEG_mat": "'eegmat'",
     "adapt --dataset my-studdy": "'my-study'",
     "adapt --dataset My-Study": "'my-study'",
     "adapt --dataset inner/my-studdy": "'inner/my-study'",
@@ -75,6 +79,10 @@ MISSPELT = {
     "pretrain --set contrast.temprature=2": "'temperature'",
     "pretrain --set training.epoch=2": "'epochs'",
     "list adaptr": "adapter",
+    "list seed-iv": "`domainemo show seed-iv`",
+    "show SEED-IV": "'seed-iv'",
+    "new adaptr mine": "adapter",
+    "new adapter uf-ama": "already",
     "data chek simulated": "check",
     "data check SEED-Vii": "'seed-vii'",
     "report nowhere": "nowhere",
@@ -135,6 +143,7 @@ def test_the_nearest_name_is_found_whatever_its_capitals():
     known = ["seed", "seed-iv", "seed-v", "seed-vii"]
     assert did_you_mean("SEED-IV", known) == " Did you mean 'seed-iv'?"
     assert did_you_mean(" Seed_V ", known) == " Did you mean 'seed-v'?"
+    assert did_you_mean("SEEDIV", known) == " Did you mean 'seed-iv'?"
     assert did_you_mean("quite different", known) == ""
     assert did_you_mean("x", []) == ""
 

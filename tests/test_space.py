@@ -15,7 +15,8 @@ from domainemo.core import Adapter
 from domainemo.errors import ConfigurationError
 from domainemo.registry import register
 from domainemo.runs.experiment import experiment
-from domainemo.studies.space import in_words, range_of, search_space
+from domainemo.studies.drawing import in_words
+from domainemo.studies.space import range_of, search_space
 
 
 def space(ranges=None, fixed=None, parts=("adapter",), **choices):

@@ -10,6 +10,7 @@ import typer
 from ..errors import RunError
 from ..words import count
 from . import options as use
+from .completion import names_of
 from .stopping import interruptible
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ __all__ = ["benchmark"]
 
 def benchmark(
     file: Annotated[
-        str, typer.Argument(help="The benchmark: a TOML file, or its name.")
+        str,
+        typer.Argument(
+            help="The benchmark: a TOML file, or its name.",
+            autocompletion=names_of("benchmark"),
+        ),
     ],
     *,
     data_root: Annotated[

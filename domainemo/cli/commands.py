@@ -8,12 +8,15 @@ from .adapt import adapt
 from .benchmark import benchmark
 from .compare import compare
 from .data import app as data
+from .doctor import doctor
 from .interpret import interpret
 from .listing import list_parts
+from .new import new
 from .predict import predict
 from .pretrain import pretrain
 from .report import report
 from .select import select
+from .show import show
 from .terminal import echo
 from .train import train
 from .tune import tune
@@ -32,12 +35,15 @@ app.command("benchmark")(benchmark)
 app.command("compare")(compare)
 app.command("interpret")(interpret)
 app.command("list")(list_parts)
+app.command("show")(show)
+app.command("new")(new)
 app.command("predict")(predict)
 app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("tune")(tune)
 app.command("report")(report)
 app.command("select")(select)
+app.command("doctor")(doctor)
 app.add_typer(data, name="data")
 
 

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, did_you_mean
 from ..registry import KINDS, entries
+from .completion import kinds
+from .named import NAMED
 from .options import Plugin, import_plugins
 
-__all__ = ["list_parts"]
+__all__ = ["a_kind", "kind_named", "list_parts"]
 
 _OWN = {"adapter": "UF-AMA", "validator": "scores"}
 """Kinds that have many parts, which are shown together; and what those are called that
@@ -27,7 +29,7 @@ _WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(KINDS)}, study, benchmark."),
+        typer.Argument(help=f"{', '.join([*KINDS, *NAMED])}.", autocompletion=kinds),
     ] = None,
     plugin: Plugin = None,
 ) -> None:
@@ -38,17 +40,8 @@ def list_parts(
     """
     from .configuration import DEFAULTS
     from .console import Console, Table
-    from .named import benchmarks, studies
 
-    files = {"study": studies(), "benchmark": benchmarks()}
-    kinds = [*KINDS, *files]
-    plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
-    if kind is not None and plural.get(kind, kind) in kinds:
-        kinds = [plural.get(kind, kind)]
-    elif kind is not None:
-        raise ConfigurationError(
-            f"There is no kind of part called {kind!r}; expected {', '.join(kinds)}."
-        )
+    shown = [*KINDS, *NAMED] if kind is None else [kind_named(kind)]
     import_plugins(plugin)
     table = Table()
     for heading in ("kind", "name"):
@@ -56,11 +49,11 @@ def list_parts(
     # Of everything a line each, which gives way to the names; expanding does that.
     table.add_column("what it is", no_wrap=kind is None, ratio=1)
     table.expand = True
-    for name in kinds:
-        if name in files and kind is None:
-            rows = [(_CALLED[name], line) for line in _lines(files[name])]
-        elif name in files:
-            rows = [(each, _headline(path)) for each, path in files[name].items()]
+    for name in shown:
+        if name in NAMED and kind is None:
+            rows = [(_CALLED[name], line) for line in _lines(NAMED[name]())]
+        elif name in NAMED:
+            rows = [(each, _headline(path)) for each, path in NAMED[name]().items()]
         elif kind is None and name in _OWN:
             rows = list(_families(name, str(DEFAULTS[name])))
         else:
@@ -71,6 +64,32 @@ def list_parts(
             default = " (default)" if DEFAULTS.get(name) == part and not whole else ""
             table.add_row(name, part + default, summary)
     Console().print(table)
+
+
+def a_kind(kind: str) -> str:
+    """Return a kind as a sentence has it: "an adapter"."""
+    return {"dataset": "a data set", "adapter": "an adapter"}.get(kind, f"a {kind}")
+
+
+def kind_named(text: str) -> str:
+    """Return the kind that a command names, in the singular or the plural.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none; where a part has that name, it says how to see it.
+    """
+    kinds = [*KINDS, *NAMED]
+    plural = {f"{name}s": name for name in kinds} | {"studies": "study"}
+    kind = plural.get(text, text)
+    if kind in kinds:
+        return kind
+    every = [entry.name for each in KINDS for entry in entries(each, varieties=True)]
+    shown = did_you_mean(text, every) and f" `domainemo show {text}` is for a part."
+    raise ConfigurationError(
+        f"There is no kind of part called {text!r}.{did_you_mean(text, kinds)} "
+        f"Expected {', '.join(kinds)}.{shown}"
+    )
 
 
 def _families(kind: str, usual: str) -> Iterator[tuple[str, str]]:

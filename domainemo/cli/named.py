@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..choices import BenchmarkChoices, choices_of
 from ..errors import ConfigurationError, DomainemoWarning, did_you_mean
 
-__all__ = ["benchmarks", "is_benchmark", "read_configuration", "studies"]
+__all__ = ["NAMED", "benchmarks", "is_benchmark", "read_configuration", "studies"]
 
 
 def studies() -> dict[str, Path]:
@@ -22,6 +22,13 @@ def studies() -> dict[str, Path]:
 def benchmarks() -> dict[str, Path]:
     """Return the shipped benchmarks by name."""
     return {k: path for k, path in _files().items() if k.endswith("-ablation")}
+
+
+NAMED: Mapping[str, Callable[[], dict[str, Path]]] = {
+    "study": studies,
+    "benchmark": benchmarks,
+}
+"""What is shipped as files, each kind with what returns them by name."""
 
 
 def is_benchmark(given: Mapping[str, Any]) -> bool:

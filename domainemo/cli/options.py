@@ -16,6 +16,7 @@ from ..errors import ConfigurationError
 from ..processes import cores
 from ..registry import load_plugin
 from ..values import LARGEST_SEED, check_seeds
+from .completion import names_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -50,7 +51,11 @@ Set = Annotated[
     typer.Option("--set", help="An option of any part: NAME=VALUE, may be repeated."),
 ]
 Config = Annotated[
-    Text, typer.Option(help="A TOML file, a run's folder, or the name of a study.")
+    Text,
+    typer.Option(
+        help="A TOML file, a run's folder, or the name of a study.",
+        autocompletion=names_of("config"),
+    ),
 ]
 Plugin = Annotated[
     list[str] | None,
@@ -146,7 +151,7 @@ def _options(name: str, choice: Choice) -> list[inspect.Parameter]:
 def _option(kind: Any, words: str, name: str) -> Any:
     # A switch has two names, which typer makes of one.
     names = [] if bool in get_args(kind) else [f"--{name.replace('_', '-')}"]
-    return typer.Option(*names, help=words)
+    return typer.Option(*names, help=words, autocompletion=names_of(name))
 
 
 def _value(name: str, choice: Choice, said: Any) -> Any:

@@ -10,6 +10,7 @@ import typer
 from ..errors import ConfigurationError
 from ..words import count
 from . import options as use
+from .completion import names_of
 from .names import check_run
 from .terminal import echo
 
@@ -20,7 +21,10 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a `train` or an `adapt`.")],
     dataset: Annotated[
         str,
-        typer.Option(help="A data set's name, or the path of a table folder."),
+        typer.Option(
+            help="A data set's name, or the path of a table folder.",
+            autocompletion=names_of("dataset"),
+        ),
     ] = "table",
     data_root: Annotated[
         str | None,
@@ -52,7 +56,8 @@ def predict(
         str | None,
         typer.Option(
             help="First adapt the model to the recording, without the source: an "
-            "adapter that needs none, such as tent."
+            "adapter that needs none, such as tent.",
+            autocompletion=names_of("adapter"),
         ),
     ] = None,
     output: Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from ..choices import SELECTED_BY
 from . import options as use
+from .completion import names_of
 from .data.shared import Json
 from .names import check_run, options_of
 from .stopping import interruptible
@@ -26,7 +27,10 @@ def select(
         list[Path], typer.Argument(help="Folders of finished `adapt`; one is enough.")
     ],
     validator: Annotated[
-        str, typer.Option(help="Whose scores are compared.")
+        str,
+        typer.Option(
+            help="Whose scores are compared.", autocompletion=names_of("validator")
+        ),
     ] = SELECTED_BY,
     plugin: use.Plugin = None,
     json: Json = False,

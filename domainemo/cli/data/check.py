@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from ...errors import ConfigurationError, DataError
+from ..completion import names_of
 from ..options import Plugin, import_plugins, names
 from ..stopping import interruptible
 from ..terminal import echo_json
@@ -48,7 +49,8 @@ def check(
         str | None,
         typer.Option(
             help="Look for leaks in this protocol's folds as well; its options are "
-            "--set protocol.NAME=VALUE."
+            "--set protocol.NAME=VALUE.",
+            autocompletion=names_of("protocol"),
         ),
     ] = None,
     waive: Annotated[

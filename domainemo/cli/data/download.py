@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import ConfigurationError
+from ..names import check_dataset
 from ..stopping import interruptible
 from ..terminal import echo
 from .shared import Name, Root, progress
@@ -32,6 +33,7 @@ def download(
     from ...data.download import EEGMAT_URL
     from ...data.download import download as fetch
 
+    check_dataset(dataset)
     place = data_root or os.environ.get("DOMAINEMO_DATA") or None
     if place is None:
         raise ConfigurationError(

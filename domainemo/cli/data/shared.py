@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import ConfigurationError, printable
+from ..completion import names_of
 from ..options import import_plugins, whole_number
 from ..terminal import echo
 
@@ -32,7 +33,9 @@ __all__ = [
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="DATASET", help="A data set's name, or the path of a table folder."
+        metavar="DATASET",
+        help="A data set's name, or the path of a table folder.",
+        autocompletion=names_of("dataset"),
     ),
 ]
 Root = Annotated[
