@@ -199,13 +199,45 @@ class NetworkChoices(TypedDict, total=False):
     modalities: Annotated[
         Sequence[str] | str | None, Choice("Modalities to use, such as eeg,eye.")
     ]
+    channels: Annotated[
+        Sequence[str] | str | None,
+        Choice(
+            "Channels to use, such as Fz,Cz or eeg/Fz; of a modality of which none is "
+            "named, all."
+        ),
+    ]
+    exclude_channels: Annotated[
+        Sequence[str] | str,
+        Choice(
+            "Channels to leave out, such as Cz,eye/pupil; lacking leaves out those "
+            "that any subject lacks.",
+            (),
+        ),
+    ]
     exclude: Annotated[
         Sequence[str | int],
         Choice(
-            "Subjects, and channels as MODALITY/CHANNEL, to leave out altogether, such "
-            "as 6,7,eeg/Cz.",
+            "Subjects to leave out altogether, such as 6,7.",
             (),
-            words="a list of subjects and channels",
+            words="a list of subjects",
+        ),
+    ]
+    classes: Annotated[
+        Sequence[str] | str | None,
+        Choice(
+            "Classes to use, such as positive,negative; windows of others are left out "
+            "by their labels."
+        ),
+    ]
+    merge: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice(
+            "Classes that become one, such as happy+surprised=positive; several with "
+            "commas between.",
+            (),
+            python='Classes that become one: ["happy+surprised=positive"], or '
+            '{"positive": ["happy", "surprised"]}.',
+            words="a list of texts such as happy+surprised=positive",
         ),
     ]
     seeds: Annotated[Sequence[int], Choice("Seeds, such as 0,1,2.", (0,))]

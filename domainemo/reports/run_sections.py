@@ -43,6 +43,8 @@ _HOW = {
     "dataset": "recordings",
     "target": "adapted to",
     "modalities": "modalities",
+    "channels": "channels",
+    "classes": "classes",
     "made_of": "windows made of",
     "excluded": "left out",
     "skipped": "folds skipped",

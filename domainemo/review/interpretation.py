@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from ..backbones.explanation import Explainable
-from ..core import Fold, Inputs
+from ..core import EmotionData, Fold, Inputs
 from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
 from ..runs.calibration import restored
-from ..runs.checks import prepare
+from ..runs.checks import choose, prepare
 from ..runs.experiment import Experiment, method_name
 from ..runs.folds import lay_out_folds
 from ..runs.model import Model, find_all_trained, load_trained
@@ -122,7 +122,7 @@ def find_folds(
 def interpret(
     folders: Sequence[Path],
     experiment: Experiment,
-    inputs: Inputs,
+    recordings: EmotionData | Inputs,
     on_fold: Callable[[str], None] | None = None,
 ) -> Interpretation:
     """Interpret trained folds on the windows they were tested on.
@@ -133,8 +133,9 @@ def interpret(
         From :func:`find_folds`.
     experiment : Experiment
         Of the run they belong to.
-    inputs : Inputs
-        The run's recordings, without labels.
+    recordings : EmotionData or Inputs
+        The run's. Labels are looked at where the run chose classes, and only to leave
+        out the same windows.
     on_fold : callable, optional
         Called with each fold's name before it is interpreted.
 
@@ -143,8 +144,8 @@ def interpret(
     DataError
         If these are not the recordings that the folds were tested on.
     """
-    inputs = expect_inputs(inputs, "the recordings")
-    inputs, _ = prepare(inputs, experiment)
+    chosen, _ = choose(recordings, experiment)
+    inputs, _ = prepare(expect_inputs(chosen, "the recordings"), experiment)
     by_name = {fold.name: fold for fold in lay_out_folds(inputs, experiment)}
     tables: list[tuple[pd.DataFrame, ...]] = []
     electrodes: Mapping[str, tuple[str, ...]] = {}

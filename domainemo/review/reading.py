@@ -18,7 +18,7 @@ from ..core import EmotionData, Fold
 from ..data.given import expect_labelled
 from ..errors import ConfigurationError, DataError, RunError, data_error
 from ..runs.calibration import restored
-from ..runs.checks import prepare
+from ..runs.checks import choose, prepare
 from ..runs.experiment import SOURCE_ONLY, Experiment
 from ..runs.folder import (
     ENVIRONMENT,
@@ -197,6 +197,7 @@ def match_recordings(
             f"expected a run whose recordings are all of one data set."
         )
     data = expect_labelled(data, "the recordings")
+    data, _ = choose(data, experiment)
     inputs, rows = prepare(data.inputs, experiment)
     folds = lay_out_folds(inputs, experiment)
     data = replace(data, inputs=inputs, labels=data.labels[rows])

@@ -16,6 +16,7 @@ from ..errors import DomainemoWarning
 from ..words import count
 from .beside import lay_beside
 from .calibration import give_labels
+from .checks import choose
 from .experiment import Experiment
 from .folds import chosen_folds, fit_folds, lay_out_folds
 from .leaks import check_leaks
@@ -54,6 +55,9 @@ def plan_cross_dataset(
     source = expect_labelled(source, "the source")
     target = expect_labelled(target, "the target")
     check_trials(target)
+    source, task = choose(
+        source, chosen, whose="and those of targets", beside=target.inputs
+    )
     named = getattr(chosen.protocol.build(), "classes", None)
     source, target = share_classes(source, target, named)
     source = _with_shared_channels(source, target.inputs)
@@ -77,6 +81,7 @@ def plan_cross_dataset(
         shown=made.shown,
         target=target.inputs.name,
         waived=waived,
+        task=task,
     )
 
 

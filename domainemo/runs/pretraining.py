@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
@@ -32,7 +32,7 @@ from ..training.seeds import reproducible
 from ..training.synchrony import SynchronyContrast
 from ..values import check_value
 from ..words import count
-from .checks import prepare
+from .checks import choose, prepare
 from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
 from .folder import (
@@ -46,6 +46,7 @@ from .folder import (
     write_table,
 )
 from .folds import lay_out_folds
+from .how import told_of_task
 from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
 from .job import Work
 from .leaks import check_leaks
@@ -201,12 +202,15 @@ class PretrainingPlan:
     folds : list of Fold
         With their sources alone.
     sampling : Sampling
+    task : mapping of str to str
+        What is said of the channels and classes that were chosen.
     """
 
     inputs: Inputs
     chosen: Pretraining
     folds: list[Fold]
     sampling: Sampling
+    task: Mapping[str, str] = field(default_factory=dict)
 
     def jobs(self, folder: Path) -> list[PretrainingJob]:
         """Return the training jobs: fold x seed."""
@@ -250,6 +254,7 @@ def plan_pretraining(
             DomainemoWarning,
             stacklevel=2,
         )
+    recordings, task = choose(recordings, chosen)
     # Here labels are left behind: nothing below is handed any.
     inputs = expect_inputs(recordings, "the recordings")
     inputs, _ = prepare(inputs, chosen)
@@ -262,7 +267,7 @@ def plan_pretraining(
     with reproducible(chosen.training.threads):
         sampling = build_once(inputs.modalities, chosen, complete).sampling
     sources = [Fold(fold.name, fold.source, _NOTHING, _NOTHING) for fold in folds]
-    planned = PretrainingPlan(inputs, chosen, sources, sampling)
+    planned = PretrainingPlan(inputs, chosen, sources, sampling, task)
     for fold in sources:
         planned.moments(fold)
     return planned
@@ -280,7 +285,8 @@ def pretrain(
 ) -> pd.DataFrame:
     """Pre-train a backbone for every fold of a protocol, on the fold's source alone.
 
-    No label is used, and of the fold's target neither label nor signal. What different
+    No label is used, but for the windows that are left out where classes are chosen;
+    and of the fold's target neither label nor signal. What different
     people show at the same moment of the same stimulus is drawn together (PhysioSync,
     IEEE TCSS 2025).
 
@@ -372,8 +378,8 @@ def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
     members = chosen.pairs.describe()["members"]
     return (
         f"{planned.inputs.name}, {', '.join(planned.inputs.modalities)}; "
-        f"{chosen.backbone.name} pre-trained on {chosen.pairs.name} pairs of groups of "
-        f"{members}; {chosen.protocol.name}, "
+        f"{told_of_task(planned.task)}{chosen.backbone.name} pre-trained on "
+        f"{chosen.pairs.name} pairs of groups of {members}; {chosen.protocol.name}, "
         f"{count(len(planned.folds), 'fold')}, each on its "
         f"source alone, without labels ({table['moments'].min()} to "
         f"{table['moments'].max()} moments); {chosen.build_normalisation().words}; "

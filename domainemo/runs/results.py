@@ -17,6 +17,7 @@ from ..training.settings import epoch_in_words
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import write_table
+from .how import told_of_task
 from .online import over_time
 from .unscored import trial_predictions
 
@@ -254,8 +255,9 @@ class Results:
             else ""
         )
         return (
-            f"{first['dataset']}{onto}, {first['modalities']}{made}; {self.method} on "
-            f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
+            f"{first['dataset']}{onto}, {first['modalities']}{made}; "
+            f"{told_of_task(first)}{self.method} on {first['backbone']}"
+            f"{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {waived}{given}{skipped}{unscored}"

@@ -27,7 +27,7 @@ def adapt(
     source: EmotionData,
     target: EmotionData | Inputs,
     *,
-    classes: Mapping[str, str | Sequence[str]] | None = None,
+    target_classes: Mapping[str, str | Sequence[str]] | None = None,
     output: str | Path | None = None,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
@@ -45,7 +45,7 @@ def adapt(
         ``"cross-dataset"`` it needs some, and is scored by them.
     **choices
         See `domainemo.choices.RunChoices`.
-    classes : mapping of str to str or sequence of str, optional
+    target_classes : mapping of str to str or sequence of str, optional
         Of the protocol ``"cross-dataset"``: what classes of the source are called in
         the target, such as ``{"positive": "happy", "negative": ["sad", "fear"]}``.
         Those of one name are the same by themselves.
@@ -72,12 +72,13 @@ def adapt(
     --------
     >>> found = adapt(labelled, unlabelled, backbone="uf-ama")
     >>> found.predictions
-    >>> adapt(seed, deap, protocol="cross-dataset", classes={"positive": "high"})
+    >>> adapt(seed, deap, protocol="cross-dataset",
+    ...       target_classes={"positive": "high"})
     """
     choices.setdefault("protocol", "newcomers")
-    if classes is not None:
+    if target_classes is not None:
         given = choices.get("options") or {}
-        choices["options"] = {**given, "protocol.classes": written(classes)}
+        choices["options"] = {**given, "protocol.classes": written(target_classes)}
     chosen = experiment(**choices)
     place = check_output(output)
     check_call(executor, on_progress)
