@@ -35,8 +35,8 @@ def written(classes: Mapping[str, str | Sequence[str]]) -> str:
     """
     if not isinstance(classes, Mapping):
         raise ConfigurationError(
-            f"target_classes is {classes!r}; expected a mapping of the source's classes "
-            f'to the target\'s, such as {{"positive": "happy"}}.'
+            f"target_classes is {classes!r}; expected a mapping of the source's "
+            f'classes to the target\'s, such as {{"positive": "happy"}}.'
         )
     parts = []
     for ours, theirs in classes.items():
@@ -128,8 +128,8 @@ def _partners(
             other = _known(each, target, "target")
             if other in found:
                 raise ConfigurationError(
-                    f"target_classes names {other!r} of the target twice; expected it to "
-                    f"be one class of the source."
+                    f"target_classes names {other!r} of the target twice; expected it "
+                    f"to be one class of the source."
                 )
             found[other] = one
     free = {spelling(name): name for name in source.classes if name not in said}
@@ -146,8 +146,8 @@ def _known(name: str, data: EmotionData, side: str) -> str:
             return each
     raise ConfigurationError(
         f"target_classes names {name!r}, and {data.inputs.name}, the {side}, has no "
-        f"such class.{did_you_mean(name, data.classes)} Found {', '.join(data.classes)}; "
-        f"expected {_FORM}."
+        f"such class.{did_you_mean(name, data.classes)} Found "
+        f"{', '.join(data.classes)}; expected {_FORM}."
     )
 
 

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from ..backbones.explanation import Explainable
 from ..core import EmotionData, Fold, Inputs
-from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
 from ..runs.calibration import restored
-from ..runs.checks import choose, prepare
+from ..runs.checks import choose_inputs, prepare
 from ..runs.experiment import Experiment, method_name
 from ..runs.folds import lay_out_folds
 from ..runs.model import Model, find_all_trained, load_trained
@@ -144,8 +143,8 @@ def interpret(
     DataError
         If these are not the recordings that the folds were tested on.
     """
-    chosen, _ = choose(recordings, experiment)
-    inputs, _ = prepare(expect_inputs(chosen, "the recordings"), experiment)
+    inputs, _ = choose_inputs(recordings, experiment)
+    inputs, _ = prepare(inputs, experiment)
     by_name = {fold.name: fold for fold in lay_out_folds(inputs, experiment)}
     tables: list[tuple[pd.DataFrame, ...]] = []
     electrodes: Mapping[str, tuple[str, ...]] = {}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
 from ..core import PROVENANCE, EmotionData, Inputs, Rows
 from ..data.channels import choose_channels
-from ..data.given import expect_labelled
+from ..data.given import expect_inputs, expect_labelled
 from ..data.montage import check_sensors
 from ..data.soundness import (
     listed,
@@ -34,31 +33,30 @@ __all__ = [
     "check_modalities",
     "check_signals",
     "choose",
+    "choose_inputs",
     "ordered",
     "prepare",
     "select_modalities",
 ]
-
-Recordings = TypeVar("Recordings", EmotionData, Inputs)
 
 _LARGEST = 1e36
 """Of a value. Beyond, sums and differences of a few leave the range of float32."""
 
 
 def choose(
-    recordings: Recordings,
+    data: EmotionData,
     chosen: Setup,
     *,
     whose: str = OF_TARGETS,
     beside: Inputs | None = None,
-) -> tuple[Recordings, dict[str, str]]:
+) -> tuple[EmotionData, dict[str, str]]:
     """Return recordings with the channels and classes that were chosen alone.
 
     This comes before all else that is done to recordings, as it says what they are.
 
     Parameters
     ----------
-    recordings : EmotionData or Inputs
+    data : EmotionData
     chosen : Setup
     whose : str
         By whose labels windows are left out, for the words.
@@ -67,35 +65,56 @@ def choose(
 
     Returns
     -------
-    recordings : EmotionData or Inputs
+    data : EmotionData
     task : dict of str to str
         What every result says of it, by column; empty where nothing was chosen.
 
     Raises
     ------
-    ConfigurationError
+    ConfigurationError, DataError
         For a name that there is not, and if nothing is left.
-    DataError
-        If classes are chosen and there are no labels.
     """
-    task = {}
+    data, classes = choose_classes(data, chosen.classes, chosen.merge, whose=whose)
+    inputs, channels = _with_channels(data.inputs, chosen, beside)
+    return replace(data, inputs=inputs), _task(classes, channels)
+
+
+def choose_inputs(
+    recordings: EmotionData | Inputs, chosen: Setup
+) -> tuple[Inputs, dict[str, str]]:
+    """Do the same, and leave labels behind; see :func:`choose`.
+
+    Parameters
+    ----------
+    recordings : EmotionData or Inputs
+        With labels where classes were chosen.
+    chosen : Setup
+    """
+    classes = ""
     if chosen.classes is not None or chosen.merge:
-        data = expect_labelled(recordings, "classes were chosen")
-        recordings, task["classes"] = choose_classes(
-            data, chosen.classes, chosen.merge, whose=whose
-        )
-    if chosen.channels is not None or chosen.exclude_channels:
-        labelled = isinstance(recordings, EmotionData)
-        inputs, task["channels"] = choose_channels(
-            recordings.inputs if labelled else recordings,
-            chosen.channels,
-            chosen.exclude_channels,
-            modalities=chosen.modalities,
-            exclude=chosen.exclude,
-            beside=beside,
-        )
-        recordings = replace(recordings, inputs=inputs) if labelled else inputs
-    return recordings, {name: words for name, words in task.items() if words}
+        data = expect_labelled(recordings, "the recordings, of chosen classes")
+        recordings, classes = choose_classes(data, chosen.classes, chosen.merge)
+    inputs = expect_inputs(recordings, "the recordings")
+    inputs, channels = _with_channels(inputs, chosen)
+    return inputs, _task(classes, channels)
+
+
+def _with_channels(
+    inputs: Inputs, chosen: Setup, beside: Inputs | None = None
+) -> tuple[Inputs, str]:
+    return choose_channels(
+        inputs,
+        chosen.channels,
+        chosen.exclude_channels,
+        modalities=chosen.modalities,
+        exclude=chosen.exclude,
+        beside=beside,
+    )
+
+
+def _task(classes: str, channels: str) -> dict[str, str]:
+    said = {"classes": classes, "channels": channels}
+    return {name: words for name, words in said.items() if words}
 
 
 def prepare(inputs: Inputs, chosen: Setup) -> tuple[Inputs, Rows]:

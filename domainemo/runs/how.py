@@ -166,7 +166,7 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
     }
 
 
-def told_of_task(said: Mapping[str, Any]) -> str:
+def told_of_task(said: Mapping[Any, Any]) -> str:
     """Return the channels and classes that were chosen, for a sentence; or nothing.
 
     Parameters

@@ -18,7 +18,6 @@ import torch
 from .. import __version__, files
 from ..choices import PretrainingChoices, choices_of, choosing, complete
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
-from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
 from ..errors import DataError, DomainemoWarning
@@ -32,7 +31,7 @@ from ..training.seeds import reproducible
 from ..training.synchrony import SynchronyContrast
 from ..values import check_value
 from ..words import count
-from .checks import choose, prepare
+from .checks import choose_inputs, prepare
 from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
 from .folder import (
@@ -254,9 +253,8 @@ def plan_pretraining(
             DomainemoWarning,
             stacklevel=2,
         )
-    recordings, task = choose(recordings, chosen)
     # Here labels are left behind: nothing below is handed any.
-    inputs = expect_inputs(recordings, "the recordings")
+    inputs, task = choose_inputs(recordings, chosen)
     inputs, _ = prepare(inputs, chosen)
     folds = lay_out_folds(inputs, chosen)
     check_leaks(chosen.protocol.build(), inputs, folds, chosen.more["waive"])

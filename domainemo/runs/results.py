@@ -256,7 +256,7 @@ class Results:
         )
         return (
             f"{first['dataset']}{onto}, {first['modalities']}{made}; "
-            f"{told_of_task(first)}{self.method} on {first['backbone']}"
+            f"{told_of_task(first.to_dict())}{self.method} on {first['backbone']}"
             f"{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
