@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..errors import ConfigurationError, did_you_mean
 from ..words import listed
 from .soundness import lost_channels
 
-__all__ = ["LACKING", "choose_channels"]
+__all__ = ["LACKING", "choose_channels", "without_the_same"]
 
 LACKING = "lacking"
 """In place of a channel to leave out: those that any subject lacks."""
@@ -181,6 +181,32 @@ def _lost(inputs: Inputs, exclude: Sequence[str]) -> Channels:
             gone |= lost_channels(there.any(2).sum(0))
         found[name] = channels[gone].tolist()
     return found
+
+
+def without_the_same(
+    inputs: Inputs, before: Mapping[str, Modality], after: Mapping[str, Modality]
+) -> Inputs:
+    """Return other recordings without the channels that were left out of the first.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Whatever its modalities and channels are called.
+    before, after : mapping of str to Modality
+        What the first had, and has.
+    """
+    ours = {spelling(name): name for name in before}
+    kept: Channels = {}
+    for name, modality in inputs.modalities.items():
+        same = ours.get(spelling(name))
+        if same is None:
+            continue
+        call = _call(before[same])
+        out = {*map(call, before[same].channels)} - {*map(call, after[same].channels)}
+        left = [each for each in modality.channels if call(each) not in out]
+        if left:  # else nothing is in common, which is told where the two are matched
+            kept[name] = left
+    return _with_channels(inputs, kept)
 
 
 def _with_channels(inputs: Inputs, kept: Channels) -> Inputs:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core import EmotionData, Inputs
+from ..data.channels import without_the_same
 from ..data.classes import share_classes
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
@@ -55,9 +56,10 @@ def plan_cross_dataset(
     source = expect_labelled(source, "the source")
     target = expect_labelled(target, "the target")
     check_trials(target)
-    source, task = choose(
-        source, chosen, whose="and those of targets", beside=target.inputs
-    )
+    before = source.inputs.modalities
+    source, task = choose(source, chosen, beside=target.inputs)
+    theirs = without_the_same(target.inputs, before, source.inputs.modalities)
+    target = replace(target, inputs=theirs)
     named = getattr(chosen.protocol.build(), "classes", None)
     source, target = share_classes(source, target, named)
     source = _with_shared_channels(source, target.inputs)

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from ..core import EmotionData, Inputs
+from ..data.channels import without_the_same
 from ..data.given import expect_inputs, expect_labelled
 from ..errors import ConfigurationError, DomainemoWarning
 from .beside import lay_beside
@@ -63,7 +64,9 @@ def plan_newcomers(
             stacklevel=3,
         )
     theirs = expect_inputs(target, "the newcomers")
+    before = source.inputs.modalities
     source, task = choose(source, chosen, whose=_OF_SOURCE, beside=theirs)
+    theirs = without_the_same(theirs, before, source.inputs.modalities)
     made = lay_beside(source, theirs, chosen)
     folds = folds_of(chosen.protocol.build(), made.inputs, made.windows)
     folds = chosen_folds(folds, chosen.folds)
