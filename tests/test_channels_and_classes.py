@@ -219,7 +219,7 @@ def test_a_file_says_it_as_python_does(tmp_path):
 def test_pre_training_needs_labels_to_leave_classes_out(data):
     chosen = pretraining(**CHOICES, classes="positive,negative", channels="Fz,Cz")
     assert plan_pretraining(data, chosen).task.keys() == {"classes", "channels"}
-    with pytest.raises(DataError, match="of chosen classes.*without labels"):
+    with pytest.raises(DataError, match=r"of chosen classes.*without labels"):
         plan_pretraining(data.inputs, chosen)
 
 

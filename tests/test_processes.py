@@ -158,7 +158,7 @@ import domainemo as de
 print("begins")
 data = de.load("simulated", subjects=4, sessions=1, trials=6)
 found = de.tune(
-    data, backbone="concatenation-mlp", adapter="marginal", candidates=2, workers=2,
+    data, backbone="concatenation-mlp", adapter="marginal", candidates=2, jobs=2,
     training=de.Training(epochs=1), output="study", final=False, development=2,
 )
 print(found.candidates["state"].tolist())

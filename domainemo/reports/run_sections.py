@@ -17,7 +17,6 @@ from ..review.reading import (
     TrainedNetwork,
     baseline,
     networks,
-    read_results,
 )
 from ..review.screening import pooled
 from ..review.screening import screening as believed
@@ -135,7 +134,7 @@ def read_run(folder: Path, recordings: Recordings | None, missing: str) -> Run:
     missing : str
         Why there are none.
     """
-    results = read_results(folder)
+    results = Results.load(folder)
     trained = networks(folder, results)
     environment = read_json(folder / ENVIRONMENT)
     history = histories(trained)

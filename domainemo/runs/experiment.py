@@ -583,7 +583,7 @@ def _more(given: Mapping[str, Any], made: type[Setup]) -> dict[str, Any]:
     known = {each.name for each in fields(made)} | {"options"}
     more = {}
     for name, choice in choices_of(made.choices).items():
-        if name not in known:
+        if name not in known and not choice.short:
             check_value(name, given[name], choice.annotation)
             more[name] = given[name]
     return more

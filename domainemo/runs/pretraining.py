@@ -31,6 +31,7 @@ from ..training.seeds import reproducible
 from ..training.synchrony import SynchronyContrast
 from ..values import check_value
 from ..words import count
+from .at_once import Jobs, running
 from .checks import choose_inputs, prepare
 from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
@@ -277,6 +278,7 @@ def pretrain(
     recordings: EmotionData | Inputs,
     *,
     output: str | Path,
+    jobs: Jobs = 1,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
     **choices: Unpack[PretrainingChoices],
@@ -297,7 +299,7 @@ def pretrain(
         ``init_from``. Where it holds part of this very pre-training, the rest is run.
     **choices
         See `domainemo.choices.PretrainingChoices`.
-    executor, on_progress
+    jobs, executor, on_progress
         As for :func:`~domainemo.runs.run.run`.
 
     Returns
@@ -313,14 +315,16 @@ def pretrain(
         If a fold fails; the finished ones are kept in `output`.
     """
     chosen = pretraining(**choices)
-    check_call(executor, on_progress)
+    check_call(executor, on_progress, jobs)
     planned = plan_pretraining(recordings, chosen)
     description = {"recordings": planned.inputs.name, **chosen.describe()}
     if chosen.plugins:
         description["plugins"] = list(chosen.plugins)
-    return run_pretraining(
-        planned, Path(output), description, executor, on_progress, chosen.plugins
-    )
+    most = len(planned.jobs(Path()))
+    with running(executor, jobs, chosen, most) as pool:
+        return run_pretraining(
+            planned, Path(output), description, pool, on_progress, chosen.plugins
+        )
 
 
 def run_pretraining(
