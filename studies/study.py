@@ -153,6 +153,7 @@ def tune(
     >>> print(found.best, found.final.summary())
     """
     complete(TuningChoices, choices)  # refuses what is none
+    check_jobs(jobs, executor)
     said: dict[str, Any] = {"validator": VALIDATOR}
     said |= spelled_out(TuningChoices, choices)
     space, options = said.pop("space", None), said.get("options")
@@ -164,7 +165,6 @@ def tune(
     places: dict[str, Any] = {"recordings": data.inputs.name}
     if chosen.plugins:
         places["plugins"] = list(chosen.plugins)
-    check_jobs(jobs, executor)
     count = at_once(jobs, chosen, wanted.candidates)
     if executor is not None:
         count = getattr(executor, "_max_workers", count)

@@ -24,10 +24,10 @@ from domainemo.reports.newcomers_words import UNKNOWN, who_has_one_class, who_is
 from domainemo.reports.run import write_run_report
 from domainemo.review.interpretation import find_folds
 from domainemo.review.reading import match_recordings
-from domainemo.runs.results import Results
 from domainemo.review.tables import agreement, along_recording
 from domainemo.runs.distance import distance_sentences, farther_than
 from domainemo.runs.model import find_trained, load_trained
+from domainemo.runs.results import Results
 
 CHOICES = {
     "backbone": "uf-ama",

@@ -26,7 +26,6 @@ from domainemo import (
 from domainemo.errors import DomainemoWarning, RunError
 from domainemo.processes import process_pool
 from domainemo.review.reading import networks
-from domainemo.runs.results import Results
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.folder import (
@@ -42,6 +41,7 @@ from domainemo.runs.metrics import METRICS
 from domainemo.runs.model import find_all_trained
 from domainemo.runs.plan import plan
 from domainemo.runs.record import load_record
+from domainemo.runs.results import Results
 
 KEYS = ["method", "fold", "seed"]
 TRIAL = ["subject", "session", "trial"]

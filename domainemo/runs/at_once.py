@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from .. import processes
 from ..errors import ConfigurationError
-from ..processes import cores, process_pool
 from .experiment import Setup
 
 __all__ = ["Jobs", "at_once", "check_jobs", "running"]
@@ -48,7 +48,7 @@ def at_once(jobs: Jobs, chosen: Setup, most: int | None = None) -> int:
     """
     if jobs == "auto":
         alone = chosen.device != "cpu"
-        jobs = 1 if alone else cores() // chosen.training.threads
+        jobs = 1 if alone else processes.cores() // chosen.training.threads
     return max(1, jobs if most is None else min(jobs, most))
 
 
@@ -68,5 +68,5 @@ def running(
     if executor is not None or count == 1:
         yield executor
         return
-    with process_pool(count) as pool:
+    with processes.process_pool(count) as pool:
         yield pool
