@@ -4,12 +4,14 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import domainemo as de
 from domainemo.choices import TrainChoices, complete
+from domainemo.cli.configuration import configure
 from domainemo.errors import ConfigurationError
 
 CHOICES = {
@@ -89,6 +91,26 @@ def test_check_takes_what_load_takes(data, tmp_path):
     assert de.check(de.Table(tmp_path / "table")).windows == len(data)
     with pytest.raises(ConfigurationError, match="no option 'subject'"):
         de.check("simulated", subject=2)
+
+
+@pytest.mark.parametrize("page", ["from-python", "channels-and-classes"])
+def test_the_page_runs_as_it_stands(page, tmp_path, monkeypatch, capsys):
+    """In one process: that several give the same is tested elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[1] / "docs" / f"{page}.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code.replace("jobs=2", "jobs=1"), page, "exec"), {})
+    said = {"from-python": "\\toprule", "channels-and-classes": "FZ, CZ, PZ alone"}
+    assert said[page] in capsys.readouterr().out
+    assert page != "from-python" or (tmp_path / "first-run" / "report.html").is_file()
+
+
+def test_the_file_on_the_page_is_a_configuration(tmp_path):
+    page = Path(__file__).parents[1] / "docs" / "channels-and-classes.md"
+    (toml,) = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "chosen.toml").write_text(toml)
+    chosen = configure({}, [], str(tmp_path / "chosen.toml")).experiment
+    assert chosen.merge == ("happy+surprised=positive", "sad+fear=negative")
 
 
 # ----------------------------------------------------------------------------- results
