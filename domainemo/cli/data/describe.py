@@ -18,10 +18,10 @@ from .shared import (
     Name,
     Root,
     Sets,
+    at_once,
     open_dataset,
     print_lines,
     progress,
-    workers,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def describe(
 
         if figure is not None:
             check_figure_file(figure)
-        count = workers(jobs)
+        count = at_once(jobs)
         with progress() as tell:
             loaded = load(opened, jobs=count, on_read=tell)
         loaded, task = choose_classes(loaded, kept, groups, whose=_HERE)
