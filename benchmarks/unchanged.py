@@ -65,7 +65,7 @@ def main() -> None:
         training=de.Training(epochs=3),
         candidates=5,
         development=2,
-        workers=1,
+        jobs=1,
         device="cpu",
         output=output / "study",
     )

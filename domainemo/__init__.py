@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .backbones.wrapper import Wrapped
     from .cli.benchmarking import benchmark
+    from .cli.reporting import report
     from .core import (
         Adapter,
         Backbone,
@@ -39,17 +40,20 @@ if TYPE_CHECKING:
         Validator,
     )
     from .data.epochs import from_epochs
+    from .data.inspection.check import check
     from .data.joining import join
     from .data.loading import load
     from .data.simulator import Simulated
-    from .data.table import from_arrays, write_table
+    from .data.table import Table, from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
     from .machines.opening import cluster
     from .registry import register
+    from .reports.run_figures import draw_methods
     from .review.comparison import compare
     from .review.selection import select
     from .runs.everyone import train
     from .runs.model import Model
+    from .runs.prediction import predict
     from .runs.pretraining import pretrain
     from .runs.results import Results
     from .runs.run import run
@@ -67,6 +71,7 @@ __version__ = "0.1.0"
 _HOME = {
     "backbones.wrapper": "Wrapped",
     "cli.benchmarking": "benchmark",
+    "cli.reporting": "report",
     "machines.opening": "cluster",
     "core": (
         "Adapter Backbone Control Dataset EmotionData Fold Inputs Modality "
@@ -74,15 +79,18 @@ _HOME = {
         "Target Validator"
     ),
     "data.epochs": "from_epochs",
+    "data.inspection.check": "check",
     "data.joining": "join",
     "data.loading": "load",
     "data.simulator": "Simulated",
-    "data.table": "from_arrays write_table",
+    "data.table": "Table from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
+    "reports.run_figures": "draw_methods",
     "review.comparison": "compare",
     "review.selection": "select",
     "runs.everyone": "train",
     "runs.model": "Model",
+    "runs.prediction": "predict",
     "runs.pretraining": "pretrain",
     "runs.results": "Results",
     "runs.run": "run",
@@ -124,6 +132,7 @@ __all__ = [
     "Simulated",
     "Source",
     "StudySettings",
+    "Table",
     "Target",
     "Training",
     "Trials",
@@ -132,14 +141,18 @@ __all__ = [
     "Wrapped",
     "adapt",
     "benchmark",
+    "check",
     "cluster",
     "compare",
+    "draw_methods",
     "from_arrays",
     "from_epochs",
     "join",
     "load",
+    "predict",
     "pretrain",
     "register",
+    "report",
     "run",
     "select",
     "train",

@@ -25,7 +25,7 @@ from typing import (
     get_type_hints,
 )
 
-from .errors import did_you_mean
+from .errors import ConfigurationError, did_you_mean
 from .training.settings import Training
 from .values import Bounds
 
@@ -49,6 +49,7 @@ __all__ = [
     "flatten",
     "keywords",
     "ordered",
+    "spelled_out",
 ]
 
 ORACLE = "oracle"
@@ -88,8 +89,8 @@ class Choice:
         What it stands before in every list; else it stands where its line does.
     plain : bool
         Whether files and the command line have it under its name, too.
-    short : tuple of str
-        Settings in it that have an option of their own.
+    short : str or None
+        The option of a part that it is another word for.
     annotation : object
         Its type in Python; taken from its line.
     """
@@ -102,7 +103,7 @@ class Choice:
     repeated: bool = False
     before: str | None = None
     plain: bool = True
-    short: tuple[str, ...] = ()
+    short: str | None = None
     annotation: Any = None
 
     @property
@@ -199,13 +200,45 @@ class NetworkChoices(TypedDict, total=False):
     modalities: Annotated[
         Sequence[str] | str | None, Choice("Modalities to use, such as eeg,eye.")
     ]
+    channels: Annotated[
+        Sequence[str] | str | None,
+        Choice(
+            "Channels to use, such as Fz,Cz or eeg/Fz; of a modality of which none is "
+            "named, all."
+        ),
+    ]
+    exclude_channels: Annotated[
+        Sequence[str] | str,
+        Choice(
+            "Channels to leave out, such as Cz,eye/pupil; lacking leaves out those "
+            "that any subject lacks.",
+            (),
+        ),
+    ]
     exclude: Annotated[
         Sequence[str | int],
         Choice(
-            "Subjects, and channels as MODALITY/CHANNEL, to leave out altogether, such "
-            "as 6,7,eeg/Cz.",
+            "Subjects to leave out altogether, such as 6,7.",
             (),
-            words="a list of subjects and channels",
+            words="a list of subjects",
+        ),
+    ]
+    classes: Annotated[
+        Sequence[str] | str | None,
+        Choice(
+            "Classes to use, such as positive,negative; windows of others are left out "
+            "by their labels."
+        ),
+    ]
+    merge: Annotated[
+        Sequence[str] | Mapping[str, Any] | str,
+        Choice(
+            "Classes that become one, such as happy+surprised=positive; several with "
+            "commas between.",
+            (),
+            python='Classes that become one: ["happy+surprised=positive"], or '
+            '{"positive": ["happy", "surprised"]}.',
+            words="a list of texts such as happy+surprised=positive",
         ),
     ]
     seeds: Annotated[Sequence[int], Choice("Seeds, such as 0,1,2.", (0,))]
@@ -214,7 +247,24 @@ class NetworkChoices(TypedDict, total=False):
         Choice(
             "How to train: epochs, batch size, learning rate and the like.",
             plain=False,
-            short=("epochs", "batch_size"),
+        ),
+    ]
+    epochs: Annotated[
+        int | None,
+        Choice(
+            "Short for --set training.epochs=N.",
+            python="How many epochs; as the option training.epochs.",
+            plain=False,
+            short="training.epochs",
+        ),
+    ]
+    batch_size: Annotated[
+        int | None,
+        Choice(
+            "Short for --set training.batch_size=N.",
+            python="Samples in a batch; as the option training.batch_size.",
+            plain=False,
+            short="training.batch_size",
         ),
     ]
     device: Annotated[str, Choice("auto, cpu, cuda, cuda:1.", "auto")]
@@ -442,7 +492,31 @@ def complete(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"Unexpected keyword argument {name!r}."
                 f"{did_you_mean(name, choices)} Expected some of {', '.join(choices)}."
             )
-    return {name: choice.default for name, choice in choices.items()} | dict(given)
+    whole = {name: each.default for name, each in choices.items() if not each.short}
+    return whole | spelled_out(kind, given)
+
+
+def spelled_out(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was chosen, with the options in place of other words for them.
+
+    Raises
+    ------
+    ConfigurationError
+        Where an option was given under both.
+    """
+    found = dict(given)
+    for name, choice in choices_of(kind).items():
+        value = found.pop(name, None) if choice.short else None
+        if value is None:
+            continue
+        options = found.get("options") or {}
+        if choice.short in options:
+            raise ConfigurationError(
+                f"{name} is {value!r}, and the option {choice.short} is "
+                f"{options[choice.short]!r}; give one of them."
+            )
+        found["options"] = {**options, choice.short: value}
+    return found
 
 
 def choosing(function: Function) -> Function:

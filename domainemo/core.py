@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -199,15 +200,35 @@ class Inputs:
         """Say what there is and how much, in a line."""
         return f"Inputs({self._in_words()})"
 
-    def _in_words(self) -> str:
+    def _repr_html_(self) -> str:
+        """Show modalities as a table, under what there is, in a notebook."""
+        return f"<p>{escape(self._counted())}</p>{self._table()}"
+
+    def _table(self) -> str:
+        rows = {
+            name: {
+                "channels": len(each.channels),
+                "features": ", ".join(each.features),
+                "kind": each.kind,
+                "unit": each.unit,
+            }
+            for name, each in self.modalities.items()
+        }
+        shown: str = pd.DataFrame.from_dict(rows, orient="index").to_html(border=0)
+        return shown
+
+    def _counted(self) -> str:
         place, counts = [], [f"windows: {len(self)}"]
         for column in ("subject", "session", "trial"):
             place.append(column)
             wanted = place if column == "trial" else [column]
             number = len(self.windows[wanted].drop_duplicates())
             counts.append(f"{column}s: {number}")
+        return f"{self.name}; {', '.join(counts)}"
+
+    def _in_words(self) -> str:
         shapes = ", ".join(f"{k} {array.shape}" for k, array in self.signals.items())
-        return f"{self.name}; {', '.join(counts)}; modalities: {shapes}"
+        return f"{self._counted()}; modalities: {shapes}"
 
     def take(self, rows: Rows) -> Inputs:
         """Return the windows at `rows`, in that order."""
@@ -280,6 +301,15 @@ class EmotionData:
         """Say what there is and how much, in a line."""
         classes = ", ".join(self.classes)
         return f"EmotionData({self.inputs._in_words()}; classes: {classes})"
+
+    def _repr_html_(self) -> str:
+        """Show classes and modalities as tables, under what there is, in a notebook."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        trials = self.inputs.windows[["subject", "session", "trial"]]
+        firsts = ~trials.duplicated().to_numpy()
+        whole = np.bincount(self.labels[firsts], minlength=len(self.classes))
+        shown = pd.DataFrame({"windows": counts, "trials": whole}, index=self.classes)
+        return f"{self.inputs._repr_html_()}{shown.to_html(border=0)}"
 
     def take(self, rows: Rows) -> EmotionData:
         """Return the windows at `rows`, in that order."""

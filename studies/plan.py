@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import EmotionData, Fold, Inputs
+from ..data.channels import LACKING
 from ..errors import ConfigurationError
 from ..runs.experiment import Experiment
 from ..runs.job import Job
@@ -103,6 +104,11 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
     settings = replace(settings, development=chosen)
     others = [s for s in _subjects(whole) if s not in chosen]
     without = replace(experiment, exclude=(*experiment.exclude, *others), folds=())
+    if LACKING in experiment.exclude_channels:
+        # Those that everybody has, not only who chooses: one network for both.
+        there = whole.inputs.modalities.items()
+        named = tuple(f"{name}/{each}" for name, m in there for each in m.channels)
+        without = replace(without, channels=named, exclude_channels=())
     tested = [fold for fold in whole.folds if not _tests(whole, fold) & set(chosen)]
     if not tested:
         raise ConfigurationError(

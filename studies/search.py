@@ -425,7 +425,7 @@ def _supervise(
                 raise RunError(
                     f"{deaths} worker processes died one after the other, the last "
                     f"one {how}. What is finished is kept; the same command resumes, "
-                    f"with fewer --workers."
+                    f"with fewer --jobs."
                 )
     finally:
         for each in running:

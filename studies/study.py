@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-from ..choices import RunChoices, choices_of, choosing, complete
+from ..choices import RunChoices, choices_of, choosing, complete, spelled_out
 from ..core import EmotionData
 from ..errors import ConfigurationError, RunError
 from ..files import discard_damaged, is_expected, write_recorded
 from ..places import naming_parts
 from ..processes import process_pool
+from ..runs.at_once import Jobs, at_once, check_jobs
 from ..runs.execution import Monitor
 from ..runs.experiment import experiment
 from ..runs.folder import (
@@ -68,8 +69,8 @@ class Effort:
     ----------
     storage : str or None
         A database's address, ``"journal"``, or None for SQLite in the folder.
-    workers : int
-        Processes; 1 works in this one.
+    jobs : int
+        Candidates tried at once, each in a process; 1 works in this one.
     minutes : float or None
         No candidate is begun after this time.
     final : bool
@@ -85,7 +86,7 @@ class Effort:
     """
 
     storage: str | None = None
-    workers: Annotated[int, _SOME] = 1
+    jobs: Annotated[int, _SOME] = 1
     minutes: Annotated[float | None, _SOME] = None
     final: bool = True
     plugins: Sequence[str] = ()
@@ -105,7 +106,7 @@ def tune(
     study: StudySettings | None = None,
     name: str = "study",
     storage: str | None = None,
-    workers: int = 1,
+    jobs: Jobs = 1,
     minutes: float | None = None,
     final: bool = True,
     executor: Executor | None = None,
@@ -123,9 +124,12 @@ def tune(
         The settings of the study in one value; those given beside it go first.
     name : str
         Of the study in its storage.
-    storage, workers, minutes, final
-        As of :class:`Effort`. More than one worker needs a script that can be
-        imported, with its main part under ``if __name__ == "__main__":``.
+    storage, minutes, final
+        As of :class:`Effort`.
+    jobs : int or "auto"
+        Candidates tried at once, each in a process of this machine. A class that the
+        script itself defines needs its main part under
+        ``if __name__ == "__main__":``; nothing else does.
     executor : Executor, optional
         Of :func:`domainemo.cluster`, whose workers then try candidates.
     output : path
@@ -149,7 +153,9 @@ def tune(
     >>> print(found.best, found.final.summary())
     """
     complete(TuningChoices, choices)  # refuses what is none
-    said: dict[str, Any] = {"validator": VALIDATOR, **choices}
+    check_jobs(jobs, executor)
+    said: dict[str, Any] = {"validator": VALIDATOR}
+    said |= spelled_out(TuningChoices, choices)
     space, options = said.pop("space", None), said.get("options")
     of_run = choices_of(RunChoices).keys() & choices_of(TuningChoices).keys()
     chosen = experiment(**{key: said.pop(key) for key in of_run & said.keys()})
@@ -159,10 +165,11 @@ def tune(
     places: dict[str, Any] = {"recordings": data.inputs.name}
     if chosen.plugins:
         places["plugins"] = list(chosen.plugins)
+    count = at_once(jobs, chosen, wanted.candidates)
     if executor is not None:
-        workers = getattr(executor, "_max_workers", workers)
+        count = getattr(executor, "_max_workers", count)
     known = chosen.plugins
-    effort = Effort(storage, workers, minutes, final, known, executor=executor)
+    effort = Effort(storage, count, minutes, final, known, executor=executor)
     return run_study(planned, Path(output), places, name, effort)
 
 
@@ -228,7 +235,7 @@ def _task(
         names={key: f"{name}: {key}" if key else name for key in planned.choosing},
         jobs={key: planned.jobs(key, begun) for key in planned.choosing},
         folder=folder.resolve(),
-        workers=effort.workers,
+        workers=effort.jobs,
         deadline=None if minutes is None else time.time() + 60 * minutes,
     )
 
@@ -287,10 +294,10 @@ def _known(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _pool(effort: Effort) -> Iterator[Executor | None]:
-    if effort.executor is not None or effort.workers == 1:
+    if effort.executor is not None or effort.jobs == 1:
         yield effort.executor
         return
-    with process_pool(effort.workers) as pool:
+    with process_pool(effort.jobs) as pool:
         yield pool
 
 
@@ -306,7 +313,7 @@ def _check_cluster(address: str, executor: Executor | None) -> None:
     if not hasattr(executor, "here"):
         raise ConfigurationError(
             f"executor is {executor!r}; expected that of domainemo.cluster. For "
-            f"processes of this machine, give workers."
+            f"processes of this machine, give jobs."
         )
     if not executor.here and name_of(address) == SQLITE:
         raise ConfigurationError(

@@ -32,8 +32,8 @@ from domainemo.cli.grid import KEYS, read_grid
 from domainemo.registry import entries
 from domainemo.reports import page
 from domainemo.reports.benchmark import _combined
-from domainemo.review.reading import read_results
 from domainemo.runs.metrics import METRICS
+from domainemo.runs.results import Results
 from domainemo.statistics.intervals import bootstrap_interval
 
 DATA = """
@@ -362,7 +362,7 @@ def test_a_cell_is_a_run_that_can_be_reported(made, monkeypatch):
     folder, _, table = made
     cell = folder / "cells" / "simulated" / "cross-subject" / "pair" / "marginal"
     own = table[(table["backbone"] == "pair") & (table["method"] == "marginal")]
-    mean = read_results(cell).per_subject()["marginal"].mean()
+    mean = Results.load(cell).per_subject()["marginal"].mean()
     assert own["balanced_accuracy"].item() == pytest.approx(mean)
     monkeypatch.setattr(page, "render", killing.undrawn)
     assert call("report", cell, folder=folder.parent) == 0

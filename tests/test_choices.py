@@ -169,4 +169,8 @@ main()
 def test_an_experiment_has_a_field_or_an_entry_for_every_choice():
     made = experiment(device="cpu", training=Training(epochs=1))
     known = {each.name for each in fields(Experiment)} | made.more.keys() | {"options"}
-    assert choices_of(RunChoices).keys() <= known
+    choices = choices_of(RunChoices).items()
+    assert {name for name, each in choices if not each.short} <= known
+    assert {each.short for _, each in choices if each.short} <= {
+        f"training.{name}" for name in Training.names()
+    }

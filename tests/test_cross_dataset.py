@@ -315,7 +315,7 @@ def test_some_of_its_labels_may_be_given(source, target):
 def test_classes_are_named_in_python(source, target):
     other = called(target, ("bad", "so-so", "good"))
     names = dict(zip(source.classes, other.classes, strict=True))
-    results = de.adapt(source, other, classes=names, **CHOICES)
+    results = de.adapt(source, other, target_classes=names, **CHOICES)
     same = de.adapt(source, target, **CHOICES)
     columns = [name for name in same.predictions if name.startswith("p_")]
     assert results.predictions[columns].equals(same.predictions[columns])
@@ -342,7 +342,7 @@ def test_what_cannot_be_tested_is_refused(source, target):
         de.adapt(source, target, **CHOICES | {"protocol": "cross-subject"})
     with pytest.raises(ConfigurationError, match="no option 'classes'"):
         choices = CHOICES | {"protocol": "newcomers"}
-        de.adapt(source, target.inputs, classes={"a": "b"}, **choices)
+        de.adapt(source, target.inputs, target_classes={"a": "b"}, **choices)
 
 
 def test_the_command(source, target, tmp_path, monkeypatch, capsys):
@@ -364,16 +364,16 @@ def test_the_command(source, target, tmp_path, monkeypatch, capsys):
         return " ".join((said.out + said.err).split())
 
     chosen = ["--protocol=cross-dataset", "--output=run"]
-    said = run(*chosen, "--classes=negative=bad,positive=good")
+    said = run(*chosen, "--target-classes=negative=bad,positive=good")
     assert "bad as negative, good as positive" in said
     assert "balanced accuracy" in said
     table = pd.read_csv(tmp_path / "run" / "results.csv")
     assert set(table["subject"]) == {1, 2} and "balanced_accuracy" in table
     kept = (tmp_path / "run" / "config.toml").read_text()
     assert '"protocol.classes" = "negative=bad,positive=good"' in kept
-    said = run(*chosen, "--classes=negative=bad,positive=good", "--dry-run")
+    said = run(*chosen, "--target-classes=negative=bad,positive=good", "--dry-run")
     assert "subject 2" in said and "No fold tests" not in said
     said = run("--protocol=cross-dataset", code=3)
     assert "of which 1 is among those of" in said
-    said = run("--protocol=cross-dataset", "--classes=negativ=bad", code=2)
+    said = run("--protocol=cross-dataset", "--target-classes=negativ=bad", code=2)
     assert "Did you mean 'negative'?" in said

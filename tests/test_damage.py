@@ -35,7 +35,7 @@ STUDY = [
     *("--set=data.subjects=4", "--set=data.sessions=1", "--set=data.trials=6"),
     *("--set=data.windows=[2, 3]", *NETWORK),
     *("--backbone=concatenation-mlp", "--set=backbone.hidden=[4]"),
-    *("--adapter=marginal", "--development=2", "--workers=1"),
+    *("--adapter=marginal", "--development=2", "--jobs=1"),
     *("--candidates=2", "--sampler=random", "--final-seeds=1"),
 ]
 PRETRAINING = [*DATA, *NETWORK, *REGIONS, "--jobs=1"]

@@ -16,11 +16,11 @@ from domainemo.controls.logistic_regression import LogisticRegression
 from domainemo.core import Fold
 from domainemo.data.normalisation import normalise
 from domainemo.errors import RunError
-from domainemo.review.reading import read_results
 from domainemo.runs.checks import check_signals
 from domainemo.runs.controls import control_probabilities
 from domainemo.runs.metrics import metrics
 from domainemo.runs.record import load_record
+from domainemo.runs.results import Results
 from domainemo.training.divergence import Divergence
 from domainemo.training.synchrony import SynchronyContrast
 
@@ -255,7 +255,7 @@ def test_a_run_that_diverged_in_silence_is_not_read(data, tmp_path):
     table.loc[1, columns] = np.nan
     table.to_parquet(folder / "predictions.parquet")
     with pytest.raises(RunError, match="of source only in subject 1 are not all"):
-        read_results(folder)
+        Results.load(folder)
 
 
 # ------------------------------------------------------------------------ huge values

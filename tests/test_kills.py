@@ -65,7 +65,7 @@ NETWORK = [
     "--set=training.learning_rate=0.01",
 ]
 ADAPT = [*DATA, *NETWORK, "--adapter=marginal", "--jobs=1"]
-SEARCH = ["--candidates=8", "--sampler=tpe", "--pruner=median", "--workers=1"]
+SEARCH = ["--candidates=8", "--sampler=tpe", "--pruner=median", "--jobs=1"]
 STUDY = [*SEARCH, "--development=2", "--final-seeds=1"]
 COMMANDS = {
     "adapt": ["adapt", *ADAPT, "--output=made"],

@@ -255,14 +255,18 @@ def test_a_dead_channel_is_one_rule_and_can_be_left_out():
     found = check_of(data)
     assert not found.usable
     assert str(caught.value) == found.problems[0].message
-    (option,) = re.findall(r"for everybody \(--exclude '(.*?)'\)", str(caught.value))
+    (option,) = re.findall(
+        r"for everybody \(--exclude-channels '(.*?)'\)", str(caught.value)
+    )
     assert option == f"eye/{dead[0]},eye/{dead[1]}"
-    made = planned(data, exclude=option.split(","))
+    made = planned(data, exclude_channels=option)
     kept = made.inputs.modalities["eye"].channels
     assert len(kept) == 31 and not set(dead) & set(kept)
     assert len(made.folds) == 3
     expected = np.delete(data.inputs.signals["eye"], [8, 10], axis=1)
     np.testing.assert_array_equal(made.inputs.signals["eye"], expected)
+    lacking = planned(data, exclude_channels="lacking")
+    assert lacking.inputs.modalities == made.inputs.modalities
     # Whoever leaves the subject out keeps the channels.
     assert len(planned(data, exclude=["2"], folds=()).folds) == 2
 
@@ -276,23 +280,24 @@ def test_a_channel_of_one_session_may_be_lost():
 
 
 @pytest.mark.parametrize(
-    ("exclude", "message"),
+    ("choice", "message"),
     [
-        (["eye/pupils"], "no subject and no channel 'eye/pupils'.*pupil_left"),
-        (["ear/1"], "no subject and no channel 'ear/1'.*eeg/"),
-        (["9"], "no subject 9"),
+        ({"exclude_channels": ["eye/pupils"]}, "no channel 'eye/pupils'.*pupil_left"),
+        ({"exclude_channels": ["ear/1"]}, "no channel 'ear/1'.*Found eeg: FP1"),
+        ({"exclude": ["9"]}, "no subject 9"),
+        ({"exclude": ["eeg/Cz"]}, "no subject eeg/Cz.*--exclude-channels"),
     ],
 )
-def test_what_is_not_there_cannot_be_left_out(exclude, message):
+def test_what_is_not_there_cannot_be_left_out(choice, message):
     with pytest.raises(ConfigurationError, match=message):
-        planned(recordings(), exclude=exclude)
+        planned(recordings(), **choice)
 
 
 def test_no_channel_is_left():
     data = recordings()
     every = [f"eye/{name}" for name in data.inputs.modalities["eye"].channels]
     with pytest.raises(ConfigurationError, match=r"no channel at all.*--modalities"):
-        planned(data, exclude=every)
+        planned(data, exclude_channels=every)
 
 
 def test_a_modality_that_nobody_has():

@@ -55,7 +55,7 @@ def local(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two():
-    with de.cluster("dask", workers=2) as executor:
+    with de.cluster("dask", jobs=2) as executor:
         yield executor
 
 
@@ -240,7 +240,7 @@ def test_ctrl_c_ends_all_and_the_same_command_resumes(local, tmp_path, monkeypat
     assert len(finished) < len(local)
     # Resumed without the cluster, here, to the same bits.
     alone = [each for each in command[3:] if each not in ("--executor", "dask")]
-    alone[alone.index("--workers") + 1] = "1"
+    alone[alone.index("--jobs") + 1] = "1"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["domainemo", *alone])
     with pytest.raises(SystemExit) as ended:
@@ -277,7 +277,7 @@ def test_the_page_s_script_and_file_are_right(local, tmp_path):
 BARE = """
 import domainemo as de
 
-with de.cluster("dask", workers=1):
+with de.cluster("dask", jobs=1):
     pass
 """
 STUDY = {
@@ -339,7 +339,7 @@ def test_an_address_that_nobody_answers(refused, monkeypatch):
     monkeypatch.setattr(opening, "_SECONDS", 0.2)
     said = refused("--executor=tcp://127.0.0.1:1")
     assert "No Dask scheduler answers at tcp://127.0.0.1:1" in said
-    assert "workers that it has" in refused("--executor=tcp://a:1", "--workers=2")
+    assert "workers that it has" in refused("--executor=tcp://a:1", "--jobs=2")
     said = refused("--executor=nonsense://a")
     assert "No Dask scheduler answers at nonsense://a" in said
 
@@ -371,8 +371,8 @@ SLURM = '[slurm]\ncores = 2\nmemory = "4GB"\n'
         (SLURM + "account = [1]", [], "slurm.account is [1]"),
         ("[slurm]\ncores = 0", [], "slurm.cores is 0"),
         ("[slurm]\ncores = 1", [], "slurm.memory is missing"),
-        (SLURM, [], "how many SLURM jobs to submit: --workers N"),
-        (SLURM, ["--workers=0"], "--workers is '0'"),
+        (SLURM, [], "how many SLURM jobs to submit: --jobs N"),
+        (SLURM, ["--jobs=0"], "--jobs is '0'"),
     ],
 )
 def test_a_file_that_asks_for_something_else(text, words, said, refused, tmp_path):
@@ -384,7 +384,7 @@ def test_a_file_that_asks_for_something_else(text, words, said, refused, tmp_pat
 def test_slurm_is_asked_where_it_takes_jobs(refused, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     (tmp_path / "cluster.toml").write_text(SLURM)
-    said = refused("--executor=cluster.toml", "--workers=1")
+    said = refused("--executor=cluster.toml", "--jobs=1")
     assert "there is no sbatch on this machine" in said
 
 
@@ -455,7 +455,7 @@ def test_slurm_runs_it_and_a_cancelled_job_loses_nothing(
             job = executor._client.cluster.workers[info["name"]].job_id
             subprocess.run(["scancel", job], check=True)
 
-        with de.cluster("cluster.toml", workers=2) as executor:
+        with de.cluster("cluster.toml", jobs=2) as executor:
             watch = first_epochs(cancel)
             with pytest.warns(DomainemoWarning, match="was lost"):
                 de.run(
@@ -469,7 +469,7 @@ def test_slurm_runs_it_and_a_cancelled_job_loses_nothing(
         Path("cluster.toml").write_text('[slurm]\ncores = 1\nmemory = "9TB"\n')
         with (
             pytest.raises(ConfigurationError, match="SLURM refuses such a job: "),
-            de.cluster("cluster.toml", workers=1),
+            de.cluster("cluster.toml", jobs=1),
         ):
             pass
     assert predicted("run") == local

@@ -181,7 +181,10 @@ def test_options_beside_the_parts_are_those_of_their_classes():
         ({"modalities": ["EEG"]}, "no modality 'EEG'. Did you mean 'eeg'"),
         ({"exclude": ["11"]}, "no subject 11 to leave out. Did you mean '1'"),
         ({"folds": ["1"]}, "no fold '1'. Did you mean 'subject 1'"),
-        ({"exclude": ["eye/pupill"]}, "no channel 'eye/pupill'.*Did you mean 'eye/pup"),
+        (
+            {"exclude_channels": ["eye/pupill"]},
+            "no channel 'eye/pupill'.*Did you mean 'eye/pup",
+        ),
         ({"exclude": ["1", "2", "3"]}, "with 1, 2, 3 left out, there is no subject"),
     ],
 )

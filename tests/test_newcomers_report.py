@@ -23,10 +23,11 @@ from domainemo.reports import newcomers_figures as figures
 from domainemo.reports.newcomers_words import UNKNOWN, who_has_one_class, who_is_far
 from domainemo.reports.run import write_run_report
 from domainemo.review.interpretation import find_folds
-from domainemo.review.reading import match_recordings, read_results
+from domainemo.review.reading import match_recordings
 from domainemo.review.tables import agreement, along_recording
 from domainemo.runs.distance import distance_sentences, farther_than
 from domainemo.runs.model import find_trained, load_trained
+from domainemo.runs.results import Results
 
 CHOICES = {
     "backbone": "uf-ama",
@@ -144,7 +145,7 @@ def test_agreement_is_counted_sample_by_sample(folder, page):
         same = [said[one][key] == said[other][key] for key in said[one]]
         assert shown.loc[one, other] == pytest.approx(np.mean(same))
     changed = 1 - shown.loc["uf-ama", "source only"]
-    each = read_results(folder).people().xs("uf-ama", level="method")["changed"]
+    each = Results.load(folder).people().xs("uf-ama", level="method")["changed"]
     samples = predictions.query("method == 'uf-ama'").groupby("subject").size()
     expected = (each * samples[each.index]).sum() / samples.sum()
     assert changed == pytest.approx(expected)
@@ -203,7 +204,7 @@ def test_the_page_holds_its_numbers_for_programs(folder, page):
     text = page.read_text()
     start = text.index('type="application/json"')
     held = json.loads(text[text.index(">", start) + 1 : text.index("</script>", start)])
-    results = read_results(folder)
+    results = Results.load(folder)
     assert held["how"] == results.how() and held["configuration"]["adapter"] == "uf-ama"
     assert held["people"]["changed"] == results.people()["changed"].tolist()
     assert held["distances"]["recorded"] == results.distances["recorded"].tolist()
@@ -283,7 +284,7 @@ def test_a_single_source_person_is_no_scale():
 
 
 def test_who_is_given_a_single_class_is_named(folder):
-    results = read_results(folder)
+    results = Results.load(folder)
     table = results.table.copy()
     shares = [name for name in table if name.startswith("share_")]
     table[shares] = 0.5
@@ -432,7 +433,7 @@ def test_tables_hold_what_is_read_from_them(folder, tmp_path, name, change, foun
     path = tmp_path / "run" / f"{name}.parquet"
     change(pd.read_parquet(path)).to_parquet(path)
     with pytest.raises(DataError, match=rf"{name}\.parquet.*found {found}"):
-        read_results(tmp_path / "run")
+        Results.load(tmp_path / "run")
 
 
 def test_a_table_that_is_gone_is_told(folder, tmp_path):
@@ -441,7 +442,7 @@ def test_a_table_that_is_gone_is_told(folder, tmp_path):
         shutil.copytree(folder, copy)
         (copy / f"{name}.parquet").unlink()
         with pytest.raises(DataError, match=rf"{name}\.parquet"):
-            read_results(copy)
+            Results.load(copy)
 
 
 # --------------------------------------------------------------------------- commands

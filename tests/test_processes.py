@@ -158,7 +158,7 @@ import domainemo as de
 print("begins")
 data = de.load("simulated", subjects=4, sessions=1, trials=6)
 found = de.tune(
-    data, backbone="concatenation-mlp", adapter="marginal", candidates=2, workers=2,
+    data, backbone="concatenation-mlp", adapter="marginal", candidates=2, jobs=2,
     training=de.Training(epochs=1), output="study", final=False, development=2,
 )
 print(found.candidates["state"].tolist())
@@ -170,6 +170,27 @@ def test_a_study_with_workers_needs_no_guard(tmp_path):
     assert done.stdout.splitlines() == ["begins", "['complete', 'complete']"], (
         done.stderr
     )
+
+
+RUN = """
+import domainemo as de
+
+print("begins")
+data = de.load("simulated", subjects=3, sessions=1, trials=3, windows=[2, 3])
+found = de.run(
+    data, backbone="concatenation-mlp", adapter="none", baselines=False, epochs=1,
+    jobs=2,
+)
+print(sorted(found.table["fold"].unique()))
+"""
+
+
+@pytest.mark.parametrize("how", ["file", "command"])
+def test_a_run_in_several_processes_needs_no_guard(how, tmp_path):
+    """From a command, as from a notebook, there is no file that could be imported."""
+    done = run(how, RUN, tmp_path)
+    lines = ["begins", "['subject 1', 'subject 2', 'subject 3']"]
+    assert done.stdout.splitlines() == lines, done.stderr
 
 
 def test_workers_that_fail_are_not_started_for_ever(tmp_path):

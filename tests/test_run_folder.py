@@ -25,7 +25,7 @@ from domainemo import (
 )
 from domainemo.errors import DomainemoWarning, RunError
 from domainemo.processes import process_pool
-from domainemo.review.reading import networks, read_results
+from domainemo.review.reading import networks
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.folder import (
@@ -41,6 +41,7 @@ from domainemo.runs.metrics import METRICS
 from domainemo.runs.model import find_all_trained
 from domainemo.runs.plan import plan
 from domainemo.runs.record import load_record
+from domainemo.runs.results import Results
 
 KEYS = ["method", "fold", "seed"]
 TRIAL = ["subject", "session", "trial"]
@@ -453,7 +454,7 @@ def test_finished_trainings_that_changed_places_are_told(data, folder, finished,
     with pytest.raises(DataError, match=r"record\.json.*what belongs into"):
         find_all_trained(folder, fold="subject 1", seed=0)
     with pytest.raises(DataError, match=r"record\.json.*what belongs into"):
-        networks(folder, read_results(folder))
+        networks(folder, Results.load(folder))
     with pytest.warns(DomainemoWarning, match=r"set aside as .*\.damaged"):
         again = run(data, folder)
     pd.testing.assert_frame_equal(again.predictions, finished[1].predictions)
@@ -559,7 +560,7 @@ def test_tables_hold_what_is_read_from_them(folder, name):
             pytest.warns(DomainemoWarning, match="cannot be checked"),
             pytest.raises(DataError, match=rf"{name}\.parquet: found .*{found}"),
         ):
-            read_results(folder)
+            Results.load(folder)
 
 
 @pytest.mark.parametrize(

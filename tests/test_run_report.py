@@ -24,7 +24,7 @@ from domainemo.reports.run import write_run_report
 from domainemo.reports.style import render
 from domainemo.review.embedding import embed, principal_plane
 from domainemo.review.histories import histories, loss_terms
-from domainemo.review.reading import match_recordings, networks, read_results
+from domainemo.review.reading import match_recordings, networks
 from domainemo.review.screening import pooled, screening
 from domainemo.review.tables import (
     calibration,
@@ -210,7 +210,7 @@ def test_losses_are_sorted_by_term_and_branch():
 
 
 def test_screening_agrees_with_a_slow_loop(folder):
-    results = read_results(folder)
+    results = Results.load(folder)
     trained = networks(folder, results)
     table = screening(results, trained)
     assert set(table["method"]) == {"uf-ama"} and len(table) == 3 * 2
@@ -279,7 +279,7 @@ def test_precision_is_pooled_sample_by_sample():
 def test_precision_of_untested_samples_takes_the_recordings(data, tmp_path):
     chosen = choices(protocol=CrossSubject(held_out=0.5), baselines=False)
     de.run(data, **chosen, output=tmp_path / "run")
-    results = read_results(tmp_path / "run")
+    results = Results.load(tmp_path / "run")
     trained = networks(tmp_path / "run", results)
     blind = screening(results, trained)
     precisions = [name for name in blind if name.endswith("_precision")]
@@ -314,7 +314,7 @@ def test_the_plane_is_that_of_the_principal_components():
 
 def test_embedded_samples_are_those_of_the_fold(folder, data):
     recordings = match_recordings(folder, data, experiment(**choices()))
-    results = read_results(folder)
+    results = Results.load(folder)
     network = networks(folder, results)[1]
     table = embed(network, recordings)
     assert network.fold == "subject 2"
@@ -400,7 +400,7 @@ def test_simpler_methods_that_do_as_well_are_named():
 
 
 def test_figures_show_what_they_are_of(folder):
-    results = read_results(folder)
+    results = Results.load(folder)
     history = histories(networks(folder, results))
     methods = ["uf-ama", "source only"]
     drawn = {
@@ -493,7 +493,7 @@ def test_the_whole_report(folder, data, tmp_path, fast):
     assert {"embeddings.svg", "attention.pdf", "screening.svg", "controls.csv"} <= names
     assert len(told) == 2 + 3
     table = pd.read_csv(tmp_path / "a" / "results.csv").set_index("method")
-    expected = read_results(folder).summary()["mean"]
+    expected = Results.load(folder).summary()["mean"]
     assert np.allclose(table["mean"], expected[table.index])
 
 
@@ -628,7 +628,7 @@ def test_the_page_holds_its_numbers_for_programs(folder, tmp_path, fast):
     page = written[0].read_text()
     start = page.index('type="application/json"')
     held = json.loads(page[page.index(">", start) + 1 : page.index("</script>", start)])
-    results = read_results(folder)
+    results = Results.load(folder)
     assert held["comparison"]["subjects"] == 3
     assert held["configuration"]["adapter"] == "uf-ama"
     assert held["how"] == results.how()

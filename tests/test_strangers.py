@@ -63,7 +63,7 @@ MADE = {
     "pretraining": ["pretrain", *NETWORK[:3], "--epochs=1", "--jobs=1"],
     "study": [
         *("tune", *NETWORK, "--development=2", "--candidates=2", "--sampler=random"),
-        *("--no-final", "--workers=1"),
+        *("--no-final", "--jobs=1"),
     ],
 }
 JOB = Path("folds/subject_1/seed-0/marginal")

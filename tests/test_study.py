@@ -24,9 +24,9 @@ from domainemo.errors import ConfigurationError, RunError
 from domainemo.registry import find
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
-from domainemo.review.reading import read_results
 from domainemo.runs import job as jobs
 from domainemo.runs.experiment import experiment
+from domainemo.runs.results import Results
 from domainemo.studies import search as searching
 from domainemo.studies.candidate import Score, values_of
 from domainemo.studies.choice import best_candidate
@@ -538,7 +538,7 @@ def test_a_final_test_that_fails_altogether_is_told(data, tmp_path, monkeypatch,
         with pytest.raises(RunError, match=r"jobs failed, so .* nothing to score"):
             tune(data, tmp_path, **choices)
         with pytest.raises(ConfigurationError, match="this run is not finished"):
-            read_results(tmp_path / "final" / "defaults")
+            Results.load(tmp_path / "final" / "defaults")
     found = load_findings(tmp_path)
     assert len(found.choices) == 1 and found.final is None
     assert "final runs are not done" in what_is_open(found)
@@ -556,7 +556,7 @@ def test_source_only_that_diverges_is_told_however_many_processes(
             tmp_path,
             training=Training(epochs=1, batch_size=16, learning_rate=1e30),
             candidates=2,
-            workers=workers,
+            jobs=workers,
         )
     said = str(raised.value)
     assert said.startswith("Source only") and "diverged in epoch 1" in said
@@ -622,7 +622,7 @@ def test_killing_workers_loses_nothing(data, tmp_path):
     killer = threading.Thread(target=kill_children, args=(20, killed, stop))
     killer.start()
     try:
-        found = tune(data, tmp_path / "killed", workers=2, **choices)
+        found = tune(data, tmp_path / "killed", jobs=2, **choices)
     finally:
         stop.set()
         killer.join()
@@ -645,7 +645,7 @@ def test_a_postgresql_server_serves_several_workers(data, tmp_path):
         killed, stop = [0], threading.Event()
         killer = threading.Thread(target=kill_children, args=(2, killed, stop))
         killer.start()
-        found = tune(data, tmp_path, storage=address, workers=2, candidates=6)
+        found = tune(data, tmp_path, storage=address, jobs=2, candidates=6)
         stop.set()
         killer.join()
         complete = found.candidates[found.candidates["state"] == "complete"]

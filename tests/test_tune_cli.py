@@ -29,7 +29,7 @@ TINY = [
     "--adapter=marginal",
     "--epochs=1",
     "--development=3",
-    "--workers=1",
+    "--jobs=1",
 ]
 SEARCH = ["--candidates=3", "--sampler=random", "--final-seeds=1"]
 
@@ -73,7 +73,7 @@ def test_a_study_from_the_command_line_to_its_report(call, tmp_path):
 
     # The folder is a configuration: it runs the same study, which is done already.
     before = (folder / "final" / "results.csv").read_bytes()
-    code, said = call("tune", "--config=study", "--workers=1", "--output=study")
+    code, said = call("tune", "--config=study", "--jobs=1", "--output=study")
     assert code == 0 and "Candidates: 3 complete" in said
     assert (folder / "final" / "results.csv").read_bytes() == before
 
@@ -145,7 +145,7 @@ def test_time_limit_and_another_candidate_later(call, tmp_path):
         (["--development=5"], 2, ["at least one more to be tested"]),
         (["--development=1,9,3"], 2, ["names 9", "1, 2, 3, 4, 5"]),
         (["--objectives=seconds"], 2, ["validator, then some of"]),
-        (["--workers=some"], 2, ["--workers is 'some'"]),
+        (["--jobs=some"], 2, ["--jobs is 'some'"]),
         (["--storage=mysql+nothing://x/y"], 2, ["cannot be opened"]),
         (["--config=physiosync-pretraining"], 2, ["domainemo pretrain"]),
         (["--final-seeds=a"], 2, ["'a'"]),

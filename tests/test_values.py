@@ -355,9 +355,9 @@ def test_final_seeds_are_fresh_also_at_the_end_of_the_range():
 @pytest.mark.parametrize(
     "choices",
     [
-        {"workers": 0},
-        {"workers": True},
-        {"workers": 1.5},
+        {"jobs": 0},
+        {"jobs": True},
+        {"jobs": 1.5},
         {"minutes": math.nan},
         {"minutes": math.inf},
         {"minutes": -1.0},
@@ -492,7 +492,7 @@ def refused(monkeypatch, capsys, *arguments):
         ("adapt --backbone=", "--backbone is empty"),
         ("adapt --modalities=", "--modalities is ''"),
         ("adapt --exclude 1,,2", "--exclude is '1,,2'"),
-        ("tune --workers ² --epochs 1", "--workers is '²'"),
+        ("tune --jobs ² --epochs 1", "--jobs is '²'"),
         ("tune --minutes nan", "minutes is nan"),
         ("tune --minutes -5", "minutes is -5"),
         ("tune --candidates 0", "study.candidates is 0"),

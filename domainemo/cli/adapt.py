@@ -31,11 +31,12 @@ def adapt(
     target_together: Annotated[
         bool, typer.Option("--target-together", help="Adapt to all newcomers at once.")
     ] = False,
-    classes: Annotated[
+    target_classes: Annotated[
         str | None,
         typer.Option(
+            "--target-classes",
             help="What classes are called in a cross-dataset's target: "
-            "positive=happy,negative=sad+fear."
+            "positive=happy,negative=sad+fear.",
         ),
     ] = None,
     **said: Any,
@@ -55,8 +56,8 @@ def adapt(
     sets = [*short, *(set_ or ())]
     if target_together:
         sets.append("protocol.together=true")
-    if classes is not None:
-        sets.append(f"protocol.classes={classes}")
+    if target_classes is not None:
+        sets.append(f"protocol.classes={target_classes}")
     if chosen["baselines"] is False and chosen["controls"] is None:
         chosen["controls"] = []  # also where the file names some
     with interruptible():

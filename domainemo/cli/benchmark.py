@@ -93,7 +93,7 @@ def _run(grid: Grid, folder: Path, jobs: str, where: str | None, load: Load) -> 
 
     # The one of which the fewest can be trained at once.
     experiments = [cell.experiment for cell in grid.cells()]
-    chosen = min(experiments, key=lambda each: use.workers(jobs, each))
+    chosen = min(experiments, key=lambda each: use.at_once(jobs, each))
     opened = use.executing(where, jobs, chosen)
     with opened as executor, Progress() as progress:
         console = progress.console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..benchmarks.findings import Findings
     from ..benchmarks.running import Load
     from ..data.reader import OnRead
+    from ..runs.at_once import Jobs
     from ..runs.execution import Monitor
     from .grid import Grid
 
@@ -32,6 +34,7 @@ def benchmark(
     output: str | Path | None = None,
     data_root: str | Path | None = None,
     datasets: Sequence[str] | None = None,
+    jobs: Jobs = 1,
     executor: Executor | None = None,
     cache: bool = True,
     on_cell: Callable[[Outcome], None] | None = None,
@@ -53,8 +56,10 @@ def benchmark(
         Where the recordings of all data sets lie; else ``DOMAINEMO_DATA``.
     datasets : sequence of str, optional
         Only these, by what the benchmark calls them; the table is of them alone.
+    jobs : int or "auto"
+        How many folds are trained at once, each in a process of this machine.
     executor : concurrent.futures.Executor, optional
-        Where folds are trained; here and one by one by default.
+        Where folds are trained instead, such as :func:`domainemo.cluster`'s.
     cache : bool
         Keep what was read on disk for the next time.
     on_cell : callable, optional
@@ -78,6 +83,8 @@ def benchmark(
     >>> table = de.benchmark("benchmarks/example.toml", output="example")
     >>> table[["backbone", "method", "balanced_accuracy", "difference"]]
     """
+    from ..runs.at_once import at_once, check_jobs, running
+
     said = {"data_root": None if data_root is None else str(data_root)}
     if isinstance(file, Mapping):
         if output is None:
@@ -91,7 +98,11 @@ def benchmark(
     folder = default_folder(grid) if output is None else Path(output)
     grid = grid if datasets is None else grid.only(datasets)
     load = loading(grid, cache)
-    return run_grid(grid, folder, load, executor=executor, on_cell=on_cell).table
+    check_jobs(jobs, executor)
+    # The one of which the fewest can be trained at once.
+    chosen = min((c.experiment for c in grid.cells()), key=partial(at_once, jobs))
+    with running(executor, jobs, chosen) as pool:
+        return run_grid(grid, folder, load, executor=pool, on_cell=on_cell).table
 
 
 def default_folder(grid: Grid) -> Path:

@@ -84,11 +84,11 @@ def interpret(
                 "epoch's.",
                 err=True,
             )
-        # Read with its labels, as the run did; they are dropped here.
+        # With labels, by which the run may have chosen classes; no other use is made.
         instead = "review.interpretation.interpret"
-        inputs = use.recordings_of_run(run, data_root, True, instead).inputs
+        data = use.recordings_of_run(run, data_root, True, instead)
         made = evaluated.interpret(
-            found, experiment, inputs, lambda name: echo(name, err=True)
+            found, experiment, data, lambda name: echo(name, err=True)
         )
         _write(folder, made)
     _show(made)

@@ -7,13 +7,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
 from ..choices import Choice, PlaceChoices, choices_of, flatten, ordered
 from ..errors import ConfigurationError
-from ..processes import cores
 from ..registry import load_plugin
 from ..values import LARGEST_SEED, check_seeds
 from .completion import names_of
@@ -30,9 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 Jobs = Annotated[
     str,
-    typer.Option(
-        "--jobs", "--workers", help="Folds trained at once, each in a process; or auto."
-    ),
+    typer.Option("--jobs", help="Folds trained at once, each in a process; or auto."),
 ]
 Where = Annotated[
     Text,
@@ -117,9 +114,8 @@ def read(kind: type, said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     """
     chosen, sets = {}, []
     for name, choice in _choices(kind).items():
-        for short in choice.short:
-            if said.get(short) is not None:
-                sets.append(f"{name}.{short}={said[short]}")
+        if choice.short and said.get(name) is not None:
+            sets.append(f"{choice.short}={said[name]}")
         if choice.plain:
             chosen[name] = _value(name, choice, said.get(name))
     return chosen, sets
@@ -132,11 +128,8 @@ def _choices(kind: type) -> dict[str, Choice]:
 def _options(name: str, choice: Choice) -> list[inspect.Parameter]:
     """Return the options for a choice, as typer reads them off a signature."""
     only = inspect.Parameter.KEYWORD_ONLY
-    offered = {
-        short: (int | None, f"Short for --set {name}.{short}=N.", short)
-        for short in choice.short
-    }
-    if choice.plain:
+    offered = {}
+    if choice.plain or choice.short:
         kind: Any = choice.stored if choice.stored in (bool, int, float) else str
         kind = list[str] if choice.repeated else Path if Path in choice.types else kind
         offered[name] = (kind | None, choice.help, choice.option or name)
@@ -267,37 +260,34 @@ def recordings_of_run(
     return load(reader, cache=cache)
 
 
-def workers(
-    text: str, chosen: Setup, jobs: int | None = None, option: str = "--jobs"
-) -> int:
-    """Return how many processes train: a core each, and a single one on a GPU.
+def jobs_of(text: str) -> int | Literal["auto"]:
+    """Read how many processes there are to be.
 
-    Parameters
-    ----------
-    text : str
-        What the option says.
-    chosen : Setup
-    jobs : int, optional
-        How many there are to train, where that is known.
-    option : str
+    Raises
+    ------
+    ConfigurationError
     """
-    wanted = _number(text, option)
-    if wanted is None:
-        alone = chosen.device != "cpu"
-        wanted = 1 if alone else cores() // chosen.training.threads
-    return max(1, wanted if jobs is None else min(wanted, jobs))
-
-
-def _number(text: str, option: str) -> int | None:
-    """Read how many processes there are to be; None for auto."""
     if text == "auto":
-        return None
+        return "auto"
     wanted = whole_number(text) or 0
     if wanted < 1:
         raise ConfigurationError(
-            f"{option} is {text!r}; expected a number of processes, or auto."
+            f"--jobs is {text!r}; expected a number of processes, or auto."
         )
     return wanted
+
+
+def at_once(text: str, chosen: Setup, most: int | None = None) -> int:
+    """Return how many train at once, see :func:`domainemo.runs.at_once.at_once`."""
+    from ..runs.at_once import at_once as processes_for
+
+    return processes_for(jobs_of(text), chosen, most)
+
+
+def _workers(text: str) -> int | None:
+    """Read how many workers a cluster is to have; None where it decides itself."""
+    wanted = jobs_of(text)
+    return None if isinstance(wanted, str) else wanted
 
 
 def check_executing(where: str | None, text: str) -> None:
@@ -305,7 +295,7 @@ def check_executing(where: str | None, text: str) -> None:
     from ..machines import check_cluster
 
     if where is not None:
-        check_cluster(where, _number(text, "--workers"))
+        check_cluster(where, _workers(text))
 
 
 @contextmanager
@@ -325,17 +315,12 @@ def executing(
         How many there are to train, where that is known.
     """
     from ..machines import LOCAL, cluster
-    from ..processes import process_pool
+    from ..runs.at_once import running
 
-    if where is None or where == LOCAL:
-        count: int | None = workers(text, chosen, jobs)
-    else:
-        count = _number(text, "--workers")
-    if where is not None:
-        with cluster(where, count, threads=chosen.training.threads) as executor:
+    if where is None:
+        with running(None, jobs_of(text), chosen, jobs) as executor:
             yield executor
-    elif count is not None and count > 1:
-        with process_pool(count) as pool:
-            yield pool
-    else:
-        yield None
+        return
+    count = at_once(text, chosen, jobs) if where == LOCAL else _workers(text)
+    with cluster(where, count, threads=chosen.training.threads) as executor:
+        yield executor

@@ -67,7 +67,7 @@ def _run(
     from .screens import Progress
 
     data = use.recordings(configuration, cache)
-    planned = plan_pretraining(data.inputs, configuration.experiment)
+    planned = plan_pretraining(data, configuration.experiment)
     folder = output or configuration.default_folder()
     if dry_run:
         _show_plan(planned, folder)

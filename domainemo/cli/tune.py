@@ -26,7 +26,7 @@ def tune(
     final: Annotated[
         bool, typer.Option(help="Run what was chosen, and the defaults, at the end.")
     ] = True,
-    workers: Annotated[
+    jobs: Annotated[
         str, typer.Option(help="Candidates tried at once, each in a process; or auto.")
     ] = "auto",
     executor: use.Where = None,
@@ -62,15 +62,15 @@ def tune(
     settings |= {"name": name, "storage": storage}
     sets = [*short, *(set_ or ())]
     with interruptible():
-        use.check_executing(executor, workers)
+        use.check_executing(executor, jobs)
         configuration = configure_study(chosen, sets, config, settings, spaces)
-        _run(configuration, output, workers, executor, minutes, final, dry_run, cache)
+        _run(configuration, output, jobs, executor, minutes, final, dry_run, cache)
 
 
 def _run(
     configuration: StudyConfiguration,
     output: Path | None,
-    workers: str,
+    jobs: str,
     where: str | None,
     minutes: float | None,
     final: bool,
@@ -95,13 +95,13 @@ def _run(
     data = {k: v for k, v in described["options"].items() if k.startswith("data.")}
     places = {"dataset": described["dataset"], "options": data}
     places |= {k: described[k] for k in ("data_root", "plugins") if k in described}
-    given = workers, base.experiment, settings.candidates
+    given = jobs, base.experiment, settings.candidates
     opened = use.executing(where, *given) if where else nullcontext()
     with opened as executor, Searching() as searching:
         count = getattr(executor, "_max_workers", None)
         effort = Effort(
             storage=configuration.storage,
-            workers=count or use.workers(*given, "--workers"),
+            jobs=count or use.at_once(*given),
             minutes=minutes,
             final=final,
             plugins=base.plugins,

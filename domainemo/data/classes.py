@@ -35,8 +35,8 @@ def written(classes: Mapping[str, str | Sequence[str]]) -> str:
     """
     if not isinstance(classes, Mapping):
         raise ConfigurationError(
-            f"classes is {classes!r}; expected a mapping of the source's classes to "
-            f'the target\'s, such as {{"positive": "happy"}}.'
+            f"target_classes is {classes!r}; expected a mapping of the source's "
+            f'classes to the target\'s, such as {{"positive": "happy"}}.'
         )
     parts = []
     for ours, theirs in classes.items():
@@ -44,8 +44,8 @@ def written(classes: Mapping[str, str | Sequence[str]]) -> str:
         for name in (ours, *names):
             if not isinstance(name, str) or any(mark in name for mark in _MARKS):
                 raise ConfigurationError(
-                    f"classes names {name!r}; expected text without {_MARKS!r}, which "
-                    f"stand between names. Rename that class in the recordings."
+                    f"target_classes names {name!r}; expected text without {_MARKS!r}, "
+                    f"which stand between names. Rename that class in the recordings."
                 )
         parts.append(f"{ours}={'+'.join(names)}")
     return ",".join(parts)
@@ -90,7 +90,7 @@ def share_classes(
             f"{'is' if len(kept) == 1 else 'are'} among those of {source.inputs.name} "
             f"({', '.join(source.classes)})",
             "at least two classes that both have",
-            f"Say which are the same with --classes {_FORM}.",
+            f"Say which are the same with --target-classes {_FORM}.",
         )
     ours = {name: name for name in kept}
     return _renamed(source, ours, kept, ""), _renamed(
@@ -105,7 +105,7 @@ def _parsed(named: str | None) -> list[tuple[str, list[str]]]:
         ours, equals, theirs = (each.strip() for each in part.partition("="))
         names = [name.strip() for name in theirs.split("+")]
         if not (ours and equals and all(names)) or "=" in theirs:
-            raise ConfigurationError(f"classes is {named!r}; expected {_FORM}.")
+            raise ConfigurationError(f"target_classes is {named!r}; expected {_FORM}.")
         pairs.append((ours, names))
     return pairs
 
@@ -120,16 +120,16 @@ def _partners(
         one = _known(ours, source, "source")
         if one in said:
             raise ConfigurationError(
-                f"classes names {one!r} of the source twice; expected it once, with "
-                f"all of the target's that it stands for: {one}=FIRST+SECOND."
+                f"target_classes names {one!r} of the source twice; expected it once, "
+                f"with all of the target's that it stands for: {one}=FIRST+SECOND."
             )
         said.add(one)
         for each in names:
             other = _known(each, target, "target")
             if other in found:
                 raise ConfigurationError(
-                    f"classes names {other!r} of the target twice; expected it to be "
-                    f"one class of the source."
+                    f"target_classes names {other!r} of the target twice; expected it "
+                    f"to be one class of the source."
                 )
             found[other] = one
     free = {spelling(name): name for name in source.classes if name not in said}
@@ -145,9 +145,9 @@ def _known(name: str, data: EmotionData, side: str) -> str:
         if spelling(each) == spelling(name):
             return each
     raise ConfigurationError(
-        f"classes names {name!r}, and {data.inputs.name}, the {side}, has no such "
-        f"class.{did_you_mean(name, data.classes)} Found {', '.join(data.classes)}; "
-        f"expected {_FORM}."
+        f"target_classes names {name!r}, and {data.inputs.name}, the {side}, has no "
+        f"such class.{did_you_mean(name, data.classes)} Found "
+        f"{', '.join(data.classes)}; expected {_FORM}."
     )
 
 
@@ -172,7 +172,7 @@ def _renamed(
     if lost:
         warnings.warn(
             f"{name}: left out are {lost}, as the other recordings have no such class. "
-            f"Name partners with --classes {_FORM}.",
+            f"Name partners with --target-classes {_FORM}.",
             DomainemoWarning,
             stacklevel=6,
         )
@@ -181,7 +181,7 @@ def _renamed(
             f"{name}, labels",
             f"no window of {', '.join(partners)}",
             "some of each class that both recordings have",
-            f"Say which classes are the same with --classes {_FORM}.",
+            f"Say which classes are the same with --target-classes {_FORM}.",
         )
     notes = [told, f"left out: {lost}" if lost else ""]
     if any(notes):

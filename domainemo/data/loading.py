@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..values import check_value, option_types
 from .cache import entry_folder, read_entry, write_entry
 from .reader import OnRead, Reader
 
-__all__ = ["load", "load_inputs", "takes_root"]
+__all__ = ["load", "load_inputs", "named", "takes_root"]
 
 
 @naming_parts()
@@ -68,13 +69,7 @@ def load(
     --------
     >>> data = load("seed-iv", "recordings", smoothing="moving-average")
     """
-    if not isinstance(dataset, Dataset):
-        dataset = _make(dataset, root, options)
-    elif root is not None or options:
-        raise ConfigurationError(
-            f"The data set was given as an object of {type(dataset).__name__}, which "
-            f"has its root and options; give none beside it."
-        )
+    dataset = named(dataset, root, options)
     if not isinstance(dataset, Reader):
         return _loaded(dataset)
     folder = _entry(dataset) if cache else None
@@ -123,6 +118,22 @@ def _loaded(dataset: Dataset) -> EmotionData:
             f"{where(dataset, 'load')}."
         )
     return data
+
+
+def named(
+    dataset: str | type[Dataset] | Dataset,
+    root: str | Path | None,
+    options: Mapping[str, Any],
+) -> Dataset:
+    """Return the data set of a name or a class, as :func:`load` takes them."""
+    if not isinstance(dataset, Dataset):
+        return _make(dataset, root, dict(options))
+    if root is not None or options:
+        raise ConfigurationError(
+            f"The data set was given as an object of {type(dataset).__name__}, which "
+            f"has its root and options; give none beside it."
+        )
+    return dataset
 
 
 def takes_root(dataset: type[Dataset]) -> bool:

@@ -62,7 +62,8 @@ def lost_channels_error(
         f"NaN in every window in {listed(places)}, while other channels are there",
         "a channel to be there for every subject, at least in some windows",
         remedy
-        or f"Leave the channel out for everybody (--exclude '{out}'), interpolate it, "
+        or f"Leave the channel out for everybody (--exclude-channels {out!r}), or all "
+        f"of which that is true (--exclude-channels lacking), interpolate it, "
         f"or leave the subject out (--exclude '{','.join(map(str, lost))}').",
     )
 

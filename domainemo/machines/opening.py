@@ -51,7 +51,7 @@ _CONFIGURATION = {
 }
 
 
-def check_cluster(where: str | Path, workers: int | None = None) -> None:
+def check_cluster(where: str | Path, jobs: int | None = None) -> None:
     """Refuse what :func:`cluster` could not open, without opening anything.
 
     Raises
@@ -59,18 +59,18 @@ def check_cluster(where: str | Path, workers: int | None = None) -> None:
     ConfigurationError
     """
     where = str(where)
-    check_value("workers", workers, Annotated[int, Bounds(least=1)] | None)
+    check_value("jobs", jobs, Annotated[int, Bounds(least=1)] | None)
     if not _is_address(where):
         if where != LOCAL:
             _read(where)
-            if workers is None:
+            if jobs is None:
                 raise ConfigurationError(
-                    f"{where}: say how many SLURM jobs to submit: --workers N."
+                    f"{where}: say how many SLURM jobs to submit: --jobs N."
                 )
-    elif workers is not None:
+    elif jobs is not None:
         raise ConfigurationError(
             f"The cluster at {where} has the workers that it has; leave away how many "
-            f"there should be ({workers})."
+            f"there should be ({jobs})."
         )
     with _explained():
         import distributed
@@ -88,7 +88,7 @@ def _is_address(where: str) -> bool:
 
 @contextmanager
 def cluster(
-    where: str | Path, workers: int | None = None, *, threads: int = 1
+    where: str | Path, jobs: int | None = None, *, threads: int = 1
 ) -> Iterator[Executor]:
     """Open a Dask cluster for a block, as an executor.
 
@@ -97,7 +97,7 @@ def cluster(
     where : str or Path
         ``"dask"`` for workers on this machine; the address of a Dask scheduler, such
         as ``"tcp://host:8786"``; or a TOML file with a table ``[slurm]``.
-    workers : int, optional
+    jobs : int, optional
         How many: processes on this machine, by default one for each of its processors;
         or SLURM's jobs. A cluster at an address has those that it has.
     threads : int
@@ -115,10 +115,10 @@ def cluster(
 
     Examples
     --------
-    >>> with de.cluster("dask", workers=4) as executor:
+    >>> with de.cluster("dask", jobs=4) as executor:
     ...     results = de.run(data, executor=executor)
     """
-    check_cluster(where, workers)
+    check_cluster(where, jobs)
     import dask
 
     from .executor import DaskExecutor
@@ -131,11 +131,11 @@ def cluster(
         if _is_address(where):
             client, slots = opened.enter_context(_at(where))
         elif where == LOCAL:
-            slots = workers or max(cores() // threads, 1)
+            slots = jobs or max(cores() // threads, 1)
             client = opened.enter_context(_local(slots))
         else:
-            assert workers is not None
-            client, slots = opened.enter_context(_slurm(where, workers, threads))
+            assert jobs is not None
+            client, slots = opened.enter_context(_slurm(where, jobs, threads))
         executor = DaskExecutor(client, slots, here=where == LOCAL)
         try:
             yield executor

@@ -17,7 +17,6 @@ from ..review.reading import (
     TrainedNetwork,
     baseline,
     networks,
-    read_results,
 )
 from ..review.screening import pooled
 from ..review.screening import screening as believed
@@ -43,6 +42,8 @@ _HOW = {
     "dataset": "recordings",
     "target": "adapted to",
     "modalities": "modalities",
+    "channels": "channels",
+    "classes": "classes",
     "made_of": "windows made of",
     "excluded": "left out",
     "skipped": "folds skipped",
@@ -133,7 +134,7 @@ def read_run(folder: Path, recordings: Recordings | None, missing: str) -> Run:
     missing : str
         Why there are none.
     """
-    results = read_results(folder)
+    results = Results.load(folder)
     trained = networks(folder, results)
     environment = read_json(folder / ENVIRONMENT)
     history = histories(trained)

@@ -18,6 +18,7 @@ _TRIAL = ["subject", "session", "trial"]
 _SAME = {
     "protocol": "protocols",
     "excluded": "recordings left out",
+    "classes": "classes",
     "calibration": "labels given for calibration",
     "target": "targets",
 }

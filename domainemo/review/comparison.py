@@ -22,7 +22,6 @@ from ..statistics.several import Combined, holm, stouffer
 from ..values import check_value
 from ..words import listed
 from .comparable import by_dataset, check_comparable, what_differs
-from .reading import read_results
 
 __all__ = ["Compared", "OnDataset", "compare"]
 
@@ -238,7 +237,7 @@ def _read(runs: Sequence[str | Path | Results]) -> dict[str, Results]:
             found[f"run {number}"] = run
         else:
             unique = path.name and shorts.count(path.name) == 1
-            found[path.name if unique else str(path)] = read_results(path)
+            found[path.name if unique else str(path)] = Results.load(path)
     return {name: run for name, run in found.items() if isinstance(run, Results)}
 
 

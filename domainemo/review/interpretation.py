@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..backbones.explanation import Connected, Explainable
-from ..core import Fold, Inputs
-from ..data.given import expect_inputs
+from ..core import EmotionData, Fold, Inputs
 from ..data.normalisation import normalise
 from ..errors import ConfigurationError, DataError
 from ..runs.calibration import restored
-from ..runs.checks import prepare
+from ..runs.checks import choose_inputs, prepare
 from ..runs.experiment import Experiment, method_name
 from ..runs.folder import read_stored_config
 from ..runs.folds import lay_out_folds
@@ -137,7 +136,7 @@ def find_folds(
 def interpret(
     folders: Sequence[Path],
     experiment: Experiment,
-    inputs: Inputs,
+    recordings: EmotionData | Inputs,
     on_fold: Callable[[str], None] | None = None,
 ) -> Interpretation:
     """Interpret trained folds on the windows they were tested on.
@@ -148,8 +147,9 @@ def interpret(
         From :func:`find_folds`.
     experiment : Experiment
         Of the run they belong to.
-    inputs : Inputs
-        The run's recordings, without labels.
+    recordings : EmotionData or Inputs
+        The run's. Labels are looked at where the run chose classes, and only to leave
+        out the same windows.
     on_fold : callable, optional
         Called with each fold's name before it is interpreted.
 
@@ -158,7 +158,7 @@ def interpret(
     DataError
         If these are not the recordings that the folds were tested on.
     """
-    inputs = expect_inputs(inputs, "the recordings")
+    inputs, _ = choose_inputs(recordings, experiment)
     inputs, _ = prepare(inputs, experiment)
     by_name = {fold.name: fold for fold in lay_out_folds(inputs, experiment)}
     tables: list[tuple[pd.DataFrame, ...]] = []

@@ -10,25 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from .. import files
 from ..core import EmotionData, Fold
 from ..data.given import expect_labelled
-from ..errors import ConfigurationError, DataError, RunError, data_error
+from ..errors import ConfigurationError, DataError
 from ..runs.calibration import restored
-from ..runs.checks import prepare
+from ..runs.checks import choose, prepare
 from ..runs.experiment import SOURCE_ONLY, Experiment
 from ..runs.folder import (
     ENVIRONMENT,
     check_job,
     fingerprint,
     job_folder,
-    read_distances,
     read_json,
-    read_stored_config,
-    read_tables,
 )
 from ..runs.folds import lay_out_folds
 from ..runs.record import FACTS, RECORDED
@@ -41,71 +35,7 @@ __all__ = [
     "class_names",
     "match_recordings",
     "networks",
-    "read_results",
 ]
-
-
-def read_results(folder: Path) -> Results:
-    """Read the tables of a finished run.
-
-    Raises
-    ------
-    ConfigurationError
-        If the folder is no run's, or the run is not finished.
-    RunError
-        If one of its trainings diverged.
-    """
-    description = read_stored_config(folder)
-    path = folder / "results.parquet"
-    if not files.is_expected(path):
-        raise ConfigurationError(
-            f"{folder}: found no results.parquet, so this run is not finished; run the "
-            f"same `domainemo adapt` again, which resumes it."
-        )
-    table, predictions = read_tables(folder)
-    _check_finite(folder, predictions)
-    distances = read_distances(folder)
-    if distances is not None:
-        _check_unscored(folder, table, predictions)
-    method = str(table["method"].iloc[0])
-    return Results(table, predictions, description, method, distances)
-
-
-def _check_unscored(
-    folder: Path, table: pd.DataFrame, predictions: pd.DataFrame
-) -> None:
-    """Refuse tables of newcomers that are not of one kind, or of other classes."""
-    if "label" in predictions:
-        raise data_error(
-            folder / "predictions.parquet",
-            "labels, and distances of newcomers beside them",
-            "no labels, as nobody knows any of newcomers",
-            files.REMEDY,
-        )
-    classes, shares = (
-        [name for name in map(str, columns) if name.startswith(start)]
-        for columns, start in ((predictions, "p_"), (table, "share_"))
-    )
-    if [f"share_{name.removeprefix('p_')}" for name in classes] != shares:
-        raise data_error(
-            folder / "results.parquet",
-            f"the columns {', '.join(shares) or 'of no class'}",
-            f"a share of each class of the predictions, {', '.join(classes)}",
-            files.REMEDY,
-        )
-
-
-def _check_finite(folder: Path, predictions: pd.DataFrame) -> None:
-    """Refuse a run of an earlier version whose training diverged in silence."""
-    columns = [name for name in predictions if str(name).startswith("p_")]
-    bad = predictions[~np.isfinite(predictions[columns]).all(axis=1)]
-    if len(bad):
-        first = bad.iloc[0]
-        raise RunError(
-            f"{folder / 'predictions.parquet'}: the predictions of {first['method']} "
-            f"in {first['fold']} are not all finite, so that its training diverged and "
-            f"its figures mean nothing. Run it again, into a new folder."
-        )
 
 
 def class_names(results: Results) -> list[str]:
@@ -197,6 +127,7 @@ def match_recordings(
             f"expected a run whose recordings are all of one data set."
         )
     data = expect_labelled(data, "the recordings")
+    data, _ = choose(data, experiment)
     inputs, rows = prepare(data.inputs, experiment)
     folds = lay_out_folds(inputs, experiment)
     data = replace(data, inputs=inputs, labels=data.labels[rows])

@@ -29,7 +29,7 @@ from ..words import count, in_order, listed
 
 __all__ = ["Selected", "select"]
 
-_SAME = ("protocol", "calibration", "calibration_use", "target", "classes")
+_SAME = ("protocol", "calibration", "calibration_use", "target", "classes", "merge")
 """Choices that decide who is tested and what is known of them."""
 
 Place = tuple[str, int]
@@ -317,7 +317,8 @@ def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     one, other = flat(ours), flat(theirs)
     keys = [k for k in {**one, **other} if k in _SAME or k.startswith("protocol.")]
     found = [key for key in keys if one.get(key) != other.get(key)]
-    alike = all(one.get(key) == other.get(key) for key in ("modalities", "exclude"))
+    inputs = ("modalities", "channels", "exclude_channels", "exclude")
+    alike = all(one.get(key) == other.get(key) for key in inputs)
     if alike and ours["signals"] != theirs["signals"]:
         found.append("recordings")
     return found

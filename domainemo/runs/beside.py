@@ -58,7 +58,7 @@ def lay_beside(source: EmotionData, target: Inputs, chosen: Experiment) -> Besid
         Its subjects, sessions, trials and stimuli are its own, whatever they are
         called. Modalities, channels and features are found by name.
     chosen : Experiment
-        Which modalities, channels and subjects of the source are used.
+        Which modalities and subjects of the source are used.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def lay_beside(source: EmotionData, target: Inputs, chosen: Experiment) -> Besid
     DomainemoWarning
         Of whatever the target lacks or has besides.
     """
-    inputs = select_modalities(source.inputs, chosen.modalities, chosen.exclude)
+    inputs = select_modalities(source.inputs, chosen.modalities)
     deselected = set(source.inputs.modalities) - set(inputs.modalities)
     source = replace(source, inputs=inputs).take(ordered(inputs, chosen.exclude))
     theirs = _fitted(_without(target, deselected), source.inputs)
@@ -104,7 +104,9 @@ def check_source(source: EmotionData, chosen: Experiment) -> None:
 def _check_target(inputs: Inputs, chosen: Experiment) -> None:
     """Refuse people of whom nothing is there, or nothing is left."""
     check_modalities(inputs)
-    check_signals(inputs, "Interpolate it, or leave it out for all (--exclude).")
+    check_signals(
+        inputs, "Interpolate it, or leave it out for all (--exclude-channels)."
+    )
     _check_enough(inputs, chosen)
 
 

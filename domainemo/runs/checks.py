@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import PROVENANCE, Inputs, Rows
+from ..core import PROVENANCE, EmotionData, Inputs, Rows
+from ..data.channels import choose_channels
+from ..data.given import expect_inputs, expect_labelled
 from ..data.montage import check_sensors
 from ..data.soundness import (
     listed,
@@ -16,6 +18,7 @@ from ..data.soundness import (
     lost_channels_error,
     lost_modalities_error,
 )
+from ..data.task import OF_TARGETS, choose_classes
 from ..errors import (
     ConfigurationError,
     DataError,
@@ -29,6 +32,8 @@ __all__ = [
     "canonical",
     "check_modalities",
     "check_signals",
+    "choose",
+    "choose_inputs",
     "ordered",
     "prepare",
     "select_modalities",
@@ -38,6 +43,80 @@ _LARGEST = 1e36
 """Of a value. Beyond, sums and differences of a few leave the range of float32."""
 
 
+def choose(
+    data: EmotionData,
+    chosen: Setup,
+    *,
+    whose: str = OF_TARGETS,
+    beside: Inputs | None = None,
+) -> tuple[EmotionData, dict[str, str]]:
+    """Return recordings with the channels and classes that were chosen alone.
+
+    This comes before all else that is done to recordings, as it says what they are.
+
+    Parameters
+    ----------
+    data : EmotionData
+    chosen : Setup
+    whose : str
+        By whose labels windows are left out, for the words.
+    beside : Inputs, optional
+        Other people that are adapted to, whose lost channels count.
+
+    Returns
+    -------
+    data : EmotionData
+    task : dict of str to str
+        What every result says of it, by column; empty where nothing was chosen.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        For a name that there is not, and if nothing is left.
+    """
+    data, classes = choose_classes(data, chosen.classes, chosen.merge, whose=whose)
+    inputs, channels = _with_channels(data.inputs, chosen, beside)
+    return replace(data, inputs=inputs), _task(classes, channels)
+
+
+def choose_inputs(
+    recordings: EmotionData | Inputs, chosen: Setup
+) -> tuple[Inputs, dict[str, str]]:
+    """Do the same, and leave labels behind; see :func:`choose`.
+
+    Parameters
+    ----------
+    recordings : EmotionData or Inputs
+        With labels where classes were chosen.
+    chosen : Setup
+    """
+    classes = ""
+    if chosen.classes is not None or chosen.merge:
+        data = expect_labelled(recordings, "the recordings, of chosen classes")
+        recordings, classes = choose_classes(data, chosen.classes, chosen.merge)
+    inputs = expect_inputs(recordings, "the recordings")
+    inputs, channels = _with_channels(inputs, chosen)
+    return inputs, _task(classes, channels)
+
+
+def _with_channels(
+    inputs: Inputs, chosen: Setup, beside: Inputs | None = None
+) -> tuple[Inputs, str]:
+    return choose_channels(
+        inputs,
+        chosen.channels,
+        chosen.exclude_channels,
+        modalities=chosen.modalities,
+        exclude=chosen.exclude,
+        beside=beside,
+    )
+
+
+def _task(classes: str, channels: str) -> dict[str, str]:
+    said = {"classes": classes, "channels": channels}
+    return {name: words for name, words in said.items() if words}
+
+
 def prepare(inputs: Inputs, chosen: Setup) -> tuple[Inputs, Rows]:
     """Return what is used of recordings, checked and in canonical order.
 
@@ -45,7 +124,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Inputs, Rows]:
     ----------
     inputs : Inputs
     chosen : Setup
-        Which modalities, channels and subjects are used.
+        Which modalities and subjects are used.
 
     Returns
     -------
@@ -58,7 +137,7 @@ def prepare(inputs: Inputs, chosen: Setup) -> tuple[Inputs, Rows]:
     ConfigurationError, DataError
         For recordings that do not fit.
     """
-    inputs = select_modalities(inputs, chosen.modalities, chosen.exclude)
+    inputs = select_modalities(inputs, chosen.modalities)
     rows = ordered(inputs, chosen.exclude)
     inputs = inputs.take(rows)
     check_modalities(inputs)
@@ -102,44 +181,16 @@ def canonical(inputs: Inputs) -> np.ndarray:
     return keys.sort_values(place, kind="stable").index.to_numpy()
 
 
-def select_modalities(
-    inputs: Inputs, names: tuple[str, ...] | None, exclude: Sequence[str] = ()
-) -> Inputs:
+def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
     """Keep the modalities `names`, in that order; all of them if None.
-
-    Parameters
-    ----------
-    inputs : Inputs
-    names : tuple of str or None
-    exclude : sequence of str
-        What a run leaves out. Here the channels count, each ``"MODALITY/CHANNEL"``.
 
     Raises
     ------
     ConfigurationError
-        If one of them is not there, a modality is named twice, or no channel is left.
+        If one of them is not there, or is named twice.
     """
-    channels = _channels(inputs, exclude)
-    if names is not None:
-        inputs = _chosen_modalities(inputs, names)
-    modalities, signals = dict(inputs.modalities), dict(inputs.signals)
-    for name, out in channels.items():
-        if name not in modalities:
-            continue
-        modality = modalities[name]
-        kept = [n for n, each in enumerate(modality.channels) if each not in out]
-        if not kept:
-            raise ConfigurationError(
-                f"{inputs.name}: with {', '.join(out)} left out, {name!r} has no "
-                f"channel at all; leave the modality out with --modalities."
-            )
-        left = tuple(modality.channels[n] for n in kept)
-        modalities[name] = replace(modality, channels=left)
-        signals[name] = signals[name][:, kept]
-    return replace(inputs, signals=signals, modalities=modalities)
-
-
-def _chosen_modalities(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
+    if names is None:
+        return inputs
     missing = [name for name in names if name not in inputs.modalities]
     if missing:
         raise ConfigurationError(
@@ -160,30 +211,6 @@ def _chosen_modalities(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
     )
 
 
-def _channels(inputs: Inputs, exclude: Sequence[str]) -> dict[str, list[str]]:
-    """Return the channels that are left out, by modality."""
-    found: dict[str, list[str]] = {}
-    subjects = {str(each) for each in inputs.windows["subject"].unique()}
-    for entry in exclude:
-        modality, slash, channel = entry.partition("/")
-        if not slash or entry in subjects:
-            continue
-        known = inputs.modalities.get(modality)
-        if known is None or channel not in known.channels:
-            there = [
-                f"{name}/{each}"
-                for name, described in inputs.modalities.items()
-                for each in (described.channels if name == modality else ["..."])
-                if known is None or name == modality
-            ]
-            raise ConfigurationError(
-                f"{inputs.name}: there is no subject and no channel {entry!r} to leave "
-                f"out.{did_you_mean(entry, there)} Found {', '.join(there)}."
-            )
-        found.setdefault(modality, []).append(channel)
-    return found
-
-
 def _kept_rows(inputs: Inputs, exclude: Sequence[str]) -> Rows:
     """Return the windows of all subjects but those left out.
 
@@ -194,12 +221,13 @@ def _kept_rows(inputs: Inputs, exclude: Sequence[str]) -> Rows:
     """
     subjects = inputs.windows["subject"].astype(str)
     known = set(subjects)
-    unknown = [name for name in exclude if name not in known and "/" not in name]
+    unknown = [name for name in exclude if name not in known]
     if unknown:
         raise ConfigurationError(
             f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out."
             f"{did_you_mean(unknown[0], known)} Found "
-            f"{', '.join(dict.fromkeys(subjects))}."
+            f"{', '.join(dict.fromkeys(subjects))}. Channels are left out with "
+            f"--exclude-channels."
         )
     kept = np.flatnonzero(~subjects.isin(exclude))
     if len(inputs) and not len(kept):

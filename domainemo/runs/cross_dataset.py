@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core import EmotionData, Inputs
+from ..data.channels import without_the_same
 from ..data.classes import share_classes
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
@@ -16,6 +17,7 @@ from ..errors import DomainemoWarning
 from ..words import count
 from .beside import lay_beside
 from .calibration import give_labels
+from .checks import choose
 from .experiment import Experiment
 from .folds import chosen_folds, fit_folds, lay_out_folds
 from .leaks import check_leaks
@@ -54,6 +56,10 @@ def plan_cross_dataset(
     source = expect_labelled(source, "the source")
     target = expect_labelled(target, "the target")
     check_trials(target)
+    before = source.inputs.modalities
+    source, task = choose(source, chosen, beside=target.inputs)
+    theirs = without_the_same(target.inputs, before, source.inputs.modalities)
+    target = replace(target, inputs=theirs)
     named = getattr(chosen.protocol.build(), "classes", None)
     source, target = share_classes(source, target, named)
     source = _with_shared_channels(source, target.inputs)
@@ -77,6 +83,7 @@ def plan_cross_dataset(
         shown=made.shown,
         target=target.inputs.name,
         waived=waived,
+        task=task,
     )
 
 

@@ -16,10 +16,10 @@ from ..training.fit import no_target
 from ..training.settings import epoch_in_words
 from ..words import count
 from .beside import check_source
-from .checks import ordered, select_modalities
+from .checks import choose, ordered, select_modalities
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
-from .how import how_trained
+from .how import how_trained, told_of_task
 from .job import Job
 from .model import Model, load_trained
 from .plan import Plan, build_network
@@ -112,14 +112,15 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
     """
     source = expect_labelled(source, "the recordings")
     _check_choices(chosen)
-    inputs = select_modalities(source.inputs, chosen.modalities, chosen.exclude)
+    source, task = choose(source, chosen, whose="which nobody has of whoever comes")
+    inputs = select_modalities(source.inputs, chosen.modalities)
     rows = ordered(inputs, chosen.exclude)
     data = EmotionData(inputs, source.labels, source.classes).take(rows)
     check_source(data, chosen)
     folds = list(chosen.protocol.build().split(data.inputs.windows.copy()))
     backbone = build_network(data.inputs.modalities, len(data.classes), chosen)
     made = data.inputs, data.labels, data.classes
-    return Plan(*made, chosen, folds, backbone.sampling)
+    return Plan(*made, chosen, folds, backbone.sampling, task=task)
 
 
 def _check_choices(chosen: Experiment) -> None:
@@ -178,7 +179,8 @@ def _how(planned: Plan, job: Job, record: Record) -> str:
             f"which is no test: it was the highest of all epochs."
         )
     return (
-        f"{said['dataset']}, {said['modalities']}; {said['method']} on "
+        f"{said['dataset']}, {said['modalities']}; {told_of_task(said)}"
+        f"{said['method']} on "
         f"{said['backbone']}, trained on {count(people, 'subject')} "
         f"({count(windows, 'window')}); {said['normalisation']}; {said['sampling']}; "
         f"epoch {facts['epoch']} of {length}, chosen by "

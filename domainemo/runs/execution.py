@@ -29,6 +29,7 @@ from ..registry import load_plugin
 from ..training.loop import Report
 from ..values import check_value
 from ..words import count
+from .at_once import check_jobs
 from .experiment import Setup
 from .job import (
     PROGRESS,
@@ -93,7 +94,7 @@ class Unseen(Exception):
     """A machine neither sees the run's folder nor was sent what is needed from it."""
 
 
-def check_call(executor: Any, on_progress: Any) -> None:
+def check_call(executor: Any, on_progress: Any, jobs: Any = 1) -> None:
     """Refuse what cannot train, and what cannot be told how far training is.
 
     Raises
@@ -101,6 +102,7 @@ def check_call(executor: Any, on_progress: Any) -> None:
     ConfigurationError
     """
     check_value("executor", executor, Executor | None)
+    check_jobs(jobs, executor)
     if not (on_progress is None or callable(on_progress)):
         raise ConfigurationError(
             f"on_progress is {on_progress!r}; expected a function of one value."

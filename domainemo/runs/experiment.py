@@ -21,6 +21,7 @@ from ..choices import (
     flatten,
 )
 from ..core import Adapter, Backbone, Control, Modality, Normalisation, Sampling
+from ..data.task import merges
 from ..errors import ConfigurationError
 from ..parts import Part, named_controls, of_controls, part, unknown_option
 from ..places import where
@@ -66,8 +67,14 @@ class Setup:
         None leaves the backbone its own.
     modalities : tuple of str or None
         None uses all.
-    exclude : tuple of str
-        Subjects left out altogether, and channels, each as ``"MODALITY/CHANNEL"``.
+    channels : tuple of str or None
+        None uses all.
+    exclude_channels, exclude : tuple of str
+        Channels, and subjects, that are left out altogether.
+    classes : tuple of str or None
+        By their names after merging; None uses all.
+    merge : tuple of str
+        Classes that become one, each ``"OLD+OLD=NEW"``.
     training : Training
     seeds : tuple of int
     device : str
@@ -80,7 +87,11 @@ class Setup:
     normalisation: Part
     sampling: Part | None
     modalities: tuple[str, ...] | None
+    channels: tuple[str, ...] | None
+    exclude_channels: tuple[str, ...]
     exclude: tuple[str, ...]
+    classes: tuple[str, ...] | None
+    merge: tuple[str, ...]
     training: Training
     seeds: tuple[int, ...]
     device: str
@@ -518,15 +529,8 @@ def setup_choices(
     ConfigurationError
         For a name, an option or a value that does not fit.
     """
-    modalities = given["modalities"]
-    modalities = None if modalities is None else _names("modalities", modalities)
-    if modalities is not None and not modalities:
-        raise ConfigurationError(
-            "modalities is an empty list; expected at least one name, or None for all."
-        )
     training = Training() if given["training"] is None else given["training"]
     check_value("training", training, Training)
-    exclude = _names("exclude", given["exclude"])
     check_value("waive", given["waive"], Sequence[str])
     check_waived(given["waive"])
     sampling = given["sampling"]
@@ -550,8 +554,15 @@ def setup_choices(
         "sampling": None
         if sampling is None
         else part("sampling", sampling, options["sampling"]),
-        "modalities": None if modalities is None else tuple(modalities),
-        "exclude": tuple(exclude),
+        **{
+            name: _some(name, given[name])
+            for name in ("modalities", "channels", "classes")
+        },
+        "exclude_channels": tuple(
+            _names("exclude_channels", given["exclude_channels"])
+        ),
+        "exclude": tuple(_names("exclude", given["exclude"])),
+        "merge": tuple(merges(given["merge"])),
         "training": _training(training, options["training"], made.settings),
         "device": resolve_device(given["device"]),
         "more": _more(given, made),
@@ -572,10 +583,20 @@ def _more(given: Mapping[str, Any], made: type[Setup]) -> dict[str, Any]:
     known = {each.name for each in fields(made)} | {"options"}
     more = {}
     for name, choice in choices_of(made.choices).items():
-        if name not in known:
+        if name not in known and not choice.short:
             check_value(name, given[name], choice.annotation)
             more[name] = given[name]
     return more
+
+
+def _some(option: str, given: Any) -> tuple[str, ...] | None:
+    """Return names, at least one; None for all."""
+    names = None if given is None else tuple(_names(option, given))
+    if names == ():
+        raise ConfigurationError(
+            f"{option} is an empty list; expected at least one name, or None for all."
+        )
+    return names
 
 
 def _names(option: str, given: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isinf
 from typing import Any
 
@@ -17,7 +18,7 @@ from .leaks import waived_words
 from .plan import Plan
 from .record import Record
 
-__all__ = ["called", "how_control", "how_trained"]
+__all__ = ["called", "how_control", "how_trained", "told_of_task"]
 
 _PURPOSE = {
     "training": "",
@@ -152,6 +153,7 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         "dataset": planned.inputs.name,
         **({"target": planned.target} if planned.target else {}),
         "modalities": ", ".join(planned.inputs.modalities),
+        **planned.task,
         **_made_of(planned),
         "excluded": ", ".join(chosen.exclude),
         "skipped": "; ".join(f"{name}: {why}" for name, why in planned.skipped.items()),
@@ -162,6 +164,18 @@ def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
         **_apart(planned, fold),
         "sampling": f"{_called(planned.sampling)}{f' ({options})' if options else ''}",
     }
+
+
+def told_of_task(said: Mapping[Any, Any]) -> str:
+    """Return the channels and classes that were chosen, for a sentence; or nothing.
+
+    Parameters
+    ----------
+    said : mapping
+        The words beside a number, or :func:`~domainemo.runs.checks.choose`'s.
+    """
+    parts = [f"{key}: {said[key]}; " for key in ("channels", "classes") if key in said]
+    return "".join(parts)
 
 
 def _said(value: Any) -> str:

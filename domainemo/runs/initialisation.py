@@ -44,7 +44,10 @@ PRETRAINED = "pretrained"
 
 WEIGHTS = "backbone.safetensors"
 
-_MUST_AGREE = ("protocol", "backbone", "normalisation", "exclude")
+_MUST_AGREE = (
+    *("protocol", "backbone", "normalisation"),
+    *("channels", "exclude_channels", "exclude", "classes"),
+)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def check_memory(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int) -> Non
     if free is None or needed <= free:
         return
     size = sum(array.nbytes for array in inputs.signals.values())
-    fewer = "Train fewer at once (--jobs, or --workers of a study), use"
+    fewer = "Train fewer at once (--jobs), use"
     remedy = fewer if workers > 1 else "Use"
     raise RunError(
         f"{inputs.name}: training {workers} of the jobs at once takes about "

@@ -7,10 +7,12 @@ import warnings
 import numpy as np
 
 from ..core import EmotionData, Inputs
+from ..data.channels import without_the_same
 from ..data.given import expect_inputs, expect_labelled
 from ..errors import ConfigurationError, DomainemoWarning
 from .beside import lay_beside
 from .calibration import check_use, trials_per_class
+from .checks import choose
 from .experiment import Experiment
 from .folds import chosen_folds, folds_of
 from .leaks import check_leaks
@@ -20,6 +22,8 @@ __all__ = ["plan_newcomers"]
 
 _NOBODY_KNOWS = -1
 """In place of a label, where there is none."""
+
+_OF_SOURCE = "which newcomers lack, so that all of their windows are there"
 
 
 def plan_newcomers(
@@ -60,6 +64,9 @@ def plan_newcomers(
             stacklevel=3,
         )
     theirs = expect_inputs(target, "the newcomers")
+    before = source.inputs.modalities
+    source, task = choose(source, chosen, whose=_OF_SOURCE, beside=theirs)
+    theirs = without_the_same(theirs, before, source.inputs.modalities)
     made = lay_beside(source, theirs, chosen)
     folds = folds_of(chosen.protocol.build(), made.inputs, made.windows)
     folds = chosen_folds(folds, chosen.folds)
@@ -78,6 +85,7 @@ def plan_newcomers(
         shown=made.shown,
         target=theirs.name,
         waived=waived,
+        task=task,
     )
 
 

@@ -37,7 +37,7 @@ from ..training.seeds import reproducible
 from ..values import option_types
 from ..words import in_order
 from .calibration import give_labels
-from .checks import prepare
+from .checks import choose, prepare
 from .controls import control_name, retraining
 from .experiment import Experiment, Setup, use_of
 from .folder import fingerprint, job_folder
@@ -80,6 +80,8 @@ class Plan:
         The name of recordings without labels that are adapted to.
     waived : mapping of str to str
         What was found of each kind of leak that is waived, by its name.
+    task : mapping of str to str
+        What results say of the channels and classes that were chosen, by column.
     """
 
     inputs: Inputs
@@ -92,6 +94,7 @@ class Plan:
     shown: pd.DataFrame | None = None
     target: str = ""
     waived: Mapping[str, str] = field(default_factory=dict)
+    task: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def windows(self) -> pd.DataFrame:
@@ -176,6 +179,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
             f"(domainemo.train) trains on everybody; `domainemo list protocols` shows "
             f"the others."
         )
+    data, task = choose(data, chosen)
     inputs, rows = prepare(data.inputs, chosen)
     folds = chosen_folds(lay_out_folds(inputs, chosen), chosen.folds)
     data = replace(data, inputs=inputs, labels=data.labels[rows])
@@ -189,7 +193,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         described, weights = chosen.describe(), backbone.state_dict()
         check_initialisation(chosen.init_from, described, inputs, folds, weights)
     made = inputs, data.labels, data.classes, chosen, folds, backbone.sampling
-    return Plan(*made, skipped=short | unfit, waived=waived)
+    return Plan(*made, skipped=short | unfit, waived=waived, task=task)
 
 
 def build_network(

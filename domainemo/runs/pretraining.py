@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
@@ -18,7 +18,6 @@ import torch
 from .. import __version__, files
 from ..choices import PretrainingChoices, choices_of, choosing, complete
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
-from ..data.given import expect_inputs
 from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
 from ..errors import DataError, DomainemoWarning
@@ -32,7 +31,8 @@ from ..training.seeds import reproducible
 from ..training.synchrony import SynchronyContrast
 from ..values import check_value
 from ..words import count
-from .checks import prepare
+from .at_once import Jobs, running
+from .checks import choose_inputs, prepare
 from .execution import Monitor, check_call, execute
 from .experiment import Setup, grouped, setup_choices
 from .folder import (
@@ -47,6 +47,7 @@ from .folder import (
     write_table,
 )
 from .folds import lay_out_folds
+from .how import told_of_task
 from .initialisation import PRETRAINED, WEIGHTS, rows_digest, weights_of
 from .job import Work
 from .leaks import check_leaks
@@ -203,12 +204,15 @@ class PretrainingPlan:
     folds : list of Fold
         With their sources alone.
     sampling : Sampling
+    task : mapping of str to str
+        What is said of the channels and classes that were chosen.
     """
 
     inputs: Inputs
     chosen: Pretraining
     folds: list[Fold]
     sampling: Sampling
+    task: Mapping[str, str] = field(default_factory=dict)
 
     def jobs(self, folder: Path) -> list[PretrainingJob]:
         """Return the training jobs: fold x seed."""
@@ -253,7 +257,7 @@ def plan_pretraining(
             stacklevel=2,
         )
     # Here labels are left behind: nothing below is handed any.
-    inputs = expect_inputs(recordings, "the recordings")
+    inputs, task = choose_inputs(recordings, chosen)
     inputs, _ = prepare(inputs, chosen)
     folds = lay_out_folds(inputs, chosen)
     check_leaks(chosen.protocol.build(), inputs, folds, chosen.more["waive"])
@@ -264,7 +268,7 @@ def plan_pretraining(
     with reproducible(chosen.training.threads):
         sampling = build_once(inputs.modalities, chosen, complete).sampling
     sources = [Fold(fold.name, fold.source, _NOTHING, _NOTHING) for fold in folds]
-    planned = PretrainingPlan(inputs, chosen, sources, sampling)
+    planned = PretrainingPlan(inputs, chosen, sources, sampling, task)
     for fold in sources:
         planned.moments(fold)
     return planned
@@ -276,13 +280,15 @@ def pretrain(
     recordings: EmotionData | Inputs,
     *,
     output: str | Path,
+    jobs: Jobs = 1,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
     **choices: Unpack[PretrainingChoices],
 ) -> pd.DataFrame:
     """Pre-train a backbone for every fold of a protocol, on the fold's source alone.
 
-    No label is used, and of the fold's target neither label nor signal. What different
+    No label is used, but for the windows that are left out where classes are chosen;
+    and of the fold's target neither label nor signal. What different
     people show at the same moment of the same stimulus is drawn together (PhysioSync,
     IEEE TCSS 2025).
 
@@ -295,7 +301,7 @@ def pretrain(
         ``init_from``. Where it holds part of this very pre-training, the rest is run.
     **choices
         See `domainemo.choices.PretrainingChoices`.
-    executor, on_progress
+    jobs, executor, on_progress
         As for :func:`~domainemo.runs.run.run`.
 
     Returns
@@ -311,14 +317,16 @@ def pretrain(
         If a fold fails; the finished ones are kept in `output`.
     """
     chosen = pretraining(**choices)
-    check_call(executor, on_progress)
+    check_call(executor, on_progress, jobs)
     planned = plan_pretraining(recordings, chosen)
     description = {"recordings": planned.inputs.name, **chosen.describe()}
     if chosen.plugins:
         description["plugins"] = list(chosen.plugins)
-    return run_pretraining(
-        planned, Path(output), description, executor, on_progress, chosen.plugins
-    )
+    most = len(planned.jobs(Path()))
+    with running(executor, jobs, chosen, most) as pool:
+        return run_pretraining(
+            planned, Path(output), description, pool, on_progress, chosen.plugins
+        )
 
 
 def run_pretraining(
@@ -377,8 +385,9 @@ def how(planned: PretrainingPlan, table: pd.DataFrame) -> str:
     copies = ", each as six copies" if pairs["augment"] else ""
     return (
         f"{planned.inputs.name}, {', '.join(planned.inputs.modalities)}; "
-        f"{chosen.backbone.name} pre-trained on {chosen.pairs.name} pairs of groups of "
-        f"{pairs['members']}{copies}; {chosen.protocol.name}, "
+        f"{told_of_task(planned.task)}{chosen.backbone.name} pre-trained on "
+        f"{chosen.pairs.name} pairs of groups of {pairs['members']}{copies}; "
+        f"{chosen.protocol.name}, "
         f"{count(len(planned.folds), 'fold')}, each on its "
         f"source alone, without labels ({table['moments'].min()} to "
         f"{table['moments'].max()} moments); {chosen.build_normalisation().words}; "

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from .. import files
+from ..errors import ConfigurationError, RunError, data_error
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import Comparison, compare
 from ..training.settings import epoch_in_words
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
-from .folder import write_table
+from .folder import read_distances, read_stored_config, read_tables, write_table
+from .how import told_of_task
 from .online import over_time
 from .unscored import trial_predictions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Results", "write_results"]
 
@@ -52,6 +58,8 @@ class Results:
         The adapter that was asked for, as named in the tables.
     distances : DataFrame or None
         Of newcomers, whose labels nobody knows: how far they lie from the others.
+    folder : Path or None
+        Where the run is kept; None where it was given no place.
     """
 
     table: pd.DataFrame
@@ -59,6 +67,39 @@ class Results:
     description: Mapping[str, Any]
     method: str
     distances: pd.DataFrame | None = None
+    folder: Path | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Results:
+        """Read the tables of a finished run.
+
+        Parameters
+        ----------
+        folder : path
+            Of ``domainemo adapt``, or what was :func:`~domainemo.run`'s ``output``.
+
+        Raises
+        ------
+        ConfigurationError
+            If the folder is no run's, or the run is not finished.
+        RunError
+            If one of its trainings diverged.
+        """
+        folder = Path(folder)
+        description = read_stored_config(folder)
+        path = folder / "results.parquet"
+        if not files.is_expected(path):
+            raise ConfigurationError(
+                f"{folder}: found no results.parquet, so this run is not finished; run "
+                f"the same `domainemo adapt` again, which resumes it."
+            )
+        table, predictions = read_tables(folder)
+        _check_finite(folder, predictions)
+        distances = read_distances(folder)
+        if distances is not None:
+            _check_unscored(folder, table, predictions)
+        method = str(table["method"].iloc[0])
+        return cls(table, predictions, description, method, distances, folder)
 
     @property
     def scored(self) -> bool:
@@ -73,6 +114,11 @@ class Results:
             f"Results({data}; {count(folds, 'fold')}, {count(subjects, 'subject')}; "
             f"{methods})"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the numbers as a table, under what was run on what, in a notebook."""
+        shown = self.summary().to_html(float_format="{:.3f}".format, border=0)
+        return f"<p>{escape(repr(self))}</p>{shown}<p>{escape(self.how())}</p>"
 
     @property
     def level(self) -> str:
@@ -201,6 +247,72 @@ class Results:
             }
         return pd.DataFrame.from_dict(rows, orient="index")
 
+    def plot(self) -> Figure:
+        """Draw every method's mean and interval over subjects, and subjects as dots.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it to a file.
+
+        Raises
+        ------
+        ConfigurationError
+            If nobody knows a label of who was predicted, so that there is no score.
+        """
+        if not self.scored:
+            raise ConfigurationError(
+                "Nobody knows a label of these people, so that there is no score to "
+                "draw; .people() and .report() tell what can be told."
+            )
+        # What is drawn lies beyond the runs; it is asked for as by anybody else.
+        from .. import draw_methods
+
+        return draw_methods(self)
+
+    def report(self, output: str | Path | None = None, **choices: Any) -> Path:
+        """Write the run's report, see :func:`domainemo.report`.
+
+        Parameters
+        ----------
+        output : path, optional
+            The page; by default ``report.html`` in the run's folder.
+        **choices
+            Of :func:`domainemo.report`, such as ``recordings``.
+
+        Returns
+        -------
+        Path
+            The page.
+
+        Raises
+        ------
+        ConfigurationError
+            If the run was given no folder.
+        """
+        if self.folder is None:
+            raise ConfigurationError(
+                "This run was given no folder, so that its networks are gone, which a "
+                "report looks at. Run it with output=FOLDER."
+            )
+        from .. import report
+
+        return report(self.folder, output, **choices)
+
+    def to_latex(self, metric: str = "balanced_accuracy") -> str:
+        """Return the summary as a LaTeX table, with the rules of the package booktabs.
+
+        Parameters
+        ----------
+        metric : str
+            A column of `table`.
+        """
+        found = self.summary(metric)
+        shown = (found.rename_axis("method") if self.scored else found).reset_index()
+        shown.columns = [str(name).replace("_", " ") for name in shown]
+        latex: str = shown.to_latex(index=False, escape=True, float_format="%.3f")
+        return latex
+
     def comparison(self, metric: str = "balanced_accuracy") -> Comparison | None:
         """Compare the adapter with source only, subject by subject.
 
@@ -254,8 +366,9 @@ class Results:
             else ""
         )
         return (
-            f"{first['dataset']}{onto}, {first['modalities']}{made}; {self.method} on "
-            f"{first['backbone']}{f', {start}' if start else ''}; {labels}"
+            f"{first['dataset']}{onto}, {first['modalities']}{made}; "
+            f"{told_of_task(first.to_dict())}{self.method} on {first['backbone']}"
+            f"{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
             f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
             f"({first['target_seen']}); {waived}{given}{skipped}{unscored}"
@@ -309,6 +422,43 @@ class Results:
         of_level = self.table[self.table["level"] == self.level]
         scored = of_level.groupby("subject", sort=False)["balanced_accuracy"].count()
         return [f"subject {subject}" for subject in scored.index[scored == 0]]
+
+
+def _check_unscored(
+    folder: Path, table: pd.DataFrame, predictions: pd.DataFrame
+) -> None:
+    """Refuse tables of newcomers that are not of one kind, or of other classes."""
+    if "label" in predictions:
+        raise data_error(
+            folder / "predictions.parquet",
+            "labels, and distances of newcomers beside them",
+            "no labels, as nobody knows any of newcomers",
+            files.REMEDY,
+        )
+    classes, shares = (
+        [name for name in map(str, columns) if name.startswith(start)]
+        for columns, start in ((predictions, "p_"), (table, "share_"))
+    )
+    if [f"share_{name.removeprefix('p_')}" for name in classes] != shares:
+        raise data_error(
+            folder / "results.parquet",
+            f"the columns {', '.join(shares) or 'of no class'}",
+            f"a share of each class of the predictions, {', '.join(classes)}",
+            files.REMEDY,
+        )
+
+
+def _check_finite(folder: Path, predictions: pd.DataFrame) -> None:
+    """Refuse a run of an earlier version whose training diverged in silence."""
+    columns = [name for name in predictions if str(name).startswith("p_")]
+    bad = predictions[~np.isfinite(predictions[columns]).all(axis=1)]
+    if len(bad):
+        first = bad.iloc[0]
+        raise RunError(
+            f"{folder / 'predictions.parquet'}: the predictions of {first['method']} "
+            f"in {first['fold']} are not all finite, so that its training diverged and "
+            f"its figures mean nothing. Run it again, into a new folder."
+        )
 
 
 def write_results(folder: Path, results: Results) -> None:

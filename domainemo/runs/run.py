@@ -14,6 +14,7 @@ from ..choices import RunChoices, choosing
 from ..core import EmotionData
 from ..errors import ConfigurationError
 from ..places import naming_parts
+from .at_once import Jobs, running
 from .execution import Monitor, check_call, execute
 from .experiment import Experiment, experiment
 from .folder import (
@@ -37,6 +38,7 @@ def run(
     data: EmotionData,
     *,
     output: str | Path | None = None,
+    jobs: Jobs = 1,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
     **choices: Unpack[RunChoices],
@@ -50,8 +52,10 @@ def run(
         See `domainemo.choices.RunChoices`.
     output : path, optional
         The run's folder. Where it holds part of this very run, the rest is run.
+    jobs : int or "auto"
+        How many folds are trained at once, each in a process of this machine.
     executor : concurrent.futures.Executor, optional
-        Where folds are trained; here and one by one by default.
+        Where folds are trained instead, such as :func:`domainemo.cluster`'s.
     on_progress : callable, optional
         Called now and then with the state of all jobs.
 
@@ -68,17 +72,15 @@ def run(
     """
     chosen = experiment(**choices)
     place = check_output(output)
-    check_call(executor, on_progress)
+    check_call(executor, on_progress, jobs)
     planned = plan(data, chosen)
-    with place as folder:
-        return run_plan(
-            planned,
-            Path(folder),
-            described(data.inputs.name, chosen),
-            executor,
-            on_progress,
-            chosen.plugins,
+    description = described(data.inputs.name, chosen)
+    most = len(planned.jobs(Path()))
+    with place as folder, running(executor, jobs, chosen, most) as pool:
+        results = run_plan(
+            planned, Path(folder), description, pool, on_progress, chosen.plugins
         )
+    return replace(results, folder=None if output is None else Path(output))
 
 
 def check_output(output: Any) -> AbstractContextManager[str | Path]:

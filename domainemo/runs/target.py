@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -11,6 +12,7 @@ from ..choices import RunChoices, choosing
 from ..core import EmotionData, Inputs
 from ..data.classes import written
 from ..errors import ConfigurationError
+from .at_once import Jobs, running
 from .cross_dataset import plan_cross_dataset
 from .execution import Monitor, check_call
 from .experiment import Experiment, experiment
@@ -27,8 +29,9 @@ def adapt(
     source: EmotionData,
     target: EmotionData | Inputs,
     *,
-    classes: Mapping[str, str | Sequence[str]] | None = None,
+    target_classes: Mapping[str, str | Sequence[str]] | None = None,
     output: str | Path | None = None,
+    jobs: Jobs = 1,
     executor: Executor | None = None,
     on_progress: Callable[[Monitor], None] | None = None,
     **choices: Unpack[RunChoices],
@@ -45,14 +48,16 @@ def adapt(
         ``"cross-dataset"`` it needs some, and is scored by them.
     **choices
         See `domainemo.choices.RunChoices`.
-    classes : mapping of str to str or sequence of str, optional
+    target_classes : mapping of str to str or sequence of str, optional
         Of the protocol ``"cross-dataset"``: what classes of the source are called in
         the target, such as ``{"positive": "happy", "negative": ["sad", "fear"]}``.
         Those of one name are the same by themselves.
     output : path, optional
         The run's folder. Where it holds part of this very run, the rest is run.
+    jobs : int or "auto"
+        How many people are adapted to at once, each in a process of this machine.
     executor : concurrent.futures.Executor, optional
-        Where people are adapted to; here and one by one by default.
+        Where they are instead, such as :func:`domainemo.cluster`'s.
     on_progress : callable, optional
         Called now and then with the state of all jobs.
 
@@ -72,26 +77,24 @@ def adapt(
     --------
     >>> found = adapt(labelled, unlabelled, backbone="uf-ama")
     >>> found.predictions
-    >>> adapt(seed, deap, protocol="cross-dataset", classes={"positive": "high"})
+    >>> adapt(seed, deap, protocol="cross-dataset",
+    ...       target_classes={"positive": "high"})
     """
     choices.setdefault("protocol", "newcomers")
-    if classes is not None:
+    if target_classes is not None:
         given = choices.get("options") or {}
-        choices["options"] = {**given, "protocol.classes": written(classes)}
+        choices["options"] = {**given, "protocol.classes": written(target_classes)}
     chosen = experiment(**choices)
     place = check_output(output)
-    check_call(executor, on_progress)
+    check_call(executor, on_progress, jobs)
     planned = plan_target(source, target, chosen)
-    names = f"{source.inputs.name}; {planned.target}"
-    with place as folder:
-        return run_plan(
-            planned,
-            Path(folder),
-            described(names, chosen),
-            executor,
-            on_progress,
-            chosen.plugins,
+    description = described(f"{source.inputs.name}; {planned.target}", chosen)
+    most = len(planned.jobs(Path()))
+    with place as folder, running(executor, jobs, chosen, most) as pool:
+        results = run_plan(
+            planned, Path(folder), description, pool, on_progress, chosen.plugins
         )
+    return replace(results, folder=None if output is None else Path(output))
 
 
 def plan_target(

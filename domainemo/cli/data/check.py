@@ -19,10 +19,10 @@ from .shared import (
     Name,
     Root,
     Sets,
+    at_once,
     open_dataset,
     print_lines,
     progress,
-    workers,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def check(
     wrong. Nothing is trained.
     """
     with interruptible("Nothing was written; the same command starts again."):
-        count = workers(jobs)
+        count = at_once(jobs)
         waived = names(waive, "--waive") if waive else []
         chosen = _Protocol.of(protocol, set_, waived, plugin)
         others = [text for text in set_ or [] if not _of_protocol(text)]

@@ -16,9 +16,9 @@ from .shared import (
     Name,
     Root,
     Sets,
+    at_once,
     open_dataset,
     progress,
-    workers,
 )
 
 __all__ = ["convert"]
@@ -47,7 +47,7 @@ def convert(
             f"{output}: this exists, and nothing was written; name a folder that does "
             f"not exist yet."
         )
-    count = workers(jobs)
+    count = at_once(jobs)
     with interruptible("No folder was left behind; the same command starts again."):
         opened = open_dataset(dataset, data_root, set_, plugin)
         from ...data.loading import load

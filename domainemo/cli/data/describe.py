@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import Plugin
+from ...choices import NetworkChoices, choices_of
+from ..options import Plugin, Text, names
 from ..stopping import interruptible
 from ..terminal import echo, echo_json
 from .shared import (
@@ -16,10 +18,10 @@ from .shared import (
     Name,
     Root,
     Sets,
+    at_once,
     open_dataset,
     print_lines,
     progress,
-    workers,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from ..console import Table
 
 __all__ = ["describe"]
+
+_HELP = choices_of(NetworkChoices)
+_HERE = "as any command would that is given the same"
 
 _MOST_SUBJECTS = 40
 """Subjects are listed one by one up to so many."""
@@ -41,6 +46,12 @@ def describe(
         Path | None,
         typer.Option(help="Draw it too, into an .svg, .pdf or .png file."),
     ] = None,
+    channels: Annotated[Text, typer.Option(help=_HELP["channels"].help)] = None,
+    exclude_channels: Annotated[
+        Text, typer.Option(help=_HELP["exclude_channels"].help)
+    ] = None,
+    classes: Annotated[Text, typer.Option(help=_HELP["classes"].help)] = None,
+    merge: Annotated[Text, typer.Option(help=_HELP["merge"].help)] = None,
     jobs: Jobs = "auto",
     json: Json = False,
 ) -> None:
@@ -50,17 +61,29 @@ def describe(
     modality, and each subject where there are not more than 40.
     """
     with interruptible("The same command starts again."):
+        from ...data.task import choose_classes, merges
+
+        groups = merges(merge) if merge else []
+        asked = channels, exclude_channels, classes
+        options = "--channels", "--exclude-channels", "--classes"
+        wanted, unwanted, kept = map(_names, asked, options)
         opened = open_dataset(dataset, data_root, set_, plugin)
+        from ...data.channels import choose_channels
         from ...data.inspection.description import describe as describe_recordings
         from ...data.inspection.figures import check_figure_file, save
         from ...data.loading import load
 
         if figure is not None:
             check_figure_file(figure)
-        count = workers(jobs)
+        count = at_once(jobs)
         with progress() as tell:
             loaded = load(opened, jobs=count, on_read=tell)
-        described = describe_recordings(loaded)
+        loaded, task = choose_classes(loaded, kept, groups, whose=_HERE)
+        inputs, sensors = choose_channels(loaded.inputs, wanted, unwanted or ())
+        told = [text for text in (sensors, task) if text]
+        if told:
+            inputs = replace(inputs, name=f"{inputs.name}; {'; '.join(told)}")
+        described = describe_recordings(replace(loaded, inputs=inputs))
         if json:
             echo_json(described.record())
         else:
@@ -68,6 +91,10 @@ def describe(
         if figure is not None:
             save(described, figure)
             echo(f"The figure is in {figure}.", err=json)
+
+
+def _names(text: str | None, option: str) -> list[str] | None:
+    return None if text is None else names(text, option)
 
 
 def _show(described: Description) -> None:

@@ -24,10 +24,10 @@ __all__ = [
     "Name",
     "Root",
     "Sets",
+    "at_once",
     "open_dataset",
     "print_lines",
     "progress",
-    "workers",
 ]
 
 Name = Annotated[
@@ -80,7 +80,7 @@ def open_dataset(
     return dataset
 
 
-def workers(jobs: str) -> int | None:
+def at_once(jobs: str) -> int | None:
     """Return how many recordings are read at once; None leaves it to the reader."""
     if jobs == "auto":
         return None

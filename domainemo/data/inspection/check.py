@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from ...core import Dataset, Modality
 from ...errors import DataError, data_error
 from ..labels import check_trials
+from ..loading import named
 from ..reader import OnRead, Reader, Recording, Trial
 from ..soundness import (
     contents,
@@ -149,7 +151,12 @@ class Check:
 
 
 def check(
-    dataset: Dataset, *, jobs: int | None = 1, on_read: OnRead | None = None
+    dataset: str | type[Dataset] | Dataset,
+    root: str | Path | None = None,
+    *,
+    jobs: int | None = 1,
+    on_read: OnRead | None = None,
+    **options: Any,
 ) -> Check:
     """Read everything and report what does not fit, instead of stopping at it.
 
@@ -157,17 +164,28 @@ def check(
 
     Parameters
     ----------
-    dataset : Dataset
-        A reader of files; any other data set is loaded as a whole.
+    dataset : str, type or Dataset
+        A registered name, such as ``"seed-iv"``, a class, or an object of one. What is
+        no reader of files is loaded as a whole.
+    root : path, optional
+        Where the files lie; else the environment's ``DOMAINEMO_DATA``.
     jobs : int or None
-        Files read at once, each in a process of its own.
+        Files read at once, each in a process of its own; None decides by the files.
     on_read : callable, optional
         Told after each recording.
+    **options
+        The data set's own options, see its docstring.
 
     Returns
     -------
     Check
+
+    Examples
+    --------
+    >>> found = check("seed-iv", "recordings")
+    >>> print(found.usable, found.verdict)
     """
+    dataset = named(dataset, root, options)
     if isinstance(dataset, Reader):
         return _check_files(dataset, jobs, on_read)
     return _check_whole(dataset)

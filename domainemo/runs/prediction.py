@@ -1,0 +1,76 @@
+"""Predict new recordings with a trained model, in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .. import files
+from ..core import EmotionData, Inputs
+from ..errors import ConfigurationError
+from .model import Model
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: str | Path | Model,
+    recordings: EmotionData | Inputs,
+    *,
+    fold: str | None = None,
+    adapter: str | None = None,
+    seed: int | None = None,
+    normalise_by: str | Inputs | None = None,
+    adapt: Any = None,
+    output: str | Path | None = None,
+) -> pd.DataFrame:
+    """Apply a model, of `train` or a fold of a run, to recordings without labels.
+
+    This is ``domainemo predict``: the model's own channels and classes, whatever else
+    the recordings have.
+
+    Parameters
+    ----------
+    model : path or Model
+        The folder of `train` or of a finished run; or a model.
+    recordings : EmotionData or Inputs
+        Labels are not looked at.
+    fold, adapter, seed
+        Which of the several models of a run, see :meth:`Model.load`.
+    normalise_by, adapt
+        See :meth:`Model.predict`.
+    output : path, optional
+        A CSV file to write as well; it must not be there yet.
+
+    Returns
+    -------
+    DataFrame
+        A row per sample: provenance, predicted class, probabilities.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        See :class:`Model`; and if `output` is there already.
+
+    Examples
+    --------
+    >>> table = predict("model", unlabelled)
+    """
+    if output is not None and Path(output).exists():
+        raise ConfigurationError(
+            f"{output}: this file exists and was not overwritten; name another one."
+        )
+    which = {"fold": fold, "adapter": adapter, "seed": seed}
+    if not isinstance(model, Model):
+        model = Model.load(model, fold=fold, adapter=adapter, seed=seed)
+    elif any(value is not None for value in which.values()):
+        raise ConfigurationError(
+            "fold, adapter and seed say which model of a run's folder is meant, and a "
+            "model was given. Leave them out."
+        )
+    table = model.predict(recordings, normalise_by, adapt)
+    if output is not None:
+        files.write(Path(output), table.to_csv(index=False))
+    return table
