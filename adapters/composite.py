@@ -52,6 +52,9 @@ class Composite(Adapter):
         self.needs_teacher = any(term.needs_teacher for term in terms.values()) or (
             screen is not None and screen.needs_teacher
         )
+        self.needs_trials = any(term.needs_trials for term in terms.values()) or (
+            screen is not None and screen.needs_trials
+        )
         self.vectorises = all(term.vectorises for term in terms.values())
         asked = [term.judged_from for term in terms.values()]
         asked += [] if screen is None else [screen.judged_from]

@@ -56,6 +56,7 @@ class Consistency(Adapter):
         self.weight, self.schedule, self.confidence = weight, schedule, confidence
         self.screen = screen_of(screen)
         self.needs_teacher = self.screen.needs_teacher
+        self.needs_trials = self.screen.needs_trials
         self.judged_from = self.screen.judged_from
         self.judge_momentum = self.screen.judge_momentum
 

@@ -50,6 +50,7 @@ class Distillation(Adapter):
         self.weight, self.minimum, self.schedule = weight, minimum, schedule
         self.screen = screen_of(screen)
         self.needs_teacher = self.screen.needs_teacher
+        self.needs_trials = self.screen.needs_trials
         self.judged_from = self.screen.judged_from
         self.judge_momentum = self.screen.judge_momentum
 

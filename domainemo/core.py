@@ -912,9 +912,9 @@ class Target:
         What the network makes of every sample mixed with the one as far from the end,
         for validators that ask for it by ``mixes``.
     trials : Tensor of int, shape (batch,), optional
-        Equal for samples of the same trial, in training. The numbers are given within
-        this batch and mean nothing else: no order of trials, nor which trial of another
-        batch it is.
+        Equal for samples of the same trial, for adapters that ask for it by
+        ``needs_trials``. The numbers are given within this batch and mean nothing else:
+        no order of trials, nor which trial of another batch it is.
     """
 
     outputs: Outputs
@@ -944,6 +944,9 @@ class Adapter(nn.Module, ABC):
 
     needs_teacher: bool = False
     """Whether the trainer must fill in :attr:`Target.teacher`."""
+
+    needs_trials: bool = False
+    """Whether the trainer must fill in :attr:`Target.trials`; results then say so."""
 
     judged_from: float | None = None
     """The progress at which the trainer sets the network aside as
@@ -1065,6 +1068,9 @@ class Screen(nn.Module, ABC):
 
     needs_teacher: bool = False
     """Whether the trainer must fill in :attr:`Target.teacher`."""
+
+    needs_trials: bool = False
+    """Whether the trainer must fill in :attr:`Target.trials`; results then say so."""
 
     judged_from: float | None = None
     """As for :class:`Adapter`."""

@@ -64,6 +64,16 @@ def losses(made, given, progress=0.9):
     return made(given, torch.ones(CLASSES), progress, None)
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_who_shares_a_trial_is_told_to_those_who_ask(asked):
+    adapter = Recorded()
+    adapter.needs_trials = asked
+    made, given = objective(adapter), shown()
+    losses(made, given)
+    told = adapter.target.trials
+    assert torch.equal(told, given.trials) if asked else told is None
+
+
 def test_one_pass_gives_what_two_give():
     adapter = Recorded()
     made, given = objective(adapter), shown()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import domainemo as de
 from domainemo.adapters.composite import Composite
 from domainemo.adapters.consistency import Consistency
 from domainemo.adapters.distillation import Distillation
@@ -490,3 +491,22 @@ def test_the_record_counts_after_the_last_gate():
             stopped += int((given > 0).sum() - (given * agrees * enough > 0).sum())
     assert stopped
     assert np.array_equal(found["weights/fusion"], bare["weights/fusion"])
+
+
+def test_a_number_says_that_trials_of_the_target_were_seen():
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(3, 3)).load()
+    for share, said in ((0.5, True), (0.0, False)):
+        results = de.run(
+            data,
+            backbone="concatenation-mlp",
+            adapter="confidence+distillation",
+            options={"adapter.confidence.neighbours": share},
+            epochs=1,
+            folds=["subject 1"],
+            baselines=False,
+        )
+        words = results.table["target_seen"]
+        assert (
+            words.str.contains("which share a trial, seen in training")
+        ).all() == said
+        assert ("which share a trial" in results.how()) == said

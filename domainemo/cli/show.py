@@ -44,6 +44,7 @@ _FACTS = {
     "adapter": {
         ("needs_target", False): "It works on the source alone.",
         ("needs_teacher", True): "It asks for the target's outputs without dropout.",
+        ("needs_trials", True): "It asks which of the target's samples share a trial.",
         ("vectorises", False): "It trains one fold at a time.",
     },
     "validator": {

@@ -51,7 +51,9 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         seen.append("selection")
     target_seen = _unseen(fold)
     if seen:
-        target_seen = f"target's windows seen in {' and '.join(seen)}, unlabelled"
+        trials = adapter is not None and adapter.needs_trials
+        windows = f"windows{', and which share a trial,' if trials else ''}"
+        target_seen = f"target's {windows} seen in {' and '.join(seen)}, unlabelled"
     target_seen += _calibrated(planned, fold)
     if network and chosen.validator is None:
         target_seen += "; ORACLE: the epoch was chosen by the target's labels"

@@ -129,7 +129,7 @@ class Screening(Screen):
         self.teachers, self.own_opinion = teachers, own_opinion
         self.contradiction, self.typicality = contradiction, typicality
         self.neighbours, self.labels = neighbours, labels
-        self.needs_teacher = judge == "current"
+        self.needs_teacher, self.needs_trials = judge == "current", neighbours > 0
         self.temperature = temperature
         self.needs_training, self.held_out = typicality > 0, temperature == "held-out"
         self.known, self._scaled = nn.ModuleDict(), list[str]()

@@ -33,6 +33,7 @@ from .batches import (
     hostile,
     outputs_of,
     source_of,
+    trials_of,
 )
 from .firewall import SMALL_NETWORK, FirstFold, with_random_target_labels
 from .requirements import (
@@ -359,7 +360,10 @@ def _losses(
         judge = outputs_of(tensors, "target", detach=True)
     outputs = outputs_of(tensors, "target")
     augmented = outputs_of(tensors, "target") if adapter.augments else None
-    seen = target(outputs, progress, teacher, judge=judge, augmented=augmented)
+    trials = trials_of(outputs) if adapter.needs_trials else None
+    seen = target(
+        outputs, progress, teacher, judge=judge, augmented=augmented, trials=trials
+    )
     losses: dict[str, Tensor] = adapter(source_of(tensors), seen)
     return losses
 

@@ -24,6 +24,7 @@ __all__ = [
     "map_logits",
     "outputs_of",
     "source_of",
+    "trials_of",
 ]
 
 Tensors = dict[str, Tensor]
@@ -68,6 +69,11 @@ def outputs_of(tensors: Tensors, role: str, *, detach: bool = False) -> Outputs:
         if its_role == role and branch:
             found[quantity][branch[0]] = values.detach() if detach else values
     return Outputs(**found)
+
+
+def trials_of(outputs: Outputs) -> Tensor:
+    """Return which samples share a trial: three in a row each; shape (batch,)."""
+    return torch.arange(len(outputs.logits[FUSION])) // 3 * 3
 
 
 def source_of(tensors: Tensors) -> Source:

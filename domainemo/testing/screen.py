@@ -15,6 +15,7 @@ from .batches import (
     hostile,
     outputs_of,
     source_of,
+    trials_of,
 )
 from .requirements import Check, require, require_options
 
@@ -30,8 +31,7 @@ def _target(screen: Screen, tensors: Tensors, progress: float) -> Target:
     if screen.judged_from is not None and progress >= screen.judged_from:
         judge = outputs_of(tensors, "target", detach=True)
     outputs = outputs_of(tensors, "target")
-    samples = len(next(iter(outputs.logits.values())))
-    trials = torch.arange(samples) // 3 * 3
+    trials = trials_of(outputs) if screen.needs_trials else None
     return Target(outputs, progress, teacher, judge=judge, trials=trials)
 
 

@@ -114,7 +114,8 @@ class Objective(nn.Module):
         teacher = (
             _without_dropout(model, shown.target) if adapter.needs_teacher else None
         )
-        target = Target(there[0], progress, teacher, judge=judge, trials=shown.trials)
+        trials = shown.trials if adapter.needs_trials else None
+        target = Target(there[0], progress, teacher, judge=judge, trials=trials)
         if adapter.augments:
             target = replace(target, augmented=there[1])
         return losses | self._adapt(adapter, source, target)

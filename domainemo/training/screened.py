@@ -90,7 +90,9 @@ def screen_target(
         for chunk in torch.split(places % samples, batch_size):
             outputs = _take(target.outputs, chunk)
             judged = None if target.judge is None else _take(target.judge, chunk)
-            trials = None if target.trials is None else target.trials[chunk]
+            trials = target.trials
+            if trials is not None:
+                trials = trials[chunk] if screen.needs_trials else None
             # Without dropout, the network is its own teacher.
             batch = replace(
                 target, outputs=outputs, teacher=outputs, judge=judged, trials=trials
