@@ -37,6 +37,14 @@ PROTOCOLS = {
 }
 
 
+BELIEVED = {"labels"} | {
+    f"{what}/{branch}"
+    for what in ("weights", "opinions")
+    for branch in ("eeg", "eye", "fusion")
+}
+"""What a screen leaves behind: labels and opinions are its judge's own."""
+
+
 @pytest.fixture(scope="module")
 def data():
     return Simulated(subjects=3, sessions=2, trials=3, windows=(3, 5)).load()
@@ -192,12 +200,8 @@ def test_what_the_screen_believed_is_left_behind(data, tmp_path):
         members, shapes = file["members"], {k: a.shape for k, a in file.items()}
     # The target's windows, numbered among all; none of those that are tested.
     assert set(members[members >= 0]) == set(fold.target)
-    branches = ("eeg", "eye", "fusion")
     assert shapes.pop("members")[0] == len(members)
-    assert shapes == {
-        name: (2, len(members))
-        for name in ("labels", *(f"weights/{branch}" for branch in branches))
-    }
+    assert shapes == {name: (2, len(members)) for name in BELIEVED}
 
 
 def test_an_oracle_trains_blindly_too(data, tmp_path):
@@ -352,9 +356,7 @@ def test_a_fold_file_on_disk_holds_no_label_either(data, tmp_path):
     with np.load(folder / "predictions.npz") as file:
         assert set(file) == {"members", "probabilities", "trace"}
     with np.load(folder / "screening.npz") as file:
-        weights = {f"weights/{branch}" for branch in ("eeg", "eye", "fusion")}
-        # These labels are the screen's own.
-        assert set(file) == {"members", "labels"} | weights
+        assert set(file) == {"members", *BELIEVED}
 
 
 def test_validators_are_handed_the_target_without_labels(data, tmp_path):
