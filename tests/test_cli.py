@@ -138,14 +138,14 @@ def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypat
     lines = domainemo("list", cwd=tmp_path).stdout.splitlines()
     assert len(lines) <= 2 * 52 and max(map(len, lines)) <= 80
     files = {"study": studies(), "benchmark": benchmarks()}
-    together = ("adapter", "validator", *files)
+    together = ("adapter", "validator", "control", *files)
     others = [line.split()[:2] for line in lines[1:] if not line.startswith(together)]
     kinds = [kind for kind in KINDS if kind not in together]
     parts = [[kind, entry.name] for kind in kinds for entry in entries(kind)]
     assert others == parts
     # These stand by family, several on a line.
     families = " ".join(line for line in lines if line.startswith(together))
-    names = [entry.name for kind in together[:2] for entry in entries(kind)]
+    names = [entry.name for kind in together[:3] for entry in entries(kind)]
     for name in (*names, *studies(), *benchmarks()):
         assert re.search(rf"[ ,]{re.escape(name)}( \(default\))?(,|\s|$)", families)
     # One kind alone is told in full.

@@ -171,6 +171,7 @@ def test_the_network_is_shown_the_copies_and_by_default_none(augment):
         {"eeg": values},
         {"eeg": torch.ones(24, dtype=torch.bool)},
         torch.arange(24)[:, None],
+        torch.zeros(24, dtype=torch.long),
     )
     fit_pairs(
         backbone,

@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(tmp_path, monke
     assert not list(tmp_path.rglob("model.safetensors"))
     choices |= {"adapter": "marginal", "output": tmp_path / "study"}
     with pytest.raises(RunError, match=r"training 2 of the jobs.*--jobs"):
-        de.tune(data, select="per-fold", candidates=1, jobs=2, **choices)
+        de.tune(data, select="per-fold", candidates=2, jobs=2, **choices)
     assert not list(tmp_path.rglob("record.json"))
 
 

@@ -194,7 +194,9 @@ def test_what_is_out_of_range_is_explained():
     for option in ("length", "blocks", "fusion_width", "feedforward_ratio"):
         with pytest.raises(ConfigurationError, match=f"{option} is 0; expected"):
             PhysioSync(PAIR, **{option: 0})
-    with pytest.raises(ConfigurationError, match=r"gate is 1, .*2 or more.*or 0 for"):
+    with pytest.raises(
+        ConfigurationError, match=r"gate is 1; .*0 for no gate, or 2 or more"
+    ):
         PhysioSync(PAIR, gate=1)
     with pytest.raises(ConfigurationError, match="multiple of the number"):
         PhysioSync(PAIR, long_width=30)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
-from ..errors import ConfigurationError
 from ..registry import register
 from ..samplings.sequences import Sequences
 from ..values import Bounds
@@ -36,6 +35,15 @@ __all__ = ["PhysioSync"]
 _VIEWS = 3
 _TOKENS = 1 + _VIEWS
 _DEVIATION = 0.02
+
+
+Gate = (
+    Literal[0]
+    | Annotated[
+        int,
+        Bounds(2, words="0 for no gate, or 2 or more scores, as one has all to itself"),
+    ]
+)
 
 
 @register(name="physiosync")
@@ -137,7 +145,7 @@ class PhysioSync(Backbone):
         layer_scale: float = 0.1,
         prompts: Annotated[int, Bounds(0)] = 2,
         dropout: DropoutShare = 0.2,
-        gate: Annotated[int, Bounds(0)] = 3,
+        gate: Gate = 3,
         fusion_hidden: Size = 256,
         fusion_width: Size = 128,
         head_dropout: Annotated[float, Bounds(0, 1)] = 0.2,
@@ -153,11 +161,6 @@ class PhysioSync(Backbone):
         self.prompts, self.dropout, self.gate = prompts, dropout, gate
         self.fusion_hidden, self.fusion_width = fusion_hidden, fusion_width
         self.head_dropout, self.initialisation = head_dropout, initialisation
-        if gate == 1:
-            raise ConfigurationError(
-                "The backbone physiosync: gate is 1, whose only score always has the "
-                "whole share; expected 2 or more scores, or 0 for no gate."
-            )
         for width in (short_width, long_width):
             require_divisible(width, heads)
         self.sampling = sampling or Sequences(length=length)

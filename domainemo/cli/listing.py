@@ -16,14 +16,14 @@ from .options import Plugin, import_plugins
 
 __all__ = ["a_kind", "kind_named", "list_parts"]
 
-_OWN = {"adapter": "UF-AMA", "validator": "scores"}
+_OWN = {"adapter": "UF-AMA", "validator": "scores", "control": "plain models"}
 """Kinds that have many parts, which are shown together; and what those are called that
 stand in no folder of their own."""
 
 _CALLED = {"study": "--config NAME", "benchmark": "benchmark NAME"}
 """How the files that are shipped are asked for."""
 
-_WIDTH = 34  # of a line of names, which a terminal of 80 columns has left
+_WIDTH = 40  # of a line of names, which a terminal of 80 columns has left
 
 
 def list_parts(
@@ -35,8 +35,8 @@ def list_parts(
 ) -> None:
     """List every part on a line: its kind, its name and what it is.
 
-    Of everything, adapters and validators are shown by family, and files together. One
-    kind alone is shown without cutting long lines short.
+    Of everything, adapters, validators and controls are shown by family, and files
+    together. One kind alone is shown without cutting long lines short.
     """
     from .configuration import DEFAULTS
     from .console import Console, Table
@@ -55,7 +55,7 @@ def list_parts(
         elif name in NAMED:
             rows = [(each, _headline(path)) for each, path in NAMED[name]().items()]
         elif kind is None and name in _OWN:
-            rows = list(_families(name, str(DEFAULTS[name])))
+            rows = list(_families(name, DEFAULTS.get(name)))
         else:
             listed = entries(name, varieties=kind is not None)
             rows = [(entry.name, entry.summary) for entry in listed]
@@ -92,7 +92,7 @@ def kind_named(text: str) -> str:
     )
 
 
-def _families(kind: str, usual: str) -> Iterator[tuple[str, str]]:
+def _families(kind: str, usual: object) -> Iterator[tuple[str, str]]:
     """Yield the folder that parts stand in, and some of their names, line by line."""
     families: dict[str, list[str]] = {}
     for entry in entries(kind):
@@ -107,8 +107,9 @@ def _families(kind: str, usual: str) -> Iterator[tuple[str, str]]:
 
 
 def _lines(names: Iterable[str]) -> list[str]:
-    """Return names, several on a line."""
-    return wrap(", ".join(names), _WIDTH, break_on_hyphens=False)
+    """Return names, several on a line, with no comma at its end."""
+    lines = wrap(", ".join(names), _WIDTH + 1, break_on_hyphens=False)
+    return [line.removesuffix(",") for line in lines]
 
 
 def _headline(path: object) -> str:
