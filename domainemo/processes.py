@@ -171,12 +171,13 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
     context = multiprocessing.get_context("fork") if forked else _Workers()
     here, there = context.Pipe()
     process = context.Process(target=_answer, args=(there, call))
-    with warnings.catch_warnings(), _stops_held():
-        # Python 3.12 warns of threads that the copy lacks; training needs none.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process.start()
-    there.close()
     try:
+        # In here, since a stop that comes as it starts is answered once it has.
+        with warnings.catch_warnings(), _stops_held():
+            # Python 3.12 warns of threads that the copy lacks; training needs none.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+        there.close()
         while (answer := here.recv()) is not None:
             if isinstance(answer, tuple):
                 error, told = answer
@@ -190,8 +191,9 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
             f"its process was ended {ending(process.exitcode)}. Run again to resume."
         ) from None
     finally:
-        process.kill()
-        process.join()
+        if process.pid is not None:
+            process.kill()
+            process.join()
         here.close()
 
 

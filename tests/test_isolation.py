@@ -4,6 +4,7 @@ import builtins
 import hashlib
 import os
 import signal
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import ClassVar
 
@@ -166,6 +167,20 @@ def test_what_is_told_may_end_the_process():
     with pytest.raises(KeyboardInterrupt):
         processes.run_alone(train, stop, forked=True)
     assert rows == [0, 1]
+
+
+def test_a_stop_that_comes_as_it_starts_leaves_no_process(monkeypatch):
+    start, started = ForkProcess.start, []
+
+    def stopped(process):
+        start(process)
+        started.append(process)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ForkProcess, "start", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        processes.run_alone(lambda tell: tell({"epoch": 1}), print, forked=True)
+    assert started[0].exitcode == -signal.SIGKILL
 
 
 def test_what_comes_from_outside_is_known():
