@@ -49,7 +49,9 @@ from domainemo.reports.style import COLOURS, WIDTH, save
 from domainemo.runs.metrics import metrics
 from domainemo.statistics.intervals import bootstrap_interval
 from domainemo.validators.comparing import comparison
+from domainemo.validators.guarded import Guarded
 from domainemo.validators.joined import as_asked
+from domainemo.validators.rank_average import RankAverage
 
 SEEDS = (0, 1, 2)
 EPOCHS = 10
@@ -65,6 +67,18 @@ METHODS: Sequence[tuple[str, float]] = (
     ("mcc", 1.0),
 )
 VALIDATORS = [each.name for each in entries("validator")]
+# Ranked together, besides what `rank-average` ranks by default.
+RANKED = (
+    ("source", "bnm", "class-ami"),
+    ("source", "class-ami"),
+    ("source", "reverse-validation"),
+    ("reverse-validation", "bnm"),
+    ("source", "reverse-validation", "bnm", "class-ami"),
+)
+JUDGES: Mapping[str, Validator] = {
+    **{name: find("validator", name)() for name in VALIDATORS},
+    **{", ".join(each): RankAverage(validators=each) for each in RANKED},
+}
 ORACLE, RANDOM, PLAIN = "target labels", "at random", "source only"
 
 
@@ -198,6 +212,7 @@ def cell(
         results = _trained(data, name, chosen, seed, fold, path)
         lines = [json.loads(line) for line in path.read_text().splitlines()]
     epochs = lines[: EPOCHS // EVERY]  # it is asked once more when training is over
+    evidence = [each["evidence"] for each in epochs]
     labels = results.predictions["label"].to_numpy()
     # Targets are shown in this order.
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
@@ -211,11 +226,7 @@ def cell(
     assert math.isclose(truth[-1], table["balanced_accuracy"].iloc[0], abs_tol=1e-9)
     return {
         "truth": truth,
-        "chosen": {name: _epoch(name, epochs) for name in VALIDATORS},
-        "evidence": {
-            name: [round(each, 6) for each in epochs[-1]["evidence"][name]]
-            for name in VALIDATORS
-        },
+        "evidence": {name: [each[name] for each in evidence] for name in VALIDATORS},
         "seconds": {
             name: float(np.mean([each["seconds"][name] for each in epochs]))
             for name in VALIDATORS
@@ -259,13 +270,6 @@ def _trained(
             baselines=False,
             device="cpu",
         )
-
-
-def _epoch(name: str, epochs: Sequence[Mapping[str, Any]]) -> int:
-    """Return which of the judged epochs a validator keeps, counted from 0."""
-    found = [each["evidence"][name] for each in epochs]
-    scores = comparison(find("validator", name)(), found)
-    return max(range(len(scores)), key=lambda place: (scores[place], place))
 
 
 # -------------------------------------------------------------------------- all cells
@@ -357,12 +361,25 @@ def chosen_of(cells: Cells) -> Iterator[dict[str, Any]]:
     yield row(ORACLE, truth.max(), 1.0)
     yield row(RANDOM, truth.mean(), math.nan) | {"worse": float((truth < plain).mean())}
     yield row(PLAIN, plain, math.nan)
-    for name in VALIDATORS:
+    for name, judge in JUDGES.items():
         if name == "last":
             continue
-        found = [cells[each]["evidence"][name] for each in names]
-        scores = np.array(comparison(find("validator", name)(), found))
+        found = [evidence(name, judge, cells[each], -1) for each in names]
+        scores = np.array(comparison(judge, found))
         yield row(name, truth[int(scores.argmax())], _rank(scores, truth))
+
+
+def evidence(
+    name: str, judge: Validator, found: Mapping[str, Any], epoch: int
+) -> list[float]:
+    """Return what a validator makes of a judged epoch; a joined one, of its members."""
+    known = found["evidence"]
+    if isinstance(judge, RankAverage):
+        return [known[each][epoch][0] for each in judge.validators]
+    if isinstance(judge, Guarded):
+        behind = evidence(judge.validator, judge.members[0], found, epoch)
+        return [known[name][epoch][0], *behind]
+    return list(known[name][epoch])
 
 
 def _rank(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
@@ -375,14 +392,21 @@ def _rank(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
 
 def epochs_of(cells: Cells) -> Iterator[dict[str, Any]]:
     """Yield what every validator's epoch is worth, against the last; mean over all."""
-    for name in VALIDATORS:
+    for name, judge in JUDGES.items():
         gains = [
-            each["truth"][each["chosen"][name]] - each["truth"][-1]
+            each["truth"][_epoch(name, judge, each)] - each["truth"][-1]
             for each in cells.values()
         ]
         yield {"validator": name, "gain": float(np.mean(gains))}
     best = [max(each["truth"]) - each["truth"][-1] for each in cells.values()]
     yield {"validator": ORACLE, "gain": float(np.mean(best))}
+
+
+def _epoch(name: str, judge: Validator, found: Mapping[str, Any]) -> int:
+    """Return which of the judged epochs a validator keeps, counted from 0."""
+    epochs = range(len(found["truth"]))
+    scores = comparison(judge, [evidence(name, judge, found, each) for each in epochs])
+    return max(epochs, key=lambda place: (scores[place], place))
 
 
 def methods(cells: Cells) -> Cells:

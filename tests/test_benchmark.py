@@ -754,6 +754,7 @@ KEPT = {
     "systems": "systems",
     "eegmat-sequences": "eegmat",
     "eegmat-windows": "eegmat",
+    "methods": "methods-table",
 }
 """The tables that are kept beside the docs, and the page that shows each."""
 

@@ -21,7 +21,7 @@ from domainemo.adapters.domains import (
     mean_over_present,
     members,
 )
-from domainemo.adapters.kernels import maximum_mean_discrepancy
+from domainemo.adapters.kernels import gaussian_kernel, unbiased_discrepancy
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
 from domainemo.registry import register
 from domainemo.values import Bounds
@@ -54,7 +54,9 @@ class MSMDA(Adapter):
     What differs: :math:`F_d` normalises each sample (layer norm) where the paper has
     batch norm, as a prediction must not depend on the rest of the batch; the
     discrepancy of marginal distributions has a Gaussian kernel where the released code
-    has a linear one, the difference of means; classifiers disagree by their
+    has a linear one, the difference of means, and is the unbiased estimate: a batch
+    shows a few samples of a subject, of which any other one is above zero unless all
+    features are one point, and to that it trained them; classifiers disagree by their
     probabilities, as the paper says, and not by their softmaxed features, as the
     released code has it. Domains are averaged, not summed nor taken in turns.
 
@@ -210,7 +212,10 @@ def domain_losses(
     """
     wrong = weighted_mean(cross_entropies(logits, labels.unsqueeze(-2)), belonging)
     theirs = target_weights.unsqueeze(-2).expand(*belonging.shape[:-1], -1)
-    apart = maximum_mean_discrepancy(source, target, belonging, theirs)
+    kernel = gaussian_kernel(
+        torch.cat([source, target], dim=-2), torch.cat([belonging, theirs], dim=-1)
+    )
+    apart = unbiased_discrepancy(kernel, belonging, theirs)
     return mean_over_present(wrong, belonging), mean_over_present(apart, belonging)
 
 
