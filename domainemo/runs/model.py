@@ -14,10 +14,11 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from .. import files
 from ..adapters.composite import Composite
-from ..core import Adapter, EmotionData, Inputs, Modality
+from ..core import Adapter, EmotionData, Inputs, Modality, Rows
 from ..data.files.limits import parse_json
 from ..data.given import expect_inputs
 from ..data.matching import match
@@ -163,9 +164,39 @@ class Model:
             every modality is missing, what was normalised by few windows, and values as
             of another unit than those they are normalised by.
         """
+        members, probabilities = self.probabilities(inputs, normalise_by, adapt)
+        windows = expect_inputs(inputs, "the recording").windows
+        table = windows.iloc[members[:, 0]].reset_index(drop=True)
+        columns: dict[str, Any] = {
+            "windows": (members >= 0).sum(1),
+            "predicted": [self.classes[index] for index in probabilities.argmax(1)],
+        }
+        columns |= {f"p_{c}": probabilities[:, i] for i, c in enumerate(self.classes)}
+        return table.assign(**columns)
+
+    def probabilities(
+        self,
+        inputs: EmotionData | Inputs,
+        normalise_by: str | Inputs | None = None,
+        adapt: Any = None,
+    ) -> tuple[Rows, NDArray[np.float32]]:
+        """Return which windows every sample is made of, and its probabilities.
+
+        Parameters
+        ----------
+        inputs, normalise_by, adapt
+            As for :meth:`predict`, which has errors and warnings, too.
+
+        Returns
+        -------
+        members : ndarray of int, shape (samples, time)
+            Numbers of windows of `inputs`, -1 where padded.
+        probabilities : ndarray of float, shape (samples, classes)
+        """
         recording = expect_inputs(inputs, "the recording")
         matched = _matched(self, recording)
-        recording = matched.take(canonical(matched))
+        order = canonical(matched)
+        recording = matched.take(order)
         check_signals(recording, "Interpolate it, or leave the whole modality out.")
         normalised = _normalised(self, recording, normalise_by)
         everything = np.arange(len(recording))
@@ -178,13 +209,7 @@ class Model:
             if adapt is not None:
                 network, adapter = self._settled(adapt, samples)
             probabilities = predict(network, adapter, samples, self.temperature)
-        table = recording.windows.iloc[members[:, 0]].reset_index(drop=True)
-        columns: dict[str, Any] = {
-            "windows": (members >= 0).sum(1),
-            "predicted": [self.classes[index] for index in probabilities.argmax(1)],
-        }
-        columns |= {f"p_{c}": probabilities[:, i] for i, c in enumerate(self.classes)}
-        return table.assign(**columns)
+        return np.where(members >= 0, order[members], -1), probabilities
 
     def _settled(self, adapt: Any, samples: Samples) -> tuple[Network, Adapter]:
         """Return a copy of the network that a recording has changed, and what predicts.
@@ -504,7 +529,7 @@ def _matched(trained: Model, inputs: Inputs) -> Inputs:
         keep_missing=True,
     )
     for told in found.warnings:
-        warnings.warn(told, DomainemoWarning, stacklevel=3)
+        warnings.warn(told, DomainemoWarning, stacklevel=4)
     return found.inputs
 
 
@@ -518,5 +543,5 @@ def _note_empty(name: str, samples: Samples) -> None:
             f"{name}: in {empty} of {len(samples)} samples every modality is missing; "
             f"what is predicted for them says nothing of them.",
             DomainemoWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
