@@ -105,7 +105,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         backbone: Any = "concatenation-mlp",
-        adapter: Any = "marginal",
+        adapter: Any = "deep-coral",
         validator: Any = "last",
         *,
         normalisation: Any = "session",
@@ -282,7 +282,9 @@ of str to array, or Inputs
         """
         predicted = self.predict(X, sample_domain)
         truth = column_or_1d(y, warn=True)
-        masked = _is_masked(truth) & ~np.isin(truth.astype(str), _texts(self.classes_))
+        masked = _is_masked(truth) & ~np.isin(
+            truth.astype(str), self.classes_.astype(str)
+        )
         if masked.any():
             raise _Refused(
                 f"y has {masked.sum()} masked labels among {len(truth)}, which nothing "
@@ -441,10 +443,10 @@ def _check_needs_no_target(choices: dict[str, Any]) -> None:
     adapter = chosen.build()
     if adapter.needs_target or adapter.settles:
         raise ConfigurationError(
-            f"The adapter {chosen.name!r} adapts to a target, and `fit` was given none; "
-            f"expected windows of a negative sample_domain, their labels masked by -1. "
-            f"Give them as sample_domain says, or train with adapter='none'. What "
-            f"`predict` is handed later changes no network."
+            f"The adapter {chosen.name!r} adapts to a target, and `fit` was given "
+            f"none; expected windows of a negative sample_domain, their labels masked "
+            f"by -1. Give them, or train with adapter='none'. What `predict` is handed "
+            f"later changes no network."
         )
 
 
@@ -494,9 +496,9 @@ def _check_masks(masked: Mask, source: Mask) -> None:
     if told:
         raise _Refused(
             f"{told} of {(~source).sum()} windows of the target (sample_domain below "
-            f"0) have a label in y; expected -1 in its place, or NaN among floats, as "
-            f"no label of a target may reach the training. Mask it: y = "
-            f"numpy.where(sample_domain < 0, -1, y)."
+            f"0) have a label in y; expected -1 in its place, or NaN or None, as no "
+            f"label of a target may reach the training. Mask it in a copy: "
+            f"y[sample_domain < 0] = -1."
         )
     if lost:
         raise _Refused(
@@ -509,10 +511,6 @@ def _check_masks(masked: Mask, source: Mask) -> None:
 def _is_masked(labels: NDArray[Any]) -> Mask:
     found: Mask = pd.isna(labels) | np.isin(labels.astype(str), _MASKS)
     return found
-
-
-def _texts(values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(str)
 
 
 def _check_apart(inputs: Inputs, source: Mask) -> None:
