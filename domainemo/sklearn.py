@@ -483,7 +483,7 @@ def _source_labels(y: ArrayLike, source: Mask) -> NDArray[Any]:
         )
     if not source.all():
         _check_masks(_is_masked(labels), source)
-    known = labels[source]
+    known: NDArray[Any] = labels[source]
     if known.dtype.kind == "f":
         assert_all_finite(known, input_name="y")
     check_classification_targets(known)

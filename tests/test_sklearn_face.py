@@ -310,11 +310,12 @@ def test_a_grid_is_searched(toy):
 @pytest.fixture
 def skada(monkeypatch):
     """As it is without torchvision, which may be built for another torch."""
-    monkeypatch.setitem(sys.modules, "torchvision", None)
     with sklearn.config_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = pytest.importorskip("skada")
-        pytest.importorskip("skada.datasets")
+        with monkeypatch.context() as importing:
+            importing.setitem(sys.modules, "torchvision", None)
+            module = pytest.importorskip("skada")
+            pytest.importorskip("skada.datasets")
         sklearn.set_config(enable_metadata_routing=True)  # also if imported before
         yield module
 
