@@ -25,7 +25,7 @@ from scipy.stats import combine_pvalues, rankdata, wilcoxon
 import domainemo as de
 from domainemo.benchmarks.cells import Cell, Outcome
 from domainemo.benchmarks.findings import gather, read_findings, tiers
-from domainemo.benchmarks.printed import as_markdown
+from domainemo.benchmarks.printed import as_markdown, difference_columns
 from domainemo.benchmarks.running import run_cells
 from domainemo.cli import main
 from domainemo.cli.grid import KEYS, read_grid
@@ -111,6 +111,7 @@ def made(tmp_path_factory):
         ('protocols = ["cross-sesion"]', "'cross-session'"),
         ('datasets = ["SEED-IV"]', "'seed-iv'"),
         ('datasets = ["nowhere/at/all"]', "no such folder"),
+        ('reference = "whloe"\n[backbones.whole]\nbackbone = "r2gfanet"', "'whole'"),
         ("adapters = 5", "adapters is 5; expected a list of names, or a table"),
         ("adapters = []", "adapters is .*; expected a list of names"),
         ('adapters = ["dann", "dann"]', "expected each of them once"),
@@ -611,6 +612,40 @@ def test_all_are_compared_with_logistic_regression_and_corrected_together():
         assert row["linear_difference_low"] == pytest.approx(low)
         assert row["linear_difference_high"] == pytest.approx(high)
     assert pd.isna(found.loc["logistic regression", "linear_difference"])
+
+
+def test_all_are_compared_with_the_reference_and_corrected_together():
+    """A network with the reference under the same adapter, an adapter on its own."""
+    generator = np.random.default_rng(3)
+    cells = [(b, a) for b in ("whole", "half") for a in ("none", "better", "same")]
+    values = {cell: generator.normal(0.5, 0.1, 12) for cell in cells}
+    outcomes = [outcome("one", *cell, each) for cell, each in values.items()]
+    (plain,) = gather(outcomes, "").groups
+    assert plain.table["reference_difference"].isna().all()
+    for reference, others in (
+        ("whole", {(b, a): ("whole", a) for b, a in cells if b == "half"}),
+        ("better", {(b, "same"): (b, "better") for b in ("whole", "half")}),
+    ):
+        findings = gather(outcomes, "", reference)
+        (group,) = findings.groups
+        rows = group.table.replace({"method": {"source only": "none"}})
+        found = rows.set_index(["backbone", "method"])
+        gaps = {each: values[each] - values[to] for each, to in others.items()}
+        least, *rest = sorted(gaps, key=lambda each: wilcoxon(gaps[each]).pvalue)
+        p = min(1, len(gaps) * wilcoxon(gaps[least]).pvalue)
+        assert found.loc[least, "reference_p"] == pytest.approx(p)
+        for cell in cells:
+            row = found.loc[cell]
+            if cell not in gaps:
+                assert pd.isna(row["reference_difference"])
+                continue
+            low, high = bootstrap_interval(gaps[cell])
+            assert [row[name] for name in difference_columns("reference_")[:3]] == (
+                pytest.approx([gaps[cell].mean(), low, high])
+            )
+        text = as_markdown(findings.table)
+        assert f"| less {reference} | p of this |" in text
+        assert "logistic regression" not in text  # which was not run
 
 
 def test_networks_that_predict_windows_and_trials_meet_in_trials():

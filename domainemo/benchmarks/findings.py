@@ -21,7 +21,7 @@ from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import wilcoxon
 from ..statistics.several import holm
 from .cells import Outcome
-from .printed import as_latex, as_markdown
+from .printed import as_latex, as_markdown, difference_columns
 
 __all__ = ["Findings", "Group", "gather", "read_findings", "tiers", "write_findings"]
 
@@ -42,19 +42,6 @@ _HOW = (
 )
 
 
-def difference_columns(prefix: str = "") -> list[str]:
-    """Return the columns of a difference: its mean, its interval and its p-value.
-
-    Parameters
-    ----------
-    prefix : str
-        Empty for the difference to source only, ``linear_`` for that to logistic
-        regression.
-    """
-    names = ("difference", "difference_low", "difference_high", "p")
-    return [f"{prefix}{name}" for name in names]
-
-
 @dataclass(frozen=True)
 class Group:
     """Everything that can be compared: one data set under one protocol.
@@ -71,6 +58,8 @@ class Group:
         The scores of each method's run at that level.
     outcomes : sequence of Outcome
         Of its cells, those without a number as well.
+    reference : str
+        The backbone, or the adapter, or both, that others are compared with.
     """
 
     dataset: str
@@ -79,6 +68,7 @@ class Group:
     scores: pd.DataFrame
     rows: dict[Method, pd.DataFrame]
     outcomes: Sequence[Outcome]
+    reference: str = ""
 
     @property
     def name(self) -> str:
@@ -100,6 +90,18 @@ class Group:
         """Return logistic regression, if it was run; None of itself."""
         return LINEAR if LINEAR in self.rows and method != LINEAR else None
 
+    def referred(self, method: Method) -> Method | None:
+        """Return the same with the reference in place; None of itself, of controls."""
+        backbone, name = method
+        if not backbone or not self.reference:
+            return None
+        if any(self.reference == each for each, _ in self.rows):
+            backbone = self.reference
+        if (backbone, self.reference) in self.rows and not is_base(method):
+            name = self.reference
+        found = backbone, name
+        return found if found in self.rows and found != method else None
+
     def gap(self, method: Method, other: Method | None) -> NDArray[np.float64] | None:
         """Return each subject's difference to another method; None to none."""
         return None if other is None else self.of(method) - self.of(other)
@@ -120,6 +122,7 @@ class Group:
         order = sorted(self.methods, key=lambda each: (ranks[each], -means[each]))
         bases = self._differences(order, self.base, "")
         linears = self._differences(order, self.linear, "linear_")
+        others = self._differences(order, self.referred, "reference_")
         rows = [
             self._row(method)
             | {
@@ -129,7 +132,11 @@ class Group:
             }
             | base
             | linear
-            for method, base, linear in zip(order, bases, linears, strict=True)
+            | {"reference": self.reference}
+            | other
+            for method, base, linear, other in zip(
+                order, bases, linears, others, strict=True
+            )
         ]
         return pd.DataFrame([*rows, *self._failed()])
 
@@ -218,6 +225,8 @@ _COLUMNS = [
     *("mean_rank", "subjects", "balanced_accuracy", "low", "high", "deviation"),
     *difference_columns(),
     *difference_columns("linear_"),
+    "reference",
+    *difference_columns("reference_"),
     *(name for name in METRICS if name != "balanced_accuracy"),
     *("parameters", "seconds", "trainings", "seeds"),
     *_HOW,
@@ -228,7 +237,7 @@ _COLUMNS = [
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return all columns of the table in their order, each of its own type."""
     whole = table.reindex(columns=_COLUMNS)
-    text = ["backbone", "seeds", *_HOW, "why"]
+    text = ["backbone", "reference", "seeds", *_HOW, "why"]
     whole[text] = whole[text].astype(object).fillna("")
     numbers = ["rank", "subjects", "parameters", "trainings"]
     whole["tied"] = whole["tied"].astype("boolean")
@@ -240,7 +249,7 @@ def is_base(method: Method) -> bool:
     return bool(method[0]) and method[1].startswith(SOURCE_ONLY)
 
 
-def gather(outcomes: Sequence[Outcome], content: str) -> Findings:
+def gather(outcomes: Sequence[Outcome], content: str, reference: str = "") -> Findings:
     """Bring together what came of all cells.
 
     Parameters
@@ -248,14 +257,19 @@ def gather(outcomes: Sequence[Outcome], content: str) -> Findings:
     outcomes : sequence of Outcome
     content : str
         The file of the benchmark.
+    reference : str
+        See `Group`.
     """
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for each in outcomes:
         groups.setdefault((each.cell.dataset, each.cell.protocol), []).append(each)
-    return Findings([_group(*key, own) for key, own in groups.items()], content)
+    found = [_group(*key, own, reference) for key, own in groups.items()]
+    return Findings(found, content)
 
 
-def _group(dataset: str, protocol: str, outcomes: Sequence[Outcome]) -> Group:
+def _group(
+    dataset: str, protocol: str, outcomes: Sequence[Outcome], reference: str
+) -> Group:
     tables = [each.table for each in outcomes if each.table is not None]
     levels = {str(table["level"].iloc[0]) for table in tables}
     level = levels.pop() if len(levels) == 1 else "trial"
@@ -269,7 +283,7 @@ def _group(dataset: str, protocol: str, outcomes: Sequence[Outcome]) -> Group:
             for method, own in rows.items()
         }
     )
-    return Group(dataset, protocol, level, scores.dropna(), rows, outcomes)
+    return Group(dataset, protocol, level, scores.dropna(), rows, outcomes, reference)
 
 
 def _by_method(outcome: Outcome, rows: pd.DataFrame) -> dict[Method, pd.DataFrame]:

@@ -9,10 +9,23 @@ import pandas as pd
 
 from ..words import count
 
-__all__ = ["as_latex", "as_markdown", "in_words", "shown"]
+__all__ = ["as_latex", "as_markdown", "difference_columns", "in_words", "shown"]
 
 _SAID = ("access", "modalities", "normalisation", "sampling", "selection", "version")
 _BEFORE = {"selection": "selection: ", "version": "domainemo "}
+
+
+def difference_columns(prefix: str = "") -> list[str]:
+    """Return the columns of a difference: its mean, its interval and its p-value.
+
+    Parameters
+    ----------
+    prefix : str
+        Empty for the difference to source only, ``linear_`` for that to logistic
+        regression, ``reference_`` for that to what the benchmark's file names.
+    """
+    names = ("difference", "difference_low", "difference_high", "p")
+    return [f"{prefix}{name}" for name in names]
 
 
 def in_words(row: Mapping[Any, Any]) -> dict[str, str]:
@@ -36,20 +49,25 @@ def in_words(row: Mapping[Any, Any]) -> dict[str, str]:
         "backbone": row["backbone"] or "-",
         "method": row["method"],
         "balanced accuracy": shown(row, "balanced_accuracy", "low", "high"),
-        "less source only": shown(
-            row, "difference", "difference_low", "difference_high", sign="+"
-        ),
-        "p": _number(row["p"], ".2g"),
-        "less logistic regression": shown(
-            row,
-            "linear_difference",
-            "linear_difference_low",
-            "linear_difference_high",
-            sign="+",
-        ),
-        "p of that": _number(row["linear_p"], ".2g"),
+        **_difference(row, "", "source only", "p"),
+        **_difference(row, "linear_", "logistic regression", "p of that"),
+        **_difference(row, "reference_", row["reference"], "p of this"),
         "parameters": _number(row["parameters"], ",d"),
         "seconds": _number(row["seconds"], ".1f"),
+    }
+
+
+def _difference(
+    row: Mapping[Any, Any], prefix: str, other: str, p: str
+) -> dict[str, str]:
+    """Return a difference and its p-value; nothing where there is no other."""
+    if not other:
+        return {}
+    value, *rest = difference_columns(prefix)
+    low, high, probability = rest
+    return {
+        f"less {other}": shown(row, value, low, high, sign="+"),
+        p: _number(row[probability], ".2g"),
     }
 
 
@@ -113,6 +131,11 @@ def _part(name: str, rows: pd.DataFrame) -> Iterator[str]:
         yield f"**{name}**: {'; '.join(_circumstances(done))}."
         yield ""
         cells = [in_words(row) for row in done.to_dict("records")]
+        names = [*cells[0]]
+        for place, name in enumerate(names):
+            if name.startswith("less ") and all(each[name] == "-" for each in cells):
+                for each in cells:  # nothing that it could be less than
+                    del each[name], each[names[place + 1]]
         yield _line(cells[0])
         yield _line("---" for _ in cells[0])
         yield from (_line(row.values()) for row in cells)

@@ -49,7 +49,8 @@ def benchmark(
     file : path or mapping
         The TOML file, the name of one that is shipped, such as ``uf-ama-ablation``, or
         what such a file holds: ``datasets``, ``protocols``,
-        ``backbones`` and ``adapters``, and for all of them what a configuration says.
+        ``backbones`` and ``adapters``, for all of them what a configuration says, and
+        the ``reference`` that others are compared with, if any.
     output : path, optional
         Its folder; by default ``runs/benchmark-FILE``. A mapping needs one.
     data_root : path, optional
@@ -162,7 +163,7 @@ def run_grid(
         on_cell=on_cell,
         plugins=grid.plugins,
     )
-    findings = gather(outcomes, grid.content)
+    findings = gather(outcomes, grid.content, grid.reference)
     write_findings(folder, findings)
     write_benchmark_report(folder / "report.html", findings)
     return findings

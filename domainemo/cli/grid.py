@@ -46,7 +46,8 @@ _SHARED = [
     for name, choice in (choices_of(PlaceChoices) | choices_of(RunChoices)).items()
     if choice.plain and name not in _NO_CELL | _CROSSED
 ]
-KEYS = (*AXES, *_SHARED, "options")
+REFERENCE = "reference"
+KEYS = (*AXES, *_SHARED, REFERENCE, "options")
 """What the file of a benchmark may hold."""
 
 _MAY_SET: Mapping[str, list[str]] = {
@@ -86,12 +87,16 @@ class Grid:
         source only first among the adapters.
     pretrainings : mapping
         Of the networks that have a first stage, by data set, protocol and backbone.
+    reference : str
+        The backbone, or the adapter, or both, that others are compared with; empty
+        where the file names none.
     """
 
     file: str
     content: str
     configurations: Mapping[tuple[str, ...], Configuration[Experiment]]
     pretrainings: Mapping[tuple[str, ...], Configuration[Pretraining]]
+    reference: str = ""
 
     @property
     def datasets(self) -> dict[str, Configuration[Experiment]]:
@@ -203,11 +208,13 @@ def _grid(file: str, content: str, given: Table, said: Table) -> Grid:
         if key not in KEYS:
             wrong = unknown_option(file, key, list(KEYS))
             raise ConfigurationError(f"{wrong}{_instead(file, given)}")
-    shared = checked(file, {k: v for k, v in given.items() if k not in AXES})
+    own = (*AXES, REFERENCE)
+    shared = checked(file, {k: v for k, v in given.items() if k not in own})
     axes = {
         name.removesuffix("s"): _entries(file, name, given.get(name, choice.default))
         for name, choice in AXES.items()
     }
+    reference = _reference(file, given, axes)
     axes["adapter"] = {"none": {"adapter": "none"}} | axes["adapter"]
     on = _of_networks(file, axes["backbone"], axes["adapter"])
     first = next(iter(axes["backbone"]))
@@ -226,7 +233,20 @@ def _grid(file: str, content: str, given: Table, said: Table) -> Grid:
                 before[cell[:-1]] = configure_first_stage(said, stored, file)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}, {', '.join(cell)}: {error}") from error
-    return Grid(file, content, found, before)
+    return Grid(file, content, found, before, reference)
+
+
+def _reference(file: str, given: Table, axes: Mapping[str, Table]) -> str:
+    """Return what the file compares others with; refuse what it does not cross."""
+    name = given.get(REFERENCE, "")
+    known = dict.fromkeys([*axes["backbone"], *axes["adapter"]])
+    if name != "" and name not in known:
+        meant = did_you_mean(str(name), known)
+        raise ConfigurationError(
+            f"{file}: {REFERENCE} is {name!r}.{meant} Expected one of its backbones or "
+            f"adapters: {', '.join(known)}."
+        )
+    return str(name)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..benchmarks.findings import Findings, Group, difference_columns
-from ..benchmarks.printed import in_words
+from ..benchmarks.findings import Findings, Group
+from ..benchmarks.printed import difference_columns, in_words
 from ..runs.experiment import SOURCE_ONLY
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.intervals import FEWEST
@@ -120,9 +120,10 @@ def _group(number: int, group: Group) -> Section:
             f"{count(len(group.scores), 'subject')} and its 95 % bootstrap interval. "
             f"Methods that share a rank (=) cannot be told apart: Wilcoxon's "
             f"signed-rank test against the best of them, corrected by Holm, at 0.05. "
-            f"Differences are to source only on the same backbone, and to logistic "
-            f"regression, subject by subject; p is Wilcoxon's, corrected by Holm for "
-            f"all of that column. Seconds are of a training, one fold with one seed.",
+            f"Differences are to source only on the same backbone, to logistic "
+            f"regression{_referred(group)}, subject by subject; p is Wilcoxon's, "
+            f"corrected by Holm for all of that column. Seconds are of a training, one "
+            f"fold with one seed.",
         )
     ]
     for place, (name, ranks) in enumerate(figures.rankings(group).items(), 1):
@@ -148,6 +149,10 @@ def _group(number: int, group: Group) -> Section:
     return Section(f"{group.dataset}, {group.protocol}", blocks)
 
 
+def _referred(group: Group) -> str:
+    return f" and to the same with {group.reference}" if group.reference else ""
+
+
 def _cells(row: Mapping[Any, Any]) -> dict[str, str | None]:
     """Return a row of the table as the page sets it; an interval is never broken."""
     return {
@@ -162,8 +167,12 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, str | None]:
 
 def _filled(table: pd.DataFrame) -> list[dict[str, object]]:
     """Return rows with every column that may be missing where nothing has it."""
-    wanted = (*difference_columns(), *difference_columns("linear_"), "parameters")
-    filled = table.reindex(columns=[*{*table.columns, *wanted}])
+    kinds = ("", "linear_", "reference_")
+    wanted = [name for kind in kinds for name in difference_columns(kind)]
+    filled = table.reindex(
+        columns=[*{*table.columns, *wanted, "parameters", "reference"}]
+    )
+    filled["reference"] = filled["reference"].fillna("")
     numbers = filled.astype({"rank": int, "tied": bool, "parameters": "Int64"})
     return [
         {str(key): value for key, value in row.items()}
