@@ -631,7 +631,7 @@ def test_all_are_compared_with_the_reference_and_corrected_together():
         rows = group.table.replace({"method": {"source only": "none"}})
         found = rows.set_index(["backbone", "method"])
         gaps = {each: values[each] - values[to] for each, to in others.items()}
-        least, *rest = sorted(gaps, key=lambda each: wilcoxon(gaps[each]).pvalue)
+        least = min(gaps, key=lambda each: wilcoxon(gaps[each]).pvalue)
         p = min(1, len(gaps) * wilcoxon(gaps[least]).pvalue)
         assert found.loc[least, "reference_p"] == pytest.approx(p)
         for cell in cells:
