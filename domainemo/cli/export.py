@@ -63,4 +63,4 @@ def export(
         use.import_plugins(plugin)
         told: list[str] = []
         path = write(run, to, output, **choices, tell=told.append)  # type: ignore[arg-type]
-    echo(f"{path} is the network, {path.with_suffix('.md')} its card. {told[0]}")
+    echo(f"{path} is the network, {path}.md its card. {told[0]}")

@@ -120,7 +120,5 @@ def _recordings(
         return None
     if given is True:
         place = None if data_root is None else str(data_root)
-        given = recordings_of_run(
-            run, place, cache, "export(FOLDER, recordings=DATA)"
-        )
+        given = recordings_of_run(run, place, cache, "export(FOLDER, recordings=DATA)")
     return match_recordings(run, given, experiment)

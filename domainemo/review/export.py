@@ -112,7 +112,7 @@ def export_fold(
     if output is None:
         name = folder_name(f"{facts['fold']} {chosen} seed {facts['seed']}")
         output = run / f"{name}{ENDINGS[to]}"
-    card = output.with_suffix(".md")
+    card = output.with_name(f"{output.name}.md")
     for path in (output, card):
         if path.exists():
             raise ConfigurationError(
@@ -142,9 +142,7 @@ def _check_kind(to: str, output: Path | None) -> None:
         )
 
 
-def _read(
-    place: Path, experiment: Experiment, recordings: Recordings | None
-) -> _Fold:
+def _read(place: Path, experiment: Experiment, recordings: Recordings | None) -> _Fold:
     model, record = load_trained(place, experiment), load_record(place)
     if recordings is None:
         return _Fold(model, record, None, groups_of(model, None, None))
@@ -259,9 +257,7 @@ def _as_onnx(module: Standalone, about: Mapping[str, Any]) -> tuple[bytes, Run]:
     onnx.helper.set_model_props(made, said)
     onnx.checker.check_model(made)
     content = made.SerializeToString()
-    session = onnxruntime.InferenceSession(
-        content, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(signals: Mapping[str, Tensor], group: Tensor) -> NDArray[np.float32]:
         given = {name: each.numpy() for name, each in signals.items()}

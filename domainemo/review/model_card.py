@@ -10,7 +10,7 @@ import pandas as pd
 
 from .. import files
 from ..data.files.limits import read_text
-from ..errors import printable
+from ..errors import data_error, printable
 from ..runs.experiment import method_name
 from ..runs.folder import ENVIRONMENT, read_json
 from ..runs.results import Results
@@ -45,7 +45,7 @@ def model_card(
     method = method_name(about["adapter"])
     results = Results.load(run) if files.is_expected(run / _RESULTS) else None
     how = (
-        _of_row(_row(results, about, method), about, method)
+        _of_row(_row(run / _RESULTS, results, about, method), about, method)
         if results is not None
         else [_line(read_text(run / "how.txt"))]
     )
@@ -100,10 +100,19 @@ def _rows(results: Results, about: Mapping[str, Any]) -> pd.DataFrame:
     return table[here & (same | bare)]
 
 
-def _row(results: Results, about: Mapping[str, Any], method: str) -> dict[str, Any]:
+def _row(
+    path: Path, results: Results, about: Mapping[str, Any], method: str
+) -> dict[str, Any]:
     rows = _rows(results, about)
     names = (method, f"{method} [ORACLE]")
     found: list[dict[Any, Any]] = rows[rows["method"].isin(names)].to_dict("records")
+    if not found:
+        raise data_error(
+            path,
+            f"no row of {method}, {about['fold']}, seed {about['seed']}",
+            "one, as that was trained",
+            files.REMEDY,
+        )
     return {str(key): value for key, value in found[0].items()}
 
 
@@ -119,14 +128,14 @@ def _of_row(
     yield f"Protocol: {_line(row['protocol'])}, {row['access']}."
     yield f"Fold: {_line(about['fold'])}. Seed: {about['seed']}."
     yield f"Method: {_line(method)} on {about['backbone']}, {row['initialisation']}."
-    yield (
-        f"Selection rule: {_line(row['selection'])}; epoch {int(row['epoch'])} was "
-        f"kept."
-    )
+    rule, epoch = str(row["selection"]), int(row["epoch"])
+    chosen = "the last epoch" if rule == "last" else f"{_line(rule)}, which kept epoch"
+    yield f"Selection rule: {chosen}, {epoch}."
     yield f"Normalisation: {row['normalisation']}. Samples: {row['sampling']}."
     share = float(row["label_share"])
-    source = "The source's labels" if share == 1 else f"{share:.3g} of the source's"
-    yield f"Labels: {source} trained it. Of the target: {_line(row['target_seen'])}."
+    trials = "" if share == 1 else f", of {share:.3g} of its trials,"
+    yield f"Labels: those of the source{trials} trained it."
+    yield f"Of the target: {_line(row['target_seen'])}."
     for name in ("calibration", "validation", "waived", "skipped"):
         if row.get(name):
             yield f"{name.capitalize()}: {_line(row[name])}."

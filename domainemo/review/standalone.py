@@ -219,9 +219,7 @@ class Standalone(nn.Module):
         for name in self.modalities:
             values = signals[name]
             if self.groups:
-                mean, deviation = (
-                    self.get_buffer(f"{name}_{part}") for part in _PARTS
-                )
+                mean, deviation = (self.get_buffer(f"{name}_{part}") for part in _PARTS)
                 at = 0 if group is None else group
                 values = values - mean[at][..., None, :, :]
                 values = values / deviation[at][..., None, :, :]
