@@ -142,7 +142,7 @@ def test_torch_alone_predicts_what_the_run_did(data, plain, tmp_path):
     signals, sessions, expected = shown_to(data, plain)
     tensors = {name: torch.from_numpy(each) for name, each in signals.items()}
     own = [groups.index(f"subject 1, session {each}") for each in sessions]
-    found = program(tensors, torch.tensor(own)).detach().numpy()
+    found = program(tensors, torch.tensor(own)).numpy()
     assert np.abs(found - expected).max() < 1e-5
     # By the source's mean and deviation: as the library predicts with it.
     source = torch.full((len(own),), groups.index("source"))
@@ -151,7 +151,7 @@ def test_torch_alone_predicts_what_the_run_did(data, plain, tmp_path):
     model = de.Model.load(plain.folder, adapter=PREDICTING["adapter"])
     by_source = model.predict(person, normalise_by="source")
     columns = [f"p_{name}" for name in data.classes]
-    found = program(tensors, source).detach().numpy()
+    found = program(tensors, source).numpy()
     assert np.abs(found - by_source[columns].to_numpy()).max() < 1e-5
     # As the card tells to do it by hand, of a person whom the file does not know.
     where = data.inputs.windows["subject"].to_numpy() == 2
@@ -165,7 +165,7 @@ def test_torch_alone_predicts_what_the_run_did(data, plain, tmp_path):
             mean, deviation = np.nanmean(part, 0), np.nanstd(part, 0)
             scores[name][here, 0] = torch.tensor((part - mean) / deviation).float()
     stay = torch.full((len(person),), groups.index("already normalised"))
-    found = program(scores, stay).detach().numpy()
+    found = program(scores, stay).numpy()
     library = model.predict(person)
     assert np.abs(found - library[columns].to_numpy()).max() < 1e-4
 
@@ -181,7 +181,7 @@ def test_a_model_of_everybody_takes_the_sources_scale(data, tmp_path):
         for name, each in data.inputs.signals.items()
     }
     expected = model.predict(data)[[f"p_{name}" for name in data.classes]].to_numpy()
-    assert np.abs(program(signals).detach().numpy() - expected).max() < 1e-5
+    assert np.abs(program(signals).numpy() - expected).max() < 1e-5
     card = Path(f"{path}.md").read_text("utf-8")
     assert "no score is known" in card and "Nobody was tested." in card
     assert "| group | int64" not in card
@@ -280,7 +280,7 @@ def test_a_network_that_is_no_graph_is_refused_by_name(data, tmp_path):
 
 def test_a_file_that_predicts_otherwise_is_not_kept(data, plain, tmp_path, monkeypatch):
     def wrong(module, about):
-        return b"", lambda signals, group: module(signals, group).detach().numpy() + 0.1
+        return b"", lambda signals, group: module(signals, group).numpy() + 0.1
 
     chosen = stored_experiment(plain.folder)
     monkeypatch.setattr(exporting, "_KINDS", {"torch": wrong})

@@ -125,8 +125,9 @@ def export_fold(
     with _quiet():
         content, again = _KINDS[to](module, about)
         told = _checked(found, module, again)
+    text = model_card(run, output, about, facts, told)
     files.write(output, content)
-    files.write(card, model_card(run, output, about, facts, told))
+    files.write(card, text)
     return output, told
 
 
@@ -238,11 +239,14 @@ def _as_onnx(module: Standalone, about: Mapping[str, Any]) -> tuple[bytes, Run]:
     """Return an ONNX model, and what onnxruntime makes of samples."""
     onnx, onnxruntime = _onnx()
     inputs = [*module.modalities, *(["group"] if module.chooses else [])]
-    names = {"input_names": inputs, "output_names": ["probabilities"]}
     program = _traced(module)
     with _explained(module):
         written = torch.onnx.export(
-            program, dynamo=True, verbose=False, optimize=True, **names
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=inputs,
+            output_names=["probabilities"],
         )
     assert written is not None
     made = written.model_proto

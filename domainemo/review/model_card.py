@@ -41,13 +41,22 @@ def model_card(
         The record of the training.
     told : str
         How near the file is to the run.
+
+    Raises
+    ------
+    ConfigurationError
+        If the run is not finished.
+    DataError
+        If its table is damaged.
     """
     method = method_name(about["adapter"])
-    results = Results.load(run) if files.is_expected(run / _RESULTS) else None
-    how = (
-        _of_row(_row(run / _RESULTS, results, about, method), about, method)
-        if results is not None
-        else [_line(read_text(run / "how.txt"))]
+    results, how = None, run / "how.txt"
+    if files.is_expected(run / _RESULTS) or not files.is_expected(how):
+        results = Results.load(run)  # which says so of a run that is not finished
+    lines = (
+        [_line(read_text(how))]
+        if results is None
+        else _of_row(_row(run / _RESULTS, results, about, method), about, method)
     )
     parts = [
         f"# {_line(method)} on {about['backbone']}: {_line(about['fold'])}, "
@@ -57,7 +66,7 @@ def model_card(
         f"{', '.join(map(_line, about['classes']))}. It is run by "
         f"{_RUN_BY[path.suffix]}.",
         "## How the number was obtained",
-        _listed(how),
+        _listed(lines),
         "## Scores",
         *_scores(results, about, method),
         "## What it takes and gives",

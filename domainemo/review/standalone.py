@@ -84,7 +84,7 @@ def groups_of(model: Model, inputs: Inputs | None, fold: Fold | None) -> Groups:
         found[SOURCE] = source
     if grouped:
         found[NORMALISED] = {
-            name: {"mean": np.float32(0), "deviation": np.float32(1)}
+            name: {"mean": np.zeros(1, np.float32), "deviation": np.ones(1, np.float32)}
             for name in model.modalities
         }
     scales = {
@@ -179,15 +179,15 @@ class Standalone(nn.Module):
             for name, child in [*parent.named_children()]:
                 if isinstance(child, LearnedGraph):
                     setattr(parent, name, _Known(child))
-        grouped = SOURCE in groups.names and len(groups.names) == 1
+        by_source = groups.names == (SOURCE,)
         for name, scale in model.scales.items():
             # A single missing value becomes the mean of the source.
-            fill = np.zeros_like(scale.mean) if grouped else scale.mean
+            fill = np.zeros_like(scale.mean) if by_source else scale.mean
             self._keep(f"{name}_fill", np.where(np.isfinite(fill), fill, 0))
         for name, each in groups.scales.items():
             for part in _PARTS:
                 self._keep(f"{name}_{part}", getattr(each, part))
-        self.eval()
+        self.eval().requires_grad_(False)
 
     def _keep(self, name: str, values: NDArray[np.float32]) -> None:
         self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
@@ -264,7 +264,7 @@ def windows_of(sampling: Sampling, members: Rows) -> int:
         If nobody was tested and samples are whole trials.
     """
     if len(members):
-        return members.shape[1]
+        return int(members.shape[1])
     trial = pd.DataFrame(1, index=range(_MANY), columns=list(PROVENANCE))
     length: int = sampling.rows(trial.assign(start=np.arange(float(_MANY)))).shape[1]
     if length == _MANY:
