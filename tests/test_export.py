@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import domainemo as de
+from domainemo.backbones.wrapper import Wrapped
 from domainemo.cli import main
 from domainemo.cli.configuration import stored_experiment
 from domainemo.core import Backbone
@@ -168,6 +169,27 @@ def test_torch_alone_predicts_what_the_run_did(data, plain, tmp_path):
     found = program(scores, stay).numpy()
     library = model.predict(person)
     assert np.abs(found - library[columns].to_numpy()).max() < 1e-4
+
+
+class Convolving(Wrapped):
+    """Somebody's network, unedited."""
+
+    def __init__(self, modalities):
+        network = torch.nn.Sequential(
+            torch.nn.Conv1d(62, 4, 2), torch.nn.GELU(), torch.nn.Flatten()
+        )
+        layers = {"eeg": "2", "fusion": "2"}
+        super().__init__(modalities, network, branches=layers)
+
+
+def test_a_network_of_ones_own_is_written_too(data, tmp_path):
+    register(name="convolving")(Convolving)
+    chosen = {"modalities": ["eeg"], "backbone": Convolving}
+    results = run(data, tmp_path / "run", **chosen)
+    told = []
+    kept = {"recordings": data, "tell": told.append}
+    assert de.export(results.folder, "torch", **kept).is_file()
+    assert "from the run's own probabilities (" in told[0]
 
 
 def test_a_model_of_everybody_takes_the_sources_scale(data, tmp_path):

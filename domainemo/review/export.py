@@ -108,16 +108,7 @@ def export_fold(
     chosen = adapter or experiment.adapter.name
     place = find_trained(run, fold=fold, adapter=chosen, seed=seed)
     found = _read(place, experiment, recordings)
-    facts = found.record.facts
-    if output is None:
-        name = folder_name(f"{facts['fold']} {chosen} seed {facts['seed']}")
-        output = run / f"{name}{ENDINGS[to]}"
-    card = output.with_name(f"{output.name}.md")
-    for path in (output, card):
-        if path.exists():
-            raise ConfigurationError(
-                f"{path}: this file exists and was not overwritten; name another one."
-            )
+    output, card = _places(output or _default(run, found, ENDINGS[to]))
     sampling = found.model.network.backbone.sampling
     length = windows_of(sampling, found.record.members)
     module = Standalone(found.model, found.groups, length)
@@ -125,7 +116,7 @@ def export_fold(
     with _quiet():
         content, again = _KINDS[to](module, about)
         told = _checked(found, module, again)
-    text = model_card(run, output, about, facts, told)
+    text = model_card(run, output, about, found.record.facts, told)
     files.write(output, content)
     files.write(card, text)
     return output, told
@@ -141,6 +132,24 @@ def _check_kind(to: str, output: Path | None) -> None:
             f"{output}: found the ending {output.suffix!r}; expected {ENDINGS[to]!r}, "
             f"as --to is {to!r}."
         )
+
+
+def _places(output: Path) -> tuple[Path, Path]:
+    """Return where the file and its card belong; refuse to overwrite either."""
+    card = output.with_name(f"{output.name}.md")
+    for path in (output, card):
+        if path.exists():
+            raise ConfigurationError(
+                f"{path}: this file exists and was not overwritten; name another one."
+            )
+    return output, card
+
+
+def _default(run: Path, found: _Fold, ending: str) -> Path:
+    """Return a file in the run's folder, named by the fold."""
+    facts = found.record.facts
+    name = folder_name(f"{facts['fold']} {facts['adapter']} seed {facts['seed']}")
+    return run / f"{name}{ending}"
 
 
 def _read(place: Path, experiment: Experiment, recordings: Recordings | None) -> _Fold:

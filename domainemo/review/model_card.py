@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from .. import files
-from ..data.files.limits import read_text
 from ..errors import data_error, printable
 from ..runs.experiment import method_name
 from ..runs.folder import ENVIRONMENT, read_json
@@ -54,7 +53,7 @@ def model_card(
     if files.is_expected(run / _RESULTS) or not files.is_expected(how):
         results = Results.load(run)  # which says so of a run that is not finished
     lines = (
-        [_line(read_text(how))]
+        [_line(files.read(how, bytes.decode))]
         if results is None
         else _of_row(_row(run / _RESULTS, results, about, method), about, method)
     )
