@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .backbones.wrapper import Wrapped
     from .cli.benchmarking import benchmark
+    from .cli.exporting import export
     from .cli.reporting import report
     from .core import (
         Adapter,
@@ -71,6 +72,7 @@ __version__ = "0.1.0"
 _HOME = {
     "backbones.wrapper": "Wrapped",
     "cli.benchmarking": "benchmark",
+    "cli.exporting": "export",
     "cli.reporting": "report",
     "machines.opening": "cluster",
     "core": (
@@ -145,6 +147,7 @@ __all__ = [
     "cluster",
     "compare",
     "draw_methods",
+    "export",
     "from_arrays",
     "from_epochs",
     "join",

@@ -78,13 +78,15 @@ def trimmed(
 
     Matrix products round differently when there are more rows: what is cut off cannot
     change a bit of a prediction. It is for prediction only, as its shape depends on the
-    masks' values.
+    masks' values. Where it is traced, to be written to a file, nothing is cut off.
 
     Parameters
     ----------
     signals : mapping of str to Tensor of shape (batch, time, channels, features)
     masks : mapping of str to bool Tensor of shape (batch, time)
     """
+    if torch.compiler.is_compiling():
+        return signals, masks
     try:
         there = torch.stack(list(masks.values())).any(0).any(0).nonzero()
     except RuntimeError:  # several trainings in one program have one shape

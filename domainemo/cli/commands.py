@@ -9,6 +9,7 @@ from .benchmark import benchmark
 from .compare import compare
 from .data import app as data
 from .doctor import doctor
+from .export import export
 from .interpret import interpret
 from .listing import list_parts
 from .new import new
@@ -38,6 +39,7 @@ app.command("list")(list_parts)
 app.command("show")(show)
 app.command("new")(new)
 app.command("predict")(predict)
+app.command("export")(export)
 app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("tune")(tune)

@@ -131,10 +131,10 @@ def _embeddings(
     expected = "an embedding of shape (batch, dim) per modality, and 'fusion', by name"
     if not isinstance(found, Mapping):
         raise contract_error(backbone, "forward", called(found), expected)
-    batch = len(next(iter(masks.values())))
+    batch = next(iter(masks.values())).shape[0]
     for name, value in found.items():
-        fits = isinstance(value, Tensor) and value.dim() == 2 and len(value) == batch
-        if not fits:
+        fits = isinstance(value, Tensor) and value.dim() == 2
+        if not (fits and value.shape[0] == batch):
             shown = f"{called(value)} for {name!r}, of a batch of {batch}"
             raise contract_error(backbone, "forward", shown, expected)
     return found
