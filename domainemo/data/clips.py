@@ -112,11 +112,11 @@ class Cut:
         check_value(f"{name}: bads", self.bads, Bads)
 
     def samples(self, rate: float) -> int:
-        """Samples in a window."""
+        """Return the samples in a window."""
         return round(self.window * rate)
 
     def hop(self, rate: float) -> int:
-        """Samples from one window to the next."""
+        """Return the samples from one window to the next."""
         return self.samples(rate) if self.step is None else round(self.step * rate)
 
     def words(self) -> str:
@@ -159,12 +159,15 @@ class Events:
     codes, numbers : tuple of int
         Of the events; and the clips' places, counted from 1.
     metadata : DataFrame or None
+    others : tuple of str
+        Descriptions of annotations that mark no clip.
     """
 
     names: tuple[str, ...]
     codes: tuple[int, ...]
     numbers: tuple[int, ...]
     metadata: pd.DataFrame | None = None
+    others: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -180,6 +183,7 @@ class Events:
             tuple(it for each in events for it in each.codes),
             tuple(it for each in events for it in each.numbers),
             whole,
+            tuple(it for each in events for it in each.others),
         )
 
 
@@ -396,8 +400,8 @@ def features_of(
             arrays[number][kind] = array
     lost = sum(int((~_windows_kept(clip, rate, cut)).sum()) for clip in clips)
     told = [f"{lost} windows annotated as bad left out"] if lost else []
-    starts = [
-        clip.start + cut.hop(rate) / rate * np.flatnonzero(rows)
+    starts: list[Array] = [
+        np.asarray(clip.start + cut.hop(rate) / rate * np.flatnonzero(rows))
         for clip, rows in zip(clips, kept, strict=True)
     ]
     left_out = _left_out(instance)
@@ -435,7 +439,9 @@ def _extractor(
     window, step = cut.window, cut.step
     span = cut.samples(rate) / rate
     if cut.feature == "raw":
-        features = tuple(f"{1e3 * it / rate:.10g} ms" for it in range(cut.samples(rate)))
+        features = tuple(
+            f"{1e3 * it / rate:.10g} ms" for it in range(cut.samples(rate))
+        )
         return partial(_samples_of, rate=rate, cut=cut), Modality(
             names, features, described, unit, span
         )
@@ -617,9 +623,7 @@ def _per_clip(
                 where,
                 repr(given),
                 f"a metadata column ({', '.join(columns) or 'there is none'})",
-                f"Did you mean {near[0]!r}?"
-                if near
-                else f"Give one label per {what}.",
+                f"Did you mean {near[0]!r}?" if near else f"Give one label per {what}.",
             )
     values = np.array(
         given.tolist() if hasattr(given, "tolist") else given, dtype=object

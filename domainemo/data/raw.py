@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ from .signals.features import BANDS
 if TYPE_CHECKING:
     import mne
 
-__all__ = ["Clipping", "from_raw", "label_of", "raw_part"]
+__all__ = ["Clipping", "Duration", "from_raw", "joined", "raw_part"]
 
 Duration = float | Literal["next"] | None
 
@@ -126,17 +127,8 @@ def from_raw(
         where = name if len(several) == 1 else f"{name}, file {number} (from 0)"
         so_far = sum(len(part.events) for part in parts)
         parts.append(raw_part(each, cut, clipping, so_far, where))
-    told = Events.of_all([part.events for part in parts])
-    given = {
-        "label": label_of(told, labels, events),
-        "subject": subject,
-        "session": session,
-        "trial": told.numbers if trial is None else trial,
-        "stimulus": stimulus,
-    }
-    by_events = labels is None and not isinstance(events, Mapping)
-    columns, notes = columns_of(told, given, by_events, "clip", name)
-    return assemble(parts, columns, notes, cut, classes, name)
+    place = {"subject": subject, "session": session, "trial": trial}
+    return joined(parts, place, labels, stimulus, cut, clipping, classes, name)
 
 
 # ----------------------------------------------------------------------- annotations
@@ -165,15 +157,19 @@ class Clipping:
                 f"{name}: labels were given, and others by events; expected one of "
                 f"them. Give events as a list of descriptions."
             )
-        for key, value in (("duration", self.duration), ("resample", self.resample)):
-            words = ", or 'next'" if key == "duration" else " in Hz"
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            allowed = value is None or (key == "duration" and value == "next")
-            if not allowed and not (number and 0 < value < np.inf):
-                unit = "seconds" if key == "duration" else "a rate"
-                raise ConfigurationError(
-                    f"{name}: {key} is {value!r}; expected {unit}{words}, more than 0."
-                )
+        _check_number(f"{name}: duration", self.duration, "seconds, or 'next'")
+        _check_number(f"{name}: resample", self.resample, "a rate in Hz")
+
+
+def _check_number(where: str, value: Any, expected: str) -> None:
+    """Refuse what is neither left out, nor a word that is expected, nor above 0."""
+    if value is None or repr(value) in expected:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 < value < np.inf):
+        raise ConfigurationError(
+            f"{where} is {value!r}; expected {expected}, more than 0."
+        )
 
 
 @dataclass(frozen=True)
@@ -186,9 +182,40 @@ class _Marked:
     row: int
 
 
-def label_of(
-    told: Events, labels: Any, events: Sequence[str] | Mapping[str, str] | None
-) -> Any:
+def joined(
+    parts: Sequence[Part],
+    place: Mapping[str, Any],
+    labels: Any,
+    stimulus: Any,
+    cut: Cut,
+    clipping: Clipping,
+    classes: Sequence[str] | None,
+    name: str,
+) -> EmotionData:
+    """Return the clips of several files as recordings.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+    place : mapping of str to value
+        ``subject``, ``session`` and ``trial``, None where clips are numbered.
+    labels, stimulus, cut, clipping, classes, name
+        See :func:`from_raw`.
+    """
+    told = Events.of_all([part.events for part in parts])
+    _check_named(told, clipping.events, name)
+    given = {
+        **place,
+        "label": _labels(told, labels, clipping.events),
+        "trial": told.numbers if place["trial"] is None else place["trial"],
+        "stimulus": stimulus,
+    }
+    by_events = labels is None and not isinstance(clipping.events, Mapping)
+    columns, notes = columns_of(told, given, by_events, "clip", name)
+    return assemble(parts, columns, notes, cut, classes, name)
+
+
+def _labels(told: Events, labels: Any, events: Any) -> Any:
     """Return the labels as they were given, or as the descriptions tell them."""
     if labels is not None:
         return labels
@@ -197,9 +224,20 @@ def label_of(
     return told.names
 
 
-def raw_part(
-    raw: Any, cut: Cut, clipping: Clipping, so_far: int, name: str
-) -> Part:
+def _check_named(told: Events, events: Iterable[str] | None, name: str) -> None:
+    """Refuse events that no file has: misspelt, they would be missed in silence."""
+    known = dict.fromkeys((*told.names, *told.others))
+    for each in events or ():
+        if each not in known:
+            raise data_error(
+                f"{name}, events",
+                f"{each!r}, which no annotation is called",
+                f"some of {', '.join(map(repr, known))}",
+                f"Correct it, or leave it out.{did_you_mean(each, known)}",
+            )
+
+
+def raw_part(raw: Any, cut: Cut, clipping: Clipping, so_far: int, name: str) -> Part:
     """Return the features of one continuous recording.
 
     Parameters
@@ -233,6 +271,7 @@ def raw_part(
         tuple(codes[it.description] for it in marked),
         tuple(range(so_far + 1, so_far + 1 + len(marked))),
         _extras(ready, [it.row for it in marked]),
+        tuple(left_out),
     )
     if left_out:
         notes.append(f"annotations left out: {', '.join(left_out)}")
@@ -304,8 +343,9 @@ def _marked(
     elif clipping.duration is not None:
         ends = firsts + round(clipping.duration * float(raw.info["sfreq"]))
     marked = [
-        _Marked(max(int(firsts[row]), 0), min(int(ends[row]), raw.n_times), texts[row],
-                row)
+        _Marked(
+            max(int(firsts[row]), 0), min(int(ends[row]), raw.n_times), texts[row], row
+        )
         for row in sorted(chosen, key=lambda row: firsts[row])
     ]
     _check_long_enough(marked, raw, cut, name)
@@ -346,15 +386,16 @@ def _check_long_enough(
             f"{len(short)} of {len(marked)} clips that are shorter than a window: "
             f"{'; '.join(_place(it, rate) for it in short[:3])}{more}",
             f"at least {cut.window:g} s each",
-            "Give duration= seconds, or duration='next', where annotations are markers; "
-            "name those that are clips with events=[...]; or choose a shorter window.",
+            "Give duration= seconds, or duration='next', where annotations are "
+            "markers; name those that are clips with events=[...]; or choose a shorter "
+            "window.",
         )
 
 
 def _check_apart(marked: Sequence[_Marked], raw: mne.io.BaseRaw, name: str) -> None:
     """Refuse clips that share samples: one moment would be in two trials."""
     rate = float(raw.info["sfreq"])
-    for one, two in zip(marked, marked[1:], strict=False):
+    for one, two in pairwise(marked):
         # Onsets and durations are rounded to samples apart from each other.
         if two.first < one.last - 1:
             raise data_error(

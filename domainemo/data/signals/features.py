@@ -64,7 +64,8 @@ def differential_entropy(
     """Return the differential entropy of each band, window by window.
 
     Each channel is band-passed over the whole recording by a Butterworth filter run
-    forward and backward (zero phase, hence not causal), then cut into windows. Under a normal distribution a window's differential entropy is
+    forward and backward (zero phase, hence not causal), then cut into windows. Under a
+    normal distribution a window's differential entropy is
     ``0.5 * ln(2 * pi * e * variance)`` (Shi, Jiao & Lu, 2013, doi
     10.1109/EMBC.2013.6611075). Samples after the last full window are dropped.
 
@@ -130,7 +131,8 @@ def band_power(
     Each window, less its mean, is tapered by a Hann window; its periodogram is averaged
     over the frequencies from a band's lower edge up to, not including, the upper one.
     That is ``scipy.signal.welch`` with one segment per window. Windows see no sample
-    outside them; samples after the last full window are dropped. Beside the result, memory is taken for one channel at a time.
+    outside them; samples after the last full window are dropped. Beside the result,
+    memory is taken for one channel at a time.
 
     Parameters
     ----------
@@ -498,9 +500,7 @@ def _check_band(name: str, edges: tuple[float, float], sampling_rate: float) -> 
         )
 
 
-def _cut(
-    recording: NDArray[Any], samples: int, hop: int | None = None
-) -> NDArray[Any]:
+def _cut(recording: NDArray[Any], samples: int, hop: int | None = None) -> NDArray[Any]:
     """Return a view of shape (channels, windows, samples), the remainder dropped."""
     if recording.shape[1] < samples:
         return recording[:, :0].reshape(len(recording), 0, samples)
