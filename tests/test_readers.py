@@ -20,8 +20,8 @@ from domainemo.testing import checks
 assert KINDS["dataset"] == "domainemo.data"
 
 NO_FIXTURE = {"simulated", "table", "mne", "bids"}
-"""Their shipped checks are run in test_dataset_checks.py; what others recorded is read in
-test_raw.py."""
+"""The first two pass the shipped checks in test_dataset_checks.py; see test_raw.py for the
+others."""
 
 NAMES = sorted(FIXTURES)
 every_reader = pytest.mark.parametrize("name", NAMES)
