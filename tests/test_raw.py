@@ -335,7 +335,7 @@ def lab(tmp_path_factory):
     for person in ("ann", "bob"):
         (root / person).mkdir()
         for run in (2, 10):
-            raw = make(kinds=kinds, seed=run)
+            raw = make(kinds=kinds, seed=run + len(list(root.rglob("*.fif"))))
             raw.save(root / person / f"run{run}_raw.fif", verbose="error")
         (root / person / "notes.txt").write_text("tired")
     return root
@@ -375,14 +375,14 @@ def test_a_folder_of_files_is_converted_without_python(
 
 
 def test_epochs_and_places_of_files_are_found_by_name(tmp_path):
-    epochs = mne.EpochsArray(
-        np.random.default_rng(0).normal(scale=2e-5, size=(4, 3, 450)),
-        mne.create_info(list(EEG), RATE, "eeg"),
-        np.array([[0, 0, 1], [1, 0, 2], [2, 0, 1], [3, 0, 3]]),
-        event_id={"calm": 1, "tense": 2, "rest": 3},
-        verbose="error",
-    )
-    for name in ("s1_day1", "s1_day2", "s2_day1"):
+    for seed, name in enumerate(("s1_day1", "s1_day2", "s2_day1")):
+        epochs = mne.EpochsArray(
+            np.random.default_rng(seed).normal(scale=2e-5, size=(4, 3, 450)),
+            mne.create_info(list(EEG), RATE, "eeg"),
+            np.array([[0, 0, 1], [1, 0, 2], [2, 0, 1], [3, 0, 3]]),
+            event_id={"calm": 1, "tense": 2, "rest": 3},
+            verbose="error",
+        )
         epochs.save(tmp_path / f"{name}-epo.fif", verbose="error")
     data = de.load(
         "mne",
@@ -397,8 +397,12 @@ def test_epochs_and_places_of_files_are_found_by_name(tmp_path):
     assert places == [["s1", "day1"], ["s1", "day2"], ["s2", "day1"]]
     assert len(data) == 3 * 3 * 2
     np.testing.assert_allclose(
-        data.inputs.signals["eeg"][2], 1e6 * epochs.get_data()[1, :, :200], 1e-6
+        data.inputs.signals["eeg"][14], 1e6 * epochs.get_data()[1, :, :200], 1e-6
     )
+    copy = tmp_path / "s2_day2-epo.fif"
+    copy.write_bytes((tmp_path / "s1_day1-epo.fif").read_bytes())
+    with pytest.raises(DataError, match=r"s2_day2-epo.fif: found the same recording"):
+        de.load("mne", tmp_path, files="{subject}_{session}-*")
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ from domainemo.testing import checks
 assert KINDS["dataset"] == "domainemo.data"
 
 NO_FIXTURE = {"simulated", "table", "mne", "bids"}
-"""The first two pass the shipped checks in test_dataset_checks.py; see test_raw.py for the
-others."""
+"""Checked as shipped in test_dataset_checks.py; `bids` is in test_raw.py."""
 
 NAMES = sorted(FIXTURES)
 every_reader = pytest.mark.parametrize("name", NAMES)

@@ -92,9 +92,18 @@ def _sittings(root: Path, task: str | None) -> list[Sitting]:
     library = _library()
     if not root.is_dir():
         raise data_error(root, "no such folder", "a BIDS folder", "Correct it.")
-    paths = library.find_matching_paths(
-        root, datatypes="eeg", suffixes="eeg", extensions=_EXTENSIONS
-    )
+    try:
+        paths = library.find_matching_paths(
+            root, datatypes="eeg", suffixes="eeg", extensions=_EXTENSIONS
+        )
+    except Exception as error:  # of a name that is none of BIDS
+        detail = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise data_error(
+            root,
+            f"a folder that mne-bids cannot read ({detail.rstrip('.')})",
+            "names as BIDS has them",
+            "Look at it with the BIDS validator.",
+        ) from error
     paths = [path for path in paths if path.split in (None, "01")]
     tasks = sorted({str(path.task) for path in paths})
     chosen = [path for path in paths if task is None or path.task == task]
@@ -132,7 +141,8 @@ def _library() -> Any:
 
 def _reader(path: Any) -> Any:
     def read() -> tuple[Any, list[str]]:
-        return _library().read_raw_bids(path, verbose="error"), []
+        raw = _library().read_raw_bids(path, verbose="error")
+        return raw.load_data(verbose="error"), []
 
     return read
 

@@ -82,6 +82,8 @@ _UNITS: Mapping[str, tuple[float, str]] = {
 _HEART_SECONDS = 5.0
 _HEART_SPAN = 16.0
 
+_LARGEST = 1e36
+
 _EYES = ("eyegaze", "pupil")
 
 _NO_SIGNALS = ("stim", "misc", "syst", "exci", "ias", "chpi", "dipole", "gof")
@@ -395,9 +397,10 @@ def features_of(
             if kind not in _EYES:
                 where = f"{name}, {word} {number} (counted from 0)"
                 _check_whole(signals, names, where)
-            array = extract(signals)[kept[number]].astype(np.float32)
-            array[:, bad] = np.nan
-            arrays[number][kind] = array
+            values = extract(signals)[kept[number]]
+            _check_size(values, names, f"{name}, {word} {number} (counted from 0)")
+            values[:, bad] = np.nan
+            arrays[number][kind] = values.astype(np.float32)
     lost = sum(int((~_windows_kept(clip, rate, cut)).sum()) for clip in clips)
     told = [f"{lost} windows annotated as bad left out"] if lost else []
     starts: list[Array] = [
@@ -547,6 +550,18 @@ def _check_whole(signals: Array, channels: Sequence[str], where: str) -> None:
             "NaN or infinity",
             "finite values, as filters spread a gap over the whole of it",
             "Drop it, or interpolate the channel.",
+        )
+
+
+def _check_size(values: Array, channels: Sequence[str], where: str) -> None:
+    """Refuse what float32 does not hold, or what overflows when it is normalised."""
+    large = np.flatnonzero((np.abs(values) > _LARGEST).any(axis=(0, 2)))
+    if len(large):
+        raise data_error(
+            f"{where}, channel {channels[large[0]]!r}",
+            f"values beyond {_LARGEST:g}",
+            "a measurement, in the units of MNE",
+            "Look at the recording: the file may be damaged.",
         )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def of_sittings(
     parts: list[Part] = []
     places: list[tuple[str, str]] = []
     counted: dict[tuple[str, str], int] = {}
+    met: dict[bytes, Path] = {}
     for each in sittings:
         place = each.subject, each.session
         instance, notes = _read(each)
@@ -92,6 +94,7 @@ def of_sittings(
             drawn = len(part.events)
         counted[place] = so_far + drawn
         part.notes.extend(notes)
+        _check_new(part, each.path, met)
         parts.append(part)
         places += [place] * len(part.events)
     subjects, sessions = (
@@ -99,6 +102,22 @@ def of_sittings(
     )
     place_of = {"subject": subjects, "session": sessions, "trial": None}
     return joined(parts, place_of, labels, stimulus, cut, clipping, classes, name)
+
+
+def _check_new(part: Part, path: Path, met: dict[bytes, Path]) -> None:
+    """Refuse a file that holds what another does, and note what this one holds."""
+    digest = sha256()
+    for arrays in part.arrays:
+        for array in arrays.values():
+            digest.update(array.tobytes())
+    first = met.setdefault(digest.digest(), path)
+    if first != path:
+        raise data_error(
+            path,
+            f"the same recording as in {first}, bit for bit",
+            "another one",
+            "Keep it under one name, and leave the copy out of the folder.",
+        )
 
 
 def _read(sitting: Sitting) -> tuple[Any, list[str]]:
@@ -306,7 +325,7 @@ def _opened(path: Path) -> tuple[Any, list[str]]:
 
     if _EPOCHS.search(path.name):
         return mne.read_epochs(path, verbose="error"), []
-    raw = mne.io.read_raw(path, verbose="error")
+    raw = mne.io.read_raw(path, preload=True, verbose="error")
     kinds = zip(raw.ch_names, raw.get_channel_types(), strict=True)
     types = {
         name: other
