@@ -40,10 +40,12 @@ if TYPE_CHECKING:
         Target,
         Validator,
     )
+    from .data.bids import from_bids
     from .data.epochs import from_epochs
     from .data.inspection.check import check
     from .data.joining import join
     from .data.loading import load
+    from .data.raw import from_raw
     from .data.simulator import Simulated
     from .data.table import Table, from_arrays, write_table
     from .errors import ConfigurationError, DataError, DomainemoError
@@ -80,10 +82,12 @@ _HOME = {
         "Normalisation Outputs Protocol Pseudo Retraining Sampling Screen Source "
         "Target Validator"
     ),
+    "data.bids": "from_bids",
     "data.epochs": "from_epochs",
     "data.inspection.check": "check",
     "data.joining": "join",
     "data.loading": "load",
+    "data.raw": "from_raw",
     "data.simulator": "Simulated",
     "data.table": "Table from_arrays write_table",
     "errors": "ConfigurationError DataError DomainemoError",
@@ -149,7 +153,9 @@ __all__ = [
     "draw_methods",
     "export",
     "from_arrays",
+    "from_bids",
     "from_epochs",
+    "from_raw",
     "join",
     "load",
     "predict",

@@ -208,7 +208,7 @@ class Inputs:
         rows = {
             name: {
                 "channels": len(each.channels),
-                "features": ", ".join(each.features),
+                "features": _some(each.features),
                 "kind": each.kind,
                 "unit": each.unit,
             }
@@ -314,6 +314,13 @@ class EmotionData:
     def take(self, rows: Rows) -> EmotionData:
         """Return the windows at `rows`, in that order."""
         return replace(self, inputs=self.inputs.take(rows), labels=self.labels[rows])
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    """List names; of many, as those of a window's samples, the ends and the count."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{names[0]}, {names[1]}, ..., {names[-1]} ({len(names)})"
 
 
 def _check_modality_name(recordings: str, name: str) -> None:

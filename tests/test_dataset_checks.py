@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from domainemo.cli import app
 from domainemo.core import EmotionData
 from domainemo.data.files import read_npz
 from domainemo.data.reader import Reader, Recording, Trial
+from domainemo.data.recorded import Recorded
 from domainemo.data.simulator import Simulated
 from domainemo.data.table import Table, write_table
 from domainemo.errors import ConfigurationError
@@ -254,6 +256,18 @@ def write_changing(folder):
     write_table(replace(data, labels=labels), folder)
 
 
+def write_recorded(folder):
+    """Write two people's recordings of three clips, as MNE does."""
+    for seed, person in enumerate(("ann", "bob")):
+        (folder / person).mkdir()
+        values = 1e-5 * np.random.default_rng(seed).normal(size=(2, 30 * 64))
+        info = mne.create_info(["EEG Fp1-REF", "Fp2"], 64, "eeg")
+        raw = mne.io.RawArray(values, info, verbose="error")
+        clips = mne.Annotations([2, 12, 17], [8, 5, 12], ["calm", "tense", "calm"])
+        raw.set_annotations(clips)
+        raw.save(folder / person / "films_raw.fif", verbose="error")
+
+
 GOOD = {
     "films": (Films, {"files": write}),
     "sessions": (Sessions, {"files": write}),
@@ -262,6 +276,7 @@ GOOD = {
         {"options": {"subjects": 2, "sessions": 1, "trials": 3, "windows": (3, 4)}},
     ),
     "table": (Table, {"files": write_changing, "options": {"label": "split"}}),
+    "mne": (Recorded, {"files": write_recorded, "options": {"feature": "raw"}}),
 }
 
 

@@ -19,8 +19,8 @@ from domainemo.testing import checks
 
 assert KINDS["dataset"] == "domainemo.data"
 
-NO_FIXTURE = {"simulated", "table"}
-"""Their shipped checks are run in test_dataset_checks.py."""
+NO_FIXTURE = {"simulated", "table", "mne", "bids"}
+"""Checked as shipped in test_dataset_checks.py; `bids` is in test_raw.py."""
 
 NAMES = sorted(FIXTURES)
 every_reader = pytest.mark.parametrize("name", NAMES)

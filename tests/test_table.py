@@ -614,6 +614,9 @@ def test_every_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert isinstance(space["inputs"], Inputs)
     # Two people, six clips of five windows; four electrodes, five bands.
     assert space["raw_study"].inputs.signals["eeg"].shape == (60, 4, 5)
+    # Two people, clips of 20, 26 and 13 s, in windows of 4 s every 2 s.
+    assert space["films"].inputs.signals["eeg"].shape == (2 * (9 + 12 + 5), 2, 5)
+    assert space["films"].inputs.modalities["eeg"].channels == ("Fp1", "Fp2")
 
     # The example files of section 6, with the arrays that the last snippet wrote.
     (toml,), (table,) = blocks("toml"), blocks("csv")

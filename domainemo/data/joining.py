@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from .given import expect_labelled
 from .soundness import lost_channels
 from .units import warn_of_units
 
-__all__ = ["join"]
+__all__ = ["called_alike", "check_modalities", "join"]
 
 _PLACE = ["subject", "session", "trial", "start"]
 
@@ -156,16 +156,24 @@ def _joined_column(columns: Sequence[pd.Series[Any]]) -> pd.Series[Any]:
 
 def _called_alike(first: EmotionData, other: EmotionData) -> EmotionData:
     """Return the other recordings with electrodes called as in the first."""
-    modalities = dict(other.inputs.modalities)
+    modalities = called_alike(first.inputs.modalities, other.inputs.modalities)
+    if modalities == other.inputs.modalities:
+        return other
+    return replace(other, inputs=replace(other.inputs, modalities=modalities))
+
+
+def called_alike(
+    first: Mapping[str, Modality], other: Mapping[str, Modality]
+) -> dict[str, Modality]:
+    """Return other modalities with electrodes called as in the first."""
+    modalities = dict(other)
     for key, modality in modalities.items():
-        one = first.inputs.modalities.get(key)
+        one = first.get(key)
         if modality.kind == "eeg" and one and one.channels != modality.channels:
             names = {canonical_name(name): name for name in one.channels}
             called = [names.get(canonical_name(it), it) for it in modality.channels]
             modalities[key] = replace(modality, channels=tuple(called))
-    if modalities == other.inputs.modalities:
-        return other
-    return replace(other, inputs=replace(other.inputs, modalities=modalities))
+    return modalities
 
 
 def _check_alike(first: EmotionData, other: EmotionData) -> None:
@@ -178,15 +186,33 @@ def _check_alike(first: EmotionData, other: EmotionData) -> None:
             ", ".join(first.classes),
             "Make all of them with the same classes=[...].",
         )
-    if set(two.modalities) != set(one.modalities):
+    check_modalities(one.modalities, two.modalities, where)
+
+
+def check_modalities(
+    one: Mapping[str, Modality], two: Mapping[str, Modality], where: str
+) -> None:
+    """Refuse what is not the same modalities, channels, features and units.
+
+    Parameters
+    ----------
+    one, two : mapping of str to Modality
+    where : str
+        What has the second ones.
+
+    Raises
+    ------
+    DataError
+    """
+    if set(two) != set(one):
         raise data_error(
             f"{where}, modalities",
-            ", ".join(two.modalities),
-            ", ".join(one.modalities),
+            ", ".join(two),
+            ", ".join(one),
             "Keep what all recordings have, with join(..., common=True).",
         )
-    for key, modality in one.modalities.items():
-        _check_same_modality(modality, two.modalities[key], f"{where}, {key!r}")
+    for key, modality in one.items():
+        _check_same_modality(modality, two[key], f"{where}, {key!r}")
 
 
 def _check_same_modality(one: Modality, two: Modality, where: str) -> None:

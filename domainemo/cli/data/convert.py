@@ -37,6 +37,7 @@ def convert(
     """Write a data set as a table folder.
 
     It holds what the options make of the recordings, such as features of raw signals.
+    The data sets mne and bids are folders of your own recordings.
     """
     import shlex
 

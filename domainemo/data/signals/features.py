@@ -59,12 +59,13 @@ def differential_entropy(
     window: float = 4.0,
     *,
     order: int = 4,
+    step: float | None = None,
 ) -> Array:
     """Return the differential entropy of each band, window by window.
 
     Each channel is band-passed over the whole recording by a Butterworth filter run
-    forward and backward (zero phase, hence not causal), then cut into windows that do
-    not overlap. Under a normal distribution a window's differential entropy is
+    forward and backward (zero phase, hence not causal), then cut into windows. Under a
+    normal distribution a window's differential entropy is
     ``0.5 * ln(2 * pi * e * variance)`` (Shi, Jiao & Lu, 2013, doi
     10.1109/EMBC.2013.6611075). Samples after the last full window are dropped.
 
@@ -84,6 +85,8 @@ def differential_entropy(
     order : int
         Order of the Butterworth prototype; the two passes attenuate the band's edges
         by 6 dB.
+    step : float, optional
+        Seconds from one window to the next; by default they do not overlap.
 
     Returns
     -------
@@ -101,15 +104,17 @@ def differential_entropy(
         shorter than two samples.
     """
     samples = _samples(window, sampling_rate)
+    hop = _hop(step, sampling_rate, samples)
     recording = _checked(recording, samples)
-    entropy = np.empty((recording.shape[1] // samples, len(recording), len(bands)))
+    count = (recording.shape[1] - samples) // hop + 1
+    entropy = np.empty((count, len(recording), len(bands)))
     for index, (name, edges) in enumerate(bands.items()):
         filtered = _band_pass(recording, sampling_rate, name, edges, order)
-        variance = _cut(filtered, samples).var(axis=-1).T
+        variance = _cut(filtered, samples, hop).var(axis=-1).T
         # A constant channel leaves no variance; it becomes NaN below, not -inf.
         variance = np.maximum(variance, np.finfo(np.float64).tiny)
         entropy[:, :, index] = 0.5 * np.log(2 * np.pi * np.e * variance)
-    entropy[constant_windows(recording, samples)] = np.nan
+    entropy[constant_windows(recording, samples, hop)] = np.nan
     return entropy
 
 
@@ -118,14 +123,16 @@ def band_power(
     sampling_rate: float,
     bands: Mapping[str, tuple[float, float]] = BANDS,
     window: float = 4.0,
+    *,
+    step: float | None = None,
 ) -> Array:
     """Return the logarithm of the mean power spectral density of each band.
 
     Each window, less its mean, is tapered by a Hann window; its periodogram is averaged
     over the frequencies from a band's lower edge up to, not including, the upper one.
-    That is ``scipy.signal.welch`` with one segment per window. Windows do not overlap
-    and see no sample outside them; samples after the last full window are dropped.
-    Beside the result, memory is taken for one channel at a time.
+    That is ``scipy.signal.welch`` with one segment per window. Windows see no sample
+    outside them; samples after the last full window are dropped. Beside the result,
+    memory is taken for one channel at a time.
 
     Parameters
     ----------
@@ -138,6 +145,8 @@ def band_power(
     window : float
         Length of a window in seconds, at least one period of each band's lower edge
         and the inverse of each band's width: a shorter one cannot resolve the band.
+    step : float, optional
+        Seconds from one window to the next; by default they do not overlap.
 
     Returns
     -------
@@ -155,6 +164,7 @@ def band_power(
         too short for it.
     """
     samples = _samples(window, sampling_rate)
+    hop = _hop(step, sampling_rate, samples)
     bins = _band_bins(bands, sampling_rate, window)
     recording = _checked(recording, samples)
     from scipy import signal
@@ -162,8 +172,9 @@ def band_power(
     taper = signal.windows.hann(samples, sym=False)
     # Power at a negative frequency is that at the positive one, hence twice.
     scale = 2 / (sampling_rate * np.square(taper).sum())
-    power = np.empty((recording.shape[1] // samples, len(recording), len(bands)))
-    for channel, windows in enumerate(_cut(recording, samples)):
+    count = (recording.shape[1] - samples) // hop + 1
+    power = np.empty((count, len(recording), len(bands)))
+    for channel, windows in enumerate(_cut(recording, samples, hop)):
         tapered = taper * (windows - windows.mean(axis=1, keepdims=True))
         spectrum = np.fft.rfft(tapered, axis=1)
         density = scale * (spectrum.real**2 + spectrum.imag**2)
@@ -171,7 +182,7 @@ def band_power(
             power[:, channel, index] = density[:, inside].mean(axis=1)
     # A constant channel has no power; it becomes NaN below, not -inf.
     power = np.log(np.maximum(power, np.finfo(np.float64).tiny))
-    power[constant_windows(recording, samples)] = np.nan
+    power[constant_windows(recording, samples, hop)] = np.nan
     return power
 
 
@@ -217,7 +228,9 @@ def baseline_removed(features: NDArray[Any], baseline: NDArray[Any]) -> Array:
     return removed
 
 
-def constant_windows(recording: NDArray[Any], samples: int) -> NDArray[np.bool_]:
+def constant_windows(
+    recording: NDArray[Any], samples: int, hop: int | None = None
+) -> NDArray[np.bool_]:
     """Return where a channel holds one value throughout a window: a sensor that is off.
 
     Parameters
@@ -225,12 +238,15 @@ def constant_windows(recording: NDArray[Any], samples: int) -> NDArray[np.bool_]
     recording : ndarray of shape (channels, samples)
     samples : int
         Samples in a window.
+    hop : int, optional
+        Samples from one window to the next; as many as in a window by default.
 
     Returns
     -------
     ndarray of bool, shape (windows, channels)
     """
-    constant: NDArray[np.bool_] = np.ptp(_cut(recording, samples), axis=-1).T == 0
+    windows = _cut(recording, samples, hop)
+    constant: NDArray[np.bool_] = np.ptp(windows, axis=-1).T == 0
     return constant
 
 
@@ -279,6 +295,7 @@ def heart_measures(
     window: float = 4.0,
     *,
     neighbourhood: float = 16.0,
+    step: float | None = None,
 ) -> Array:
     """Return heart rate and its variability around each window.
 
@@ -317,6 +334,8 @@ def heart_measures(
         Length of a window in seconds.
     neighbourhood : float
         Length in seconds of what is measured around the window's centre.
+    step : float, optional
+        Seconds from one window to the next; by default they do not overlap.
 
     Returns
     -------
@@ -333,6 +352,7 @@ def heart_measures(
         window, or the sampling rate is too low for the band.
     """
     samples = _samples(window, sampling_rate)
+    hop = _hop(step, sampling_rate, samples)
     if neighbourhood < window:
         raise ConfigurationError(
             f"Heart measures over a neighbourhood of {neighbourhood:g} s around "
@@ -344,7 +364,7 @@ def heart_measures(
     peaks = _find_beats(recording[0], filtered, sampling_rate)
     shapes = _beat_shapes(filtered, peaks, sampling_rate)
     half = round(neighbourhood * sampling_rate / 2)
-    centres = range(samples // 2, len(filtered) - samples + samples // 2 + 1, samples)
+    centres = range(samples // 2, len(filtered) - samples + samples // 2 + 1, hop)
     measures = np.full((len(centres), len(HEART_MEASURES)), np.nan)
     for row, centre in zip(measures, centres, strict=True):
         first, last = max(centre - half, 0), min(centre + half, len(filtered))
@@ -480,10 +500,25 @@ def _check_band(name: str, edges: tuple[float, float], sampling_rate: float) -> 
         )
 
 
-def _cut(recording: NDArray[Any], samples: int) -> NDArray[Any]:
+def _cut(recording: NDArray[Any], samples: int, hop: int | None = None) -> NDArray[Any]:
     """Return a view of shape (channels, windows, samples), the remainder dropped."""
-    windows = recording.shape[1] // samples
-    return recording[:, : windows * samples].reshape(len(recording), windows, samples)
+    if recording.shape[1] < samples:
+        return recording[:, :0].reshape(len(recording), 0, samples)
+    every = sliding_window_view(recording, samples, axis=1)
+    return every[:, :: hop or samples]
+
+
+def _hop(step: float | None, sampling_rate: float, samples: int) -> int:
+    """Return the samples from one window to the next."""
+    if step is None:
+        return samples
+    hop = round(step * sampling_rate)
+    if hop < 1:
+        raise ConfigurationError(
+            f"A step of {step:g} s from window to window holds {hop} samples at "
+            f"{sampling_rate:g} Hz; expected at least 1. Choose a longer step."
+        )
+    return hop
 
 
 def _samples(window: float, sampling_rate: float) -> int:

@@ -25,6 +25,7 @@ from .features import (
     _check_band,
     _checked,
     _cut,
+    _hop,
     _samples,
     _similarity,
     _variability,
@@ -84,7 +85,11 @@ _NOISE_ENDS = 1.0
 
 
 def signal_statistics(
-    recording: NDArray[Any], sampling_rate: float, window: float = 4.0
+    recording: NDArray[Any],
+    sampling_rate: float,
+    window: float = 4.0,
+    *,
+    step: float | None = None,
 ) -> Array:
     """Return mean, standard deviation and slope of each channel, window by window.
 
@@ -96,6 +101,8 @@ def signal_statistics(
         In Hz.
     window : float
         Length of a window in seconds.
+    step : float, optional
+        Seconds from one window to the next; by default they do not overlap.
 
     Returns
     -------
@@ -113,8 +120,9 @@ def signal_statistics(
         If the window is shorter than two samples.
     """
     samples = _samples(window, sampling_rate)
+    hop = _hop(step, sampling_rate, samples)
     recording = _checked_with_gaps(recording, samples)
-    windows = _cut(recording, samples).swapaxes(0, 1)
+    windows = _cut(recording, samples, hop).swapaxes(0, 1)
     return _statistics(windows, sampling_rate)
 
 
