@@ -790,6 +790,11 @@ KEPT = {
     "eegmat-sequences": "eegmat",
     "eegmat-windows": "eegmat",
     "methods": "methods-table",
+    "uf-ama-ablation": "uf-ama",
+    "r2gfanet-ablation": "r2gfanet",
+    "mmstg-net-ablation": "mmstg-net",
+    "physiosync-ablation": "physiosync",
+    "screening": "screening",
 }
 """The tables that are kept beside the docs, and the page that shows each."""
 
