@@ -31,12 +31,8 @@ from matplotlib.figure import Figure
 import domainemo as de
 from domainemo.adapters.kernels import maximum_mean_discrepancy
 from domainemo.processes import cores
-from domainemo.registry import find
 from domainemo.reports.style import COLOURS, LINES, MARKERS, WIDTH, save
-from domainemo.studies.findings import SCORES, SOURCE_ONLY_SCORES, Findings
-from domainemo.studies.settings import VALIDATOR
 from domainemo.training.seeds import reproducible
-from domainemo.validators.comparing import comparison
 
 CHOOSING = ("1", "2", "3", "4", "5")
 TESTED = ("6", "7", "8")
@@ -59,8 +55,11 @@ KNOWN = {"adapter.weight": 0.1, "adapter.distance": "mmd"}  # the middle of its 
 FRESH = 1  # seed of training that no study used
 FEWER = 3  # recordings for all but the main comparison
 
-OTHERS = ("information-maximisation", "source-and-information", "source")
-ORACLES = OTHERS[0]  # chooses the epoch in the sweeps, where nothing else is chosen
+BALANCED, SAFE, HELD_OUT = (
+    "information-maximisation",
+    "source-and-information",
+    "source",
+)
 
 
 class Study(NamedTuple):
@@ -124,10 +123,10 @@ def arguments() -> argparse.Namespace:
 
 
 def planned(seeds: Sequence[int]) -> list[Study]:
-    """Return the studies: by the default validator, then by others, fewer, by TPE."""
-    main = [("offsets", VALIDATOR, sampler) for sampler in ("tpe", "random")]
-    main += [("shares", VALIDATOR, "tpe")]
-    others = [(kind, each, "tpe") for kind in RECORDINGS for each in OTHERS]
+    """Return the studies: samplers by one validator, then every validator by TPE."""
+    main = [("offsets", BALANCED, sampler) for sampler in ("tpe", "random")]
+    others = [("offsets", validator, "tpe") for validator in (SAFE, HELD_OUT)]
+    others += [("shares", each, "tpe") for each in (BALANCED, SAFE, HELD_OUT)]
     return [Study(*each, seed) for seed in seeds for each in main] + [
         Study(*each, seed) for seed in seeds[:FEWER] for each in others
     ]
@@ -260,7 +259,7 @@ def tune(
     table = table.reindex([-1, *table.index]).assign(value=score, accuracy=worth)
     [choice] = found.choices
     table["chosen"] = table.index == choice.candidate
-    table["incumbent"] = incumbents(table["value"], study.validator, found)
+    table["incumbent"] = incumbents(table["value"])
     # The last one of the curve is what the study really chose.
     assert table["incumbent"].iloc[-1] == choice.candidate
     table["so_far"] = table["accuracy"][table["incumbent"]].to_numpy()
@@ -280,7 +279,7 @@ def known_best(seed: int) -> dict[str, Any]:
     results = de.run(
         RECORDINGS["offsets"](seed),
         adapter="marginal",
-        validator=VALIDATOR,
+        validator=BALANCED,
         training=de.Training(epochs=EPOCHS, learning_rate=LEARNING_RATE),
         options=KNOWN,
         folds=[f"subject {name}" for name in TESTED],
@@ -292,7 +291,7 @@ def known_best(seed: int) -> dict[str, Any]:
         "method": "known best weights",
         "accuracy": float(results.summary()["mean"].iloc[0]),
         "kind": "offsets",
-        "validator": VALIDATOR,
+        "validator": BALANCED,
         "sampler": "none",
         "seed": seed,
     }
@@ -301,25 +300,14 @@ def known_best(seed: int) -> dict[str, Any]:
 SEARCHED = ("adapter.weight", "adapter.distance", "training.learning_rate")
 
 
-def incumbents(values: pd.Series, validator: str, found: Findings) -> list[int]:
-    """Return which candidate was ahead after each; source only is -1.
-
-    Where two are equal the earlier one stays, and source only before all.
-    """
-    judge = find("validator", validator)()
-    if not judge.compares:
-        return [int(values.iloc[: n + 1].idxmax()) for n in range(len(values))]
-    [study] = found.studies.values()
-    scores = {each.number: each.user_attrs[SCORES] for each in study.get_trials()}
-    scores[-1] = study.user_attrs[SOURCE_ONLY_SCORES]
-    folds = list(
-        zip(*([s["evidence"] for s in scores[c]] for c in values.index), strict=True)
-    )
-    ahead = []
-    for count in range(1, len(values) + 1):
-        ranks = np.mean([comparison(judge, each[:count]) for each in folds], axis=0)
-        ahead.append(int(values.index[ranks.argmax()]))
-    return ahead
+def incumbents(values: pd.Series) -> list[int]:
+    """Return which candidate had the highest score so far; source only is -1."""
+    best, found = values.index[0], []
+    for candidate, value in values.items():
+        # Where two are equal the earlier one stays, and source only before all.
+        best = candidate if value > values[best] else best
+        found.append(best)
+    return found
 
 
 def sweep(which: tuple[str, int], output: Path) -> pd.DataFrame:
@@ -355,7 +343,7 @@ def accuracy(
     results = de.run(
         data,
         adapter=adapter,
-        validator=ORACLES,
+        validator=BALANCED,
         exclude=TESTED,
         training=de.Training(epochs=EPOCHS, learning_rate=LEARNING_RATE),
         baselines=False,
@@ -409,11 +397,11 @@ def show(swept: pd.DataFrame, candidates: pd.DataFrame, final: pd.DataFrame) -> 
         )
     for label, wanted in (("source only", -1), ("defaults", 0)):
         each = candidates[(candidates["candidate"] == wanted)]
-        each = each[each["validator"] == VALIDATOR].drop_duplicates(["kind", "seed"])
+        each = each[each["validator"] == BALANCED].drop_duplicates(["kind", "seed"])
         for kind, these in each.groupby("kind"):
             lost = 100 * (these["best"] - these["accuracy"])
             print(
-                f"| {kind} | {VALIDATOR} | {label} | | {spread(these['accuracy'])} | "
+                f"| {kind} | {BALANCED} | {label} | | {spread(these['accuracy'])} | "
                 f"{spread(these['best'])} | {spread(lost, 1)} |"
             )
     print("\nSubjects who did not choose, fresh seed:")
@@ -446,7 +434,7 @@ def draw(swept: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2)
     draw_sweep(left, swept[swept["kind"] == "offsets"])
     found = candidates[candidates["kind"] == "offsets"]
-    draw_regret(right, found[found["validator"] == VALIDATOR])
+    draw_regret(right, found[found["validator"] == BALANCED])
     return figure
 
 
