@@ -9,6 +9,7 @@ must be what the first run has left, bit for bit but for the time it took.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import random
@@ -200,9 +201,19 @@ def untimed(value):
 
 
 def differences(found, expected):
-    """The names of what differs."""
+    """What differs, by name: of lists and of texts, the items and lines that do."""
     names = sorted(found.keys() | expected.keys())
-    return [name for name in names if found.get(name) != expected.get(name)]
+    wrong = [name for name in names if found.get(name) != expected.get(name)]
+    return {name: _apart(found.get(name), expected.get(name)) for name in wrong}
+
+
+def _apart(found, expected):
+    if isinstance(found, str) and isinstance(expected, str):
+        found, expected = found.splitlines(), expected.splitlines()
+    if isinstance(found, list) and isinstance(expected, list):
+        pairs = enumerate(itertools.zip_longest(found, expected))
+        return [(place, *pair) for place, pair in pairs if pair[0] != pair[1]]
+    return found, expected
 
 
 # ------------------------------------------------------------------------- the kills
@@ -223,7 +234,8 @@ def check(name, number, driver, undisturbed, folder):
     if not (name == "convert" and (folder / "made").exists()):
         again = driver(folder, name)
         assert again["code"] == 0, (where, again["said"])
-    assert not differences(contents(name, folder), expected), where
+    wrong = differences(contents(name, folder), expected)
+    assert not wrong, (where, wrong)
 
 
 @pytest.mark.campaign
