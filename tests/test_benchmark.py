@@ -791,6 +791,7 @@ KEPT = {
     "eegmat-windows": "eegmat",
     "methods": "methods-table",
     "uf-ama-ablation": "uf-ama",
+    "uf-ama-ablation-eegmat": "uf-ama",
     "r2gfanet-ablation": "r2gfanet",
     "mmstg-net-ablation": "mmstg-net",
     "physiosync-ablation": "physiosync",

@@ -23,7 +23,14 @@ from ..choices import (
 from ..core import Adapter, Backbone, Control, Modality, Normalisation, Sampling
 from ..data.task import merges
 from ..errors import ConfigurationError
-from ..parts import Part, named_controls, of_controls, part, unknown_option
+from ..parts import (
+    Part,
+    made_again,
+    named_controls,
+    of_controls,
+    part,
+    unknown_option,
+)
 from ..places import where
 from ..training.screened import find_screen
 from ..training.settings import Training
@@ -364,12 +371,26 @@ def experiment_of(stored: Mapping[str, Any]) -> Experiment:
     ----------
     stored : mapping
         What ``config.toml`` holds. Plug-ins that it needs have been imported.
+
+    Raises
+    ------
+    ConfigurationError
+        If a part of it was made in Python and cannot be made again.
     """
     names = [name for name, each in choices_of(RunChoices).items() if each.plain]
     given = {name: stored[name] for name in names if name in stored}
     given.pop("init_from", None)  # its weights are overwritten by the trained ones
     options = flatten(stored.get("options", {}))
     known = {k: v for k, v in options.items() if k.partition(".")[0] in _GROUPS}
+    for which in [k.removesuffix(".class") for k in known if k.endswith(".class")]:
+        kind, _, control = which.partition(".")
+        if control and kind != "control":  # within another object, which is made again
+            continue
+        own = {k: v for k, v in known.items() if k.startswith(f"{which}.")}
+        described = {k.removeprefix(f"{which}."): v for k, v in own.items()}
+        options = made_again(kind, control or str(stored[kind]), described)
+        known = {k: v for k, v in known.items() if k not in own}
+        known |= {f"{which}.{k}": v for k, v in options.items()}
     return experiment(**given | {"device": "cpu", "options": known})
 
 
