@@ -22,14 +22,7 @@ from .registry import (
 )
 from .values import check_value, option_types
 
-__all__ = [
-    "Part",
-    "describe_object",
-    "made_again",
-    "named_controls",
-    "of_controls",
-    "part",
-]
+__all__ = ["Part", "describe_object", "named_controls", "of_controls", "part"]
 
 
 @dataclass(frozen=True)
@@ -383,36 +376,6 @@ def describe_object(value: Any) -> Any:
     }
     described = {key: describe_object(item) for key, item in inner.items()}
     return {"class": type(value).__qualname__, **described}
-
-
-def made_again(kind: str, name: str, described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that make an object again which was made in Python.
-
-    Parameters
-    ----------
-    kind, name : str
-        Of a registered part.
-    described : mapping
-        What `describe_object` said of it, with dotted names.
-
-    Raises
-    ------
-    ConfigurationError
-        If these options make another one: it holds what no option tells.
-    """
-    from .choices import flatten
-
-    known = parameters(find(kind, name))
-    options = {key: value for key, value in described.items() if key in known}
-    again = flatten(describe_object(Part(kind, name, options).build()))
-    apart = [k for k in {**described, **again} if described.get(k) != again.get(k)]
-    if apart:
-        raise ConfigurationError(
-            f"The {kind} {name!r} of this run was an object made in Python, which its "
-            f"configuration does not tell whole ({', '.join(apart)}), so that it "
-            f"cannot be made again. Run it by its name, with options, to go on from it."
-        )
-    return options
 
 
 _KNOWN = {"builtins", "collections", "domainemo", "numpy", "pathlib", "torch"}

@@ -11,8 +11,9 @@ from domainemo.adapters.marginal import Marginal
 from domainemo.choices import flatten
 from domainemo.core import Adapter
 from domainemo.errors import ConfigurationError
-from domainemo.parts import describe_object, made_again
+from domainemo.parts import describe_object
 from domainemo.registry import entries, find
+from domainemo.runs.made_again import made_again
 
 KINDS = ("adapter", "protocol", "validator", "sampling", "normalisation", "control")
 EVERY = [(kind, each.name) for kind in KINDS for each in entries(kind)]
@@ -79,7 +80,8 @@ class Forgets(Adapter):
 
 
 def test_an_object_that_its_options_do_not_tell_is_refused(monkeypatch):
-    monkeypatch.setattr("domainemo.parts.find", lambda kind, name: Forgets)
+    for place in ("parts", "runs.made_again"):
+        monkeypatch.setattr(f"domainemo.{place}.find", lambda kind, name: Forgets)
     described = stored(Forgets(strength=3.0))
     with pytest.raises(ConfigurationError, match=r"not tell whole \(doubled\)"):
         made_again("adapter", "marginal", described)

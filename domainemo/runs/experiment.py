@@ -23,14 +23,7 @@ from ..choices import (
 from ..core import Adapter, Backbone, Control, Modality, Normalisation, Sampling
 from ..data.task import merges
 from ..errors import ConfigurationError
-from ..parts import (
-    Part,
-    made_again,
-    named_controls,
-    of_controls,
-    part,
-    unknown_option,
-)
+from ..parts import Part, named_controls, of_controls, part, unknown_option
 from ..places import where
 from ..training.screened import find_screen
 from ..training.settings import Training
@@ -38,6 +31,7 @@ from ..values import check_seeds, check_value
 from .controls import control_name, is_trained, retraining
 from .initialisation import Initialisation, read_initialisation
 from .leaks import check_waived
+from .made_again import made_again
 
 __all__ = [
     "SOURCE_ONLY",
