@@ -796,6 +796,7 @@ KEPT = {
     "mmstg-net-ablation": "mmstg-net",
     "physiosync-ablation": "physiosync",
     "screening": "screening",
+    "branch-share": "systems",
 }
 """The tables that are kept beside the docs, and the page that shows each."""
 
