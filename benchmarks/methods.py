@@ -129,12 +129,17 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Draw the gains as a matrix, adapters by their family."""
     family = families()
     gain = adapters(table)
-    of = {name: family.get(name, "pytorch-adapt") for name in gain.index}
+    theirs = "pytorch-adapt"
+    of = {
+        name: theirs if name.startswith(f"{theirs}:") else family[name]
+        for name in gain.index
+    }
     order = sorted(gain.index, key=lambda name: of[name])
     p = by_place(table, "p").loc[order, gain.columns]
     base = by_place(table, "balanced_accuracy").loc[BASE, gain.columns]
+    broken = {"concatenation-mlp": "concatenation\n-mlp"}
     heads = [
-        f"{dataset}\n{backbone}\n{100 * value:.0f} %"
+        f"{dataset}\n{broken.get(backbone, backbone)}\n{100 * value:.0f} %"
         for (dataset, backbone), value in base.items()
     ]
     sure = (p < LEVEL).to_numpy()
