@@ -14,6 +14,8 @@ Examples
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,6 +72,36 @@ if TYPE_CHECKING:
     from .training.settings import Training
 
 __version__ = "0.1.0"
+
+
+def _check_folders() -> None:
+    """Refuse a copy of the repository that lacks the links to top-level folders.
+
+    Without a link Python finds nothing, or the folder of another, installed copy.
+
+    Raises
+    ------
+    ImportError
+        Unless each of these packages is inside this one, or beside it.
+    """
+    here = os.path.dirname(os.path.realpath(__file__))
+    for name in ("adapters", "protocols", "studies"):
+        spec = importlib.util.find_spec(f"domainemo.{name}")
+        found = os.path.realpath(spec.origin) if spec and spec.origin else ""
+        if os.path.dirname(os.path.dirname(found)) in (here, os.path.dirname(here)):
+            continue
+        path = os.path.join(here, name)
+        there = "a file" if os.path.isfile(path) else "nothing"
+        raise ImportError(
+            f"{path}: found {there} where a link to the folder {name!r} should be, as "
+            "git on Windows and programs that unpack zip archives leave it; expected "
+            "the folder. Install this copy with `pip install -e .`, which needs no "
+            'links, or have them made: see "Where links are not made" in '
+            "CONTRIBUTING.md."
+        )
+
+
+_check_folders()
 
 _HOME = {
     "backbones.wrapper": "Wrapped",
