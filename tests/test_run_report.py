@@ -389,11 +389,22 @@ def test_simpler_methods_that_do_as_well_are_named():
     beaten = some_results(adapter=[0.5] * 6, logistic_regression=[0.4] * 6)
     assert words.cautions(beaten) == []
     hollow = {"logistic_regression": [0.6] * 6, "clip_duration_only": [0.5] * 6}
-    (text,) = words.cautions(some_results(adapter=[0.5] * 6, **hollow))
+    results = some_results(adapter=[0.5] * 6, **hollow)
+    (text,) = words.cautions(results)
     assert "(logistic regression 0.600, clip duration only 0.500)" in text
+    # The first sentence says so by itself.
+    first = words.what_was_reached(results)
+    lost = "below logistic regression with 0.600, the best of 2 controls (\u221210.0"
+    assert lost in first
+    assert "above logistic regression with 0.400 (+10.0" in words.what_was_reached(
+        beaten
+    )
+    near = some_results(adapter=[0.5] * 6, logistic_regression=[0.4, 0.58] * 3)
+    assert "which may be nothing" in words.what_was_reached(near)
     alone = some_results(adapter=[0.5] * 6)
     assert alone.comparison() is None
     assert "cannot tell what the adapter adds" in words.why_not_compared(alone)
+    assert "no control beside it" in words.what_was_reached(alone)
 
 
 # ----------------------------------------------------------------------------- figures

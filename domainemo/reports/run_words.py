@@ -9,7 +9,7 @@ import pandas as pd
 from ..review.reading import baseline, class_names
 from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
-from ..statistics.paired import Comparison
+from ..statistics.paired import Comparison, compare
 from ..words import count
 
 __all__ = [
@@ -32,7 +32,7 @@ def mean_accuracies(results: Results) -> dict[str, float]:
 
 
 def what_was_reached(results: Results) -> str:
-    """Return the result, its interval and chance."""
+    """Return the result, its interval, and beside it the best control and chance."""
     own = results.summary().T[results.method]
     number = int(own["subjects"])
     subjects = "one subject" if number == 1 else count(number, "subject")
@@ -44,9 +44,34 @@ def what_was_reached(results: Results) -> str:
     return (
         f"{first['dataset']}{onto}: {results.method} reached a balanced "
         f"accuracy of {own['mean']:.3f} per {results.level}, the mean over {subjects} "
-        f"({interval}), and of {own['trial']:.3f} for whole trials; chance is "
-        f"{_chance(results):.3f}."
+        f"({interval}), {_beside_the_best_control(results)}; whole trials reached "
+        f"{own['trial']:.3f}, and chance is {_chance(results):.3f}."
     )
+
+
+def _beside_the_best_control(results: Results) -> str:
+    """Return how the result stands to the best of what knows next to nothing."""
+    wide, means = results.per_subject(), mean_accuracies(results)
+    names = _rivals(results)
+    if not names:
+        return "with no control beside it that would say whether that is much"
+    best = max(names, key=means.__getitem__)
+    gap = means[results.method] - means[best]
+    where = "above" if gap > 0 else "below" if gap < 0 else "the same as"
+    of = f", the best of {len(names)} controls" if len(names) > 1 else ""
+    both = wide[[results.method, best]].dropna().to_numpy(dtype=float)
+    found = compare(both[:, 0], both[:, 1])
+    sure = ""
+    if not math.isnan(found.low):
+        sure = f" [{_points(found.low, '')}, {_points(found.high, '')}]"
+        if found.low <= 0 <= found.high and gap:
+            sure += ", which may be nothing"
+    return f"{where} {best} with {means[best]:.3f}{of} ({_points(gap)}{sure})"
+
+
+def _rivals(results: Results) -> list[str]:
+    """Return the controls that know next to nothing, not those that train anew."""
+    return [each for each in results.controls if each not in results.retrainings]
 
 
 def why_not_compared(results: Results) -> str:
@@ -132,8 +157,9 @@ def cautions(results: Results) -> list[str]:
     """Return what the baselines and controls say against the result."""
     means = mean_accuracies(results)
     own, found = means[results.method], []
-    rivals = [each for each in results.controls if each not in results.retrainings]
-    better = [f"{name} {means[name]:.3f}" for name in rivals if means[name] >= own]
+    better = [
+        f"{name} {means[name]:.3f}" for name in _rivals(results) if means[name] >= own
+    ]
     if better:
         found.append(
             f"Caution: something far simpler does as well or better on the same folds "

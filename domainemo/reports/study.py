@@ -136,9 +136,9 @@ class _Study:
 
     @property
     def options(self) -> list[Option]:
-        """Searched options, the most important first where that is known."""
+        """Searched options, the most important first where that can be told."""
         options = searched_options(self.findings)
-        if isinstance(self.importances, str):
+        if isinstance(self.importances, str) or not self.importances.tell:
             return options
         order = list(self.importances.shares.index)
         rank = {name: place for place, name in enumerate(order)}
@@ -385,23 +385,21 @@ def _front_table(findings: Findings) -> Table:
 def _mattered(study: _Study) -> list[Block]:
     found, options = study.importances, study.options
     blocks: list[Block] = [what_mattered(found)]
-    if isinstance(found, Importances):
+    ranked = False
+    if isinstance(found, Importances) and found.tell:
+        ranked = True
         blocks.append(
             Figure(
                 "importances",
                 partial(figures.draw_importances, found),
                 "How much of the candidates' scores each option explains by itself, by "
                 "fANOVA over the scale on which it was drawn. Shares add up to 100 % "
-                "whether the options explain much or nothing"
-                + (
-                    "."
-                    if math.isnan(found.explained)
-                    else f": here {100 * max(found.explained, 0):.0f} %."
-                ),
+                "whether the options explain much or nothing: here "
+                f"{100 * found.explained:.0f} %.",
             )
         )
         blocks += [Note(text) for text in _importance_cautions(found)]
-    return [*blocks, *_option_figures(study.findings, options)]
+    return [*blocks, *_option_figures(study.findings, options, ranked)]
 
 
 def _importance_cautions(found: Importances) -> list[str]:
@@ -419,7 +417,10 @@ def _importance_cautions(found: Importances) -> list[str]:
     return cautions
 
 
-def _option_figures(findings: Findings, options: Sequence[Option]) -> list[Block]:
+def _option_figures(
+    findings: Findings, options: Sequence[Option], ranked: bool
+) -> list[Block]:
+    """Return the figures of scores along options, which may be ranked, or why not."""
     done = len(complete(findings))
     if done < 2 or not options:
         return [
@@ -428,11 +429,17 @@ def _option_figures(findings: Findings, options: Sequence[Option]) -> list[Block
             f"options: {len(options)}."
         ]
     pooled = " Pooled over folds, less the fold's median." if per_fold(findings) else ""
+    first = "each option"
+    if ranked:
+        first += ", the most important first"
+    elif len(options) > 6:
+        first = "the first six options of the search"
+    which = "most important" if ranked else "first"
     blocks: list[Block] = [
         Figure(
             "slices",
             partial(figures.draw_slices, findings, options[:6]),
-            "Complete candidates along each option, the most important first; in grey "
+            f"Complete candidates along {first}; in grey "
             "the mean of candidates nearby, or of a choice. The other options vary as "
             f"well: a slope is no proof of a cause.{pooled}",
         )
@@ -460,7 +467,7 @@ def _option_figures(findings: Findings, options: Sequence[Option]) -> list[Block
                 partial(figures.draw_parallel, findings, options[:8]),
                 "Every complete candidate as a line through its options to its score, "
                 f"darker where it scored higher.{pooled}"
-                + ("" if len(options) <= 8 else " The eight most important options."),
+                + ("" if len(options) <= 8 else f" The eight {which} options."),
             )
         )
     else:

@@ -46,9 +46,6 @@ __all__ = [
 _ENOUGH = 50
 """Complete candidates below which importances are shown with a caution."""
 
-_NOISE = 0.1
-"""Out-of-bag R squared that noise alone reaches in one study of twenty."""
-
 _AFTER = "After the fact, with the targets' labels, by which nothing was chosen: "
 
 _TUNED_AGAINST = {DEFAULTS: "the defaults", SOURCE_ONLY: "source only"}
@@ -282,7 +279,7 @@ def what_mattered(found: Importances | str) -> str:
             f"{count(found.candidates, 'complete candidate')}{each} are too few to say "
             f"which options mattered."
         )
-    if found.explained <= _NOISE:
+    if not found.tell:
         return (
             "Which options mattered cannot be told: a forest grown on the options "
             "predicts the score of candidates it has not seen hardly better than their "
