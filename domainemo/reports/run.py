@@ -354,8 +354,9 @@ def _attention(run: Run, tell: Callable[[str], None]) -> Section | None:
     experiment = replace(experiment, exclude=())
     made = interpret(folders, experiment, run.recordings.data.inputs, tell)
     captions = {
-        "attention": "Where the network attends on the scalp, by predicted class; "
-        "below, the difference to the mean over classes.",
+        "attention": "Where the network attends on the scalp, by predicted class, as a "
+        "multiple of even attention to all regions, of how many samples (n); below, "
+        "the difference to the mean over classes.",
         "occlusion": "By how much the predicted class's probability falls where a "
         "region's electrodes show only their mean over the session.",
         "cross_modal": "Which windows of the other sensors the EEG listens to.",
@@ -370,8 +371,12 @@ def _attention(run: Run, tell: Callable[[str], None]) -> Section | None:
         for name, draw in attention.figures(made).items()
     ]
     means = attention.class_means(made.regions).T.rename_axis(index="region")
+    even = len(means) * means
     blocks.append(
-        Table(means.rename_axis(columns=None), "Attention by predicted class.")
+        Table(
+            even.rename_axis(columns=None),
+            "Attention by predicted class, as a multiple of even attention.",
+        )
     )
     return Section("Attention to brain regions", blocks)
 
