@@ -29,6 +29,7 @@ from domainemo.review.screening import pooled, screening
 from domainemo.review.tables import (
     calibration,
     confusion,
+    recall_by_class,
     subject_intervals,
     typical_fold,
 )
@@ -121,6 +122,20 @@ def test_confusion_counts_every_sample():
     probabilities = rows.filter(like="p_").to_numpy()
     found = metrics(rows["label"].to_numpy(), probabilities)["balanced_accuracy"]
     assert recall.mean() == pytest.approx(found)
+
+
+def test_recall_by_class_averages_to_balanced_accuracy(folder):
+    results = Results.load(folder)
+    found = recall_by_class(results)
+    assert list(found.columns) == ["negative", "positive"]
+    means = results.summary()["mean"]
+    np.testing.assert_allclose(found.mean(axis=1), means[found.index])
+    rows = results.predictions.query("method == 'uf-ama' and label == 1")
+    by_subject = [
+        np.mean([predicted == 1 for predicted in theirs["predicted"]])
+        for _, theirs in rows.groupby("subject")
+    ]
+    assert found.loc["uf-ama", "positive"] == pytest.approx(np.mean(by_subject))
 
 
 def test_calibration_agrees_with_the_error_and_with_a_slow_loop():

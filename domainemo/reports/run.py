@@ -16,7 +16,7 @@ from ..registry import entries, find
 from ..review.embedding import embed
 from ..review.interpretation import interpret
 from ..review.reading import Recordings
-from ..review.tables import typical_fold
+from ..review.tables import recall_by_class, typical_fold
 from ..runs.controls import control_name
 from ..runs.metrics import SHOWN
 from ..runs.model import load_trained
@@ -261,7 +261,12 @@ def _confusion(run: Run) -> Section:
                 f"What each true class of the target subjects was predicted as: share "
                 f"of the row, and number of {run.results.level}s"
                 f"{_over_seeds(run)}. {_choice_of_epoch(run)}",
-            )
+            ),
+            Table(
+                recall_by_class(run.results),
+                f"Recall of each class: the share of its {run.results.level}s that is "
+                f"predicted as it, mean over subjects.",
+            ),
         ],
     )
 

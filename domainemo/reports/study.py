@@ -27,7 +27,7 @@ from ..studies.findings import (
     load_findings,
 )
 from ..studies.storage import address_of
-from ..words import but_for_calibration, count, listed, were
+from ..words import but_for_calibration, count, duration, listed, were
 from . import study_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
 from .study_numbers import (
@@ -43,7 +43,6 @@ from .study_numbers import (
     searched_options,
 )
 from .study_words import (
-    duration,
     how_far_off,
     kind_of,
     paired,

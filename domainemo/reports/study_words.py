@@ -28,7 +28,6 @@ from .study_numbers import (
 )
 
 __all__ = [
-    "duration",
     "how_far_off",
     "kind_of",
     "paired",
@@ -448,12 +447,3 @@ def value_words(value: Any) -> str:
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it."""
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
