@@ -20,7 +20,7 @@ def count(number: int, noun: str) -> str:
 def duration(seconds: float) -> str:
     """Return a duration as people say it."""
     if seconds < 120:
-        return f"{seconds:.0f} seconds"
+        return count(round(seconds), "second")
     if seconds < 7200:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours"
