@@ -445,7 +445,7 @@ def test_maps_show_the_ratio_to_even_attention_and_of_how_many_samples(monkeypat
     np.testing.assert_allclose(happy, [1.5, 0.9, 0.9, 0.6])
     np.testing.assert_allclose(sad, 1)  # regions of few electrodes do not glow
     np.testing.assert_allclose(limits, [0.5, 1.5])
-    assert "n = 30 in 2 networks,\n2 subjects" in figure.axes[0].get_title()
+    assert "n = 30, 2 networks, 2 subjects" in figure.axes[0].get_title()
 
 
 def test_electrodes_lie_on_the_head_where_they_belong():

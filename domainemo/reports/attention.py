@@ -32,7 +32,7 @@ _EDGE = 0.82  # radius of the ring through these, where the head's is 1
 _PALE = 0.05  # deviations from even attention that stay pale, whatever the largest is
 
 _WORDS = {
-    "attention": ("Attention", "attention to a region (1 = even)", "{} {:.2f}"),
+    "attention": ("Attention", "attention (1 = even)", "{} {:.2f}"),
     "occlusion": (
         "Occlusion",
         "fall of the predicted class's probability (points)",
@@ -106,7 +106,7 @@ def draw_regions(interpretation: Interpretation, column: str = "attention") -> F
     _row_of_maps(grid[0], values, places, colours, limits, words)
     for axes, name in zip(grid[0], means.index, strict=True):
         number = _counted(interpretation.regions, str(name))
-        axes.set_title(f"predicted {name}\n{number}", loc="center")
+        axes.set_title(f"predicted {name}\n{number}", loc="center", fontsize=7.5)
         _name_regions(axes, means.loc[name], size, unit)
     if rows == 2:
         gaps = values - values.mean(0)
@@ -132,7 +132,7 @@ def _counted(table: pd.DataFrame, predicted: str) -> str:
     keys = [name for name in ("adapter", "fold", "seed") if name in first]
     runs = first[keys].drop_duplicates().shape[0]
     number, subjects = int(first["samples"].sum()), first["subject"].nunique()
-    return f"n = {number} in {count(runs, 'network')},\n{count(subjects, 'subject')}"
+    return f"n = {number}, {count(runs, 'network')}, {count(subjects, 'subject')}"
 
 
 def draw_cross_modal(interpretation: Interpretation) -> Figure:
@@ -188,7 +188,8 @@ def _row_of_maps(
     """Draw a map on each of the axes, and their common scale beside them."""
     for axes, each in zip(row, values, strict=True):
         image = _topomap(axes, each, places, colours, limits)
-    write_scale(row, image, words)
+    # Colours are symmetric about even attention, which cannot be negative.
+    write_scale(row, image, words, 0.0 if words == _WORDS["attention"][1] else None)
 
 
 def _on_electrodes(
