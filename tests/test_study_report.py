@@ -965,7 +965,9 @@ def test_the_page_is_written_and_always_the_same(tmp_path, monkeypatch):
     assert first[0] == tmp_path / "report.html"
     assert second[0] == tmp_path / "other.html"
     for one, other in zip(first, second, strict=True):
-        assert one.read_bytes() == other.read_bytes()
+        # But for the links to the files beside it.
+        links = (b'href="report/', b'href="other/')
+        assert one.read_bytes().replace(*links) == other.read_bytes()
     text = first[0].read_text(encoding="utf-8")
     assert "Study a &lt;study&gt; &amp; more" in text and COMMAND in text
     table = pd.read_csv(tmp_path / "report" / "every-candidate.csv")

@@ -171,6 +171,7 @@ def _results(run: Run) -> Section:
         Table(
             pd.DataFrame(metrics).loc[results.methods].rename_axis("method"),
             f"The main metrics per {results.level}, mean over subjects.",
+            name="metrics",
         ),
     ]
     return Section("Results", blocks)
@@ -266,6 +267,7 @@ def _confusion(run: Run) -> Section:
                 recall_by_class(run.results),
                 f"Recall of each class: the share of its {run.results.level}s that is "
                 f"predicted as it, mean over subjects.",
+                name="recall-by-class",
             ),
         ],
     )
@@ -381,6 +383,7 @@ def _attention(run: Run, tell: Callable[[str], None]) -> Section | None:
         Table(
             even.rename_axis(columns=None),
             "Attention by predicted class, as a multiple of even attention.",
+            name="attention-by-class",
         )
     )
     return Section("Attention to brain regions", blocks)

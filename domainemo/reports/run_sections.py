@@ -290,14 +290,19 @@ def how(run: Run) -> Section:
         [
             results.how(),
             *again,
-            Table(_two_columns(facts, "fact"), "What was done."),
-            Table(options.rename_axis("option").to_frame(), "Every option."),
+            Table(_two_columns(facts, "fact"), "What was done.", name="what-was-done"),
+            Table(
+                options.rename_axis("option").to_frame(),
+                "Every option.",
+                name="options",
+            ),
             Table(
                 seconds.dropna().rename(
                     columns={"sum": "seconds in all", "mean": "per fold and seed"}
                 ),
                 "Time of training.",
                 digits=1,
+                name="training-time",
             ),
         ],
     )

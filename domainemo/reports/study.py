@@ -214,7 +214,8 @@ def _option_table(choice: Choice, findings: Findings) -> Table:
         },
         index=pd.Index(list(names), name="option"),
     )
-    return Table(frame, f"The chosen configuration, {_name(choice)}.")
+    caption = f"The chosen configuration, {_name(choice)}."
+    return Table(frame, caption, name="chosen-options")
 
 
 def _final(findings: Findings) -> list[Block]:
@@ -244,6 +245,7 @@ def _final(findings: Findings) -> list[Block]:
                 "accuracy: 95 % bootstrap interval, Wilcoxon signed-rank test. The "
                 "first row is the question that was asked; the others are not "
                 "corrected for being asked as well.",
+                name="tuned-against-others",
             )
         )
     return blocks
@@ -378,6 +380,7 @@ def _front_table(findings: Findings) -> Table:
     return Table(
         frame.rename(columns={"value": "validator's score"}).reset_index(drop=True),
         "The Pareto front: no candidate is better in one objective and as good in all.",
+        name="pareto-front",
     )
 
 
@@ -594,7 +597,7 @@ def _cost(study: _Study) -> list[Block]:
         ),
     ]
     if len(found.workers):
-        blocks.append(Table(found.workers, "What each worker did.", digits=0))
+        blocks.append(Table(found.workers, "What each worker did.", 0, "workers"))
     return blocks
 
 
