@@ -496,6 +496,7 @@ SECTIONS = (
     "Embeddings",
     "Attention to brain regions",
     "How the numbers were obtained",
+    "For a paper",
 )
 
 

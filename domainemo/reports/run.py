@@ -26,6 +26,7 @@ from . import run_figures as figures
 from .newcomers import write_newcomers_report
 from .online import over_time_section
 from .page import Block, Figure, Note, Section, Table, write_report
+from .paper import for_a_paper
 from .run_sections import (
     LINEAR,
     Run,
@@ -105,6 +106,7 @@ def write_run_report(
         _embeddings(run, tell),
         _attention(run, tell),
         how(run),
+        for_a_paper(run),
         left_out(run),
     ]
     return write_report(
