@@ -409,11 +409,10 @@ def test_simpler_methods_that_do_as_well_are_named():
     assert "(logistic regression 0.600, clip duration only 0.500)" in text
     # The first sentence says so by itself.
     first = words.what_was_reached(results)
-    lost = "below logistic regression with 0.600, the best of 2 controls (\u221210.0"
+    lost = "below the 0.600 of logistic regression, the best of 2 controls (\u221210.0"
     assert lost in first
-    assert "above logistic regression with 0.400 (+10.0" in words.what_was_reached(
-        beaten
-    )
+    won = "above the 0.400 of logistic regression (+10.0 points"
+    assert won in words.what_was_reached(beaten)
     near = some_results(adapter=[0.5] * 6, logistic_regression=[0.4, 0.58] * 3)
     assert "which may be nothing" in words.what_was_reached(near)
     alone = some_results(adapter=[0.5] * 6)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..registry import UnknownPart, kind_of, leaves
+from ..review.reading import class_names
 from ..words import count, duration, listed
 from .page import Code, Section
 from .references import Reference, bibtex, references
@@ -47,7 +48,8 @@ def methods_paragraph(run: Run) -> str:
     )
     sentences = [
         f"On {first['dataset']}, the network {first['backbone']} ({parameters}) was "
-        f"trained {adapted} on {first['modalities']}",
+        f"trained {adapted} on {listed(str(first['modalities']).split(', '))}, to tell "
+        f"{listed(class_names(results))} apart",
         f"The protocol was {first['protocol']}, with {folds} and {seeds}, "
         f"{first['access']}: {first['target_seen']}",
         f"Signals were {first['normalisation']}; samples were {first['sampling']}",

@@ -66,7 +66,7 @@ def _beside_the_best_control(results: Results) -> str:
         sure = f" [{_points(found.low, '')}, {_points(found.high, '')}]"
         if found.low <= 0 <= found.high and gap:
             sure += ", which may be nothing"
-    return f"{where} {best} with {means[best]:.3f}{of} ({_points(gap)}{sure})"
+    return f"{where} the {means[best]:.3f} of {best}{of} ({_points(gap)}{sure})"
 
 
 def _rivals(results: Results) -> list[str]:
