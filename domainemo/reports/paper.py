@@ -8,17 +8,29 @@ from typing import Any
 from ..registry import UnknownPart, kind_of, leaves
 from ..review.reading import class_names
 from ..words import count, duration, listed
-from .page import Code, Section
+from .page import Block, Code, Section
 from .references import Reference, bibtex, references
 from .run_sections import Run, machine, tested, training_seconds
 
-__all__ = ["for_a_paper", "methods_paragraph"]
+__all__ = ["cited", "for_a_paper", "methods_paragraph"]
 
 
 def for_a_paper(run: Run) -> Section:
     """Return the section on how a paper would describe the run, and what it cites."""
-    named, silent = _papers(run.results.description)
-    blocks: list[Any] = [methods_paragraph(run)]
+    blocks = [methods_paragraph(run), *cited(run.results.description)]
+    return Section("For a paper", blocks)
+
+
+def cited(described: Mapping[str, Any]) -> list[Block]:
+    """Return in BibTeX what data set, network and adapter name; and which name none.
+
+    Parameters
+    ----------
+    described : mapping
+        The configuration of a run or a study.
+    """
+    named, silent = _papers(described)
+    blocks: list[Block] = []
     if named:
         blocks += [
             "The papers that the parts' own descriptions name, with no more than "
@@ -27,7 +39,7 @@ def for_a_paper(run: Run) -> Section:
         ]
     if silent:
         blocks.append(f"No paper is named by {listed(silent)}.")
-    return Section("For a paper", blocks)
+    return blocks
 
 
 def methods_paragraph(run: Run) -> str:
@@ -73,7 +85,8 @@ def methods_paragraph(run: Run) -> str:
     versions += [f"torch {packages['torch']}"] if "torch" in packages else []
     sentences.append(
         f"Training took {duration(training_seconds(results))} in all, by "
-        f"{listed(versions)} on {machine(run)}"
+        f"{listed(versions)} on "
+        f"{machine(run.environment, results.description['device'])}"
     )
     return " ".join(f"{each.rstrip('.')}." for each in sentences)
 

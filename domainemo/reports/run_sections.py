@@ -281,7 +281,7 @@ def how(run: Run) -> Section:
     facts |= {name: packages[name] for name in ("torch", "numpy") if name in packages}
     facts |= {key: run.environment[key] for key in ("python", "platform")}
     facts |= {
-        "machine": machine(run),
+        "machine": machine(run.environment, results.description["device"]),
         "trained (by the dates of its files)": when(run),
         "tested": tested(results),
         "training in all": duration(training_seconds(results)),
@@ -342,13 +342,19 @@ def tested(results: Results) -> str:
     return listed(list(dict.fromkeys(counts)))
 
 
-def machine(run: Run) -> str:
-    """Return what trained the networks: the processor and its cores, and the device."""
-    known = run.environment
+def machine(known: Mapping[str, Any], device: str) -> str:
+    """Return what trained the networks: the processor and its cores, and the device.
+
+    Parameters
+    ----------
+    known : mapping
+        What ``environment.json`` holds.
+    device : str
+        Where it was trained.
+    """
     words = str(known.get("processor", "an unknown processor"))
     if "cores" in known:
         words += f" with {count(int(known['cores']), 'core')}"
-    device = str(run.results.description["device"])
     gpus = known.get("gpus", ())
     if not device.startswith("cuda"):
         return words

@@ -30,6 +30,8 @@ from ..studies.storage import address_of
 from ..words import but_for_calibration, count, duration, listed, were
 from . import study_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
+from .paper import cited
+from .run_sections import machine
 from .study_numbers import (
     Agreement,
     Cost,
@@ -120,6 +122,7 @@ def study_sections(
         Section("The validator and the truth, after the fact", _truth(study)),
         Section("Cost", _cost(study)),
         Section("Every candidate", _candidates(findings)),
+        Section("For a paper", cited(findings.description)),
     ]
     return _summary(study), sections
 
@@ -301,6 +304,12 @@ def _how(findings: Findings, environment: Mapping[str, Any]) -> list[Block]:
     for key, value in study.items():
         if value not in (None, "", [], {}):
             rows[f"study: {key.replace('_', ' ')}"] = value_words(value)
+    began = pd.to_datetime(findings.candidates["began"]).dropna()
+    if len(began):
+        days = (began.min().date().isoformat(), began.max().date().isoformat())
+        rows["candidates began on"] = " to ".join(dict.fromkeys(days))
+    if "processor" in environment:
+        rows["machine"] = machine(environment, str(described.get("device", "cpu")))
     packages = environment.get("packages", {})
     rows["versions"] = ", ".join(
         f"{name} {number}"
