@@ -828,6 +828,8 @@ def test_one_candidate_that_went_astray_sets_no_scale():
         slices = draw_slices(findings, options[:2]).axes[0]
         parallel = draw_parallel(findings, options[:2]).axes[0]
         folds = draw_folds(findings).axes[0]
+    (line,) = slices.lines
+    assert np.nanmin(line.get_ydata()) >= low  # nor does it bend a mean
     for axes in (history, slices):
         bottom, top = axes.get_ylim()
         assert bottom < low and top > high and top - bottom < 2 * (high - low)

@@ -245,17 +245,19 @@ def _draw_slice(
 ) -> None:
     places = pd.Series(option.place(table[option.name]), table.index)
     drawn = places.notna()
-    if option.numeric and drawn.sum() >= FEW:
+    usual = drawn & ~_outlying(values)  # one that went astray bends no mean
+    if option.numeric and usual.sum() >= FEW:
         at = np.linspace(0, 1, 101)
         line = smooth(
-            places[drawn].to_numpy()[:, None], values[drawn].to_numpy(), at[:, None]
+            places[usual].to_numpy()[:, None], values[usual].to_numpy(), at[:, None]
         )
         axes.plot(at, line, color="0.55", lw=2, zorder=1, label="mean nearby")
     elif not option.numeric:
         for place, theirs in values[drawn].groupby(places[drawn]):
             reach = 0.3 / max(len(option.choices) - 1, 1)
             ends = [float(place) - reach, float(place) + reach]
-            axes.plot(ends, [theirs.mean()] * 2, color="0.55", lw=2, zorder=1)
+            mean = theirs[usual.loc[theirs.index]].mean()
+            axes.plot(ends, [mean] * 2, color="0.55", lw=2, zorder=1)
             # Side by side in their order, for many have the same choice.
             places[theirs.index] = float(place) + 1.6 * reach * _spread(len(theirs))
     _mark(axes, places[drawn], values[drawn], "complete", alpha=0.8)
@@ -280,7 +282,10 @@ def draw_contour(findings: Findings, first: Option, second: Option) -> Figure:
     values, table, places = values.iloc[drawn], table.iloc[drawn], places[drawn]
     side = np.linspace(0, 1, 61)
     at = np.stack(np.meshgrid(side, side), -1)
-    surface = smooth(places, values.to_numpy(), at.reshape(-1, 2), width=0.15)
+    usual = ~_outlying(values)
+    surface = smooth(
+        places[usual], values.to_numpy()[usual], at.reshape(-1, 2), width=0.15
+    )
     colours, (low, high) = _shades(), _limits(values)
     axes.contourf(
         side,
@@ -517,8 +522,9 @@ def draw_cost(findings: Findings) -> Figure:
     """Draw what each candidate took, in the order of their beginning."""
     timed = findings.candidates[findings.candidates["seconds"].notna()]
     timed = timed.sort_values(["began", "study", "candidate"], na_position="last")
-    unit, words = _time_unit(float(timed["seconds"].max()))
-    seconds = timed["seconds"].astype(float).to_numpy() / unit
+    took = timed["seconds"].astype(float)
+    unit, words = _time_unit(float(took[~_outlying(took)].max()))
+    seconds = took.to_numpy() / unit
     figure = _figure(2.4)
     axes = figure.subplots()
     several = timed["study"].nunique() > 1
