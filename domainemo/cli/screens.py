@@ -384,9 +384,9 @@ def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
 
 def verdicts(results: Results) -> list[str]:
     """Return in words what the baselines say of the result."""
-    from ..reports.run_words import leaks
+    from ..reports.run_words import beside_the_best_control, leaks
 
-    lines = []
+    lines = [f"{results.method} stands {beside_the_best_control(results)}."]
     found = results.comparison()
     if found is not None:
         p = "" if np.isnan(found.p) else f", Wilcoxon p = {found.p:.3g}"

@@ -13,6 +13,7 @@ from ..statistics.paired import Comparison, compare
 from ..words import count
 
 __all__ = [
+    "beside_the_best_control",
     "cautions",
     "difference",
     "gains",
@@ -44,13 +45,16 @@ def what_was_reached(results: Results) -> str:
     return (
         f"{first['dataset']}{onto}: {results.method} reached a balanced "
         f"accuracy of {own['mean']:.3f} per {results.level}, the mean over {subjects} "
-        f"({interval}), {_beside_the_best_control(results)}; whole trials reached "
+        f"({interval}), {beside_the_best_control(results)}; whole trials reached "
         f"{own['trial']:.3f}, and chance is {_chance(results):.3f}."
     )
 
 
-def _beside_the_best_control(results: Results) -> str:
-    """Return how the result stands to the best of what knows next to nothing."""
+def beside_the_best_control(results: Results) -> str:
+    """Return how the result stands to the best of what knows next to nothing.
+
+    The best is known after the fact, which is to its advantage.
+    """
     wide, means = results.per_subject(), mean_accuracies(results)
     names = _rivals(results)
     if not names:
