@@ -85,7 +85,7 @@ def test_the_paragraph_says_what_was_done(tmp_path):
         "the network dgcnn (",
         "was trained with dann+marginal on eeg, to tell negative and positive apart",
         "2 folds and 1 seed",
-        "Each training took 1 epoch in batches of 32",
+        "Each training took 1 epoch (batches of 32, optimiser adamw, learning rate ",
         f"2 subjects, 2 sessions, {len(trials.drop_duplicates())} trials and ",
         "logistic regression",
         "core",

@@ -15,6 +15,15 @@ from .run_sections import Run, machine, tested, training_seconds
 __all__ = ["cited", "for_a_paper", "methods_paragraph"]
 
 
+_TRAINED = {
+    "training.batch_size": "batches of {}",
+    "training.optimiser": "optimiser {}",
+    "training.learning_rate": "learning rate {:g}",
+    "training.weight_decay": "weight decay {:g}",
+}
+"""What is said of a training; a run of an earlier version has fewer."""
+
+
 def for_a_paper(run: Run) -> Section:
     """Return the section on how a paper would describe the run, and what it cites."""
     blocks = [methods_paragraph(run), *cited(run.results.description)]
@@ -52,6 +61,9 @@ def methods_paragraph(run: Run) -> str:
     folds = count(results.table["fold"].nunique(), "fold")
     seeds = count(len(results.description["seeds"]), "seed")
     epochs = count(options["training.epochs"], "epoch")
+    settings = [
+        words.format(options[key]) for key, words in _TRAINED.items() if key in options
+    ]
     chosen = first["selection"]
     epoch = (
         "the network of the last one was kept"
@@ -65,10 +77,7 @@ def methods_paragraph(run: Run) -> str:
         f"The protocol was {first['protocol']}, with {folds} and {seeds}, "
         f"{first['access']}: {first['target_seen']}",
         f"Signals were {first['normalisation']}; samples were {first['sampling']}",
-        f"Each training took {epochs} in batches of {options['training.batch_size']}, "
-        f"by {options['training.optimiser']} with a learning rate of "
-        f"{options['training.learning_rate']:g} and a weight decay of "
-        f"{options['training.weight_decay']:g}; {epoch}",
+        f"Each training took {epochs} ({', '.join(settings)}); {epoch}",
         f"Tested were {tested(results)}",
         "Scores were averaged over seeds and folds within each subject, and then over "
         "subjects; intervals are 95 % bootstrap intervals over subjects",

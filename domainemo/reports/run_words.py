@@ -56,8 +56,8 @@ def beside_the_best_control(results: Results) -> str:
     The best is known after the fact, which is to its advantage.
     """
     wide, means = results.per_subject(), mean_accuracies(results)
-    names = _rivals(results)
-    if not names:
+    names = [each for each in _rivals(results) if not math.isnan(means[each])]
+    if not names or math.isnan(means[results.method]):
         return "with no control beside it that would say whether that is much"
     best = max(names, key=means.__getitem__)
     gap = means[results.method] - means[best]
