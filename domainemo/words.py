@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["but_for_calibration", "count", "in_order", "listed", "were"]
+__all__ = ["but_for_calibration", "count", "duration", "in_order", "listed", "were"]
 
 
 def count(number: int, noun: str) -> str:
@@ -15,6 +15,15 @@ def count(number: int, noun: str) -> str:
     plural = f"{noun}es" if hissing else f"{noun}s"
     plural = f"{noun[:-1]}ies" if noun.endswith("ity") else plural
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds < 120:
+        return count(round(seconds), "second")
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def were(number: int) -> str:

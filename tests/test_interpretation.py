@@ -18,10 +18,16 @@ from domainemo.backbones.regions import PARTITIONS, regions
 from domainemo.cli import main
 from domainemo.data.normalisation import normalise
 from domainemo.errors import ConfigurationError, DataError
-from domainemo.reports.attention import _flat_places, class_means, figures
+from domainemo.reports.attention import (
+    _flat_places,
+    class_means,
+    draw_regions,
+    figures,
+)
 from domainemo.reports.connectivity import _matrix, connection_means
 from domainemo.reports.style import save
 from domainemo.review.interpretation import (
+    Interpretation,
     _Temporal,
     find_folds,
     interpret,
@@ -407,6 +413,39 @@ def test_means_over_subjects_weigh_subjects_alike():
     means = class_means(table)
     assert list(means.columns) == ["front", "back"]
     assert means.loc["happy", "front"] == pytest.approx((0.35 + 0.9) / 2)
+
+
+def test_maps_show_the_ratio_to_even_attention_and_of_how_many_samples(monkeypatch):
+    electrodes = {"front": ("FPZ",), "middle": ("CZ", "FC1"), "back": ("OZ",)}
+    even = {"front": 1 / 3, "middle": 1 / 3, "back": 1 / 3}
+    table = pd.DataFrame(
+        [
+            (subject, f"fold {subject}", predicted, region, share, 10 * subject)
+            for subject in (1, 2)
+            for predicted, shares in (
+                ("sad", even),
+                ("happy", {"front": 0.5, "middle": 0.3, "back": 0.2}),
+            )
+            for region, share in shares.items()
+        ],
+        columns=["subject", "fold", "predicted", "region", "attention", "samples"],
+    ).assign(adapter="none", seed=0)
+    none = pd.DataFrame()
+    made = Interpretation(table, none, none, none, none, electrodes, "made up", "net")
+    drawn = []
+    monkeypatch.setattr(
+        "domainemo.reports.attention._topomap",
+        lambda axes, values, places, colours, limits: (
+            drawn.append((values, limits))
+            or axes.scatter([0], [0], c=[1.0], cmap=colours)
+        ),
+    )
+    figure = draw_regions(made)
+    (happy, limits), (sad, _) = drawn[:2]
+    np.testing.assert_allclose(happy, [1.5, 0.9, 0.9, 0.6])
+    np.testing.assert_allclose(sad, 1)  # regions of few electrodes do not glow
+    np.testing.assert_allclose(limits, [0.5, 1.5])
+    assert "n = 30, 2 networks, 2 subjects" in figure.axes[0].get_title()
 
 
 def test_electrodes_lie_on_the_head_where_they_belong():

@@ -5,6 +5,7 @@ import re
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import browser
 import numpy as np
@@ -130,8 +131,13 @@ def test_blocks_stand_in_their_order_under_linked_headings(report):
     places = [element["id"] for element in page.elements if "id" in element]
     assert len(places) == len(set(places))
     links = [element["href"] for element in page.all("a")]
-    assert len(links) == 2 * 4 + 2
-    assert {link.removeprefix("#") for link in links} <= set(places)
+    inside = [link for link in links if link.startswith("#")]
+    assert len(inside) == 2 * 4 + 2
+    assert {link.removeprefix("#") for link in inside} <= set(places)
+    # The others are the files of figures and tables, every one of them.
+    beside = {f"report/{path.name}" for path in report.with_suffix("").iterdir()}
+    assert sorted(set(links) - set(inside)) == sorted(beside)
+    assert len(links) == len(inside) + len(beside)
 
 
 def test_text_is_never_taken_for_html(tmp_path):
@@ -255,12 +261,14 @@ def test_an_index_is_shown_unless_it_counts_rows(tmp_path):
 
 def test_tables_are_written_in_full(tmp_path):
     other = pd.DataFrame({"a": [1 / 3]})
-    sections = [Section("The Numbers: all", [Table(NARROW / 3), Table(other)])]
+    last = Table(other, name="by-class")
+    sections = [Section("The Numbers: all", [Table(NARROW / 3), Table(other), last])]
     written = write(
         tmp_path / "report.html", summary=[Table(NARROW)], sections=sections
     )
     names = [path.name for path in written[1:]]
-    assert names == ["summary.csv", "the-numbers-all.csv", "the-numbers-all-2.csv"]
+    numbered = ["the-numbers-all.csv", "the-numbers-all-2.csv"]
+    assert names == ["summary.csv", *numbered, "by-class.csv"]
     read = [pd.read_csv(path) for path in written[2:]]
     exact = {"rtol": 1e-15, "atol": 0}
     pd.testing.assert_frame_equal(read[0].set_index("method"), NARROW / 3, **exact)
@@ -343,6 +351,15 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path, name):
         write(tmp_path / "report.html", summary=[Figure(name, draw_bars, "Bars.")])
 
 
+def test_a_link_finds_its_file_whatever_the_page_is_called(tmp_path):
+    written = write(tmp_path / "of 50 % #1.html", summary=[Table(NARROW)])
+    (link,) = Reader(written[0]).all("a")
+    assert tmp_path / unquote(link["href"]) == written[1]
+    assert link["text"] == "summary.csv"
+    with pytest.raises(ValueError, match="table name"):
+        write(tmp_path / "a.html", summary=[Table(NARROW, name="../a")])
+
+
 def test_two_figures_of_one_name_are_refused(tmp_path):
     figures = [Figure("bars", draw_bars, "Bars.")] * 2
     with pytest.raises(ValueError, match="'bars' names two things"):
@@ -388,7 +405,8 @@ def test_nothing_on_the_page_names_another_place(report):
     keys = {"src", "href", "xlink:href", "srcset", "action", "poster", "background"}
     for element in page.elements:
         for key in keys & element.keys():
-            assert element[key].startswith(("#", "data:")), element["tag"]
+            beside = element["tag"] == "a" and (report.parent / element[key]).is_file()
+            assert beside or element[key].startswith(("#", "data:")), element["tag"]
     style = "".join(page.texts("style"))
     assert "url(" not in style
     assert "@import" not in style

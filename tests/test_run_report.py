@@ -29,6 +29,7 @@ from domainemo.review.screening import pooled, screening
 from domainemo.review.tables import (
     calibration,
     confusion,
+    recall_by_class,
     subject_intervals,
     typical_fold,
 )
@@ -121,6 +122,20 @@ def test_confusion_counts_every_sample():
     probabilities = rows.filter(like="p_").to_numpy()
     found = metrics(rows["label"].to_numpy(), probabilities)["balanced_accuracy"]
     assert recall.mean() == pytest.approx(found)
+
+
+def test_recall_by_class_averages_to_balanced_accuracy(folder):
+    results = Results.load(folder)
+    found = recall_by_class(results)
+    assert list(found.columns) == ["negative", "positive"]
+    means = results.summary()["mean"]
+    np.testing.assert_allclose(found.mean(axis=1), means[found.index])
+    rows = results.predictions.query("method == 'uf-ama' and label == 1")
+    by_subject = [
+        np.mean([predicted == 1 for predicted in theirs["predicted"]])
+        for _, theirs in rows.groupby("subject")
+    ]
+    assert found.loc["uf-ama", "positive"] == pytest.approx(np.mean(by_subject))
 
 
 def test_calibration_agrees_with_the_error_and_with_a_slow_loop():
@@ -389,11 +404,21 @@ def test_simpler_methods_that_do_as_well_are_named():
     beaten = some_results(adapter=[0.5] * 6, logistic_regression=[0.4] * 6)
     assert words.cautions(beaten) == []
     hollow = {"logistic_regression": [0.6] * 6, "clip_duration_only": [0.5] * 6}
-    (text,) = words.cautions(some_results(adapter=[0.5] * 6, **hollow))
+    results = some_results(adapter=[0.5] * 6, **hollow)
+    (text,) = words.cautions(results)
     assert "(logistic regression 0.600, clip duration only 0.500)" in text
+    # The first sentence says so by itself.
+    first = words.what_was_reached(results)
+    lost = "below the 0.600 of logistic regression, the best of 2 controls (\u221210.0"
+    assert lost in first
+    won = "above the 0.400 of logistic regression (+10.0 points"
+    assert won in words.what_was_reached(beaten)
+    near = some_results(adapter=[0.5] * 6, logistic_regression=[0.4, 0.58] * 3)
+    assert "which may be nothing" in words.what_was_reached(near)
     alone = some_results(adapter=[0.5] * 6)
     assert alone.comparison() is None
     assert "cannot tell what the adapter adds" in words.why_not_compared(alone)
+    assert "no control beside it" in words.what_was_reached(alone)
 
 
 # ----------------------------------------------------------------------------- figures
@@ -470,6 +495,7 @@ SECTIONS = (
     "Embeddings",
     "Attention to brain regions",
     "How the numbers were obtained",
+    "For a paper",
 )
 
 

@@ -21,7 +21,12 @@ from scipy.stats import rankdata
 from domainemo.reports import study as report
 from domainemo.reports.page import Code, Figure, Note, Table
 from domainemo.reports.study import study_sections, write_study_report
-from domainemo.reports.study_figures import draw_folds, draw_history
+from domainemo.reports.study_figures import (
+    draw_folds,
+    draw_history,
+    draw_parallel,
+    draw_slices,
+)
 from domainemo.reports.study_numbers import (
     Option,
     agreement,
@@ -421,6 +426,11 @@ def test_nothing_is_said_to_matter_where_scores_are_noise():
     assert found.explained < 0.1
     assert found.shares[""].sum() == pytest.approx(1)
     assert "cannot be told" in what_mattered(found)
+    # Then no figure shows shares, and no caption calls an option important.
+    shown = section(study_sections(findings)[1], "Which options mattered")
+    drawn = [each for each in shown if isinstance(each, Figure)]
+    assert "importances" not in [figure.name for figure in drawn]
+    assert not any("important" in figure.caption for figure in drawn)
 
 
 def test_few_candidates_are_too_few_to_say():
@@ -802,6 +812,37 @@ def test_history_draws_every_candidate_at_its_score():
     assert lines["source only"][0] == pytest.approx(source_only_scores(findings)[""])
 
 
+def test_one_candidate_that_went_astray_sets_no_scale():
+    findings = realistic()
+    table = findings.candidates
+    done = table["state"] == "complete"
+    usual = table.loc[done, "value"].astype(float)
+    low, high = usual.min(), usual.max()
+    number = table.loc[done, "candidate"].iloc[3]
+    mine = table["candidate"] == number
+    table.loc[mine, "value"] = astray = low - 50
+    findings.scores.loc[findings.scores["candidate"] == number, "score"] -= 50
+    options = searched_options(findings)
+    with matplotlib.rc_context(STYLE):
+        history = draw_history(findings).axes[0]
+        slices = draw_slices(findings, options[:2]).axes[0]
+        parallel = draw_parallel(findings, options[:2]).axes[0]
+        folds = draw_folds(findings).axes[0]
+    (line,) = slices.lines
+    assert np.nanmin(line.get_ydata()) >= low  # nor does it bend a mean
+    for axes in (history, slices):
+        bottom, top = axes.get_ylim()
+        assert bottom < low and top > high and top - bottom < 2 * (high - low)
+        (said,) = (each.get_text() for each in axes.texts if "shown" in each.get_text())
+        assert said == f"1 below, not shown: {astray:.3g}"
+    ends = [
+        line.get_ydata()[-1] for line in parallel.lines if len(line.get_ydata()) == 3
+    ]
+    assert min(ends) == 0 and max(ends) == 1 and len(set(np.round(ends, 3))) > 15
+    image = next(c for c in folds.collections if c.get_array() is not None)
+    assert image.get_clim()[1] < 1
+
+
 def test_the_map_of_folds_shows_gaps_to_the_median_of_complete_candidates():
     findings = realistic()
     with matplotlib.rc_context(STYLE):
@@ -866,6 +907,7 @@ def test_every_figure_of_a_study_per_fold_is_legible(by_fold):
     _, _, sections = by_fold
     drawn = blocks(sections, Figure)
     expected = [name.replace("history", "pareto-front") for name in NAMES_OF_FIGURES]
+    expected.remove("importances")  # eight candidates are too few to tell
     assert [figure.name for figure in drawn] == expected
     for figure in drawn:
         check_legible(figure)
@@ -889,7 +931,7 @@ def test_each_fold_s_choice_is_a_row(by_fold):
         ((FAILED, FAILED), {"folds", "history", "importances", "slices"}),
         ((RUNNING, PRUNED), {"history", "importances", "slices"}),
         ((DONE,), {"importances", "slices", "contour"}),
-        ((DONE, DONE, RUNNING), {"contour"}),
+        ((DONE, DONE, RUNNING), {"contour", "importances"}),
     ],
     ids=["none", "waiting", "failed", "running", "one", "two"],
 )
@@ -925,7 +967,9 @@ def test_the_page_is_written_and_always_the_same(tmp_path, monkeypatch):
     assert first[0] == tmp_path / "report.html"
     assert second[0] == tmp_path / "other.html"
     for one, other in zip(first, second, strict=True):
-        assert one.read_bytes() == other.read_bytes()
+        # But for the links to the files beside it.
+        links = (b'href="report/', b'href="other/')
+        assert one.read_bytes().replace(*links) == other.read_bytes()
     text = first[0].read_text(encoding="utf-8")
     assert "Study a &lt;study&gt; &amp; more" in text and COMMAND in text
     table = pd.read_csv(tmp_path / "report" / "every-candidate.csv")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from ..words import count
+from ..words import count, duration
 from .console import Console, Table
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..runs.results import Results
 
 __all__ = [
+    "Pace",
     "Progress",
     "Reading",
     "bars",
@@ -37,6 +39,9 @@ __all__ = [
     "show_summary",
 ]
 
+
+_SILENCE = 60.0
+"""Seconds after which something is said where there is no terminal."""
 
 _ABREAST = 6
 """As many methods as fit beside each other."""
@@ -62,14 +67,55 @@ def bars(console: Console, said: str) -> Bars:
     )
 
 
-class Progress:
-    """One bar for all jobs and one for each that is running."""
+class Pace:
+    """How long work still takes, as fast as it has gone until now.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Returns seconds since any moment.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.began: tuple[float, float] | None = None
+
+    def left(self, done: float, total: float) -> str:
+        """Return in words how long the rest takes; "" as long as nothing was done.
+
+        Parameters
+        ----------
+        done, total : float
+            Of any unit. What is done at the first call is not counted, as an earlier
+            run may have done it.
+        """
+        now = self.clock()
+        if self.began is None:
+            self.began = now, done
+        start, before = self.began
+        if done <= before or done >= total:
+            return ""
+        seconds = (now - start) * (total - done) / (done - before)
+        return f"about {duration(seconds)} left"
+
+
+class Progress:
+    """One bar for all jobs and one for each that is running.
+
+    Without a terminal there is a line for each job that ends, and one a minute.
+
+    Parameters
+    ----------
+    clock : callable
+        Returns seconds since any moment.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = Console(stderr=True)
         self.bars = bars(self.console, "loss")
         self.tasks: dict[str, TaskID] = {}
         self.told: set[str] = set()
+        self.clock, self.pace, self.spoke = clock, Pace(clock), clock()
 
     def __enter__(self) -> Progress:
         self.bars.start()
@@ -85,16 +131,26 @@ class Progress:
 
     def update(self, monitor: Monitor) -> None:
         """Show how far all jobs are."""
-        done = sum(state.finished or state.failed for state in monitor.jobs)
-        self._set("all jobs", done, len(monitor.jobs), "")
-        for state in monitor.jobs:
-            ended = state.finished or state.failed
-            if ended:
+        ended = [state.finished or state.failed for state in monitor.jobs]
+        done = sum(ended)
+        # A job that an earlier run had finished says nothing of this one's pace.
+        own = [
+            1.0 if over else state.epoch / max(monitor.epochs, 1)
+            for state, over in zip(monitor.jobs, ended, strict=True)
+            if not state.resumed
+        ]
+        left = self.pace.left(sum(own), len(own))
+        self._set("all jobs", done, len(monitor.jobs), left)
+        place = f"[{done}/{len(monitor.jobs)}]"
+        for state, over in zip(monitor.jobs, ended, strict=True):
+            if over:
                 self._remove(state.name)
-                self._tell(state, done, len(monitor.jobs))
+                self._tell(state, place, left)
             elif state.epoch:
                 loss = "" if np.isnan(state.loss) else f"loss {state.loss:.3f}"
                 self._set(state.name, state.epoch, monitor.epochs, loss)
+                epoch = f"{state.name}: epoch {state.epoch} of {monitor.epochs}"
+                self._tell_in_between(_joined(f"{place} {epoch}", loss, left))
 
     def _set(self, name: str, completed: int, total: int, loss: str) -> None:
         if name not in self.tasks:
@@ -105,13 +161,24 @@ class Progress:
         if name in self.tasks:
             self.bars.remove_task(self.tasks.pop(name))
 
-    def _tell(self, state: JobState, done: int, total: int) -> None:
+    def _tell(self, state: JobState, place: str, left: str) -> None:
         """Say a line per job where there is no terminal to draw bars on."""
         if self.console.is_terminal or state.name in self.told:
             return
         self.told.add(state.name)
         how = "failed" if state.failed else "kept" if state.resumed else "done"
-        self.console.say(f"[{done}/{total}] {state.name}: {how}")
+        self.console.say(_joined(f"{place} {state.name}: {how}", left))
+        self.spoke = self.clock()
+
+    def _tell_in_between(self, line: str) -> None:
+        """Say how far a job is where nothing was said for a minute."""
+        if not self.console.is_terminal and self.clock() - self.spoke >= _SILENCE:
+            self.console.say(line)
+            self.spoke = self.clock()
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 class Reading:
@@ -317,9 +384,9 @@ def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
 
 def verdicts(results: Results) -> list[str]:
     """Return in words what the baselines say of the result."""
-    from ..reports.run_words import leaks
+    from ..reports.run_words import beside_the_best_control, leaks
 
-    lines = []
+    lines = [f"{results.method} stands {beside_the_best_control(results)}."]
     found = results.comparison()
     if found is not None:
         p = "" if np.isnan(found.p) else f", Wilcoxon p = {found.p:.3g}"

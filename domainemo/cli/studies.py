@@ -11,8 +11,8 @@ from rich.progress import TaskID
 
 from ..words import but_for_calibration, count, in_order
 from .console import Console, Table
+from .screens import Pace, bars, show_memory, show_summary
 from .screens import Progress as Training
-from .screens import bars, show_memory, show_summary
 
 if TYPE_CHECKING:
     from ..runs.execution import Monitor
@@ -30,7 +30,7 @@ class Searching:
         self.console = Console(stderr=True)
         self.bars = bars(self.console, "best")
         self.task: TaskID | None = None
-        self.told = -1
+        self.told, self.pace = -1, Pace()
         self.monitor: Monitor | None = None
         self.training: Training | None = None
 
@@ -64,18 +64,20 @@ class Searching:
     def update(self, progress: Progress) -> None:
         """Show how many candidates are tried; a line each without a terminal."""
         best = "" if math.isnan(progress.best) else f"best {progress.best:.3f}"
+        left = self.pace.left(progress.finished, progress.total)
         if not self.console.is_terminal:
             if progress.finished > self.told:
                 self.told = progress.finished
                 said = f"[{progress.finished}/{progress.total}] candidates {best}"
-                self.console.say(said.rstrip())
+                self.console.say("; ".join(filter(None, (said.rstrip(), left))))
             return
         if self.task is None:
             self.bars.start()
             self.task = self.bars.add_task(
                 "candidates", total=progress.total, best=best
             )
-        self.bars.update(self.task, completed=progress.finished, best=best)
+        said = " ".join(filter(None, (best, left)))
+        self.bars.update(self.task, completed=progress.finished, best=said)
         if progress.finished >= progress.total:
             self.bars.stop()
 

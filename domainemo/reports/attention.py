@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..backbones.graphs import electrode_positions
 from ..backbones.regions import ELECTRODES
 from ..review.interpretation import Interpretation
+from ..words import count
 from .connectivity import draw_connections, draw_connectivity
 from .heat_maps import heat_map, write_caption, write_scale
 from .style import DIVERGING, SEQUENTIAL, WIDTH
@@ -31,7 +32,7 @@ _EDGE = 0.82  # radius of the ring through these, where the head's is 1
 _PALE = 0.05  # deviations from even attention that stay pale, whatever the largest is
 
 _WORDS = {
-    "attention": ("Attention", "share of attention per electrode (%)", "{} {:.0f} %"),
+    "attention": ("Attention", "attention (1 = even)", "{} {:.2f}"),
     "occlusion": (
         "Occlusion",
         "fall of the predicted class's probability (points)",
@@ -77,30 +78,35 @@ def class_means(table: pd.DataFrame, column: str = "attention") -> pd.DataFrame:
 def draw_regions(interpretation: Interpretation, column: str = "attention") -> Figure:
     """Draw a map per predicted class, and its difference to the mean over classes.
 
-    A region's attention is spread evenly over its electrodes, so that even attention
-    to all electrodes is an even map.
+    Attention is given as a multiple of even attention, which is one over the number of
+    regions: 1 at all electrodes of a region, however many it has, means that it is
+    heard like any other.
 
     Parameters
     ----------
     interpretation : Interpretation
     column : {"attention", "occlusion"}
-        Occlusion is shown as it is at each of the region's electrodes.
+        Occlusion is shown as it is at each of the region's electrodes, in points.
     """
     from matplotlib.figure import Figure
 
-    means = 100 * class_means(interpretation.regions, column)
-    shown = _on_electrodes(means, interpretation.electrodes, column == "attention")
+    means, scale = class_means(interpretation.regions, column), 100
+    if column == "attention":
+        scale = means.shape[1]
+    means = scale * means
+    shown = _on_electrodes(means, interpretation.electrodes)
     values, places = shown.to_numpy(), _flat_places(list(shown.columns))
     heading, words, unit = _WORDS[column]
-    rows, count = (2 if len(means) > 1 else 1), len(means)
-    size = min((WIDTH - 0.9) / count, 2.0)
-    height = rows * (size + 0.25) + 0.85
+    rows, abreast = (2 if len(means) > 1 else 1), len(means)
+    size = min((WIDTH - 0.9) / abreast, 2.0)
+    height = rows * (size + 0.25) + 1.0
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    grid = figure.subplots(rows, count, squeeze=False)
-    limits = (min(0.0, float(values.min())), float(values.max()))
-    _row_of_maps(grid[0], values, places, SEQUENTIAL, limits, words)
+    grid = figure.subplots(rows, abreast, squeeze=False)
+    colours, limits = _scale(values, column)
+    _row_of_maps(grid[0], values, places, colours, limits, words)
     for axes, name in zip(grid[0], means.index, strict=True):
-        axes.set_title(f"predicted {name}", loc="center")
+        number = _counted(interpretation.regions, str(name))
+        axes.set_title(f"predicted {name}\n{number}", loc="center", fontsize=7.5)
         _name_regions(axes, means.loc[name], size, unit)
     if rows == 2:
         gaps = values - values.mean(0)
@@ -109,6 +115,24 @@ def draw_regions(interpretation: Interpretation, column: str = "attention") -> F
         _row_of_maps(grid[1], gaps, places, DIVERGING, (-top, top), words)
     write_caption(figure, heading, interpretation)
     return figure
+
+
+def _scale(values: Array, column: str) -> tuple[str, tuple[float, float]]:
+    """Return the colours of a map and the values at their ends."""
+    if column != "attention":
+        return SEQUENTIAL, (min(0.0, float(values.min())), float(values.max()))
+    reach = max(float(np.abs(values - 1).max()), 2 * _PALE)
+    return DIVERGING, (1 - reach, 1 + reach)
+
+
+def _counted(table: pd.DataFrame, predicted: str) -> str:
+    """Return in words how many samples, of how many subjects, a class's map is of."""
+    rows = table[table["predicted"].astype(str) == predicted]
+    first = rows[rows["region"] == rows["region"].iloc[0]]
+    keys = [name for name in ("adapter", "fold", "seed") if name in first]
+    runs = first[keys].drop_duplicates().shape[0]
+    number, subjects = int(first["samples"].sum()), first["subject"].nunique()
+    return f"n = {number}, {count(runs, 'network')}, {count(subjects, 'subject')}"
 
 
 def draw_cross_modal(interpretation: Interpretation) -> Figure:
@@ -164,15 +188,16 @@ def _row_of_maps(
     """Draw a map on each of the axes, and their common scale beside them."""
     for axes, each in zip(row, values, strict=True):
         image = _topomap(axes, each, places, colours, limits)
-    write_scale(row, image, words)
+    # Colours are symmetric about even attention, which cannot be negative.
+    write_scale(row, image, words, 0.0 if words == _WORDS["attention"][1] else None)
 
 
 def _on_electrodes(
-    means: pd.DataFrame, electrodes: Mapping[str, tuple[str, ...]], spread: bool
+    means: pd.DataFrame, electrodes: Mapping[str, tuple[str, ...]]
 ) -> pd.DataFrame:
-    """Return a column per electrode: its region's value, or its share of it."""
+    """Return a column per electrode: its region's value."""
     columns = {
-        name: means[region] / (len(members) if spread else 1)
+        name: means[region]
         for region, members in electrodes.items()
         if region in means
         for name in members

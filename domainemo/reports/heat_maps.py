@@ -53,13 +53,26 @@ def heat_map(
     return image
 
 
-def write_scale(row: Sequence[Axes], image: Any, words: str) -> None:
-    """Draw the scale of an image beside the axes that share it, in words."""
+def write_scale(
+    row: Sequence[Axes], image: Any, words: str, least: float | None = None
+) -> None:
+    """Draw the scale of an image beside the axes that share it, in words.
+
+    Parameters
+    ----------
+    row : sequence of Axes
+    image : ScalarMappable
+    words : str
+    least : float, optional
+        What no value goes below; the scale ends there.
+    """
     figure = row[0].get_figure()
     assert figure is not None
     bar = figure.colorbar(image, ax=list(row), shrink=0.8, pad=0.01, aspect=18)
     bar.set_label("\n".join(textwrap.wrap(words, 26)), fontsize=7)
     bar.outline.set_visible(False)
+    if least is not None:
+        bar.ax.set_ylim(bottom=max(least, bar.ax.get_ylim()[0]))
 
 
 def write_caption(figure: Figure, heading: str, interpretation: Interpretation) -> None:

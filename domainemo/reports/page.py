@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -66,11 +67,15 @@ class Table:
     caption : str
     digits : int
         Of floating-point numbers, after the point.
+    name : str
+        The stem of its file's name: "recall-by-class"; where empty it is the
+        section's, with a number from the second on.
     """
 
     frame: pd.DataFrame
     caption: str = ""
     digits: int = 3
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ def write_report(
     """Write a page, and in a folder beside it every figure and every table.
 
     The page asks the network for nothing, needs no script, and holds `data` as JSON.
+    Under each figure and table stand links to its files.
     Nothing is written before everything has been drawn; then every file is replaced
     in one step, the page last. The same input gives the same bytes.
 
@@ -134,14 +140,14 @@ def write_report(
     Raises
     ------
     ValueError
-        If `path` does not end in ``.html``, if a figure's name is no plain file name,
-        or if two are the same.
+        If `path` does not end in ``.html``, if a figure's or a table's name is no plain
+        file name, or if two figures have the same.
     TypeError
         If `data` holds what is no data.
     """
     if path.suffix != ".html":
         raise ValueError(f"{path}: expected a file name that ends in .html")
-    page = _Page()
+    page = _Page(quote(path.stem))
     content = {
         "title": title,
         "summary": page.blocks("summary", summary),
@@ -169,8 +175,12 @@ def write_report(
 
 @dataclass
 class _Page:
-    """What the template shows, numbered as it comes, and the files beside the page."""
+    """What the template shows, numbered as it comes, and the files beside the page.
 
+    Their folder is given as a link names it.
+    """
+
+    folder: str
     files: dict[str, bytes] = field(default_factory=dict)
     _places: set[str] = field(default_factory=lambda: {"contents", "data", "summary"})
     _figures: int = 0
@@ -211,11 +221,7 @@ class _Page:
         raise TypeError(f"found {block!r}; expected a block of a report")
 
     def _figure(self, figure: Figure) -> dict[str, Any]:
-        if not _NAME.fullmatch(figure.name):
-            raise ValueError(
-                f"figure name {figure.name!r}: expected small letters, digits and "
-                f"single dashes, for it names a file and a place on the page."
-            )
+        _check_name("figure", figure.name)
         place = self._take(figure.name)
         svg, pdf = render(figure.draw, ".svg", ".pdf")
         self.files[f"{place}.svg"] = svg
@@ -229,14 +235,18 @@ class _Page:
             "caption": figure.caption,
             "svg": drawing,
             "width": width,
+            "files": self._links(f"{place}.svg", f"{place}.pdf"),
         }
 
     def _table(self, name: str, table: Table) -> dict[str, Any]:
         frame = table.frame
         counted = isinstance(frame.index, pd.RangeIndex)
-        number, file = 1, f"{name}.csv"
+        if table.name:
+            _check_name("table", table.name)
+        stem = table.name or name
+        number, file = 1, f"{stem}.csv"
         while file in self.files:
-            number, file = number + 1, f"{name}-{number + 1}.csv"
+            number, file = number + 1, f"{stem}-{number + 1}.csv"
         text = frame.to_csv(index=not counted, lineterminator="\n")
         self.files[file] = text.encode()
         self._tables += 1
@@ -252,13 +262,26 @@ class _Page:
                 for i, ((key, _), column) in enumerate(zip(columns, cells, strict=True))
             ],
             "rows": list(zip(*(texts for texts, _ in cells), strict=True)),
+            "files": self._links(file),
         }
+
+    def _links(self, *names: str) -> list[dict[str, str]]:
+        return [{"name": name, "href": f"{self.folder}/{name}"} for name in names]
 
     def _take(self, place: str) -> str:
         if place in self._places:
             raise ValueError(f"{place!r} names two things on the page; expected one.")
         self._places.add(place)
         return place
+
+
+def _check_name(kind: str, name: str) -> None:
+    """Refuse what can name no file."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{kind} name {name!r}: expected small letters, digits and single dashes, "
+            f"for it names a file and a place on the page."
+        )
 
 
 def _slug(title: str) -> str:

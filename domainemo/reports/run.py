@@ -16,7 +16,7 @@ from ..registry import entries, find
 from ..review.embedding import embed
 from ..review.interpretation import interpret
 from ..review.reading import Recordings
-from ..review.tables import typical_fold
+from ..review.tables import recall_by_class, typical_fold
 from ..runs.controls import control_name
 from ..runs.metrics import SHOWN
 from ..runs.model import load_trained
@@ -26,6 +26,7 @@ from . import run_figures as figures
 from .newcomers import write_newcomers_report
 from .online import over_time_section
 from .page import Block, Figure, Note, Section, Table, write_report
+from .paper import for_a_paper
 from .run_sections import (
     LINEAR,
     Run,
@@ -105,6 +106,7 @@ def write_run_report(
         _embeddings(run, tell),
         _attention(run, tell),
         how(run),
+        for_a_paper(run),
         left_out(run),
     ]
     return write_report(
@@ -171,6 +173,7 @@ def _results(run: Run) -> Section:
         Table(
             pd.DataFrame(metrics).loc[results.methods].rename_axis("method"),
             f"The main metrics per {results.level}, mean over subjects.",
+            name="metrics",
         ),
     ]
     return Section("Results", blocks)
@@ -261,7 +264,13 @@ def _confusion(run: Run) -> Section:
                 f"What each true class of the target subjects was predicted as: share "
                 f"of the row, and number of {run.results.level}s"
                 f"{_over_seeds(run)}. {_choice_of_epoch(run)}",
-            )
+            ),
+            Table(
+                recall_by_class(run.results),
+                f"Recall of each class: the share of its {run.results.level}s that is "
+                f"predicted as it, mean over subjects.",
+                name="recall-by-class",
+            ),
         ],
     )
 
@@ -354,8 +363,9 @@ def _attention(run: Run, tell: Callable[[str], None]) -> Section | None:
     experiment = replace(experiment, exclude=())
     made = interpret(folders, experiment, run.recordings.data.inputs, tell)
     captions = {
-        "attention": "Where the network attends on the scalp, by predicted class; "
-        "below, the difference to the mean over classes.",
+        "attention": "Where the network attends on the scalp, by predicted class, as a "
+        "multiple of even attention to all regions, of how many samples (n); below, "
+        "the difference to the mean over classes.",
         "occlusion": "By how much the predicted class's probability falls where a "
         "region's electrodes show only their mean over the session.",
         "cross_modal": "Which windows of the other sensors the EEG listens to.",
@@ -370,8 +380,13 @@ def _attention(run: Run, tell: Callable[[str], None]) -> Section | None:
         for name, draw in attention.figures(made).items()
     ]
     means = attention.class_means(made.regions).T.rename_axis(index="region")
+    even = len(means) * means
     blocks.append(
-        Table(means.rename_axis(columns=None), "Attention by predicted class.")
+        Table(
+            even.rename_axis(columns=None),
+            "Attention by predicted class, as a multiple of even attention.",
+            name="attention-by-class",
+        )
     )
     return Section("Attention to brain regions", blocks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from ..review.reading import (
 from ..review.screening import pooled
 from ..review.screening import screening as believed
 from ..runs.folder import ENVIRONMENT, read_json, rerun
+from ..runs.record import FACTS
 from ..runs.results import Results
-from ..words import but_for_calibration, count
+from ..words import but_for_calibration, count, duration, listed
 from . import run_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table
 
@@ -32,10 +34,13 @@ __all__ = [
     "how",
     "left_out",
     "losses",
+    "machine",
     "numbers",
     "read_run",
     "screening",
     "selection",
+    "tested",
+    "training_seconds",
 ]
 
 _HOW = {
@@ -275,6 +280,12 @@ def how(run: Run) -> Section:
     packages = run.environment.get("packages", {})
     facts |= {name: packages[name] for name in ("torch", "numpy") if name in packages}
     facts |= {key: run.environment[key] for key in ("python", "platform")}
+    facts |= {
+        "machine": machine(run.environment, results.description["device"]),
+        "trained (by the dates of its files)": when(run),
+        "tested": tested(results),
+        "training in all": duration(training_seconds(results)),
+    }
     options = pd.Series(results.description["options"], name="value").map(str)
     trained = results.table.drop_duplicates(["method", "fold", "seed"])
     seconds = trained.groupby("method", sort=False)["seconds"].agg(["sum", "mean"])
@@ -290,17 +301,75 @@ def how(run: Run) -> Section:
         [
             results.how(),
             *again,
-            Table(_two_columns(facts, "fact"), "What was done."),
-            Table(options.rename_axis("option").to_frame(), "Every option."),
+            Table(_two_columns(facts, "fact"), "What was done.", name="what-was-done"),
+            Table(
+                options.rename_axis("option").to_frame(),
+                "Every option.",
+                name="options",
+            ),
             Table(
                 seconds.dropna().rename(
                     columns={"sum": "seconds in all", "mean": "per fold and seed"}
                 ),
                 "Time of training.",
                 digits=1,
+                name="training-time",
             ),
         ],
     )
+
+
+def training_seconds(results: Results) -> float:
+    """Return the seconds that all trainings took together, those of baselines too."""
+    once = results.table.drop_duplicates(["method", "fold", "seed"])
+    return float(once["seconds"].sum())
+
+
+def tested(results: Results) -> str:
+    """Return how many subjects, sessions, trials and samples were tested, in words.
+
+    What several folds test is counted once.
+    """
+    rows = results.predictions
+    rows = rows[rows["method"] == results.method]
+    place: list[str] = []
+    counts = []
+    for column in ("subject", "session", "trial", "start"):
+        place.append(column)
+        noun = results.level if column == "start" else column
+        if column in rows and noun not in place[:-1]:
+            counts.append(count(len(rows[place].drop_duplicates()), noun))
+    return listed(list(dict.fromkeys(counts)))
+
+
+def machine(known: Mapping[str, Any], device: str) -> str:
+    """Return what trained the networks: the processor and its cores, and the device.
+
+    Parameters
+    ----------
+    known : mapping
+        What ``environment.json`` holds.
+    device : str
+        Where it was trained.
+    """
+    words = str(known.get("processor", "an unknown processor"))
+    if "cores" in known:
+        words += f" with {count(int(known['cores']), 'core')}"
+    gpus = known.get("gpus", ())
+    if not device.startswith("cuda"):
+        return words
+    return f"{', '.join(gpus) or device} beside {words}"
+
+
+def when(run: Run) -> str:
+    """Return on which days trainings ended, as the dates of their files have it."""
+    days = sorted(
+        {
+            date.fromtimestamp((each.folder / FACTS).stat().st_mtime).isoformat()
+            for each in run.trained
+        }
+    )
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
 
 
 def _two_columns(facts: Mapping[str, Any], heading: str) -> pd.DataFrame:

@@ -9,10 +9,11 @@ import pandas as pd
 from ..review.reading import baseline, class_names
 from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
-from ..statistics.paired import Comparison
+from ..statistics.paired import Comparison, compare
 from ..words import count
 
 __all__ = [
+    "beside_the_best_control",
     "cautions",
     "difference",
     "gains",
@@ -32,7 +33,7 @@ def mean_accuracies(results: Results) -> dict[str, float]:
 
 
 def what_was_reached(results: Results) -> str:
-    """Return the result, its interval and chance."""
+    """Return the result, its interval, and beside it the best control and chance."""
     own = results.summary().T[results.method]
     number = int(own["subjects"])
     subjects = "one subject" if number == 1 else count(number, "subject")
@@ -44,9 +45,37 @@ def what_was_reached(results: Results) -> str:
     return (
         f"{first['dataset']}{onto}: {results.method} reached a balanced "
         f"accuracy of {own['mean']:.3f} per {results.level}, the mean over {subjects} "
-        f"({interval}), and of {own['trial']:.3f} for whole trials; chance is "
-        f"{_chance(results):.3f}."
+        f"({interval}), {beside_the_best_control(results)}; whole trials reached "
+        f"{own['trial']:.3f}, and chance is {_chance(results):.3f}."
     )
+
+
+def beside_the_best_control(results: Results) -> str:
+    """Return how the result stands to the best of what knows next to nothing.
+
+    The best is known after the fact, which is to its advantage.
+    """
+    wide, means = results.per_subject(), mean_accuracies(results)
+    names = [each for each in _rivals(results) if not math.isnan(means[each])]
+    if not names or math.isnan(means[results.method]):
+        return "with no control beside it that would say whether that is much"
+    best = max(names, key=means.__getitem__)
+    gap = means[results.method] - means[best]
+    where = "above" if gap > 0 else "below" if gap < 0 else "the same as"
+    of = f", the best of {len(names)} controls" if len(names) > 1 else ""
+    both = wide[[results.method, best]].dropna().to_numpy(dtype=float)
+    found = compare(both[:, 0], both[:, 1])
+    sure = ""
+    if not math.isnan(found.low):
+        sure = f" [{_points(found.low, '')}, {_points(found.high, '')}]"
+        if found.low <= 0 <= found.high and gap:
+            sure += ", which may be nothing"
+    return f"{where} the {means[best]:.3f} of {best}{of} ({_points(gap)}{sure})"
+
+
+def _rivals(results: Results) -> list[str]:
+    """Return the controls that know next to nothing, not those that train anew."""
+    return [each for each in results.controls if each not in results.retrainings]
 
 
 def why_not_compared(results: Results) -> str:
@@ -132,8 +161,9 @@ def cautions(results: Results) -> list[str]:
     """Return what the baselines and controls say against the result."""
     means = mean_accuracies(results)
     own, found = means[results.method], []
-    rivals = [each for each in results.controls if each not in results.retrainings]
-    better = [f"{name} {means[name]:.3f}" for name in rivals if means[name] >= own]
+    better = [
+        f"{name} {means[name]:.3f}" for name in _rivals(results) if means[name] >= own
+    ]
     if better:
         found.append(
             f"Caution: something far simpler does as well or better on the same folds "

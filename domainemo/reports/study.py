@@ -27,9 +27,11 @@ from ..studies.findings import (
     load_findings,
 )
 from ..studies.storage import address_of
-from ..words import but_for_calibration, count, listed, were
+from ..words import but_for_calibration, count, duration, listed, were
 from . import study_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table, write_report
+from .paper import cited
+from .run_sections import machine
 from .study_numbers import (
     Agreement,
     Cost,
@@ -43,7 +45,6 @@ from .study_numbers import (
     searched_options,
 )
 from .study_words import (
-    duration,
     how_far_off,
     kind_of,
     paired,
@@ -121,6 +122,7 @@ def study_sections(
         Section("The validator and the truth, after the fact", _truth(study)),
         Section("Cost", _cost(study)),
         Section("Every candidate", _candidates(findings)),
+        Section("For a paper", cited(findings.description)),
     ]
     return _summary(study), sections
 
@@ -136,9 +138,9 @@ class _Study:
 
     @property
     def options(self) -> list[Option]:
-        """Searched options, the most important first where that is known."""
+        """Searched options, the most important first where that can be told."""
         options = searched_options(self.findings)
-        if isinstance(self.importances, str):
+        if isinstance(self.importances, str) or not self.importances.tell:
             return options
         order = list(self.importances.shares.index)
         rank = {name: place for place, name in enumerate(order)}
@@ -215,7 +217,8 @@ def _option_table(choice: Choice, findings: Findings) -> Table:
         },
         index=pd.Index(list(names), name="option"),
     )
-    return Table(frame, f"The chosen configuration, {_name(choice)}.")
+    caption = f"The chosen configuration, {_name(choice)}."
+    return Table(frame, caption, name="chosen-options")
 
 
 def _final(findings: Findings) -> list[Block]:
@@ -245,6 +248,7 @@ def _final(findings: Findings) -> list[Block]:
                 "accuracy: 95 % bootstrap interval, Wilcoxon signed-rank test. The "
                 "first row is the question that was asked; the others are not "
                 "corrected for being asked as well.",
+                name="tuned-against-others",
             )
         )
     return blocks
@@ -300,6 +304,12 @@ def _how(findings: Findings, environment: Mapping[str, Any]) -> list[Block]:
     for key, value in study.items():
         if value not in (None, "", [], {}):
             rows[f"study: {key.replace('_', ' ')}"] = value_words(value)
+    began = pd.to_datetime(findings.candidates["began"]).dropna()
+    if len(began):
+        days = (began.min().date().isoformat(), began.max().date().isoformat())
+        rows["candidates began on"] = " to ".join(dict.fromkeys(days))
+    if "processor" in environment:
+        rows["machine"] = machine(environment, str(described.get("device", "cpu")))
     packages = environment.get("packages", {})
     rows["versions"] = ", ".join(
         f"{name} {number}"
@@ -379,29 +389,28 @@ def _front_table(findings: Findings) -> Table:
     return Table(
         frame.rename(columns={"value": "validator's score"}).reset_index(drop=True),
         "The Pareto front: no candidate is better in one objective and as good in all.",
+        name="pareto-front",
     )
 
 
 def _mattered(study: _Study) -> list[Block]:
     found, options = study.importances, study.options
     blocks: list[Block] = [what_mattered(found)]
-    if isinstance(found, Importances):
+    ranked = False
+    if isinstance(found, Importances) and found.tell:
+        ranked = True
         blocks.append(
             Figure(
                 "importances",
                 partial(figures.draw_importances, found),
                 "How much of the candidates' scores each option explains by itself, by "
                 "fANOVA over the scale on which it was drawn. Shares add up to 100 % "
-                "whether the options explain much or nothing"
-                + (
-                    "."
-                    if math.isnan(found.explained)
-                    else f": here {100 * max(found.explained, 0):.0f} %."
-                ),
+                "whether the options explain much or nothing: here "
+                f"{100 * found.explained:.0f} %.",
             )
         )
         blocks += [Note(text) for text in _importance_cautions(found)]
-    return [*blocks, *_option_figures(study.findings, options)]
+    return [*blocks, *_option_figures(study.findings, options, ranked)]
 
 
 def _importance_cautions(found: Importances) -> list[str]:
@@ -419,7 +428,10 @@ def _importance_cautions(found: Importances) -> list[str]:
     return cautions
 
 
-def _option_figures(findings: Findings, options: Sequence[Option]) -> list[Block]:
+def _option_figures(
+    findings: Findings, options: Sequence[Option], ranked: bool
+) -> list[Block]:
+    """Return the figures of scores along options, which may be ranked, or why not."""
     done = len(complete(findings))
     if done < 2 or not options:
         return [
@@ -428,11 +440,17 @@ def _option_figures(findings: Findings, options: Sequence[Option]) -> list[Block
             f"options: {len(options)}."
         ]
     pooled = " Pooled over folds, less the fold's median." if per_fold(findings) else ""
+    first = "each option"
+    if ranked:
+        first += ", the most important first"
+    elif len(options) > 6:
+        first = "the first six options of the search"
+    which = "most important" if ranked else "first"
     blocks: list[Block] = [
         Figure(
             "slices",
             partial(figures.draw_slices, findings, options[:6]),
-            "Complete candidates along each option, the most important first; in grey "
+            f"Complete candidates along {first}; in grey "
             "the mean of candidates nearby, or of a choice. The other options vary as "
             f"well: a slope is no proof of a cause.{pooled}",
         )
@@ -460,7 +478,7 @@ def _option_figures(findings: Findings, options: Sequence[Option]) -> list[Block
                 partial(figures.draw_parallel, findings, options[:8]),
                 "Every complete candidate as a line through its options to its score, "
                 f"darker where it scored higher.{pooled}"
-                + ("" if len(options) <= 8 else " The eight most important options."),
+                + ("" if len(options) <= 8 else f" The eight {which} options."),
             )
         )
     else:
@@ -588,7 +606,7 @@ def _cost(study: _Study) -> list[Block]:
         ),
     ]
     if len(found.workers):
-        blocks.append(Table(found.workers, "What each worker did.", digits=0))
+        blocks.append(Table(found.workers, "What each worker did.", 0, "workers"))
     return blocks
 
 

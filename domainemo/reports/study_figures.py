@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,7 +90,7 @@ def draw_history(findings: Findings) -> Figure:
     for study, axes in panels.items():
         table = findings.candidates[findings.candidates["study"] == study]
         scores = findings.scores[findings.scores["study"] == study]
-        _draw_states(axes, table, scores)
+        heights = _draw_states(axes, table, scores)
         best = best_so_far(table)
         axes.step(best.index, best, where="post", color="black", label="best so far")
         default = table.loc[table["default"].astype(bool), "value"].dropna()
@@ -98,14 +99,22 @@ def draw_history(findings: Findings) -> Figure:
         if pd.notna(reference.get(study)):
             axes.axhline(reference[study], color="0.45", ls=":", label="source only")
         _mark_chosen(axes, findings, study, table.set_index("candidate")["value"])
+        chosen = heights.index.isin(_numbers_chosen(findings, study))
+        kept = [*heights[chosen], *default[:1], reference.get(study, math.nan)]
+        _without_outliers(axes, "y", heights, kept)
         _whole_numbers(axes)
     _label_panels(figure, panels, "candidate", _score_words(findings))
     _legend(figure)
     return figure
 
 
-def _draw_states(axes: Axes, table: pd.DataFrame, scores: pd.DataFrame) -> None:
-    """Draw complete candidates at their score, the others at what is known of them."""
+def _draw_states(
+    axes: Axes, table: pd.DataFrame, scores: pd.DataFrame
+) -> pd.Series[float]:
+    """Draw complete candidates at their score, the others at what is known of them.
+
+    Returns the scores, NaN where nothing is known.
+    """
     values = table["value"].astype(float).set_axis(table["candidate"])
     values = values.fillna(projected(table, scores).reindex(values.index))
     for state in ("complete", "pruned", "failed", "running"):
@@ -119,6 +128,7 @@ def _draw_states(axes: Axes, table: pd.DataFrame, scores: pd.DataFrame) -> None:
         heights = np.full(len(unknown), 0.02)
         transform = axes.get_xaxis_transform()
         _mark(axes, unknown, heights, state, transform=transform, clip_on=False)
+    return values
 
 
 def draw_pareto(findings: Findings, second: str) -> Figure:
@@ -169,6 +179,9 @@ def draw_pareto(findings: Findings, second: str) -> Figure:
                 axes.annotate(
                     str(number), place, (5, 4), textcoords="offset points", fontsize=7
                 )
+        kept = table[table.index.isin([*defaults, *_numbers_chosen(findings, study)])]
+        _without_outliers(axes, "x", table[second], kept[second])
+        _without_outliers(axes, "y", table["value"], kept["value"])
         _grid(axes, "both")
     _label_panels(figure, panels, second, _score_words(findings))
     _legend(figure)
@@ -214,6 +227,8 @@ def draw_slices(findings: Findings, options: Sequence[Option]) -> Figure:
     values, table = comparable(findings), complete(findings)
     for axes, option in zip(grid.flat, options, strict=False):
         _draw_slice(axes, option, values, table, findings)
+    kept = values[_is_chosen(table, findings) | table["default"].astype(bool)]
+    _without_outliers(grid[0, 0], "y", values, kept)  # the others share its axis
     for axes in grid.flat[len(options) :]:
         axes.set_visible(False)
     figure.supylabel(_comparable_words(findings), fontsize=8)
@@ -230,17 +245,19 @@ def _draw_slice(
 ) -> None:
     places = pd.Series(option.place(table[option.name]), table.index)
     drawn = places.notna()
-    if option.numeric and drawn.sum() >= FEW:
+    usual = drawn & ~_outlying(values)  # one that went astray bends no mean
+    if option.numeric and usual.sum() >= FEW:
         at = np.linspace(0, 1, 101)
         line = smooth(
-            places[drawn].to_numpy()[:, None], values[drawn].to_numpy(), at[:, None]
+            places[usual].to_numpy()[:, None], values[usual].to_numpy(), at[:, None]
         )
         axes.plot(at, line, color="0.55", lw=2, zorder=1, label="mean nearby")
     elif not option.numeric:
         for place, theirs in values[drawn].groupby(places[drawn]):
             reach = 0.3 / max(len(option.choices) - 1, 1)
             ends = [float(place) - reach, float(place) + reach]
-            axes.plot(ends, [theirs.mean()] * 2, color="0.55", lw=2, zorder=1)
+            mean = theirs[usual.loc[theirs.index]].mean()
+            axes.plot(ends, [mean] * 2, color="0.55", lw=2, zorder=1)
             # Side by side in their order, for many have the same choice.
             places[theirs.index] = float(place) + 1.6 * reach * _spread(len(theirs))
     _mark(axes, places[drawn], values[drawn], "complete", alpha=0.8)
@@ -265,7 +282,10 @@ def draw_contour(findings: Findings, first: Option, second: Option) -> Figure:
     values, table, places = values.iloc[drawn], table.iloc[drawn], places[drawn]
     side = np.linspace(0, 1, 61)
     at = np.stack(np.meshgrid(side, side), -1)
-    surface = smooth(places, values.to_numpy(), at.reshape(-1, 2), width=0.15)
+    usual = ~_outlying(values)
+    surface = smooth(
+        places[usual], values.to_numpy()[usual], at.reshape(-1, 2), width=0.15
+    )
     colours, (low, high) = _shades(), _limits(values)
     axes.contourf(
         side,
@@ -311,7 +331,8 @@ def draw_parallel(findings: Findings, options: Sequence[Option]) -> Figure:
     values, table = comparable(findings), complete(findings)
     low, high = _limits(values)
     places = [option.place(table[option.name]) for option in options]
-    heights = np.stack([*places, (values.to_numpy() - low) / (high - low)], 1)
+    scores = np.clip((values.to_numpy() - low) / (high - low), 0, 1)
+    heights = np.stack([*places, scores], 1)
     across = np.arange(heights.shape[1])
     colours = _shades()
     chosen = _is_chosen(table, findings).to_numpy()
@@ -362,7 +383,8 @@ def draw_folds(findings: Findings) -> Figure:
     rows, columns = gaps.shape
     figure = _figure(float(np.clip(0.155 * rows, 0.9, 9.0)) + 1.15)
     axes = figure.subplots()
-    reach = float(np.nanquantile(np.abs(gaps.to_numpy()), 0.98)) or 1.0
+    usual = gaps.to_numpy()[~_outlying(gaps)]
+    reach = float(np.nanquantile(np.abs(usual), 0.98)) or 1.0
     axes.set_facecolor("0.88")  # what was never trained
     image = axes.pcolormesh(
         np.ma.masked_invalid(gaps.to_numpy()),
@@ -484,6 +506,10 @@ def draw_agreement(found: Agreement) -> Figure:
         (table[table["chosen"]], "chosen"),
     ):
         _mark(axes, rows["value"], rows["true_accuracy"], kind)
+    kept = table[table["chosen"] | table["default"] | reference]
+    _without_outliers(axes, "x", table["value"], kept["value"])
+    kept = pd.concat([kept, best])
+    _without_outliers(axes, "y", table["true_accuracy"], kept["true_accuracy"])
     less = ", less the fold's median" if several else ""
     axes.set_xlabel(f"validator's score{less}")
     axes.set_ylabel(f"balanced accuracy on the targets,\nafter the fact{less}")
@@ -496,8 +522,9 @@ def draw_cost(findings: Findings) -> Figure:
     """Draw what each candidate took, in the order of their beginning."""
     timed = findings.candidates[findings.candidates["seconds"].notna()]
     timed = timed.sort_values(["began", "study", "candidate"], na_position="last")
-    unit, words = _time_unit(float(timed["seconds"].max()))
-    seconds = timed["seconds"].astype(float).to_numpy() / unit
+    took = timed["seconds"].astype(float)
+    unit, words = _time_unit(float(took[~_outlying(took)].max()))
+    seconds = took.to_numpy() / unit
     figure = _figure(2.4)
     axes = figure.subplots()
     several = timed["study"].nunique() > 1
@@ -523,6 +550,9 @@ def draw_cost(findings: Findings) -> Figure:
     axes.set_xlim(-0.7, max(places.max(), 9) + 0.7)
     axes.set_ylabel(words)
     _whole_numbers(axes)
+    if _outlying(seconds).any():
+        _without_outliers(axes, "y", seconds)
+        axes.set_ylim(bottom=0)
     _legend(figure)
     return figure
 
@@ -618,6 +648,13 @@ def _mark_chosen(
             _mark(axes, [x], [values[number]], "chosen")
 
 
+def _numbers_chosen(findings: Findings, study: str) -> list[int]:
+    """Return the candidates that a study chose."""
+    return [
+        choice.candidate for choice in findings.choices if (choice.fold or "") == study
+    ]
+
+
 def _is_chosen(table: pd.DataFrame, findings: Findings) -> pd.Series[bool]:
     chosen = {(choice.fold or "", choice.candidate) for choice in findings.choices}
     keys = zip(table["study"], table["candidate"], strict=True)
@@ -651,8 +688,76 @@ def _shades() -> Colormap:
 
 
 def _limits(values: pd.Series[float]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
+    """Return the ends of a scale, which no outlier sets."""
+    inside = values[~_outlying(values)]
+    low, high = float(inside.min()), float(inside.max())
     return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _outlying(values: Any) -> NDArray[np.bool_]:
+    """Return which values lie more than three interquartile ranges off the quartiles.
+
+    Where half of them are the same, as of a few candidates, none does.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    known = numbers[np.isfinite(numbers)]
+    if len(known) < FEW:
+        return np.zeros(numbers.shape, dtype=bool)
+    first, third = np.quantile(known, [0.25, 0.75])
+    reach = 3 * (third - first)
+    if reach == 0:
+        return np.zeros(numbers.shape, dtype=bool)
+    outside: NDArray[np.bool_] = (numbers < first - reach) | (numbers > third + reach)
+    return outside
+
+
+def _without_outliers(
+    axes: Axes, axis: Literal["x", "y"], values: Any, kept: Any = ()
+) -> None:
+    """End an axis at the values that do not lie far off; name the others at its edge.
+
+    One candidate that went astray would else press all others onto a line.
+
+    Parameters
+    ----------
+    axes : Axes
+        With everything drawn.
+    axis : {"x", "y"}
+    values : array-like of float
+        What was drawn along it.
+    kept : array-like of float
+        What the axis reaches however far off it lies: what was chosen, references.
+    """
+    numbers, kept = (np.asarray(each, dtype=np.float64) for each in (values, kept))
+    outside = _outlying(numbers) & ~np.isin(numbers, kept)
+    if not outside.any():
+        return
+    inside = np.append(numbers[~outside], kept)
+    inside = inside[np.isfinite(inside)]
+    margin = 0.08 * float(np.ptp(inside))
+    low, high = float(inside.min()) - margin, float(inside.max()) + margin
+    (axes.set_ylim if axis == "y" else axes.set_xlim)(low, high)
+    for beyond, place, words in (
+        (numbers[outside & (numbers < low)], 0.0, "below"),
+        (numbers[outside & (numbers > high)], 1.0, "above"),
+    ):
+        if not len(beyond):
+            continue
+        ends = dict.fromkeys(f"{value:.3g}" for value in (beyond.min(), beyond.max()))
+        axes.annotate(
+            f"{len(beyond)} {words}, not shown: {' to '.join(ends)}",
+            (0.5, place) if axis == "y" else (place, 0.5),
+            (0, 3 - 6 * place) if axis == "y" else (3 - 6 * place, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center" if axis == "y" else "right" if place else "left",
+            va="center" if axis == "x" else "top" if place else "bottom",
+            rotation=90 if axis == "x" else 0,
+            fontsize=7,
+            color="0.25",
+            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5},
+            zorder=5,
+        )
 
 
 def _spread(count: int) -> Array:

@@ -39,6 +39,9 @@ Array = NDArray[np.floating[Any]]
 FEW = 10
 """Fewer complete candidates than this say nothing about what mattered."""
 
+_NOISE = 0.1
+"""Out-of-bag R squared that noise alone reaches in one study of twenty."""
+
 _FEWEST = 5
 """Of fewer candidates no rank correlation is given."""
 
@@ -239,6 +242,11 @@ class Importances:
     explained: float
     left_out: tuple[str, ...]
     skipped: int
+
+    @property
+    def tell(self) -> bool:
+        """Whether the shares mean anything: the forest knows more than noise would."""
+        return self.explained > _NOISE  # NaN is not
 
     @property
     def mean(self) -> pd.Series[float]:

@@ -28,7 +28,6 @@ from .study_numbers import (
 )
 
 __all__ = [
-    "duration",
     "how_far_off",
     "kind_of",
     "paired",
@@ -45,9 +44,6 @@ __all__ = [
 
 _ENOUGH = 50
 """Complete candidates below which importances are shown with a caution."""
-
-_NOISE = 0.1
-"""Out-of-bag R squared that noise alone reaches in one study of twenty."""
 
 _AFTER = "After the fact, with the targets' labels, by which nothing was chosen: "
 
@@ -282,7 +278,7 @@ def what_mattered(found: Importances | str) -> str:
             f"{count(found.candidates, 'complete candidate')}{each} are too few to say "
             f"which options mattered."
         )
-    if found.explained <= _NOISE:
+    if not found.tell:
         return (
             "Which options mattered cannot be told: a forest grown on the options "
             "predicts the score of candidates it has not seen hardly better than their "
@@ -451,12 +447,3 @@ def value_words(value: Any) -> str:
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it."""
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

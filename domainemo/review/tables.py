@@ -17,6 +17,7 @@ __all__ = [
     "along_recording",
     "calibration",
     "confusion",
+    "recall_by_class",
     "subject_intervals",
     "typical_fold",
 ]
@@ -44,6 +45,32 @@ def confusion(rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
         index=pd.Index(classes, name="true"),
         columns=pd.Index(classes, name="predicted"),
     )
+
+
+def recall_by_class(results: Results) -> pd.DataFrame:
+    """Return how many of each class's samples are predicted as it.
+
+    The mean over subjects of the mean over a subject's folds and seeds: averaged over
+    classes this is balanced accuracy, where every class is everywhere.
+
+    Parameters
+    ----------
+    results : Results
+
+    Returns
+    -------
+    DataFrame
+        A row per method, a column per class; NaN where nobody has the class.
+    """
+    rows = results.predictions
+    right = (rows["predicted"] == rows["label"]).astype(float)
+    keys = ["method", "label", "subject", "fold", "seed"]
+    means = right.groupby([rows[key] for key in keys]).mean()
+    for level in (keys[:3], keys[:2]):
+        means = means.groupby(level).mean()
+    classes = class_names(results)
+    table = means.unstack("label").reindex(results.methods, columns=range(len(classes)))
+    return table.set_axis(classes, axis=1).rename_axis("method")
 
 
 def calibration(rows: pd.DataFrame) -> pd.DataFrame:

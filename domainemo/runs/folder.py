@@ -295,9 +295,36 @@ def _environment(
         **(facts or {}),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "gpus": _gpus(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def _processor() -> str:
+    """Return the processor's name, as papers give it; its kind where it has none."""
+    names = _told(Path("/proc/cpuinfo"), "model name")
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    """Return the names of the GPUs, as Linux's driver tells them.
+
+    CUDA would have to be started to tell them, and then keeps memory of each.
+    """
+    places = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return [name for place in places for name in _told(place, "Model")]
+
+
+def _told(path: Path, key: str) -> list[str]:
+    """Return what a file of the system says after a key; nothing where it is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    parts = [line.partition(":") for line in lines]
+    return [" ".join(value.split()) for name, _, value in parts if name.strip() == key]
 
 
 def _changed(folder: Path, identity: Mapping[str, str]) -> list[str]:
