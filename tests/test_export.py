@@ -258,6 +258,14 @@ def test_what_does_not_fit_is_refused(data, plain, tmp_path, monkeypatch):
         export(recordings=other.load())
     with pytest.raises(ConfigurationError, match="made from Python"):
         export(recordings=True)
+
+    def old(*arguments, **choices):
+        raise ModuleNotFoundError("No module named 'onnxscript.values'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.export, "export", old)
+        with pytest.raises(ConfigurationError, match="Expected newer packages"):
+            export()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'domainemo\[export\]'"):
         export("onnx", "m.onnx")

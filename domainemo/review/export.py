@@ -214,9 +214,14 @@ def _traced(module: Standalone) -> torch.export.ExportedProgram:
 
 @contextmanager
 def _explained(module: Standalone) -> Iterator[None]:
-    """Say whose fault it is where a network is no graph."""
+    """Say whose fault it is where a network is no graph, or ONNX is too old."""
     try:
         yield
+    except ImportError as error:
+        raise ConfigurationError(
+            f"torch {torch.__version__} writes no file with what is installed of ONNX: "
+            f"{error}. Expected newer packages: pip install --upgrade onnx onnxscript."
+        ) from error
     except Exception as error:
         reason = (str(error).strip() or "no reason given").splitlines()[0]
         backbone = type(module.network.backbone).__name__
