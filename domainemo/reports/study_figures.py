@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..runs.results import Results
 from ..studies.findings import SOURCE_ONLY_CANDIDATE, Findings
+from .outliers import outlying, without_outliers
 from .study_numbers import (
     FEW,
     Agreement,
@@ -101,7 +102,7 @@ def draw_history(findings: Findings) -> Figure:
         _mark_chosen(axes, findings, study, table.set_index("candidate")["value"])
         chosen = heights.index.isin(_numbers_chosen(findings, study))
         kept = [*heights[chosen], *default[:1], reference.get(study, math.nan)]
-        _without_outliers(axes, "y", heights, kept)
+        without_outliers(axes, "y", heights, kept)
         _whole_numbers(axes)
     _label_panels(figure, panels, "candidate", _score_words(findings))
     _legend(figure)
@@ -180,8 +181,8 @@ def draw_pareto(findings: Findings, second: str) -> Figure:
                     str(number), place, (5, 4), textcoords="offset points", fontsize=7
                 )
         kept = table[table.index.isin([*defaults, *_numbers_chosen(findings, study)])]
-        _without_outliers(axes, "x", table[second], kept[second])
-        _without_outliers(axes, "y", table["value"], kept["value"])
+        without_outliers(axes, "x", table[second], kept[second])
+        without_outliers(axes, "y", table["value"], kept["value"])
         _grid(axes, "both")
     _label_panels(figure, panels, second, _score_words(findings))
     _legend(figure)
@@ -228,7 +229,7 @@ def draw_slices(findings: Findings, options: Sequence[Option]) -> Figure:
     for axes, option in zip(grid.flat, options, strict=False):
         _draw_slice(axes, option, values, table, findings)
     kept = values[_is_chosen(table, findings) | table["default"].astype(bool)]
-    _without_outliers(grid[0, 0], "y", values, kept)  # the others share its axis
+    without_outliers(grid[0, 0], "y", values, kept)  # the others share its axis
     for axes in grid.flat[len(options) :]:
         axes.set_visible(False)
     figure.supylabel(_comparable_words(findings), fontsize=8)
@@ -245,7 +246,7 @@ def _draw_slice(
 ) -> None:
     places = pd.Series(option.place(table[option.name]), table.index)
     drawn = places.notna()
-    usual = drawn & ~_outlying(values)  # one that went astray bends no mean
+    usual = drawn & ~outlying(values)  # one that went astray bends no mean
     if option.numeric and usual.sum() >= FEW:
         at = np.linspace(0, 1, 101)
         line = smooth(
@@ -282,7 +283,7 @@ def draw_contour(findings: Findings, first: Option, second: Option) -> Figure:
     values, table, places = values.iloc[drawn], table.iloc[drawn], places[drawn]
     side = np.linspace(0, 1, 61)
     at = np.stack(np.meshgrid(side, side), -1)
-    usual = ~_outlying(values)
+    usual = ~outlying(values)
     surface = smooth(
         places[usual], values.to_numpy()[usual], at.reshape(-1, 2), width=0.15
     )
@@ -383,7 +384,7 @@ def draw_folds(findings: Findings) -> Figure:
     rows, columns = gaps.shape
     figure = _figure(float(np.clip(0.155 * rows, 0.9, 9.0)) + 1.15)
     axes = figure.subplots()
-    usual = gaps.to_numpy()[~_outlying(gaps)]
+    usual = gaps.to_numpy()[~outlying(gaps)]
     reach = float(np.nanquantile(np.abs(usual), 0.98)) or 1.0
     axes.set_facecolor("0.88")  # what was never trained
     image = axes.pcolormesh(
@@ -507,9 +508,9 @@ def draw_agreement(found: Agreement) -> Figure:
     ):
         _mark(axes, rows["value"], rows["true_accuracy"], kind)
     kept = table[table["chosen"] | table["default"] | reference]
-    _without_outliers(axes, "x", table["value"], kept["value"])
+    without_outliers(axes, "x", table["value"], kept["value"])
     kept = pd.concat([kept, best])
-    _without_outliers(axes, "y", table["true_accuracy"], kept["true_accuracy"])
+    without_outliers(axes, "y", table["true_accuracy"], kept["true_accuracy"])
     less = ", less the fold's median" if several else ""
     axes.set_xlabel(f"validator's score{less}")
     axes.set_ylabel(f"balanced accuracy on the targets,\nafter the fact{less}")
@@ -523,7 +524,7 @@ def draw_cost(findings: Findings) -> Figure:
     timed = findings.candidates[findings.candidates["seconds"].notna()]
     timed = timed.sort_values(["began", "study", "candidate"], na_position="last")
     took = timed["seconds"].astype(float)
-    unit, words = _time_unit(float(took[~_outlying(took)].max()))
+    unit, words = _time_unit(float(took[~outlying(took)].max()))
     seconds = took.to_numpy() / unit
     figure = _figure(2.4)
     axes = figure.subplots()
@@ -550,8 +551,8 @@ def draw_cost(findings: Findings) -> Figure:
     axes.set_xlim(-0.7, max(places.max(), 9) + 0.7)
     axes.set_ylabel(words)
     _whole_numbers(axes)
-    if _outlying(seconds).any():
-        _without_outliers(axes, "y", seconds)
+    if outlying(seconds).any():
+        without_outliers(axes, "y", seconds)
         axes.set_ylim(bottom=0)
     _legend(figure)
     return figure
@@ -689,75 +690,9 @@ def _shades() -> Colormap:
 
 def _limits(values: pd.Series[float]) -> tuple[float, float]:
     """Return the ends of a scale, which no outlier sets."""
-    inside = values[~_outlying(values)]
+    inside = values[~outlying(values)]
     low, high = float(inside.min()), float(inside.max())
     return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _outlying(values: Any) -> NDArray[np.bool_]:
-    """Return which values lie more than three interquartile ranges off the quartiles.
-
-    Where half of them are the same, as of a few candidates, none does.
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    known = numbers[np.isfinite(numbers)]
-    if len(known) < FEW:
-        return np.zeros(numbers.shape, dtype=bool)
-    first, third = np.quantile(known, [0.25, 0.75])
-    reach = 3 * (third - first)
-    if reach == 0:
-        return np.zeros(numbers.shape, dtype=bool)
-    outside: NDArray[np.bool_] = (numbers < first - reach) | (numbers > third + reach)
-    return outside
-
-
-def _without_outliers(
-    axes: Axes, axis: Literal["x", "y"], values: Any, kept: Any = ()
-) -> None:
-    """End an axis at the values that do not lie far off; name the others at its edge.
-
-    One candidate that went astray would else press all others onto a line.
-
-    Parameters
-    ----------
-    axes : Axes
-        With everything drawn.
-    axis : {"x", "y"}
-    values : array-like of float
-        What was drawn along it.
-    kept : array-like of float
-        What the axis reaches however far off it lies: what was chosen, references.
-    """
-    numbers, kept = (np.asarray(each, dtype=np.float64) for each in (values, kept))
-    outside = _outlying(numbers) & ~np.isin(numbers, kept)
-    if not outside.any():
-        return
-    inside = np.append(numbers[~outside], kept)
-    inside = inside[np.isfinite(inside)]
-    margin = 0.08 * float(np.ptp(inside))
-    low, high = float(inside.min()) - margin, float(inside.max()) + margin
-    (axes.set_ylim if axis == "y" else axes.set_xlim)(low, high)
-    for beyond, place, words in (
-        (numbers[outside & (numbers < low)], 0.0, "below"),
-        (numbers[outside & (numbers > high)], 1.0, "above"),
-    ):
-        if not len(beyond):
-            continue
-        ends = dict.fromkeys(f"{value:.3g}" for value in (beyond.min(), beyond.max()))
-        axes.annotate(
-            f"{len(beyond)} {words}, not shown: {' to '.join(ends)}",
-            (0.5, place) if axis == "y" else (place, 0.5),
-            (0, 3 - 6 * place) if axis == "y" else (3 - 6 * place, 0),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="center" if axis == "y" else "right" if place else "left",
-            va="center" if axis == "x" else "top" if place else "bottom",
-            rotation=90 if axis == "x" else 0,
-            fontsize=7,
-            color="0.25",
-            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5},
-            zorder=5,
-        )
 
 
 def _spread(count: int) -> Array:
