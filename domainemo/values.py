@@ -222,6 +222,9 @@ def fits(value: Any, annotation: Any) -> bool:
     kind = origin or annotation
     if kind in (tuple, list, Sequence):
         return _is_list_of(value, kind, inner)
+    if kind is Mapping and inner == (str, str):  # of names; an empty one names nothing
+        known = [*value, *value.values()] if isinstance(value, Mapping) else []
+        return bool(known) and all(fits(each, str) for each in known)
     if kind is bool:
         return isinstance(value, bool)
     if kind is int:

@@ -905,13 +905,14 @@ def test_the_example_of_the_docs_is_the_file():
     assert f"```toml\n{example}```" in page
 
 
+FOLDER = re.compile(r'datasets? = \[?"([^"]*/[^"]*)"')
 SHIPPED = sorted((DOCS.parent / "benchmarks").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_file_can_be_read(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder in re.findall('dataset = "(.*/.*)"', path.read_text(encoding="utf-8")):
+    for folder in re.findall(FOLDER, path.read_text(encoding="utf-8")):
         data = de.Simulated(subjects=2, sessions=1, trials=3).load()
         de.write_table(data, tmp_path / folder)
     text = path.read_text(encoding="utf-8").replace('= "all"', '= ["dann"]')
