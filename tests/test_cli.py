@@ -426,7 +426,7 @@ def test_a_killed_worker_is_named_and_loses_nothing(tmp_path):
             break
     said = " ".join(process.communicate(timeout=60)[1].split())
     assert process.returncode == 1, said
-    assert "worker process died" in said and "Traceback" not in said
+    assert "worker process died" in said and "Traceback" not in said, said
     kept = {n: d for n, d in digest(folds).items() if ".partial" not in n}
     assert kept
     domainemo(*arguments, "--output=run", cwd=tmp_path)
