@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _HIDING = threading.RLock()
+_SECONDS_TO_CLOSE = 5.0  # that a pool of killed workers has
 
 
 class _Worker(multiprocessing.context.SpawnProcess):
@@ -87,7 +88,11 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         # Before Python 3.14 the workers cannot be stopped through the public interface.
         for process in list((getattr(pool, "_processes", None) or {}).values()):
             process.kill()
+        manager = getattr(pool, "_executor_manager_thread", None)
         pool.shutdown(wait=False, cancel_futures=True)
+        if manager is not None:
+            # Python, as it exits, would write to a pipe that this thread is closing.
+            manager.join(_SECONDS_TO_CLOSE)
         raise
     pool.shutdown()
 
