@@ -21,7 +21,7 @@ from domainemo.adapters.domains import (
     mean_over_present,
     members,
 )
-from domainemo.adapters.kernels import gaussian_kernel, unbiased_discrepancy
+from domainemo.adapters.statistics.dan import multi_kernel_discrepancy
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
 from domainemo.registry import register
 from domainemo.values import Bounds
@@ -212,10 +212,9 @@ def domain_losses(
     """
     wrong = weighted_mean(cross_entropies(logits, labels.unsqueeze(-2)), belonging)
     theirs = target_weights.unsqueeze(-2).expand(*belonging.shape[:-1], -1)
-    kernel = gaussian_kernel(
-        torch.cat([source, target], dim=-2), torch.cat([belonging, theirs], dim=-1)
+    apart = multi_kernel_discrepancy(
+        source, target, belonging, theirs, estimate="unbiased"
     )
-    apart = unbiased_discrepancy(kernel, belonging, theirs)
     return mean_over_present(wrong, belonging), mean_over_present(apart, belonging)
 
 
