@@ -85,9 +85,12 @@ RANKED = (
     ("reverse-validation", "bnm", "class-ami"),
     ("source", "reverse-validation", "bnm", "class-ami"),
 )
+# Behind a guard, besides what `guarded` has there by default.
+BEHIND = ("bnm", "source-and-information", "source")
 JUDGES: Mapping[str, Validator] = {
     **{name: find("validator", name)() for name in VALIDATORS},
     **{", ".join(each): RankAverage(validators=each) for each in RANKED},
+    **{f"guarded: {each}": Guarded(validator=each) for each in BEHIND},
 }
 ORACLE, RANDOM, PLAIN = "target labels", "at random", "source only"
 ALL = "all"
@@ -390,7 +393,7 @@ def evidence(
         return [known[each][epoch][0] for each in judge.validators]
     if isinstance(judge, Guarded):
         behind = evidence(judge.validator, judge.members[0], found, epoch)
-        return [known[name][epoch][0], *behind]
+        return [known["guarded"][epoch][0], *behind]
     return list(known[name][epoch])
 
 
