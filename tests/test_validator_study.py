@@ -73,7 +73,7 @@ def test_what_a_choice_of_a_configuration_is_worth(few, cells):
         row = found[name]
         assert row["accuracy"] == pytest.approx(accuracy)
         assert row["regret"] == pytest.approx(regret)
-        assert row["worse"] == worse
+        assert row["worse"] == row["harmed"] == worse
         assert row["rank"] == pytest.approx(rank, nan_ok=True)
     assert found[few.RANDOM]["accuracy"] == pytest.approx((0.6 + 0.4 + 0.9) / 3)
     assert found[few.RANDOM]["worse"] == pytest.approx(1 / 3)
@@ -93,7 +93,7 @@ def test_data_sets_weigh_alike_and_people_are_averaged_over_seeds(study):
     many = [("b", 0, str(n), 0.5 + 0.01 * n) for n in range(20)]
     columns = ["dataset", "seed", "fold", "regret"]
     table = pd.DataFrame([*few, *many], columns=columns).assign(
-        validator="v", accuracy=0.5, rank=math.nan, worse=False
+        validator="v", accuracy=0.5, rank=math.nan, worse=False, harmed=False
     )
     found = study.summary(table).set_index("dataset")
     mean = (0.2 + 0.595) / 2
