@@ -592,7 +592,8 @@ def figure(found: pd.DataFrame) -> Figure:
         axis.set_xlim(left=0)
         axis.set_ylim(-0.7, len(names) - 0.3)
     drawn.supxlabel(
-        "points of accuracy below the best configuration (scales differ); dotted: source only",
+        "points of accuracy below the best configuration (scales differ); "
+        "dotted: source only",
         fontsize=7,
     )
     return drawn
