@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from harm_page import write_page
+from harm_page import ALL, FEW, write_page
 from matrix import families
 from numpy.typing import NDArray
 from predicted import (
@@ -30,8 +30,20 @@ from predicted import (
     labels_of,
     read,
 )
-from remedies import ALWAYS, HARM, NEVER, VOTES, blends, fixed, ruled, summary, tested
-from signs import SIGNS, pairs, signs
+from remedies import (
+    ALWAYS,
+    HARM,
+    NEVER,
+    SEEDS,
+    VOTES,
+    blends,
+    fixed,
+    gated,
+    ruled,
+    summary,
+    tested,
+)
+from signs import SIGNS, like_linear, pairs, signs
 
 Values = NDArray[np.float64]
 
@@ -48,7 +60,6 @@ TEN = (
     "shot",
     "tent",
 )
-ALL, FEW = "all adapters", "ten adapters"
 PLACE = ["dataset", "backbone"]
 DRAWS = 4000
 LEVEL = 0.05 / len(SIGNS)  # all signs together are wrong in one of twenty cases
@@ -75,6 +86,13 @@ def signs_of(place: Place) -> pd.DataFrame:
         )
         for name in names
     }
+    for name, own in found.items():  # what a rule needs that has one seed
+        one, base = (
+            like_linear(place.windows, place.predicted[each], place.linear)
+            for each in (name, SOURCE)
+        )
+        for seed, rise in enumerate(one - base):
+            own[f"linear, rise, seed {seed}"] = rise
     return pd.concat(found, names=["adapter", "person"]).reset_index()
 
 
@@ -346,14 +364,15 @@ def _rule_rows(after: pd.DataFrame, group: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def recipes(rows: pd.DataFrame) -> pd.DataFrame:
+def recipes(ensembles: pd.DataFrame, signed: pd.DataFrame) -> pd.DataFrame:
     """Return what every ensemble gives, of all adapters, of ten, and of each of these."""
+    rows = pd.concat([ensembles, gated(ensembles, signed)], ignore_index=True)
     plain = rows[rows["adapter"] == NONE]
     found = []
     groups = {ALL: rows["adapter"].unique(), FEW: TEN, **{name: [name] for name in TEN}}
     for group, names in groups.items():
         own = pd.concat([plain, rows[rows["adapter"].isin({*names} - {NONE})]])
-        p, better = (tested(own, "recipe", base) for base in (NEVER, ALWAYS))
+        p, better, of = (tested(own, "recipe", b) for b in (NEVER, ALWAYS, SEEDS))
         for recipe, each in own.groupby("recipe", sort=False):
             error = each.groupby("dataset")["error"].mean().mean()
             found.append(
@@ -364,6 +383,7 @@ def recipes(rows: pd.DataFrame) -> pd.DataFrame:
                     "error": error,
                     "p": p["corrected"].get(recipe, np.nan),
                     "p, always": better["corrected"].get(recipe, np.nan),
+                    "p, seeds": of["corrected"].get(recipe, np.nan),
                 }
             )
     return pd.DataFrame(found)
@@ -385,7 +405,7 @@ def tables_of(signed: pd.DataFrame, blended: pd.DataFrame) -> dict[str, pd.DataF
         "spread": spread(signed),
         "signs": telling(signed),
         "rules": rules(signed),
-        "recipes": recipes(blended),
+        "recipes": recipes(blended, signed),
         "people": people(signed),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,11 @@ __all__ = [
     "ALWAYS",
     "HARM",
     "NEVER",
+    "SEEDS",
+    "TWO",
     "blends",
     "fixed",
+    "gated",
     "learned",
     "ruled",
     "summary",
@@ -33,6 +37,12 @@ HARM = -0.05
 """A person who gains less than that is harmed."""
 ALWAYS, NEVER, KNOWN = "always adapt", "never adapt", "adapt whom it helps (labels)"
 BEST, RIDGE = "best sign, learned", "all signs, learned"
+BOTH = "source only + adapted"
+GATED = "source only + adapted, if no less like linear"
+AVERAGED = ", seeds averaged"
+TWO = "source only, two seeds averaged"
+SEEDS = f"source only{AVERAGED}"
+ONE_BY_ONE = "agreement with logistic regression, each seed by itself"
 VOTES = "majority of source only, adapted and linear"
 
 
@@ -58,15 +68,15 @@ def blends(source: Values, adapted: Values, linear: Values) -> dict[str, Values]
     votes = sum(one[each.argmax(-1)] for each in three)
     found = {
         ALWAYS: adapted,
-        "source only + adapted": (source + adapted) / 2,
+        BOTH: (source + adapted) / 2,
         "adapted + linear": (adapted + linear) / 2,
         "source only + adapted + linear": mean,
         VOTES: votes + mean / 10,
     }
-    averaged = (ALWAYS, "source only + adapted", "source only + adapted + linear")
+    averaged = (ALWAYS, BOTH, "source only + adapted + linear")
     for name in averaged:
         shown = "adapted" if name == ALWAYS else name
-        found[f"{shown}, seeds averaged"] = found[name].mean(0, keepdims=True)
+        found[f"{shown}{AVERAGED}"] = found[name].mean(0, keepdims=True)
     return found
 
 
@@ -89,7 +99,10 @@ def fixed(
         NEVER: source,
         "linear": linear[None],
         "source only + linear": (source + linear) / 2,
-        "source only, seeds averaged": source.mean(0, keepdims=True),
+        TWO: np.stack(
+            [(source[a] + source[b]) / 2 for a, b in combinations(range(len(source)), 2)]
+        ),
+        SEEDS: source.mean(0, keepdims=True),
         "source only + linear, seeds averaged": ((source + linear) / 2).mean(
             0, keepdims=True
         ),
@@ -184,6 +197,45 @@ def ruled(rows: pd.DataFrame) -> pd.DataFrame:
             of = {"sign": sign, "threshold": threshold} if rule == BEST else {}
             gain = kept["gain"].where(adapts, 0.0)
             parts.append(kept.assign(rule=rule, adapts=adapts, gain=gain, **of))
+        parts.append(_one_by_one(kept))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _one_by_one(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what the rule gives that asks logistic regression about each seed."""
+    seeds = [name for name in rows.columns if name.startswith("seed ")]
+    adapts = np.stack([rows[f"linear, rise, {seed}"] >= 0 for seed in seeds], axis=1)
+    gain = (rows[seeds].to_numpy() * adapts).mean(1)
+    return rows.assign(rule=ONE_BY_ONE, adapts=adapts.mean(1), gain=gain)
+
+
+def gated(ensembles: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the ensemble that has the adapted network only if a plain model agrees.
+
+    Source only and adapted are averaged for people on whom the adapted network agrees
+    with logistic regression no less than source only does; for others, source only.
+    Of one seed, and with all seeds averaged.
+
+    Parameters
+    ----------
+    ensembles : DataFrame
+        With dataset, backbone, adapter, person, recipe, gain and error.
+    rows : DataFrame
+        With the first four and the signs.
+    """
+    where = ["dataset", "backbone", "person"]
+    keys = [*where, "adapter"]
+    parts = []
+    for both, never in ((BOTH, NEVER), (f"{BOTH}{AVERAGED}", SEEDS)):
+        base = ensembles[ensembles["recipe"] == never][[*where, "gain", "error"]]
+        own = ensembles[ensembles["recipe"] == both]
+        known = own.merge(base, on=where, suffixes=("", ", never"), validate="m:1")
+        known = known.merge(rows[[*keys, "linear, rise"]], on=keys, validate="1:1")
+        agrees = known["linear, rise"] >= 0
+        for name in ("gain", "error"):
+            known[name] = known[name].where(agrees, known[f"{name}, never"])
+        known["recipe"] = both.replace(BOTH, GATED)
+        parts.append(known[[*keys, "recipe", "gain", "error"]])
     return pd.concat(parts, ignore_index=True)
 
 

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["CHANGED", "FACTS", "SIGNS", "WHERE", "facts", "pairs", "signs"]
+__all__ = [
+    "CHANGED",
+    "FACTS",
+    "SIGNS",
+    "WHERE",
+    "facts",
+    "like_linear",
+    "pairs",
+    "signs",
+]
 
 Values = NDArray[np.float64]
 
@@ -111,7 +120,7 @@ def facts(
     taken = shares @ np.eye(number)[classes]
     two = [classes[a] == classes[b] for a, b in combinations(range(len(classes)), 2)]
     found = {
-        "linear": (classes == linear.argmax(-1)) @ shares.T,
+        "linear": like_linear(windows, probabilities, linear),
         "others": (classes == others.argmax(-1)) @ shares.T,
         "seeds": np.array(two or [np.ones(len(windows))]) @ shares.T,
         "trial": _within_trials(windows, classes) @ shares.T,
@@ -121,6 +130,25 @@ def facts(
         "information": balance - _entropy(probabilities) @ shares.T,
     }
     return {name: values.mean(0) for name, values in found.items()}
+
+
+def like_linear(windows: pd.DataFrame, probabilities: Values, linear: Values) -> Values:
+    """Return the share of everybody's windows that are predicted as linearly.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        With the subject.
+    probabilities : ndarray, shape (seeds, windows, classes)
+    linear : ndarray, shape (windows, classes)
+
+    Returns
+    -------
+    ndarray, shape (seeds, people)
+    """
+    same = probabilities.argmax(-1) == linear.argmax(-1)
+    found: Values = same @ _shares(windows).T
+    return found
 
 
 def _shares(windows: pd.DataFrame) -> Values:
