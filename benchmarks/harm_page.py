@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from pages import DOCS, TABLES, placed
-from remedies import ALWAYS, BOTH, GATED, NEVER, SEEDS
+from remedies import ALWAYS, AVERAGED, BOTH, GATED, SEEDS
 from signs import CHANGED, FACTS, SIGNS
 
 from domainemo.reports.style import COLOURS, render
@@ -24,6 +24,7 @@ NAME = "harm-signs"
 ALL, FEW = "all adapters", "ten adapters"
 DATASETS = ("eegmat", "esports", "ssvep-exo")
 SHOWN = ("same adapter", "same person")
+_SMALL = 0.001
 _FULL = 10  # points at which a colour is full
 
 
@@ -75,11 +76,15 @@ def _losses(table: pd.DataFrame) -> str:
         [
             row["family"],
             str(row["adapters"]),
-            *("-" if np.isnan(row[each]) else f"{100 * row[each]:.0f}" for each in places),
+            *(_percent(row[each]) for each in places),
         ]
         for _, row in table.iterrows()
     ]
     return _table(["family", "adapters", *places], rows)
+
+
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.0f}"
 
 
 def _spread(table: pd.DataFrame) -> str:
@@ -192,11 +197,14 @@ def _points(value: float) -> str:
 
 
 def _harmed(row: pd.Series) -> str:
-    return f"{100 * row['harmed']:.1f}"
+    share = 100 * row["harmed"]
+    return "<0.1" if 0 < share < 0.05 else f"{share:.1f}"
 
 
 def _p(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2g}"
+    if np.isnan(value):
+        return "-"
+    return f"{value:.2g}" if value >= _SMALL else f"<{_SMALL}"
 
 
 def _chosen(table: pd.DataFrame) -> str:
@@ -210,19 +218,20 @@ def _chosen(table: pd.DataFrame) -> str:
 
 def _readable(choice: str) -> str:
     sign, threshold = choice.split(" >= ")
-    return f"{called(sign)} >= {float(threshold):.2f}"
+    return f"{called(sign)} >= {round(float(threshold), 2) + 0:.2f}"
 
 
 def _adapters(rules: pd.DataFrame, recipes: pd.DataFrame) -> str:
     """Return a row for each of the ten adapters: gain, share of the harmed, worst."""
     asked = f"{FACTS['linear']}: no less than source only"
+    each, careful = (f"{name}{AVERAGED}" for name in (BOTH, GATED))
     wanted = [
         (rules, "rule", ALWAYS, ALWAYS),
         (rules, "rule", asked, "if no less like linear"),
         (recipes, "recipe", BOTH, BOTH),
         (recipes, "recipe", GATED, GATED),
-        (recipes, "recipe", f"{BOTH}, seeds averaged", f"{BOTH}, seeds averaged"),
-        (recipes, "recipe", f"{GATED}, seeds averaged", "the same, if no less like linear"),
+        (recipes, "recipe", each, each),
+        (recipes, "recipe", careful, "the same, if no less like linear"),
     ]
     names = [name for name in rules["group"].unique() if name not in (ALL, FEW)]
     rows = []
@@ -269,9 +278,7 @@ def _draw_people(table: pd.DataFrame) -> Figure:
     )
     for axes, dataset, own in zip(several, DATASETS, sets, strict=True):
         own = own[own.median().sort_values(kind="stable").index]
-        image = axes.imshow(
-            own, cmap="RdBu", vmin=-_FULL, vmax=_FULL, aspect="auto"
-        )
+        image = axes.imshow(own, cmap="RdBu", vmin=-_FULL, vmax=_FULL, aspect="auto")
         names = [name.removeprefix(f"{dataset} ") for name in own.columns]
         axes.set_xticks(range(len(names)), names, fontsize=5.5)
         axes.set_title(dataset)
@@ -283,7 +290,7 @@ def _draw_people(table: pd.DataFrame) -> Figure:
                 axes.axhline(row - 0.5, color="black", linewidth=0.7)
     several[0].set_yticks(range(len(values)), values.index, fontsize=5.5)
     _families(several[-1], table["family"])
-    figure.supxlabel("people, by the median of their gains", fontsize=8)
+    several[0].set_xlabel("people, by the median of their gains", loc="left")
     figure.colorbar(
         image,
         ax=several,
@@ -309,15 +316,15 @@ def _draw_signs(tables: dict[str, pd.DataFrame]) -> Figure:
     """Draw how well signs tell, and what rules and ensembles give."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.2, 6.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.05])
+    figure = Figure(figsize=(9.8, 5.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[2.4, 1.2, 1.2])
     _draw_telling(left, tables["signs"])
-    _draw_choices(right, tables)
+    _draw_choices(middle, right, tables)
     return figure
 
 
 def _draw_telling(axes: Axes, table: pd.DataFrame) -> None:
-    wide = table.set_index(["group", "view", "sign"])
+    wide = table.set_index(["group", "view", "sign"]).sort_index()
     first = wide.loc[(FEW, SHOWN[0])]["auroc"]
     order = first.loc[SIGNS].sort_values(kind="stable").index
     for number, (view, marker) in enumerate(zip(SHOWN, "os", strict=True)):
@@ -342,36 +349,31 @@ def _draw_telling(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_yticks(range(len(order)), [called(sign) for sign in order], fontsize=6.5)
     axes.set_xlim(0, 1)
     axes.set_xlabel("AUROC of harm, ten adapters")
-    axes.legend(loc="lower left", fontsize=6.5)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1, fontsize=6.5)
 
 
-def _draw_choices(axes: Axes, tables: dict[str, pd.DataFrame]) -> None:
-    kinds = (("rules", "rule", "o"), ("recipes", "recipe", "s"))
-    number = 0
-    key = []
-    for colour, (name, column, marker) in zip(COLOURS, kinds, strict=False):
-        table = tables[name]
-        own = table[table["group"] == FEW]
-        for _, row in own.iterrows():
-            if name == "recipes" and row[column] in (ALWAYS, NEVER):
-                continue
-            number += 1
-            point = (100 * row["harmed"], 100 * row["gain"])
-            axes.plot(*point, marker=marker, color=colour, linestyle="none")
-            axes.annotate(
-                str(number), point, (3, 3), textcoords="offset points", fontsize=6
-            )
-            key.append(f"{number}  {row[column]}")
-    axes.axhline(0, color="0.35", linewidth=0.9, linestyle="--")
-    axes.set_xlabel("people with an adapter that lose more than 5 points, %")
-    axes.set_ylabel("mean gain over source only, points")
-    axes.set_title("rules (dots) and ensembles (squares), ten adapters", fontsize=8)
-    axes.set_xscale("symlog", linthresh=1)
-    axes.set_xlim(-0.1, 30)
-    axes.set_xticks([0, 0.5, 1, 2, 5, 10, 20], ["0", "0.5", "1", "2", "5", "10", "20"])
-    axes.text(
-        0, -0.13, "\n".join(key), transform=axes.transAxes, va="top", fontsize=5.5
-    )
+def _draw_choices(left: Axes, right: Axes, tables: dict[str, pd.DataFrame]) -> None:
+    """Draw the share of the harmed and the gain of every rule and ensemble."""
+    parts = []
+    for name, column in (("rules", "rule"), ("recipes", "recipe")):
+        table = tables[name][tables[name]["group"] == FEW]
+        parts.append(table.assign(called=table[column], kind=name))
+    rows = pd.concat(parts).drop_duplicates("called").iloc[::-1]
+    places = np.arange(len(rows))
+    colours = [COLOURS[kind == "recipes"] for kind in rows["kind"]]
+    for axes, column in ((left, "harmed"), (right, "gain")):
+        axes.barh(places, 100 * rows[column], color=colours, height=0.65)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.grid(visible=True, axis="x")
+    names = [
+        name.replace(": no less than source only", ", no less")
+        for name in rows["called"]
+    ]
+    left.set_yticks(places, names, fontsize=6.5)
+    right.set_yticks([])
+    right.axvline(0, color="0.35", linewidth=0.9)
+    left.set_title("harmed, %", fontsize=8)
+    right.set_title("mean gain, points", fontsize=8)
 
 
 def write_page(tables: dict[str, pd.DataFrame]) -> None:
@@ -384,7 +386,7 @@ def write_page(tables: dict[str, pd.DataFrame]) -> None:
     folder = TABLES / NAME
     folder.mkdir(exist_ok=True)
     for name, table in tables.items():
-        digits = "%.1f" if name == "people" else "%.4f"
+        digits = "%.1f" if name == "people" else "%.5g"
         table.to_csv(folder / f"{name}.csv", index=False, float_format=digits)
     again = kept(folder)
     page = DOCS / f"{NAME}.md"

@@ -43,7 +43,7 @@ from remedies import (
     summary,
     tested,
 )
-from signs import SIGNS, like_linear, pairs, signs
+from signs import DECIMALS, SIGNS, like_linear, pairs, signs
 
 Values = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def signs_of(place: Place) -> pd.DataFrame:
             for each in (name, SOURCE)
         )
         for seed, rise in enumerate(one - base):
-            own[f"linear, rise, seed {seed}"] = rise
+            own[f"linear, rise, seed {seed}"] = rise.round(DECIMALS)
     return pd.concat(found, names=["adapter", "person"]).reset_index()
 
 
@@ -106,12 +106,10 @@ def gains_of(place: Place, labels: NDArray[np.int64]) -> pd.DataFrame:
     base = scored(SOURCE)
     rows = []
     for name in adapters(place):
-        gain = scored(name) - base
+        gain = (scored(name) - base).round(DECIMALS)
         own = pd.DataFrame(gain.T, columns=[f"seed {n}" for n in range(len(gain))])
         rows.append(
-            own.assign(
-                adapter=name, person=people, gain=gain.mean(0), source=base.mean(0)
-            )
+            own.assign(adapter=name, person=people, gain=gain.mean(0).round(DECIMALS))
         )
     return pd.concat(rows, ignore_index=True)
 
@@ -134,7 +132,7 @@ def ensembles_of(place: Place, labels: NDArray[np.int64]) -> pd.DataFrame:
                     "adapter": adapter,
                     "recipe": name,
                     "person": people,
-                    "gain": score - base,
+                    "gain": (score - base).round(DECIMALS),
                     "error": error,
                 }
             )
@@ -272,9 +270,7 @@ def _told(
     names = []
     for (dataset, _), own in rows.groupby(PLACE, sort=False):
         tables = own.pivot(index="person", columns="adapter", values=[sign, "gain"])
-        anyone, same = pairs(
-            tables[sign].to_numpy(), tables["gain"].to_numpy() < HARM
-        )
+        anyone, same = pairs(tables[sign].to_numpy(), tables["gain"].to_numpy() < HARM)
         counts = draws[str(dataset)]
         weight = np.vstack([np.ones(counts.shape[1]), counts])
         diagonal = [np.diag(np.diag(each)) for each in anyone]
@@ -365,7 +361,7 @@ def _rule_rows(after: pd.DataFrame, group: str) -> pd.DataFrame:
 
 
 def recipes(ensembles: pd.DataFrame, signed: pd.DataFrame) -> pd.DataFrame:
-    """Return what every ensemble gives, of all adapters, of ten, and of each of these."""
+    """Return what every ensemble gives: of all adapters, of ten, of each of these."""
     rows = pd.concat([ensembles, gated(ensembles, signed)], ignore_index=True)
     plain = rows[rows["adapter"] == NONE]
     found = []

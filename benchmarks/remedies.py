@@ -1,4 +1,4 @@
-"""What could be done against harm: rules that adapt not everybody, and free ensembles."""
+"""What could be done against harm: rules that adapt not everybody, and ensembles."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ from domainemo.statistics.several import holm
 
 __all__ = [
     "ALWAYS",
+    "AVERAGED",
+    "BEST",
+    "BOTH",
+    "GATED",
     "HARM",
+    "KNOWN",
     "NEVER",
+    "RIDGE",
     "SEEDS",
     "TWO",
+    "VOTES",
     "blends",
     "fixed",
     "gated",
@@ -99,9 +106,7 @@ def fixed(
         NEVER: source,
         "linear": linear[None],
         "source only + linear": (source + linear) / 2,
-        TWO: np.stack(
-            [(source[a] + source[b]) / 2 for a, b in combinations(range(len(source)), 2)]
-        ),
+        TWO: np.stack([(a + b) / 2 for a, b in combinations(source, 2)]),
         SEEDS: source.mean(0, keepdims=True),
         "source only + linear, seeds averaged": ((source + linear) / 2).mean(
             0, keepdims=True

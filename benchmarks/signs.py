@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "CHANGED",
+    "DECIMALS",
     "FACTS",
     "SIGNS",
     "WHERE",
@@ -39,6 +40,7 @@ WHERE = ("adapted", "source only", "rise")
 SIGNS = [f"{fact}, {where}" for fact in FACTS for where in WHERE] + [CHANGED]
 """Each fact of the adapted network, of source only, and what the first has more."""
 
+DECIMALS = 9
 WINDOW = ["subject", "session", "trial", "start"]
 
 
@@ -88,7 +90,8 @@ def signs(
     same = adapted.argmax(-1) == source.argmax(-1)
     found[CHANGED] = (same @ _shares(windows).T).mean(0) - 1
     people = pd.Index(np.unique(windows["subject"]), name="subject")
-    return pd.DataFrame(found, index=people)[SIGNS]
+    # Equal shares are sums in another order, and "no less" must hold for them.
+    return pd.DataFrame(found, index=people)[SIGNS].round(DECIMALS)
 
 
 def facts(
@@ -170,7 +173,8 @@ def _within_trials(windows: pd.DataFrame, classes: NDArray[np.int64]) -> Values:
     keys = ["subject", "session", "trial"]
     trial = windows.groupby(keys, sort=False).ngroup().to_numpy()
     size, number = np.bincount(trial), classes.max() + 1
-    counts = [np.bincount(trial * number + c, minlength=size.size * number) for c in classes]
+    places = trial * number + classes
+    counts = [np.bincount(each, minlength=size.size * number) for each in places]
     most = np.stack(counts).reshape(len(classes), size.size, number).max(-1)
     found: Values = (most / size)[:, trial]
     return found
@@ -179,7 +183,7 @@ def _within_trials(windows: pd.DataFrame, classes: NDArray[np.int64]) -> Values:
 def pairs(
     values: Values, harmed: NDArray[np.bool_]
 ) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
-    """Return in how many pairs of one harmed and one not the harmed has the lower value.
+    """Return in how many pairs, one harmed, one not, the harmed has the lower value.
 
     Parameters
     ----------
