@@ -88,6 +88,12 @@ def _percent(share: float) -> str:
 
 
 def _spread(table: pd.DataFrame) -> str:
+    counts = {
+        "harmed": "harmed",
+        "cases": "of",
+        "people harmed": "people harmed",
+        "most": "most of one person",
+    }
     shares = {
         "adapters": "between adapters, %",
         "people": "between people, %",
@@ -102,12 +108,13 @@ def _spread(table: pd.DataFrame) -> str:
         [
             row["group"],
             row["dataset"],
-            *(f"{100 * row[each]:.0f}" for each in shares),
+            *(f"{row[each]:.0f}" for each in counts),
+            *(_percent(row[each]) for each in shares),
             *(f"{row[each]:+.2f}" for each in r),
         ]
         for _, row in table.iterrows()
     ]
-    return _table(["", "data set", *shares.values(), *r.values()], rows)
+    return _table(["", "data set", *counts.values(), *shares.values(), *r.values()], rows)
 
 
 def called(sign: str) -> str:
@@ -373,7 +380,7 @@ def _draw_choices(left: Axes, right: Axes, tables: dict[str, pd.DataFrame]) -> N
     right.set_yticks([])
     right.axvline(0, color="0.35", linewidth=0.9)
     left.set_title("harmed, %", fontsize=8)
-    right.set_title("mean gain, points", fontsize=8)
+    right.set_title("gain, points", fontsize=8)
 
 
 def write_page(tables: dict[str, pd.DataFrame]) -> None:

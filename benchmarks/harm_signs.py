@@ -202,10 +202,15 @@ def spread(rows: pd.DataFrame) -> pd.DataFrame:
             ]
             shares = np.mean([_squares(table.to_numpy()) for table in tables], axis=0)
             means = pd.concat([table.mean(axis=1) for table in tables], axis=1)
+            harmed = (there["gain"] < HARM).groupby(there["person"]).sum()
             found.append(
                 {
                     "group": group,
                     "dataset": dataset,
+                    "harmed": harmed.sum(),
+                    "cases": len(there),
+                    "people harmed": (harmed > 0).sum(),
+                    "most": harmed.max(),
                     **dict(zip(("adapters", "people", "rest"), shares, strict=True)),
                     **_repeated(there),
                     "person, networks": _correlation(means),
