@@ -114,7 +114,9 @@ def _spread(table: pd.DataFrame) -> str:
         ]
         for _, row in table.iterrows()
     ]
-    return _table(["", "data set", *counts.values(), *shares.values(), *r.values()], rows)
+    return _table(
+        ["", "data set", *counts.values(), *shares.values(), *r.values()], rows
+    )
 
 
 def called(sign: str) -> str:
