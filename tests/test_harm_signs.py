@@ -344,3 +344,20 @@ def test_the_page_claims_what_its_tables_say(harm):
     )
     two = recipes.loc[(harm.harm_page.FEW, harm.remedies.TWO)]
     assert two["harmed"] == 0 and two["gain"] > 0.006
+    more = {
+        name: recipes.loc[("uf-ama", harm.remedies.BOTH), f"gain, {name}"]
+        - two[f"gain, {name}"]
+        for name in ("eegmat", "esports", "ssvep-exo")
+    }
+    assert {name: round(100 * gain, 1) for name, gain in more.items()} == {
+        "eegmat": 0.6,
+        "esports": 0.2,
+        "ssvep-exo": -0.9,
+    }
+    both = recipes[
+        recipes.index.get_level_values("recipe").str.startswith(harm.remedies.BOTH)
+    ]
+    better = (
+        both["gain"] > recipes.loc[(harm.harm_page.FEW, harm.remedies.SEEDS), "gain"]
+    )
+    assert (both["p, seeds"][better] > 0.05).all()
