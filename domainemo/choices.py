@@ -55,7 +55,7 @@ __all__ = [
 ORACLE = "oracle"
 """Not a validator: the epoch is chosen by the test labels, after training."""
 
-SELECTED_BY = "guarded"
+SELECTED_BY = "rank-average"
 """The validator that candidates of a study, and finished runs, are chosen by where
 nothing else is said: ``docs/validator-study.md``."""
 

@@ -15,7 +15,7 @@ from ..validators.comparing import all_sound, comparison
 from .findings import SCORES, SOURCE_ONLY_CANDIDATE, SOURCE_ONLY_SCORES
 from .storage import OPTIONS
 
-__all__ = ["best_candidate", "chosen_options"]
+__all__ = ["best_candidate", "chosen_options", "judged"]
 
 
 def best_candidate(
@@ -23,11 +23,8 @@ def best_candidate(
 ) -> tuple[int, float] | None:
     """Return the number and the value of the candidate to take.
 
-    The highest validator's score wins, the earlier candidate where two are equal. A
-    validator that compares does so fold by fold and seed by seed, and the mean counts.
-    Candidates are left out that never predict some class on any fold, or are no better
-    than chance on held-out source subjects: a validator without labels can be fooled
-    by such. Source only takes part, and wins where nothing scores higher.
+    The highest of what `judged` returns wins, the earlier candidate where two are
+    equal. Source only takes part, and wins where nothing stands higher.
 
     Parameters
     ----------
@@ -46,27 +43,56 @@ def best_candidate(
         None where no candidate is complete, or none is sound and source only was not
         scored.
     """
-    complete = study.get_trials(
-        deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
-    )
-    if not complete:
+    standing = judged(study, classes, validator)
+    if not standing:
         return None
-    values = {each.number: float(each.values[0]) for each in complete}
+    # The last tie-break: not to adapt, of the lowest number, is the simpler thing.
+    number = max(standing, key=lambda each: (standing[each], -each))
+    return number, _values(study)[number]
+
+
+def judged(
+    study: Study, classes: int, validator: Validator | None = None
+) -> dict[int, float]:
+    """Return what every complete candidate is chosen by, and source only, -1.
+
+    That is the mean of the validator's scores; of a validator that compares, the mean
+    over folds and seeds of how each stands among the others there. Candidates are left
+    out that never predict some class on any fold, or are no better than chance on
+    held-out source subjects: a validator without labels can be fooled by such.
+
+    Parameters
+    ----------
+    study, classes, validator
+        As for `best_candidate`.
+    """
+    complete = _complete(study)
+    if not complete:
+        return {}
     scores = {each.number: each.user_attrs[SCORES] for each in complete}
     scores = {n: each for n, each in scores.items() if _is_sound(each, classes)}
     alone = study.user_attrs.get(SOURCE_ONLY_SCORES)
     if alone:
         scores[SOURCE_ONLY_CANDIDATE] = alone
-        value = float(np.mean([each["score"] for each in alone]))
-        values[SOURCE_ONLY_CANDIDATE] = value
-    if not scores:
-        return None
-    compared = values
-    if validator is not None and validator.compares:
-        compared = _compared(scores, validator)
-    # The last tie-break: not to adapt, of the lowest number, is the simpler thing.
-    number = max(scores, key=lambda each: (compared[each], -each))
-    return number, values[number]
+    if scores and validator is not None and validator.compares:
+        return _compared(scores, validator)
+    values = _values(study)
+    return {number: values[number] for number in scores}
+
+
+def _complete(study: Study) -> list[FrozenTrial]:
+    states = (optuna.trial.TrialState.COMPLETE,)
+    return study.get_trials(deepcopy=False, states=states)
+
+
+def _values(study: Study) -> dict[int, float]:
+    """Return the mean of the validator's scores, each by itself."""
+    values = {each.number: float(each.values[0]) for each in _complete(study)}
+    alone = study.user_attrs.get(SOURCE_ONLY_SCORES)
+    if alone:
+        mean = float(np.mean([each["score"] for each in alone]))
+        values[SOURCE_ONLY_CANDIDATE] = mean
+    return values
 
 
 def _compared(

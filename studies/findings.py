@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,9 @@ class Choice:
         What was searched, by full name, such as ``{"adapter.marginal": 0.3}``.
     command : str
         Runs it.
+    standing : mapping of int to float
+        What it was chosen by, of every candidate that could be, source only as -1: the
+        score, or how each stands among the others where the validator compares them.
     """
 
     fold: str | None
@@ -107,6 +110,7 @@ class Choice:
     value: float
     options: Mapping[str, Any]
     command: str
+    standing: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,10 @@ class Findings:
         A row per candidate: ``study``, ``candidate`` (number), ``default`` (whether
         it is the configuration that the study began with), ``state`` (``"complete"``,
         ``"pruned"``, ``"failed"``, ``"running"``, ``"waiting"``), ``value`` (of the
-        first objective), a column for each further objective, ``reason``,
-        ``retry_of``, ``seconds``, ``began``, ``worker``, and a column for each
-        searched option by its full name.
+        first objective), ``standing`` (what it was chosen by, see `Choice`; NaN where
+        it could not be), a column for each further objective, ``reason`` (why it
+        ended, or could not be chosen), ``retry_of``, ``seconds``, ``began``,
+        ``worker``, and a column for each searched option by its full name.
     scores : DataFrame
         A row per candidate, fold and seed that was trained: ``study``, ``candidate``,
         ``fold``, ``seed``, ``epoch``, ``score`` (the validator's), ``source_accuracy``
@@ -211,6 +216,7 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
     description["space"] = {k: in_words(range_of(k, v)) for k, v in ranges.items()}
     objectives = description["study"]["objectives"]
     final = _final(folder)
+    choices = _choices(folder, description.get("plugins", ()))
     # A study of an earlier version noted nothing; its final table shows it.
     noted = bool(facts.get("calibration", False))
     return Findings(
@@ -219,9 +225,9 @@ def load_findings(folder: Path, storage: str | None = None) -> Findings:
         recordings=facts["recordings"],
         description=description,
         studies=studies,
-        candidates=_candidates(studies, objectives, list(ranges)),
+        candidates=_candidates(studies, objectives, list(ranges), choices),
         scores=_scores(studies, folder),
-        choices=_choices(folder, description.get("plugins", ())),
+        choices=choices,
         final=final,
         calibrated=noted or (final is not None and "calibration" in final.table),
     )
@@ -243,10 +249,15 @@ def _address(folder: Path, kept: object, given: str | None) -> str:
 
 
 def _candidates(
-    studies: Mapping[str, optuna.Study], objectives: Sequence[str], names: Sequence[str]
+    studies: Mapping[str, optuna.Study],
+    objectives: Sequence[str],
+    names: Sequence[str],
+    choices: Sequence[Choice],
 ) -> pd.DataFrame:
     rows = []
+    known = {each.fold or "": each.standing for each in choices}
     for key, study in studies.items():
+        standing = known.get(key, {})
         for trial in study.get_trials(deepcopy=False):
             attributes = trial.user_attrs
             values = trial.values or [math.nan] * len(objectives)
@@ -259,8 +270,9 @@ def _candidates(
                     "default": bool(attributes.get("default", False)),
                     "state": _STATES[trial.state],
                     "value": values[0] if _is_complete(trial) else math.nan,
+                    "standing": standing.get(trial.number, math.nan),
                     **dict(zip(objectives[1:], values[1:], strict=True)),
-                    "reason": reason_of(trial),
+                    "reason": _reason(trial, standing),
                     "retry_of": attributes.get(RETRY_OF),
                     "seconds": seconds,
                     "began": trial.datetime_start,
@@ -268,11 +280,29 @@ def _candidates(
                     **{name: options.get(name) for name in names},
                 }
             )
-    columns = ["study", "candidate", "default", "state", "value", *objectives[1:]]
-    columns += ["reason", "retry_of", "seconds", "began", "worker", *names]
+    columns = ["study", "candidate", "default", "state", "value", "standing"]
+    columns += [
+        *objectives[1:],
+        "reason",
+        "retry_of",
+        "seconds",
+        "began",
+        "worker",
+        *names,
+    ]
     # The objective `seconds` is a column there is already.
     table = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
     return table.astype({"retry_of": "Int64"})
+
+
+def _reason(trial: FrozenTrial, standing: Mapping[int, float]) -> str:
+    """Return why a candidate ended, or could not be chosen; empty where it could."""
+    if _is_complete(trial) and standing and trial.number not in standing:
+        return (
+            "collapsed: it never predicts some class, or is no better than chance on "
+            "held-out source subjects"
+        )
+    return reason_of(trial)
 
 
 def compared(studies: Mapping[str, optuna.Study]) -> bool:
@@ -317,14 +347,17 @@ def _choices(folder: Path, plugins: Sequence[str]) -> list[Choice]:
     path = folder / CHOICES
     if not is_expected(path):
         return []
-    choices = read(
-        path, lambda content: [Choice(**each) for each in parse_json(content)]
-    )
+    choices = read(path, lambda content: [*map(_choice, parse_json(content))])
     # The command is to be pasted, so it is made here and not believed.
     return [
         replace(each, command=rerun(chosen_file(folder, each.fold), plugins))
         for each in choices
     ]
+
+
+def _choice(stored: Mapping[str, Any]) -> Choice:
+    standing = {int(k): float(v) for k, v in stored.get("standing", {}).items()}
+    return Choice(**{**stored, "standing": standing})
 
 
 def _final(folder: Path) -> Results | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -38,7 +39,7 @@ from ..runs.folder import (
 )
 from ..values import Bounds, check_fields
 from ..words import count
-from .choice import best_candidate, chosen_options
+from .choice import best_candidate, chosen_options, judged
 from .final import Context, run_final, true_accuracies, write_choice
 from .findings import (
     AFTER_THE_FACT,
@@ -344,7 +345,9 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
             continue
         number, value = found
         options = chosen_options(study, number)
-        choice = Choice(key or None, number, value, options, "")
+        standing = judged(study, classes, validator)
+        finite = {n: each for n, each in standing.items() if math.isfinite(each)}
+        choice = Choice(key or None, number, value, options, "", finite)
         path = write_choice(planned, choice, context)
         choices.append(replace(choice, command=rerun(path, context.plugins)))
     content = json.dumps([asdict(each) for each in choices], indent=1)

@@ -82,7 +82,7 @@ def test_the_highest_mean_rank_over_folds_and_seeds_is_chosen(runs):
         rows = [
             [
                 each[place]["scores"][n]["score"]
-                for n in ("reverse-validation", "class-ami")
+                for n in ("source", "reverse-validation", "class-ami")
             ]
             for each in told.values()
         ]

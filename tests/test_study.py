@@ -29,7 +29,7 @@ from domainemo.runs.experiment import experiment
 from domainemo.runs.results import Results
 from domainemo.studies import search as searching
 from domainemo.studies.candidate import Score, values_of
-from domainemo.studies.choice import best_candidate
+from domainemo.studies.choice import best_candidate, judged
 from domainemo.studies.findings import load_findings
 from domainemo.studies.plan import plan_study
 from domainemo.studies.pruning import make_pruner
@@ -252,6 +252,11 @@ def test_a_study_keeps_by_what_its_candidates_were_compared(data, tmp_path):
     classes = len(data.classes)
     ranks = find("validator", "guarded")()
     assert best_candidate(study, classes, ranks) == (choice.candidate, choice.value)
+    known = judged(study, classes, ranks)
+    assert choice.standing == known
+    assert max(known, key=known.get) == choice.candidate
+    standing = found.candidates.set_index("candidate")["standing"].dropna().to_dict()
+    assert standing == {n: each for n, each in known.items() if n >= 0}
     assert "evidence" not in found.scores
     assert "comparing all of them with one another" in what_was_chosen(found)
 

@@ -24,6 +24,7 @@ from ..studies.findings import (
     TUNED,
     Choice,
     Findings,
+    compared,
     load_findings,
 )
 from ..studies.storage import address_of
@@ -560,16 +561,16 @@ def _truth(study: _Study) -> list[Block]:
         accuracy = accuracy.rename_axis("fold")
     else:
         accuracy.index = pd.Index(["balanced accuracy"])
+    by = "how candidates stand" if compared(findings.studies) else "validator's score"
     gap = accuracy["best in hindsight"] - accuracy["chosen"]
     accuracy = accuracy.dropna(axis=1, how="all").assign(**{"selection gap": gap})
     return [
         Note(how_far_off(found, findings)),
         Figure(
             "agreement",
-            partial(figures.draw_agreement, found),
-            "After the fact: the validator's score and the true balanced accuracy on "
-            "the same folds' targets. A validator that chooses well makes the dots "
-            "rise to the right.",
+            partial(figures.draw_agreement, found, by),
+            f"After the fact: {by} and the true balanced accuracy on the same folds' "
+            "targets. A validator that chooses well makes the dots rise to the right.",
         ),
         Table(
             accuracy,
@@ -614,16 +615,24 @@ def _candidates(findings: Findings) -> list[Block]:
     if not len(findings.candidates):
         return ["No candidate has begun."]
     options = [name for name in findings.candidates if "." in str(name)]
-    columns = ["candidate", "state", "value", *_further_objectives(findings), *options]
+    standing = ["standing"] if compared(findings.studies) else []
+    columns: list[Any] = ["candidate", "state", "value", *standing]
+    columns += [*_further_objectives(findings), *options]
     if per_fold(findings):
         columns.insert(0, "study")
     frame = findings.candidates[columns].rename(columns={"value": "score"})
+    of_standing = (
+        " The standing is what it was chosen by: the mean over folds of its place "
+        "among the others, by all that the validator compares; a dash where it has "
+        "collapsed."
+    )
     for name in options:
         frame[name] = frame[name].map(value_words)
     return [
         Table(
             frame.reset_index(drop=True),
-            "Every candidate with its options; a dash where one was not drawn.",
+            "Every candidate with its options; a dash where one was not drawn."
+            + of_standing * bool(standing),
         )
     ]
 

@@ -485,8 +485,8 @@ def _box_chosen(axes: Axes, table: pd.DataFrame, findings: Findings) -> None:
 # -------------------------------------------------------------------- after the search
 
 
-def draw_agreement(found: Agreement) -> Figure:
-    """Draw candidates by the validator's score and by true accuracy."""
+def draw_agreement(found: Agreement, by: str = "validator's score") -> Figure:
+    """Draw candidates by what they were chosen by and by true accuracy."""
     figure = _figure(3.4)
     axes = figure.subplots()
     table = found.table
@@ -512,7 +512,7 @@ def draw_agreement(found: Agreement) -> Figure:
     kept = pd.concat([kept, best])
     without_outliers(axes, "y", table["true_accuracy"], kept["true_accuracy"])
     less = ", less the fold's median" if several else ""
-    axes.set_xlabel(f"validator's score{less}")
+    axes.set_xlabel(f"{by}{less}")
     axes.set_ylabel(f"balanced accuracy on the targets,\nafter the fact{less}")
     _grid(axes, "both")
     _legend(figure)

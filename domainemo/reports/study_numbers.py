@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..studies.findings import SOURCE_ONLY_CANDIDATE, Findings
+from ..studies.findings import SOURCE_ONLY_CANDIDATE, Findings, compared
 from ..studies.storage import quiet
 
 __all__ = [
@@ -397,8 +397,9 @@ class Agreement:
     ----------
     table : DataFrame
         A row per complete candidate, and source only as candidate -1: ``study``,
-        ``candidate``, ``value`` (validator), ``true_accuracy`` (balanced accuracy on
-        the same folds' targets), ``source_accuracy``, ``default`` and ``chosen``.
+        ``candidate``, ``value`` (validator's score; where it compares, how each stands
+        among those that could be chosen), ``true_accuracy`` (balanced accuracy on the
+        same folds' targets), ``source_accuracy``, ``default`` and ``chosen``.
     correlation : float
         Spearman's between validator and truth over the complete candidates; of
         several studies, the mean of theirs. NaN where nothing varies, and with fewer
@@ -462,6 +463,13 @@ def agreement(findings: Findings) -> Agreement | None:
     reference = found["candidate"] == SOURCE_ONLY_CANDIDATE
     found["value"] = known["value"].reindex(keys).to_numpy(dtype=float)
     found.loc[reference, "value"] = found.loc[reference, "score"]
+    standing = {
+        (choice.fold or "", number): value
+        for choice in findings.choices
+        for number, value in choice.standing.items()
+    }
+    if standing and compared(findings.studies):  # earlier studies did not note it
+        found["value"] = [standing.get(key, math.nan) for key in keys]
     default = known["default"].astype(bool).reindex(keys, fill_value=False)
     found["default"] = default.to_numpy()
     found["chosen"] = keys.isin(_chosen(findings))

@@ -18,13 +18,13 @@ __all__ = ["RankAverage", "average_ranks"]
 class RankAverage(Joined):
     """The mean rank by several validators, among all that are compared.
 
-    By default of reverse validation and class AMI: of the rankings that take no even
-    class shares for granted the one that chose best in the study of
-    ``docs/validator-study.md``. The one asks whether the predictions of the target
-    would teach the source's classes, the other whether they agree with clusters of the
-    target; neither is trusted with its scale. It assumes that they err on different
-    occasions. Where classes are known to be equally frequent in every person, ``bnm``
-    alone chose a little better.
+    By default of the balanced accuracy on held-out source people, of reverse validation
+    and of class AMI. The first looks at the source alone, the second asks whether the
+    predictions of the target would teach the source's classes, the third whether they
+    agree with clusters of the target; none takes even class shares for granted, and
+    none is trusted with its scale. It assumes that they err on different occasions.
+    ``docs/validator-study.md`` says why these. Where classes are known to be equally
+    frequent in every person, ``bnm`` alone chose a little better.
 
     Epochs, a study's candidates and finished runs are ranked among themselves; an epoch
     is chosen when training is over, so that the weights of all are kept until then.
@@ -38,7 +38,9 @@ class RankAverage(Joined):
     """
 
     def __init__(
-        self, *, validators: tuple[str, ...] = ("reverse-validation", "class-ami")
+        self,
+        *,
+        validators: tuple[str, ...] = ("source", "reverse-validation", "class-ami"),
     ) -> None:
         super().__init__(validators)
         self.validators = tuple(validators)
