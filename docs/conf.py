@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx.util import logging
 
 DOCS = Path(__file__).resolve().parent
 GENERATED = DOCS / "_generated"
 sys.path.insert(0, str(DOCS))
 
-from building import links, parts  # noqa: E402
-from sphinxcontrib.katex import html_visit_math  # noqa: E402
+from building import links, maths, parts  # noqa: E402
 
 import domainemo  # noqa: E402
 
@@ -31,13 +31,13 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
-    "sphinxcontrib.katex",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 templates_path = ["templates"]
 exclude_patterns = ["_generated/gallery/*.ipynb", "templates", "building"]
 default_role = "py:obj"
 highlight_language = "none"
+add_module_names = False  # the page of a part says where it is
 suppress_warnings = ["config.cache"]  # the gallery's functions, which no cache can keep
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -79,7 +79,7 @@ html_extra_path = ["eegmat-study.html"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 4,
     "navigation_with_keys": False,
     "show_nav_level": 1,
     "navigation_depth": 3,
@@ -89,16 +89,29 @@ html_theme_options = {
     "footer_end": [],
 }
 
-# Formulas become MathML by KaTeX, which the site brings along: nothing is fetched.
+html_css_files = ["site.css"]
 html_math_renderer = "mathml"
-katex_css_path = "site.css"
-katex_options = 'output: "mathml", throwOnError: false'
+
+
+def _formula(writer: Any, node: nodes.math) -> None:
+    """Write a formula in a sentence."""
+    _write(writer, node, '<span class="math">', "</span>")
 
 
 def _displayed(writer: Any, node: nodes.math_block) -> None:
-    """Write a displayed formula; KaTeX's own extension leaves ``<`` as it is."""
-    formula = writer.encode(node.astext())
-    writer.body.append(f'<div class="math">\\[{formula}\\]</div>\n')
+    """Write a formula on a line of its own."""
+    _write(writer, node, '<div class="math">', "</div>\n")
+
+
+def _write(writer: Any, node: nodes.Element, start: str, end: str) -> None:
+    block = isinstance(node, nodes.math_block)
+    try:
+        formula = maths.mathml(node.astext(), block=block)
+    except maths.MathError as error:
+        warn = logging.getLogger(__name__).warning
+        warn("%s In the formula %r.", error, node.astext(), location=node)
+        formula = writer.encode(node.astext())
+    writer.body.append(f"{start}{formula}{end}")
     raise nodes.SkipNode
 
 
@@ -146,6 +159,6 @@ def _turn_links(app: Any, name: str, text: list[str]) -> None:
 
 def setup(app: Any) -> None:
     """Have Sphinx call the functions above."""
-    app.add_html_math_renderer("mathml", (html_visit_math, None), (_displayed, None))
+    app.add_html_math_renderer("mathml", (_formula, None), (_displayed, None))
     app.connect("config-inited", _write_pages)
     app.connect("source-read", _turn_links)

@@ -14,7 +14,6 @@ from types import FunctionType
 
 from domainemo.cli.docstrings import sections
 from domainemo.cli.show import command_for, facts, options, prefix
-from domainemo.places import where
 from domainemo.registry import KINDS, Entry, entries, find
 
 __all__ = ["pages", "places"]
@@ -248,8 +247,6 @@ def _class(cls: type) -> Iterator[str]:
         parameters=bare, return_annotation=inspect.Signature.empty
     )
     yield from [f".. py:class:: {cls.__qualname__}{shown}", ""]
-    place = where(cls)
-    yield from [f"   Defined in ``{place[place.find(cls.__module__[:9]) :]}``.", ""]
 
 
 def _functions(module: str) -> Iterator[str]:
