@@ -48,8 +48,8 @@ myst_heading_anchors = 4
 autosummary_generate = True
 autosummary_generate_overwrite = True
 autodoc_default_options = {  # scikit-learn's, and about scikit-learn alone
-    "exclude-members": "set_fit_request, set_predict_request, set_predict_proba_request, "
-    "set_score_request",
+    "exclude-members": "set_fit_request, set_predict_request, "
+    "set_predict_proba_request, set_score_request",
 }
 autodoc_typehints = "none"  # types and shapes stand in the docstrings
 autodoc_member_order = "bysource"

@@ -1,8 +1,8 @@
 """Pages and files of the repository that do not lie in ``docs/``: where links lead.
 
 On a forge a page's link is a path in the repository, ``../README.md`` from a page of
-``docs/`` and ``docs/methods.md`` from the README. Here all such links are turned, in one
-place, into what they are on the site: another page, or a file to download.
+``docs/`` and ``docs/methods.md`` from the README. Here all such links are turned, in
+one place, into what they are on the site: another page, or a file to download.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which every browser shows by itself: nothing is fetched or run."""
+"""Formulas as MathML, which browsers show by themselves: nothing is fetched or run."""
 
 from __future__ import annotations
 

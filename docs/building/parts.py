@@ -1,7 +1,7 @@
 """A page for every part, made of its docstring: formula, paper, options, loss.
 
-What ``domainemo show`` prints in a terminal stands here as reStructuredText, in which the
-docstrings are written, so that formulas are set as such.
+What ``domainemo show`` prints in a terminal stands here as reStructuredText, in which
+the docstrings are written, so that formulas are set as such.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ class Kind:
 TITLES = {
     "adapter": Kind(
         "Adapters",
-        "The methods that adapt a network, by family; :doc:`/methods` says how they are "
-        "joined, :doc:`/new-adapter` how to write one.",
+        "The methods that adapt a network, by family; :doc:`/methods` says how they "
+        "are joined, :doc:`/new-adapter` how to write one.",
         "UF-AMA and its parts",
     ),
     "validator": Kind(
         "Validators",
         "What chooses an epoch, an option or a method without the target's labels. "
-        ":doc:`/validators` compares them; :doc:`/new-validator` says how to write one.",
+        ":doc:`/validators` compares them; :doc:`/new-validator` says how to write "
+        "one.",
     ),
     "backbone": Kind(
         "Backbones",
@@ -81,7 +82,8 @@ TITLES = {
     "control": Kind(
         "Controls",
         "What knows next to nothing, and plain models, on the same folds. "
-        ":doc:`/controls` says what they are for; :doc:`/new-control` how to write one.",
+        ":doc:`/controls` says what they are for; :doc:`/new-control` how to write "
+        "one.",
     ),
 }
 """In the order of the site."""
@@ -275,7 +277,7 @@ def _losses() -> Iterator[str]:
     Those of a module that registers parts are described on the page of the first.
     """
     yield from _title("Losses and scores as functions")
-    yield "Pure functions of tensors, which adapters and validators are thin classes on."
+    yield "Pure functions of tensors; adapters and validators are thin classes beside."
     yield ""
     registered = {
         entry.origin for kind in TITLES for entry in entries(kind, varieties=True)
