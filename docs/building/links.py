@@ -20,8 +20,9 @@ ABOVE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 HOME = "_generated/repository"
 """Where these are on the site, relative to ``docs/``."""
 
+# Code, which is left as it is, or a link.
 _LINK = re.compile(
-    r"(?P<text>!?\[[^\]]*\])\((?P<target>[^()\s#]+)(?P<anchor>#[^()\s]*)?\)"
+    r"`[^`\n]*`|(?P<text>!?\[[^\]]*\])\((?P<target>[^()\s#]+)(?P<anchor>#[^()\s]*)?\)"
 )
 _BLOCK = re.compile(r"(?ms)(^ *```.*?^ *```$|^ {4}[^\n]*$)")
 _NAME = re.compile(r"(?<!\[)`([\w:-]+)`")
@@ -106,7 +107,7 @@ def _outside(code: re.Pattern[str], text: str, change: Callable[[str], str]) -> 
 def _link(link: re.Match[str], folder: str, only: str) -> str:
     """Return a link as the site has it; an address elsewhere is left alone."""
     target = link["target"]
-    if "://" in target or target.startswith("mailto:") or not target.startswith(only):
+    if not target or "://" in target or not target.startswith(only):
         return link[0]
     path = os.path.normpath(os.path.join(folder, target)).replace(os.sep, "/")
     place = _on_site(path)

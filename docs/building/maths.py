@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 from docutils.utils.math import MathError
-from docutils.utils.math.latex2mathml import tex2mathml
+from docutils.utils.math.latex2mathml import accents, tex2mathml
 
 __all__ = ["MathError", "mathml"]
 
-_ACCENTED = re.compile(
-    r"\\(?:hat|bar|tilde|overline|widehat|widetilde) *(?:\{[^{}]*\}|\\[A-Za-z]+|\w)"
-    r"(?= *[_^])"
-)
-"""With an index, which docutils would set below the letter and not beside it."""
-
+_SPACE = "http://www.w3.org/1998/Math/MathML"
 _LARGE = re.compile(r"\\([bB]igg?)(?![A-Za-z])")
 """A delimiter's size without its side, which docutils asks for."""
 
@@ -36,8 +32,27 @@ def mathml(formula: str, *, block: bool) -> str:
     MathError
         If it has a command that docutils does not know.
     """
-    formula = _ACCENTED.sub(r"{\g<0>}", formula)
-    formula = _LARGE.sub(r"\\\1l", formula)
-    formula = _DOTS.sub(r"\\ldots", formula)
-    found = str(tex2mathml(formula, as_block=block))
-    return found.replace("<mo>'</mo>", "<mo>\N{PRIME}</mo>")
+    formula = _DOTS.sub(r"\\ldots", _LARGE.sub(r"\\\1l", formula))
+    text = str(tex2mathml(formula, as_block=block))
+    text = text.replace("&ApplyFunction;", "\N{FUNCTION APPLICATION}")
+    tree = ElementTree.fromstring(text)
+    for element in [*tree.iter(f"{{{_SPACE}}}munderover")]:
+        _mend(element)
+    for element in tree.iter(f"{{{_SPACE}}}mo"):
+        if element.text == "'":
+            element.text = "\N{PRIME}"
+    ElementTree.register_namespace("", _SPACE)
+    return ElementTree.tostring(tree, encoding="unicode")
+
+
+def _mend(element: ElementTree.Element) -> None:
+    """Set the index of an accented letter beside it, not below as docutils does."""
+    letter, _, accent = element
+    if accent.text not in accents.values():
+        return  # of a sum, say
+    element.tag = f"{{{_SPACE}}}msub"
+    for each in (letter, accent):
+        element.remove(each)
+    accented = ElementTree.Element(f"{{{_SPACE}}}mover", accent="true")
+    accented.extend([letter, accent])
+    element.insert(0, accented)

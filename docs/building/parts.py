@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import FunctionType
 
+import domainemo
 from domainemo.cli.docstrings import sections
 from domainemo.cli.show import command_for, facts, options, prefix
 from domainemo.registry import KINDS, Entry, entries, find
@@ -240,6 +241,9 @@ def _options(kind: str, name: str, cls: type) -> Iterator[str]:
 
 def _class(cls: type) -> Iterator[str]:
     """Yield the lines on a part's class, which links lead to."""
+    if cls.__name__ in domainemo.__all__:
+        yield from [f"See :class:`domainemo.{cls.__name__}`.", ""]
+        return
     signature = inspect.signature(cls)
     bare = [
         each.replace(annotation=inspect.Parameter.empty)
@@ -258,12 +262,13 @@ def _functions(module: str) -> Iterator[str]:
 
 
 def _public(module: str) -> list[str]:
-    """Return the names of the public functions that a module defines."""
+    """Return the names of the public functions of a module that no page has else."""
     home = import_module(module)
     found = []
     for name in getattr(home, "__all__", ()):
         value = getattr(home, name)
-        if isinstance(value, FunctionType) and value.__module__ == module:
+        own = isinstance(value, FunctionType) and value.__module__ == module
+        if own and name not in domainemo.__all__:
             found.append(name)
     return found
 
