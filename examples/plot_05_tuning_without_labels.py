@@ -1,0 +1,89 @@
+"""
+Tune a weight without the target's labels
+=========================================
+
+How strong should an adaptation be? Whoever tries five weights and reports the best on
+the test people has used their labels. Here a **validator** chooses, which sees none of
+them, on people who are not tested afterwards; and only then do we look how good its
+choice was.
+"""
+
+# %%
+# The study
+# ---------
+# Four of eight people choose, the other four are tested with a fresh seed. Four
+# candidates are few; a real study has forty. An adapter declares what is worth
+# searching; ``space`` narrows that to one weight.
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+import domainemo as de
+
+data = de.load("simulated", subjects=8, sessions=1, trials=6, windows=[5, 6])
+place = tempfile.TemporaryDirectory()
+found = de.tune(
+    data,
+    backbone="concatenation-mlp",
+    adapter="marginal",
+    space={
+        "adapter.weight": {"low": 0.03, "high": 30.0, "log": True},
+        "adapter.distance": False,
+    },
+    candidates=4,
+    sampler="random",
+    pruner="none",
+    epochs=5,
+    options={"training.learning_rate": 0.003},
+    final_seeds=[1],
+    output=Path(place.name) / "study",
+)
+columns = ["candidate", "state", "value", "adapter.weight"]
+print(found.candidates[columns].round(3).to_string(index=False))
+
+# %%
+# ``value`` is what the validator said, averaged over the people who chose. It is made
+# of the accuracy on source people who were held out of training, and of how sure and
+# how varied the predictions on the target are. Source only takes part as candidate -1:
+# *do not adapt* is an answer.
+print(f"chosen: candidate {found.best.candidate}, {dict(found.best.options)}")
+
+# %%
+# Afterwards, and only then
+# -------------------------
+# What every candidate would have been worth on the people who chose is computed last,
+# as a diagnosis of the validator. Nothing was chosen by it.
+after = found.scores.groupby("candidate")[["score", "true_accuracy"]].mean()
+print(after.round(3).to_string())
+
+# %%
+figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
+axes.plot(after["score"], after["true_accuracy"], "o", color="0.5", ms=7)
+chosen = after.loc[found.best.candidate]
+axes.plot(chosen["score"], chosen["true_accuracy"], "o", color="C1", ms=11)
+for number, row in after.iterrows():
+    name = "source only" if number < 0 else f"candidate {number}"
+    axes.annotate(
+        name, row, xytext=(6, 6), textcoords="offset points", fontsize="small"
+    )
+axes.margins(0.25)
+axes.set_xlabel("what the validator says (no target label)")
+axes.set_ylabel("balanced accuracy, known afterwards")
+axes.set_title("Orange: chosen, by its place from left to right")
+plt.show()
+
+# %%
+# The people who had no part in it
+# --------------------------------
+# The number to report: the choice, beside the defaults and the network without
+# adaptation, on the other people, with a seed that the study has not used.
+print(found.final.summary()[["mean", "trial"]].round(3).to_string())
+place.cleanup()
+
+# %%
+# **What not to conclude.** If the dots do not rise from left to right, the validator
+# cannot tell these candidates apart, and more of them would not help. With differences
+# as small as these it often cannot. :doc:`Studies </tuning>` has the search spaces and
+# samplers, and :doc:`choosing without labels </validators>` what the validators are
+# worth.
