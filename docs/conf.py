@@ -47,6 +47,8 @@ myst_heading_anchors = 4
 
 autosummary_generate = True
 autosummary_generate_overwrite = True
+# Another file of that name, but for its capitals, is taken.
+autosummary_filename_map = {"domainemo.testing.Check": "domainemo.testing.Check-class"}
 autodoc_default_options = {  # scikit-learn's, and about scikit-learn alone
     "exclude-members": "set_fit_request, set_predict_request, "
     "set_predict_proba_request, set_score_request",
