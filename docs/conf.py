@@ -66,6 +66,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "_generated/backreferences",
     "doc_module": ("domainemo",),
     "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,

@@ -26,8 +26,7 @@ class IRM(BetweenDomains):
     Invariant risk minimisation, IRMv1 (Arjovsky, Bottou, Gulrajani and Lopez-Paz,
     2019): no domain's risk should fall if the logits were scaled in it alone,
 
-    .. math:: L = \frac1N \sum_{e=1}^{N} \left( \frac{\partial R_e(w z)}{\partial w}
-              \Big|_{w=1} \right)^2
+    .. math:: L = \frac1N \sum_{e=1}^{N} \left\| \nabla_{w|w=1} R_e(w z) \right\|^2
 
     see `invariance_penalty`. The trainer's classification loss stands for the risks.
 

@@ -14,6 +14,12 @@ _SPACE = "http://www.w3.org/1998/Math/MathML"
 _LARGE = re.compile(r"\\([bB]igg?)(?![A-Za-z])")
 """A delimiter's size without its side, which docutils asks for."""
 
+_SHORT = re.compile(r"\\([tdc]?frac) *([0-9])(?=[0-9])")
+"""One digit over another, which docutils would take for one number."""
+
+_PRIMED = re.compile("'(?=_)")
+"""A prime before an index, which docutils would give the prime and not the letter."""
+
 _DOTS = re.compile(r"\\dots(?![A-Za-z])")
 
 
@@ -32,7 +38,8 @@ def mathml(formula: str, *, block: bool) -> str:
     MathError
         If it has a command that docutils does not know.
     """
-    formula = _DOTS.sub(r"\\ldots", _LARGE.sub(r"\\\1l", formula))
+    formula = _SHORT.sub(r"\\\1{\2}", _LARGE.sub(r"\\\1l", formula))
+    formula = _DOTS.sub(r"\\ldots", _PRIMED.sub(r"^{\\prime}", formula))
     text = str(tex2mathml(formula, as_block=block))
     text = text.replace("&ApplyFunction;", "\N{FUNCTION APPLICATION}")
     tree = ElementTree.fromstring(text)

@@ -195,7 +195,7 @@ def _evidence(cls: type) -> str:
     """Return what a validator looks at."""
     made = cls()
     if not made.sees_target:
-        return "By the source alone"
+        return "Without the target"
     return "By source and target" if made.held_out else "By the target alone"
 
 
