@@ -67,6 +67,7 @@ PYTHON_RUN_BY = {
 
 NAMES_ONLY = {
     "benchmark": "some hundred trainings; test_benchmark has small ones",
+    "index": "the first command, whose figures test_readme has",
     "interpretation": "is about the experiment and the recordings of a run at hand",
     "pretraining": "trains physiosync for minutes; test_pretraining has a small one",
     "tuning": "twenty candidates; test_study has small searches",
@@ -313,13 +314,16 @@ def test_the_python_runs(page, tmp_path, monkeypatch, capsys):
         assert not sklearn.get_config()["enable_metadata_routing"]
 
 
-@pytest.mark.parametrize("page", NAMES_ONLY)
+@pytest.mark.parametrize(
+    "page",
+    [each for each in PAGES if each.stem in NAMES_ONLY],
+    ids=lambda page: page.stem,
+)
 def test_what_python_names_is_there(page):
     """Imports, attributes of `de`, and the keywords of what is called."""
-    (path,) = [each for each in PAGES if each.stem == page]
-    assert own(path), "the page has no Python: take it off the list"
+    assert own(page), "the page has no Python: take it off the list"
     space = {"de": de}
-    for code in own(path):
+    for code in own(page):
         look_up(ast.parse(code), space)
 
 
