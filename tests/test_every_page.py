@@ -17,10 +17,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import typer
 from fixtures.every import FIXTURES, WAIVED
+from fixtures.seed_iv import write_seed_iv
 
 import domainemo as de
 from domainemo.cli import health, main
@@ -55,6 +57,7 @@ PYTHON_RUN_BY = {
     "README": "test_cli",
     "braindecode": "test_braindecode",
     "channels-and-classes": "test_from_python",
+    "coming-from": "test_every_page",  # below
     "from-python": "test_from_python",
     "more-machines": "test_machines",
     "own-network": "test_wrapper",
@@ -64,6 +67,7 @@ PYTHON_RUN_BY = {
 
 NAMES_ONLY = {
     "benchmark": "some hundred trainings; test_benchmark has small ones",
+    "index": "the first command, whose figures test_readme has",
     "interpretation": "is about the experiment and the recordings of a run at hand",
     "pretraining": "trains physiosync for minutes; test_pretraining has a small one",
     "tuning": "twenty candidates; test_study has small searches",
@@ -71,8 +75,7 @@ NAMES_ONLY = {
 }
 
 NOT_RUN = {
-    r"^\S+ (--install-completion|data download)": "changes the user's shell, or fetches",
-    r"^(benchmark) ": "trains for minutes: test_benchmark reads every file there is",
+    r"^benchmark ": "trains for minutes; test_benchmark reads every file there is",
     r"^(interpret|report) ": "draws for long: test_interpretation, test_run_report",
     r"^(train|export) ": "has no dry run: test_newcomers_cli, test_export",
     r"^adapt .*--init-from ": "goes on from a pre-training: test_pretraining",
@@ -91,9 +94,14 @@ NOT_RUN = {
 TINY = {
     "data.subjects": "4",
     "data.sessions": "2",
-    "data.trials": "6",
+    "data.trials": "9",
     "data.windows": "[3, 4]",
 }
+WRITE = {
+    "seed-iv": lambda root: write_seed_iv(root, subjects=(1, 2, 10), sessions=(1, 2)),
+}
+"""Three people, of whom two can choose, and two sessions."""
+
 COMMANDS = typer.main.get_group(app)
 FOREIGN = "<!-- from its documentation -->\n"
 
@@ -191,16 +199,18 @@ def runs(page):
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """Return a function that says where a data set, or a table folder, lies."""
-    made, data = {}, de.Simulated(subjects=4, sessions=2, trials=6, windows=(3, 4))
+    made = {}
 
     def get(name):
         if name not in made:
             made[name] = tmp_path_factory.mktemp("recordings") / "root"
             if name in FIXTURES:
                 made[name].mkdir()
-                FIXTURES[name].write(made[name])
-            else:
-                de.write_table(data.load(), made[name])
+                WRITE.get(name, FIXTURES[name].write)(made[name])
+            else:  # other people in each
+                sizes = {"subjects": 4, "sessions": 1, "trials": 6, "windows": (3, 4)}
+                data = de.Simulated(**sizes, seed=len(made)).load()
+                de.write_table(data, made[name])
         return made[name]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -224,15 +234,16 @@ def small(words, get):
         words = [each for each in words if each not in ("--figure", "seed-iv.svg")]
         words += [f"--data-root={get(dataset)}"]
         words += [f"--set=data.{name}={value}" for name, value in options.items()]
-        words += [WAIVED] * (words[0] in ("adapt", "tune"))
+        if words[0] in ("adapt", "tune"):
+            own = ",".join(filter(None, [WAIVED, chosen(words, "--waive")]))
+            words += [own] + ["--development=2"] * (words[0] == "tune")
     elif dataset and dataset not in known:
         words[words.index(dataset)] = str(get(dataset))
     elif words[0] in ("adapt", "tune", "pretrain") and dataset in ("", "simulated"):
         said = " ".join(words)
         words += [f"--set={n}={v}" for n, v in TINY.items() if n not in said]
-    for option in ("--target",):
-        if target := chosen(words, option):
-            words[words.index(target)] = str(get(target))
+    if target := chosen(words, "--target"):
+        words[words.index(target)] = str(get(target))
     return words + ["--dry-run"] * (words[0] in ("adapt", "tune", "pretrain"))
 
 
@@ -256,6 +267,12 @@ def test_the_commands_run(page, recordings, tmp_path, monkeypatch, capfd):
             words,
             " ".join(said.err.split()),
         )
+
+
+def test_what_is_not_run_is_there():
+    lines = [" ".join(words) for page in PAGES for words in shown(page)]
+    for form in NOT_RUN:
+        assert any(re.search(form, line) for line in lines), form
 
 
 @pytest.mark.parametrize(("page", "file"), sorted({**PYTHON_RUN_BY}.items()))
@@ -297,13 +314,16 @@ def test_the_python_runs(page, tmp_path, monkeypatch, capsys):
         assert not sklearn.get_config()["enable_metadata_routing"]
 
 
-@pytest.mark.parametrize("page", NAMES_ONLY)
+@pytest.mark.parametrize(
+    "page",
+    [each for each in PAGES if each.stem in NAMES_ONLY],
+    ids=lambda page: page.stem,
+)
 def test_what_python_names_is_there(page):
     """Imports, attributes of `de`, and the keywords of what is called."""
-    (path,) = [each for each in PAGES if each.stem == page]
-    assert own(path), "the page has no Python: take it off the list"
+    assert own(page), "the page has no Python: take it off the list"
     space = {"de": de}
-    for code in own(path):
+    for code in own(page):
         look_up(ast.parse(code), space)
 
 
@@ -364,6 +384,55 @@ def test_the_same_task_gives_the_same_people(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     found = dict(map(str.split, lines[-4:]))
     assert {"1", "2", "3", "4"} == {*found}
-    ours = space["results"].per_subject()["linear CORAL"]
+    ours = space["results"].per_subject()
     theirs = np.array([*map(float, found.values())])
-    assert theirs.mean() > 1 / 3 < ours.mean()
+    assert theirs.mean() > 1 / 3 < ours["linear coral"].mean()
+
+
+# ----------------------------------------------------------------- what a page shows
+
+
+def command(monkeypatch, capfd, words):
+    """Run a command and return the lines that it says."""
+    monkeypatch.setattr(sys, "argv", ["domainemo", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    return [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+
+
+@pytest.mark.campaign
+def test_the_example_of_a_comparison_is_what_is_said(tmp_path, monkeypatch, capfd):
+    """To the last figure."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (page,) = [each for each in PAGES if each.stem == "comparing"]
+    adapt, compare = list(shown(page))[-2:]
+    command(monkeypatch, capfd, adapt)
+    said = command(monkeypatch, capfd, compare)
+    block = read(page).split("which prints:\n\n")[1].split("\n\nThese eight")[0]
+    expected = [line.removeprefix("    ").rstrip() for line in block.splitlines()]
+    assert [line for line in said if line] == [line for line in expected if line]
+
+
+@pytest.mark.campaign
+def test_the_example_of_a_benchmark_is_what_is_found(tmp_path, monkeypatch, capfd):
+    """But for seconds and the version; and its diagram."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    example = TESTS.parent / "benchmarks" / "example.toml"
+    command(monkeypatch, capfd, ["benchmark", str(example), "--output=example"])
+    docs = TESTS.parent / "docs"
+    kept = pd.read_csv(docs / "tables" / "example.csv").drop(columns=["seconds"])
+    found = pd.read_csv(tmp_path / "example" / "table.csv")  # which may hold more
+    kept["version"] = de.__version__
+    pd.testing.assert_frame_equal(found[list(kept)], kept, rtol=1e-6)
+    drawn = tmp_path / "example" / "report" / "ranks-1-1.svg"
+    assert lines_of(drawn) == lines_of(docs / "benchmark-example.svg")
+
+
+def lines_of(path):
+    """Return where a figure's lines run, to a point."""
+    paths = re.findall(r'<path d="(M [^"]*)"', path.read_text("utf-8"))
+    return [[round(float(n)) for n in re.findall(r"-?[\d.]+", each)] for each in paths]
