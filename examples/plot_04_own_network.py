@@ -92,6 +92,7 @@ for adapter in ("mcc", "dann"):
         backbone=Streams,
         adapter=adapter,
         epochs=6,
+        batch_size=16,
         options={"training.learning_rate": 0.003},
     )
     found[adapter] = results.per_subject()[adapter]
