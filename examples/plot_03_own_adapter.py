@@ -76,7 +76,7 @@ axes.axhline(1 / 3, color="0.4", ls="--", lw=1)
 axes.set_xticks(range(len(weights)), [f"{each:g}" for each in weights])
 axes.set_xlabel("weight of the loss")
 axes.set_ylabel("balanced accuracy")
-axes.set_title("Each grey line a person, the thick one their mean; dashed: chance")
+axes.set_title("Grey: people, blue: their mean, dashed: chance")
 plt.show()
 
 # %%

@@ -68,7 +68,7 @@ for number, row in after.iterrows():
     axes.annotate(
         name, row, xytext=(6, 6), textcoords="offset points", fontsize="small"
     )
-axes.margins(0.25)
+axes.margins(0.3)
 axes.set_xlabel("what the validator says (no target label)")
 axes.set_ylabel("balanced accuracy, known afterwards")
 axes.set_title("Orange: chosen, by its place from left to right")

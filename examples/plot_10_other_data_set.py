@@ -33,7 +33,7 @@ inputs = replace(
     name="the other study",
 )
 there = replace(there, inputs=inputs, classes=("sad", "neutral", "happy"))
-print(there)
+there
 
 # %%
 # Across
@@ -53,12 +53,12 @@ with warnings.catch_warnings(record=True) as told:
         options={"training.learning_rate": 0.003},
     )
 for each in told:
-    print(textwrap.fill(f"- {each.message}", 80))
+    print(textwrap.fill(f"- {each.message}", 64))
 
 # %%
 # What had to be done to make them fit is told, and which classes met is part of every
 # result:
-print(textwrap.fill(across.how(), 80))
+print(textwrap.fill(across.how(), 64))
 
 # %%
 # What to hold it against
@@ -80,7 +80,7 @@ scores = pd.DataFrame(
         "within: source only": within.per_subject()["source only"],
     }
 )
-print(scores.round(2).to_string())
+print(scores.T.round(2).to_string())
 
 # %%
 figure, axes = plt.subplots(figsize=(7.2, 2.8), layout="constrained")
