@@ -52,7 +52,12 @@ if TYPE_CHECKING:
     from .data.raw import from_raw
     from .data.simulator import Simulated
     from .data.table import Table, from_arrays, write_table
-    from .errors import ConfigurationError, DataError, DomainemoError
+    from .errors import (
+        ConfigurationError,
+        DataError,
+        DomainemoError,
+        DomainemoWarning,
+    )
     from .machines.opening import cluster
     from .registry import register
     from .reports.attention import draw_regions
@@ -127,7 +132,7 @@ _HOME = {
     "data.raw": "from_raw",
     "data.simulator": "Simulated",
     "data.table": "Table from_arrays write_table",
-    "errors": "ConfigurationError DataError DomainemoError",
+    "errors": "ConfigurationError DataError DomainemoError DomainemoWarning",
     "reports.attention": "draw_regions",
     "reports.comparison_figures": "draw_paired",
     "reports.run_figures": "draw_methods",
@@ -159,6 +164,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DomainemoError",
+    "DomainemoWarning",
     "EmotionData",
     "Findings",
     "Fold",

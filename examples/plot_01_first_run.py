@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import domainemo as de
 
 data = de.load("simulated", subjects=6, sessions=1, trials=6, windows=[6, 8])
-print(textwrap.fill(repr(data), 80))
+data
 
 # %%
 # Train on five, test on the sixth
@@ -38,17 +38,18 @@ results = de.run(
     epochs=6,
     options={"training.learning_rate": 0.003},
 )
-print(results.per_subject().round(2).to_string())
+print(results.per_subject().T.round(2).to_string())
 
 # %%
-# Five columns for one method: the others are there to be beaten. ``source only`` is the
+# Five rows for one method: the others are there to be beaten. ``source only`` is the
 # same network without adaptation, ``logistic regression`` has no network at all,
 # ``majority class`` has not looked at the signals, and ``clip duration only`` knows
 # nothing but how long a clip was.
 #
 # People differ far more than methods do. So a mean is worth little without its
 # interval:
-print(results.summary().drop(columns="subjects").round(2).to_string())
+summary = results.summary().drop(columns="subjects")
+print(summary.round(2).to_string())
 
 # %%
 # The dots are people, the bars 95 % intervals of the mean over people.
@@ -66,14 +67,14 @@ print(
     f"[{gain.low:+.3f}, {gain.high:+.3f}], "
     f"Wilcoxon p = {gain.p:.2f}, {gain.subjects} people"
 )
-print(f"to see a difference of 0.02 it would take {gain.needed} people")
+print(f"0.02 would be seen with {gain.needed} people")
 
 # %%
 # What may be said
 # ----------------
 # Every result carries the sentence that a reader needs to judge it: whose windows were
 # seen, how values were scaled, how the epoch was chosen.
-print(textwrap.fill(results.how(), 80))
+print(textwrap.fill(results.how(), 64))
 
 # %%
 # **What not to conclude.** Six made-up people say nothing of real ones, and if logistic

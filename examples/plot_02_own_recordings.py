@@ -14,6 +14,7 @@ window: **who, when, which clip, and in which uninterrupted recording.**
 # one label, one person and one trial per window. Here four people watch six clips of
 # five windows.
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -40,7 +41,7 @@ data = de.from_arrays(
     modalities=names,
     name="my film study",
 )
-print(data)
+data
 
 # %%
 # What is refused
@@ -58,7 +59,7 @@ try:
         modalities={"eye": names["eye"]},
     )
 except de.DataError as error:
-    print(error)
+    print(textwrap.fill(str(error), 64))
 
 # %%
 # From MNE's epochs
@@ -97,7 +98,7 @@ study = de.join(
         for name, strength in zip(people, (0.6, 1.0, 1.4, 1.8), strict=True)
     )
 )
-print(study)
+study
 
 # %%
 # Look before you train: the alpha feature of each window, person by person. The emotion
@@ -137,7 +138,7 @@ results = de.run(
     epochs=10,
     options={"training.learning_rate": 0.003},
 )
-print(results.per_subject().round(2).to_string())
+print(results.per_subject().T.round(2).to_string())
 
 # %%
 # Values are scaled person by person, each by its own windows, which no label is needed

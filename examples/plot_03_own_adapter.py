@@ -76,14 +76,16 @@ axes.axhline(1 / 3, color="0.4", ls="--", lw=1)
 axes.set_xticks(range(len(weights)), [f"{each:g}" for each in weights])
 axes.set_xlabel("weight of the loss")
 axes.set_ylabel("balanced accuracy")
-axes.set_title("Each grey line a person, the thick one their mean; dashed: chance")
+axes.set_title("Grey: people, blue: their mean, dashed: chance")
 plt.show()
 
 # %%
+# A weight of 1 is too much here: means that have to agree at any price leave the
+# classifier little to go by. A loss that lowers a distance need not help.
+#
 # **What not to conclude.** Do not take the weight with the highest point: the curve was
 # made of the target's labels, and whoever chooses by it has used them. How to choose
-# without is :doc:`plot_05_tuning_without_labels`. Most people's lines hardly move: a
-# loss that lowers a distance need not help a classifier.
+# without is :doc:`plot_05_tuning_without_labels`.
 #
 # ``@de.register`` gives the class a name. In a file of its own, named with
 # ``--plugin``, the command line has it under this name, too; ``domainemo new adapter

@@ -47,7 +47,8 @@ print(found.candidates[columns].round(3).to_string(index=False))
 # of the accuracy on source people who were held out of training, and of how sure and
 # how varied the predictions on the target are. Source only takes part as candidate -1:
 # *do not adapt* is an answer.
-print(f"chosen: candidate {found.best.candidate}, {dict(found.best.options)}")
+weight = found.best.options["adapter.weight"]
+print(f"chosen: candidate {found.best.candidate}, with the weight {weight:.3f}")
 
 # %%
 # Afterwards, and only then
@@ -67,7 +68,7 @@ for number, row in after.iterrows():
     axes.annotate(
         name, row, xytext=(6, 6), textcoords="offset points", fontsize="small"
     )
-axes.margins(0.25)
+axes.margins(0.3)
 axes.set_xlabel("what the validator says (no target label)")
 axes.set_ylabel("balanced accuracy, known afterwards")
 axes.set_title("Orange: chosen, by its place from left to right")
@@ -82,8 +83,9 @@ print(found.final.summary()[["mean", "trial"]].round(3).to_string())
 place.cleanup()
 
 # %%
-# **What not to conclude.** If the dots do not rise from left to right, the validator
-# cannot tell these candidates apart, and more of them would not help. With differences
-# as small as these it often cannot. :doc:`Studies </tuning>` has the search spaces and
-# samplers, and :doc:`choosing without labels </validators>` what the validators are
-# worth.
+# **What not to conclude.** That the choice is the best one. The validator has kept us
+# from the strong weights, which spoil the network, without a single label; but between
+# those that do about as well, source only among them, it may be wrong, and four people
+# are far too few to say. If the dots did not rise from left to right, more candidates
+# would not help. :doc:`Studies </tuning>` has the search spaces and samplers, and
+# :doc:`choosing without labels </validators>` what the validators are worth.

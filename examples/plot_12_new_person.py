@@ -18,7 +18,7 @@ data = de.load("simulated", subjects=7, sessions=1, trials=6, windows=[7, 8])
 new = data.inputs.windows["subject"].to_numpy() > 5
 labelled = data.take(np.flatnonzero(~new))
 people = data.take(np.flatnonzero(new)).inputs  # inputs have no labels
-print(people)
+people
 
 # %%
 # Adapt to each of them
@@ -32,7 +32,9 @@ found = de.adapt(
     epochs=8,
     options={"training.learning_rate": 0.003},
 )
-print(found.people().drop(columns="changed").round(2).to_string())
+shares = found.people().drop(columns="changed")
+shares.columns = shares.columns.str.removeprefix("share_")
+print(shares.round(2).to_string())
 
 # %%
 # What can be said without labels: the share of each class, how sure the network is, how
