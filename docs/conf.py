@@ -81,6 +81,7 @@ html_title = f"domainemo {release}"
 html_static_path = ["static"]
 html_extra_path = ["eegmat-study.html"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_copy_source = False
 html_theme_options = {
     "header_links_before_dropdown": 4,

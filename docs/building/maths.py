@@ -48,6 +48,9 @@ def mathml(formula: str, *, block: bool) -> str:
     for element in tree.iter(f"{{{_SPACE}}}mo"):
         if element.text == "'":
             element.text = "\N{PRIME}"
+        elif element.text == "_":  # above several letters
+            element.text = "\N{MACRON}"
+            element.set("stretchy", "true")
     ElementTree.register_namespace("", _SPACE)
     return ElementTree.tostring(tree, encoding="unicode")
 
