@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from docutils import nodes
@@ -129,10 +130,15 @@ def _write_pages(*_: object) -> None:
     for name in links.ABOVE:
         above = (DOCS.parent / name).read_text(encoding="utf-8")
         texts[f"repository/{name}"] = links.moved(above)
-    for folder in ("parts", "repository"):
-        for old in (GENERATED / folder).rglob("*.*"):
-            if old.relative_to(GENERATED).as_posix() not in texts:
-                old.unlink()
+    # What was made of a part, a name or an example that is no more would be read again.
+    rmtree(GENERATED / "api", ignore_errors=True)
+    made = {GENERATED / name for name in texts}
+    examples = {path.stem for path in DOCS.parent.glob("examples/*.py")}
+    for old in {*GENERATED.glob("parts/**/*.rst")} - made:
+        old.unlink()
+    for old in GENERATED.glob("gallery/plot_*.rst"):
+        if old.stem not in examples:
+            old.unlink()
     for name, text in texts.items():
         path = GENERATED / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -141,6 +141,7 @@ def shown(formula):
         (r"\hat y_i^m", [("msup", "y\u02c6im"), ("msub", "y\u02c6i")]),
         (r"\sum_{i=1}^n x_i", [("munderover", "\u2211i=1n"), ("msub", "xi")]),
         (r"\Big( x_1, \dots, x_n \Big)", [("mo", "("), ("mi", "\u2026")]),
+        (r"\overline{a b}", [("mrow", "ab")]),
         (r"\tfrac12 x + \frac1{2n}", [("mfrac", "12"), ("mn", "1"), ("mfrac", "12n")]),
         (r"\mathcal H, \mathbb R", [("mi", "\u210b"), ("mi", "\u211d")]),
         ("z'_i", [("msubsup", "zi\u2032")]),

@@ -45,12 +45,16 @@ def mathml(formula: str, *, block: bool) -> str:
     tree = ElementTree.fromstring(text)
     for element in [*tree.iter(f"{{{_SPACE}}}munderover")]:
         _mend(element)
+    for element in [*tree.iter(f"{{{_SPACE}}}mover")]:
+        if (
+            element[1].text == "_"
+        ):  # a line over several letters, which fonts rarely have
+            element.tag = f"{{{_SPACE}}}mrow"
+            element.set("class", "overline")
+            element.remove(element[1])
     for element in tree.iter(f"{{{_SPACE}}}mo"):
         if element.text == "'":
             element.text = "\N{PRIME}"
-        elif element.text == "_":  # above several letters
-            element.text = "\N{MACRON}"
-            element.set("stretchy", "true")
     ElementTree.register_namespace("", _SPACE)
     return ElementTree.tostring(tree, encoding="unicode")
 
