@@ -52,7 +52,9 @@ summary = results.summary().drop(columns="subjects")
 print(summary.round(2).to_string())
 
 # %%
-# The dots are people, the bars 95 % intervals of the mean over people.
+# The dots are people, the bars 95 % intervals of the mean over people. (A notebook
+# shows ``results.plot()`` by itself; a script hands it to pyplot, from matplotlib 3.11
+# on.)
 plt.figure(results.plot())
 plt.show()
 
