@@ -52,7 +52,9 @@ summary = results.summary().drop(columns="subjects")
 print(summary.round(2).to_string())
 
 # %%
-# The dots are people, the bars 95 % intervals of the mean over people.
+# The dots are people, the bars 95 % intervals of the mean over people. (A notebook
+# shows ``results.plot()`` by itself; a script hands it to pyplot, from matplotlib 3.11
+# on.)
 plt.figure(results.plot())
 plt.show()
 
@@ -70,11 +72,14 @@ print(
 print(f"0.02 would be seen with {gain.needed} people")
 
 # %%
+# The interval just leaves zero out, and the test, which looks at ranks, does not find
+# the gain. With six people such a pair of numbers means: *perhaps, and too few to say.*
+#
 # What may be said
 # ----------------
 # Every result carries the sentence that a reader needs to judge it: whose windows were
 # seen, how values were scaled, how the epoch was chosen.
-print(textwrap.fill(results.how(), 64))
+print(textwrap.fill(results.how(), 64, break_on_hyphens=False))
 
 # %%
 # **What not to conclude.** Six made-up people say nothing of real ones, and if logistic

@@ -50,6 +50,9 @@ shown = ["method", "difference", "wilcoxon_p", "holm_p", "subjects_needed"]
 print(compared.table()[shown].round(3).to_string(index=False))
 
 # %%
+# Eight people are so few that the test cannot even tell the method from drawing classes
+# at random, after correction. It is people that are missing, and no better test.
+#
 # Each grey line is a person. Even what draws classes at random does well in somebody: a
 # score of one person is mostly luck. Where lines cross, the methods are better for
 # different people, and the difference of the means says little.

@@ -61,6 +61,7 @@ results = de.run(
 )
 print(results.summary()[["mean"]].round(2).to_string())
 made = de.interpret(folder, planted)
+place.cleanup()
 
 # %%
 # Two measures

@@ -58,7 +58,7 @@ for each in told:
 # %%
 # What had to be done to make them fit is told, and which classes met is part of every
 # result:
-print(textwrap.fill(across.how(), 64))
+print(textwrap.fill(across.how(), 64, break_on_hyphens=False))
 
 # %%
 # What to hold it against
@@ -96,6 +96,11 @@ axes.set_xlabel(
 plt.show()
 
 # %%
-# **What not to conclude.** Why it fell, or did not. Studies differ in people, clips,
-# language, amplifier and in how labels came about, all at once, and one drop says
-# nothing of which. :doc:`On other data </other-protocols>` has the rules of matching.
+# One person is predicted worse than by chance, whoever predicts: people differ more
+# than methods. And here the other study is as good a teacher as their own, since both
+# come from one simulator.
+#
+# **What not to conclude.** Anything of that kind of real studies. They differ in
+# people, clips, language, amplifier and in how labels came about, all at once, and a
+# drop from one to the other does not say which of these it is due to. :doc:`On other
+# data </other-protocols>` has the rules of matching.

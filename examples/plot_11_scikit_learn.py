@@ -11,6 +11,8 @@ have already.
 # Arrays, as scikit-learn has them
 # --------------------------------
 # One row per window, and who it is of.
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -74,7 +76,7 @@ domains = np.where(subject == 1, -1, subject)
 try:
     adapted.fit(X, y, sample_domain=domains)
 except ValueError as error:
-    print(error)
+    print(textwrap.fill(str(error), 64))
 
 # %%
 found = []

@@ -81,8 +81,9 @@ means = table.groupby(["method", "subject"])[["confidence", "right"]].mean()
 print(means.round(2).to_string())
 
 # %%
-# **What not to conclude.** Confidence is not correctness: adaptation makes networks
-# surer in any case. What the method is worth on people like these, its test on the
-# labelled ones says (``de.run(labelled, ...)``), and a few labelled trials of the new
-# person would say more than any validator. :doc:`A new person arrives </new-person>`
-# has the files, the report and the model for whoever comes.
+# **What not to conclude.** Confidence is not correctness: the two controls that are
+# always sure are mostly wrong, and adaptation makes networks surer in any case. What
+# the method is worth on people like these, its test on the labelled ones says
+# (``de.run(labelled, ...)``), and a few labelled trials of the new person would say
+# more than any validator. :doc:`A new person arrives </new-person>` has the files, the
+# report and the model for whoever comes.

@@ -48,6 +48,8 @@ clips = de.run(data, protocol="leave-stimuli-out", **common)
 print(clips.summary()[["mean", "low", "high"]].round(2).to_string())
 
 # %%
+# What looked like emotion is gone. (Nor is it a mistake that the majority class now has
+# nothing right: a class whose clips are left out is the rarest one in training.)
 scores = pd.DataFrame(
     {
         name: results.per_subject()[results.method]
