@@ -6,7 +6,8 @@ by validators that see no target label, and looks up afterwards what each candid
 worth on the targets. Two kinds of recordings: subjects who differ by an offset alone,
 which alignment takes away, and subjects who differ by their class shares alone, where
 there is nothing to align. Each seed makes its own recordings and seeds its own study.
-Tables and the figure are in OUTPUT; a second call reads the studies that are there.
+Tables and the figure are in OUTPUT, and with ``--page`` in the documentation; a second
+call reads the studies that are there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import multiprocessing
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,12 +29,17 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pages import DOCS, TABLES, placed
 
 import domainemo as de
 from domainemo.adapters.kernels import maximum_mean_discrepancy
+from domainemo.choices import SELECTED_BY
 from domainemo.processes import cores
+from domainemo.registry import find
 from domainemo.reports.style import COLOURS, LINES, MARKERS, WIDTH, save
+from domainemo.studies.findings import SCORES, SOURCE_ONLY_SCORES, Findings
 from domainemo.training.seeds import reproducible
+from domainemo.validators.comparing import comparison
 
 CHOOSING = ("1", "2", "3", "4", "5")
 TESTED = ("6", "7", "8")
@@ -55,11 +62,10 @@ KNOWN = {"adapter.weight": 0.1, "adapter.distance": "mmd"}  # the middle of its 
 FRESH = 1  # seed of training that no study used
 FEWER = 3  # recordings for all but the main comparison
 
-BALANCED, SAFE, HELD_OUT = (
-    "information-maximisation",
-    "source-and-information",
-    "source",
-)
+OTHERS = ("information-maximisation", "source-and-information", "source")
+PLAIN = "source only"
+KEPT = TABLES / "tuning" / "final.csv"
+ORACLES = OTHERS[0]  # chooses the epoch in the sweeps, where nothing else is chosen
 
 
 class Study(NamedTuple):
@@ -108,6 +114,9 @@ def main() -> None:
     figure = chosen.output / "tuning.svg"
     figure.unlink(missing_ok=True)
     save(lambda: draw(sweep_table, candidates), figure)
+    if chosen.page:
+        shutil.copyfile(figure, DOCS / "tuning.svg")
+        into_page(final)
     show(sweep_table, candidates, final)
     print(f"\n{time.monotonic() - began:.0f} s")
 
@@ -119,14 +128,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=cores())
+    parser.add_argument("--page", action="store_true", help="Into the docs, too.")
     return parser.parse_args()
 
 
 def planned(seeds: Sequence[int]) -> list[Study]:
-    """Return the studies: samplers by one validator, then every validator by TPE."""
-    main = [("offsets", BALANCED, sampler) for sampler in ("tpe", "random")]
-    others = [("offsets", validator, "tpe") for validator in (SAFE, HELD_OUT)]
-    others += [("shares", each, "tpe") for each in (BALANCED, SAFE, HELD_OUT)]
+    """Return the studies: by the default validator, then by others, fewer, by TPE."""
+    main = [("offsets", SELECTED_BY, sampler) for sampler in ("tpe", "random")]
+    main += [("shares", SELECTED_BY, "tpe")]
+    others = [(kind, each, "tpe") for kind in RECORDINGS for each in OTHERS]
     return [Study(*each, seed) for seed in seeds for each in main] + [
         Study(*each, seed) for seed in seeds[:FEWER] for each in others
     ]
@@ -259,7 +269,7 @@ def tune(
     table = table.reindex([-1, *table.index]).assign(value=score, accuracy=worth)
     [choice] = found.choices
     table["chosen"] = table.index == choice.candidate
-    table["incumbent"] = incumbents(table["value"])
+    table["incumbent"] = incumbents(table["value"], study.validator, found)
     # The last one of the curve is what the study really chose.
     assert table["incumbent"].iloc[-1] == choice.candidate
     table["so_far"] = table["accuracy"][table["incumbent"]].to_numpy()
@@ -279,7 +289,7 @@ def known_best(seed: int) -> dict[str, Any]:
     results = de.run(
         RECORDINGS["offsets"](seed),
         adapter="marginal",
-        validator=BALANCED,
+        validator=SELECTED_BY,
         training=de.Training(epochs=EPOCHS, learning_rate=LEARNING_RATE),
         options=KNOWN,
         folds=[f"subject {name}" for name in TESTED],
@@ -291,7 +301,7 @@ def known_best(seed: int) -> dict[str, Any]:
         "method": "known best weights",
         "accuracy": float(results.summary()["mean"].iloc[0]),
         "kind": "offsets",
-        "validator": BALANCED,
+        "validator": SELECTED_BY,
         "sampler": "none",
         "seed": seed,
     }
@@ -300,14 +310,25 @@ def known_best(seed: int) -> dict[str, Any]:
 SEARCHED = ("adapter.weight", "adapter.distance", "training.learning_rate")
 
 
-def incumbents(values: pd.Series) -> list[int]:
-    """Return which candidate had the highest score so far; source only is -1."""
-    best, found = values.index[0], []
-    for candidate, value in values.items():
-        # Where two are equal the earlier one stays, and source only before all.
-        best = candidate if value > values[best] else best
-        found.append(best)
-    return found
+def incumbents(values: pd.Series, validator: str, found: Findings) -> list[int]:
+    """Return which candidate was ahead after each; source only is -1.
+
+    Where two are equal the earlier one stays, and source only before all.
+    """
+    judge = find("validator", validator)()
+    if not judge.compares:
+        return [int(values.iloc[: n + 1].idxmax()) for n in range(len(values))]
+    [study] = found.studies.values()
+    scores = {each.number: each.user_attrs[SCORES] for each in study.get_trials()}
+    scores[-1] = study.user_attrs[SOURCE_ONLY_SCORES]
+    folds = list(
+        zip(*([s["evidence"] for s in scores[c]] for c in values.index), strict=True)
+    )
+    ahead = []
+    for count in range(1, len(values) + 1):
+        ranks = np.mean([comparison(judge, each[:count]) for each in folds], axis=0)
+        ahead.append(int(values.index[ranks.argmax()]))
+    return ahead
 
 
 def sweep(which: tuple[str, int], output: Path) -> pd.DataFrame:
@@ -343,7 +364,7 @@ def accuracy(
     results = de.run(
         data,
         adapter=adapter,
-        validator=BALANCED,
+        validator=ORACLES,
         exclude=TESTED,
         training=de.Training(epochs=EPOCHS, learning_rate=LEARNING_RATE),
         baselines=False,
@@ -397,16 +418,60 @@ def show(swept: pd.DataFrame, candidates: pd.DataFrame, final: pd.DataFrame) -> 
         )
     for label, wanted in (("source only", -1), ("defaults", 0)):
         each = candidates[(candidates["candidate"] == wanted)]
-        each = each[each["validator"] == BALANCED].drop_duplicates(["kind", "seed"])
+        each = each[each["validator"] == SELECTED_BY].drop_duplicates(["kind", "seed"])
         for kind, these in each.groupby("kind"):
             lost = 100 * (these["best"] - these["accuracy"])
             print(
-                f"| {kind} | {BALANCED} | {label} | | {spread(these['accuracy'])} | "
+                f"| {kind} | {SELECTED_BY} | {label} | | {spread(these['accuracy'])} | "
                 f"{spread(these['best'])} | {spread(lost, 1)} |"
             )
     print("\nSubjects who did not choose, fresh seed:")
     means = final.groupby([*keys, "method"], sort=False)["accuracy"]
     print(means.agg(["median", "min", "max"]).round(3).to_string())
+
+
+def into_page(final: pd.DataFrame) -> None:
+    """Keep what was found with the documentation, and put it into its page."""
+    KEPT.parent.mkdir(exist_ok=True)
+    final.round(5).to_csv(KEPT, index=False)
+    page = DOCS / "tuning-evidence.md"
+    text = page.read_text(encoding="utf-8")
+    for kind in RECORDINGS:
+        text = placed(text, f"tuning-{kind}", by_seed(final, kind))
+    page.write_text(placed(text, "tuning-others", by_validator(final)), "utf-8")
+
+
+def by_seed(final: pd.DataFrame, kind: str) -> str:
+    """Return a row for each of a kind's recordings, by the default validator."""
+    of_kind = final[(final["kind"] == kind) & (final["validator"] == SELECTED_BY)]
+    columns = {
+        "known best": ("none", "known best weights"),
+        "tuned, TPE": ("tpe", "tuned"),
+        "tuned, random search": ("random", "tuned"),
+        "defaults": ("tpe", "defaults"),
+        "source only": ("tpe", "source only"),
+        "logistic regression": ("tpe", "logistic regression"),
+    }
+    keys = of_kind.set_index(["sampler", "method", "seed"])["accuracy"]
+    known = {name: keys[key] for name, key in columns.items() if key in keys.index}
+    table = pd.DataFrame(known)
+    lines = [f"| seed | {' | '.join(table)} |", "|---" * (len(table.columns) + 1) + "|"]
+    for seed, row in [*table.iterrows(), ("mean", table.mean())]:
+        lines.append(f"| {seed} | {' | '.join(f'{each:.3f}' for each in row)} |")
+    return "\n".join(lines)
+
+
+def by_validator(final: pd.DataFrame) -> str:
+    """Return what every validator's studies by TPE come to, on both kinds."""
+    columns = [f"{kind}, {each}" for kind in RECORDINGS for each in ("tuned", PLAIN)]
+    lines = [f"| validator | {' | '.join(columns)} |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    found = final[(final["sampler"] == "tpe") & final["seed"].isin(range(FEWER))]
+    means = found.groupby(["validator", "kind", "method"])["accuracy"].mean()
+    for name in (SELECTED_BY, *OTHERS):
+        cells = [means[name, kind, m] for kind in RECORDINGS for m in ("tuned", PLAIN)]
+        lines.append(f"| {name} | {' | '.join(f'{each:.3f}' for each in cells)} |")
+    return "\n".join(lines)
 
 
 def spread(values: pd.Series, digits: int = 3) -> str:
@@ -434,7 +499,7 @@ def draw(swept: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2)
     draw_sweep(left, swept[swept["kind"] == "offsets"])
     found = candidates[candidates["kind"] == "offsets"]
-    draw_regret(right, found[found["validator"] == BALANCED])
+    draw_regret(right, found[found["validator"] == SELECTED_BY])
     return figure
 
 

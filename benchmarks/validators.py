@@ -1,6 +1,7 @@
 """What each validator's choices are worth: the tables and the figure of its page.
 
     python benchmarks/validators.py OUTPUT [--data DATA] [--jobs 2] [--only NAME ...]
+    python benchmarks/validators.py OUTPUT --data DATA --report --page
 
 Networks are trained on everybody but one, in every configuration: two networks, two
 learning rates, and five ways to adapt or not to, one with two weights. After every
@@ -11,8 +12,10 @@ Three seeds.
 
 Three choices: a configuration, of all; a method, of those with the first network and
 learning rate; an epoch, against the last one. Each cell is kept in OUTPUT/cells, and a
-second call goes on from there; tables and the figure are made of all that is there.
-Intervals are BCa over people, each averaged over seeds.
+second call goes on from there; tables and the figure are made of all that is there,
+and go into ``docs/validator-study.md`` with ``--page``. Intervals are BCa over people,
+each averaged over seeds; over all recordings, which weigh alike, people are drawn
+within each.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import shutil
 import tempfile
 import time
 import warnings
@@ -38,7 +42,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from pages import DOCS, TABLES, placed
+from scipy.stats import bootstrap, spearmanr
 
 import domainemo as de
 from domainemo.core import FUSION, Source, Target, Validator
@@ -73,13 +78,24 @@ RANKED = (
     ("source", "class-ami"),
     ("source", "reverse-validation"),
     ("reverse-validation", "bnm"),
+    ("reverse-validation", "class-ami"),
+    ("bnm", "class-ami"),
+    ("source", "reverse-validation", "bnm"),
+    ("source", "reverse-validation", "class-ami"),
+    ("reverse-validation", "bnm", "class-ami"),
     ("source", "reverse-validation", "bnm", "class-ami"),
 )
+# Behind a guard, besides what `guarded` has there by default.
+BEHIND = ("bnm", "source-and-information", "source")
 JUDGES: Mapping[str, Validator] = {
     **{name: find("validator", name)() for name in VALIDATORS},
     **{", ".join(each): RankAverage(validators=each) for each in RANKED},
+    **{f"guarded: {each}": Guarded(validator=each) for each in BEHIND},
 }
 ORACLE, RANDOM, PLAIN = "target labels", "at random", "source only"
+ALL = "all"
+HARM = 0.05  # accuracy lost against source only that counts as harm
+KEPT = TABLES / "validators"
 
 
 class Configuration(NamedTuple):
@@ -356,10 +372,12 @@ def chosen_of(cells: Cells) -> Iterator[dict[str, Any]]:
         return {"validator": validator, "accuracy": value, "regret": regret} | {
             "rank": rank,
             "worse": worse,
+            "harmed": plain - value > HARM,
         }
 
     yield row(ORACLE, truth.max(), 1.0)
-    yield row(RANDOM, truth.mean(), math.nan) | {"worse": float((truth < plain).mean())}
+    drawn = {"worse": (truth < plain).mean(), "harmed": (plain - truth > HARM).mean()}
+    yield row(RANDOM, truth.mean(), math.nan) | drawn
     yield row(PLAIN, plain, math.nan)
     for name, judge in JUDGES.items():
         if name == "last":
@@ -378,7 +396,7 @@ def evidence(
         return [known[each][epoch][0] for each in judge.validators]
     if isinstance(judge, Guarded):
         behind = evidence(judge.validator, judge.members[0], found, epoch)
-        return [known[name][epoch][0], *behind]
+        return [known["guarded"][epoch][0], *behind]
     return list(known[name][epoch])
 
 
@@ -443,43 +461,73 @@ def choices(
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per data set and validator, over people, the best first."""
+    """Return a row per data set and validator, over people, the best first.
+
+    Over all data sets these weigh alike, however many people they have.
+    """
     rows = []
-    every = table.assign(dataset="all")
-    for (dataset, name), each in pd.concat([table, every]).groupby(
-        ["dataset", "validator"], sort=False
-    ):
-        whose = ["fold"] if dataset != "all" else ["dataset_of", "fold"]
-        own = each.assign(dataset_of=table["dataset"].reindex(each.index))
-        people = own.groupby(whose)["regret"].mean().to_numpy()
-        low, high = bootstrap_interval(people)
-        rows.append(
-            {
-                "dataset": dataset,
-                "validator": name,
-                "accuracy": each["accuracy"].mean(),
-                "regret": people.mean(),
-                "low": low,
-                "high": high,
-                "worst": each["regret"].max(),
-                "rank": each["rank"].mean(),
-                "worse": each["worse"].astype(float).mean(),
-                "targets": len(each),
-            }
-        )
-    found = pd.DataFrame(rows)
+    for name, each in table.groupby("validator", sort=False):
+        own = [_row(group) | {"dataset": d} for d, group in _datasets(each)]
+        whole: dict[str, Any] = dict(pd.DataFrame(own).mean(numeric_only=True))
+        whole |= dict(zip(("low", "high"), overall(each, "regret"), strict=True))
+        whole |= {"worst": each["regret"].max(), "targets": len(each)}
+        rows += [row | {"validator": name} for row in [*own, whole | {"dataset": ALL}]]
+    found = pd.DataFrame(rows)[["dataset", "validator", *_row(table)]]
     return found.sort_values(["dataset", "regret"], kind="stable", ignore_index=True)
+
+
+def _datasets(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    yield from table.groupby("dataset", sort=False)  # type: ignore[misc]
+
+
+def _row(table: pd.DataFrame) -> dict[str, Any]:
+    """Return what a validator's choices on one data set come to."""
+    people = table.groupby("fold")["regret"].mean().to_numpy()
+    low, high = bootstrap_interval(people)
+    return {
+        "accuracy": table["accuracy"].mean(),
+        "regret": people.mean(),
+        "low": low,
+        "high": high,
+        "worst": table["regret"].max(),
+        "rank": table["rank"].mean(),
+        "worse": table["worse"].astype(float).mean(),
+        "harmed": table["harmed"].astype(float).mean(),
+        "targets": len(table),
+    }
+
+
+def overall(table: pd.DataFrame, value: str) -> tuple[float, float]:
+    """Return the interval of the mean over data sets, people drawn within each."""
+    people = [
+        group.groupby("fold")[value].mean().to_numpy() for _, group in _datasets(table)
+    ]
+    if not any(map(np.ptp, people)):
+        return math.nan, math.nan
+    found = bootstrap(
+        people,
+        lambda *drawn, axis=-1: sum(each.mean(axis) for each in drawn) / len(drawn),
+        method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def epochs_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row per data set and validator: accuracy gained over the last epoch."""
     rows = []
-    for (dataset, name), each in table.groupby(["dataset", "validator"], sort=False):
-        people = each.groupby("fold")["gain"].mean().to_numpy()
-        low, high = bootstrap_interval(people)
-        row = {"dataset": dataset, "validator": name, "gain": people.mean()}
-        rows.append(row | {"low": low, "high": high})
-    found = pd.DataFrame(rows)
+    for name, each in table.groupby("validator", sort=False):
+        own: list[dict[str, Any]] = []
+        for dataset, group in _datasets(each):
+            people = group.groupby("fold")["gain"].mean().to_numpy()
+            low, high = bootstrap_interval(people)
+            own.append({"dataset": dataset, "gain": people.mean()})
+            own[-1] |= {"low": low, "high": high}
+        low, high = overall(each, "gain")
+        gain = float(np.mean([row["gain"] for row in own]))
+        own.append({"dataset": ALL, "gain": gain, "low": low, "high": high})
+        rows += [row | {"validator": name} for row in own]
+    found = pd.DataFrame(rows)[["dataset", "validator", "gain", "low", "high"]]
     return found.sort_values(
         ["dataset", "gain"], ascending=[True, False], kind="stable", ignore_index=True
     )
@@ -488,41 +536,66 @@ def epochs_summary(table: pd.DataFrame) -> pd.DataFrame:
 # ----------------------------------------------------------------------------- tables
 
 
-def told(found: pd.DataFrame, heading: str) -> str:
-    """Return a table as Markdown, a part for each data set."""
-    columns = [
-        name for name in found if name not in ("dataset", "validator", "targets")
-    ]
-    lines = [f"\n## {heading}"]
-    for dataset, rows in found.groupby("dataset", sort=False):
-        people = f", {rows['targets'].iloc[0]} targets" if "targets" in rows else ""
-        lines += [f"\n{dataset}{people}\n", f"| validator | {' | '.join(columns)} |"]
-        lines.append("|---" * (len(columns) + 1) + "|")
-        for row in rows.to_dict("records"):
-            values = ["-" if math.isnan(row[c]) else f"{row[c]:.3f}" for c in columns]
-            lines.append(f"| {row['validator']} | {' | '.join(values)} |")
+def digest(found: pd.DataFrame, epochs: bool = False) -> str:
+    """Return a row for each validator, as Markdown: points on every data set.
+
+    Parameters
+    ----------
+    found : DataFrame
+        What `summary`, or `epochs_summary`, returns.
+    epochs : bool
+        Which of them.
+    """
+    value = "gain" if epochs else "regret"
+    datasets = [name for name in RECORDINGS if name in set(found["dataset"])]
+    more = ["worst", "rank correlation", "worse than source only", "by 5 points"]
+    more = [] if epochs else more
+    heads = [f"{value}, mean", *datasets, *more]
+    lines = [f"| validator | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    rows = found.set_index(["dataset", "validator"])
+    for name in found["validator"][found["dataset"] == ALL]:
+        whole = rows.loc[ALL, name]
+        cells = [
+            f"{_points(whole[value])} [{_points(whole.low)}, {_points(whole.high)}]"
+        ]
+        cells += [_points(rows.loc[(dataset, name), value]) for dataset in datasets]
+        if more:
+            rank = "" if math.isnan(whole["rank"]) else f"{whole['rank']:.2f}"
+            shares = (f"{100 * each:.0f} %" for each in (whole.worse, whole.harmed))
+            cells += [_points(whole.worst), rank, *shares]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _points(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def figure(found: pd.DataFrame) -> Figure:
     """Draw the regret of every validator, a column of dots for each data set."""
     datasets = [name for name in RECORDINGS if name in set(found["dataset"])]
-    whole = found[found["dataset"] == "all"].set_index("validator")["regret"]
+    whole = found[found["dataset"] == ALL].set_index("validator")["regret"]
     names = [name for name in whole.sort_values().index if name != ORACLE][::-1]
-    drawn = Figure(figsize=(WIDTH, 0.9 + 0.22 * len(names)), layout="constrained")
-    axes = drawn.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
+    drawn = Figure(figsize=(WIDTH, 0.9 + 0.17 * len(names)), layout="constrained")
+    axes = drawn.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for axis, dataset in zip(axes, datasets, strict=True):
         rows = found[found["dataset"] == dataset].set_index("validator").reindex(names)
-        middle = rows["regret"].to_numpy()
-        for height, (low, high) in enumerate(rows[["low", "high"]].to_numpy()):
+        middle = 100 * rows["regret"].to_numpy()
+        for height, (low, high) in enumerate(100 * rows[["low", "high"]].to_numpy()):
             axis.plot([low, high], [height, height], color=COLOURS[0], linewidth=1)
-        axis.plot(middle, range(len(names)), "o", color=COLOURS[0], markersize=4)
-        axis.set_title(dataset.replace(", ", ",\n"), fontsize=8)
-        axis.set_yticks(range(len(names)), names, fontsize=7)
-        axis.axhline(names.index(PLAIN), color="0.8", linewidth=0.6, zorder=0)
-        axis.tick_params(axis="x", labelsize=7)
+        axis.plot(middle, range(len(names)), "o", color=COLOURS[0], markersize=3)
+        plain = middle[names.index(PLAIN)]
+        axis.axvline(plain, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+        axis.set_title(dataset.replace(", ", ",\n"), fontsize=7)
+        axis.set_yticks(range(len(names)), names, fontsize=6)
+        axis.tick_params(axis="x", labelsize=6)
         axis.set_xlim(left=0)
-    drawn.supxlabel("accuracy lost against the best configuration", fontsize=8)
+        axis.set_ylim(-0.7, len(names) - 0.3)
+    drawn.supxlabel(
+        "points of accuracy below the best configuration (scales differ); "
+        "dotted: source only",
+        fontsize=7,
+    )
     return drawn
 
 
@@ -533,7 +606,8 @@ def costs(known: Sequence[Place], output: Path) -> pd.DataFrame:
         | json.loads(place.path(output).read_text(encoding="utf-8"))["seconds"]
         for place in known
     ]
-    return 1000 * pd.DataFrame(rows).groupby("dataset", sort=False).mean().T
+    means = 1000 * pd.DataFrame(rows).groupby("dataset", sort=False).mean().T
+    return means.rename_axis("validator")
 
 
 def report(known: Sequence[Place], output: Path) -> None:
@@ -547,20 +621,37 @@ def report(known: Sequence[Place], output: Path) -> None:
         "methods": summary(some),
         "epochs": epochs_summary(epochs),
     }
-    parts = []
     for name, table in tables.items():
-        write(output / f"{name}.csv", table.to_csv(index=False))
-        parts.append(told(table, f"Choosing {name}"))
-    cost = costs(known, output)
-    write(output / "milliseconds.csv", cost.to_csv())
-    text = "\n".join(parts) + "\n"
-    write(output / "tables.md", text)
-    print(text)
-    drawn = tables["configurations"]
-    pictures = [output / f"validators.{ending}" for ending in ("svg", "png")]
-    for path in pictures:
-        path.unlink(missing_ok=True)
-    save(lambda: figure(drawn), *pictures)
+        write(output / f"{name}.csv", table.to_csv(index=False, float_format="%.5f"))
+        print(f"\nChoosing {name}\n\n{digest(table, name == 'epochs')}")
+    write(output / "milliseconds.csv", costs(known, output).round(2).to_csv())
+    drawn = output / "validator-study.svg"
+    drawn.unlink(missing_ok=True)
+    save(lambda: figure(tables["configurations"]), drawn)
+
+
+def into_page(output: Path) -> None:
+    """Put the tables and the figure into the page of the documentation."""
+    page = DOCS / "validator-study.md"
+    text = page.read_text(encoding="utf-8")
+    for name in ("configurations", "methods", "epochs", "milliseconds"):
+        kept = KEPT / f"{name}.csv"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copyfile(output / f"{name}.csv", kept)
+        text = placed(text, f"validators-{name}", printed(kept))
+    write(page, text)
+    shutil.copyfile(output / "validator-study.svg", DOCS / "validator-study.svg")
+
+
+def printed(kept: Path) -> str:
+    """Return a table that the documentation keeps, as Markdown."""
+    table = pd.read_csv(kept)
+    if kept.stem != "milliseconds":
+        return digest(table, kept.stem == "epochs")
+    lines = [f"| {' | '.join(table)} |", "|---" * len(table.columns) + "|"]
+    for name, *cells in table.itertuples(index=False):
+        lines.append(f"| {name} | {' | '.join(f'{each:.0f}' for each in cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -574,6 +665,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, help="The first few of each only.")
     parser.add_argument("--configurations", type=int, help="The first few only.")
     parser.add_argument("--report", action="store_true", help="Train nothing.")
+    parser.add_argument("--page", action="store_true", help="Into the docs, too.")
     chosen = parser.parse_args()
     real = [name for name in RECORDINGS if not name.startswith("simulated")]
     if chosen.only is None:
@@ -586,6 +678,8 @@ def main() -> None:
     if not chosen.report:
         fill(missing, chosen)
     report([e for e in every if e.path(chosen.output).is_file()], chosen.output)
+    if chosen.page:
+        into_page(chosen.output)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,9 @@ __all__ = [
 ORACLE = "oracle"
 """Not a validator: the epoch is chosen by the test labels, after training."""
 
-SELECTED_BY = "rank-average"
-"""The validator that finished runs are chosen by where nothing else is said."""
+SELECTED_BY = "guarded"
+"""The validator that candidates of a study, and finished runs, are chosen by where
+nothing else is said: ``docs/validator-study.md``."""
 
 CalibrationUse = Literal["training", "selection", "both"]
 """What labels of the target that are given on purpose are for."""

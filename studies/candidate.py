@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..choices import SELECTED_BY
 from ..core import Inputs
 from ..errors import RunError
 from ..parts import part
@@ -173,7 +174,7 @@ def values_of(scores: Sequence[Score], objectives: Sequence[str]) -> list[float]
     if "source_accuracy" in objectives and None in held_out:
         raise RunError(
             "The objective source_accuracy needs source subjects held out of training. "
-            "Use the validator 'source' or 'source-and-information'."
+            f"Use the validator 'source' or {SELECTED_BY!r}."
         )
     found = {
         "validator": float(np.mean([each.score for each in scores])),

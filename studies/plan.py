@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..choices import SELECTED_BY
 from ..core import EmotionData, Fold, Inputs
 from ..data.channels import LACKING
 from ..errors import ConfigurationError
@@ -92,7 +93,7 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
         raise ConfigurationError(
             f"A study needs a validator that can compare configurations; found "
             f"{found!r}. Choose one that scores without target labels, such as "
-            f"--validator source-and-information."
+            f"--validator {SELECTED_BY}."
         )
     whole = plan(data, experiment)
     if not settings.final_seeds:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, get_args
 
-from ..choices import AdapterChoices, Choice
+from ..choices import SELECTED_BY, AdapterChoices, Choice
 from ..errors import ConfigurationError
 from ..parts import unknown_option
 from ..values import SEEDS, Bounds, check_fields, check_seeds
@@ -14,7 +14,6 @@ from ..values import SEEDS, Bounds, check_fields, check_seeds
 __all__ = [
     "JOURNAL",
     "SQLITE",
-    "VALIDATOR",
     "is_kind",
     "Objective",
     "Pruner",
@@ -28,9 +27,6 @@ Sampler = Literal["tpe", "cma-es", "random", "gaussian-process"]
 Pruner = Literal["median", "hyperband", "wilcoxon", "none"]
 Objective = Literal["validator", "source_accuracy", "seconds", "parameters"]
 Select = Literal["global-source", "per-fold"]
-
-VALIDATOR = "source-and-information"
-"""What compares configurations where nothing else is said."""
 
 SQLITE, JOURNAL = "sqlite", "journal"
 
@@ -150,7 +146,7 @@ class TuningChoices(AdapterChoices, total=False):
         Any,
         Choice(
             "What compares candidates, without target labels.",
-            VALIDATOR,
+            SELECTED_BY,
             python="Its score, averaged over folds, is what is searched for; it also "
             "chooses the epoch.",
             before="normalisation",

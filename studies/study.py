@@ -11,7 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-from ..choices import RunChoices, choices_of, choosing, complete, spelled_out
+from ..choices import (
+    SELECTED_BY,
+    RunChoices,
+    choices_of,
+    choosing,
+    complete,
+    spelled_out,
+)
 from ..core import EmotionData
 from ..errors import ConfigurationError, RunError
 from ..files import discard_damaged, is_expected, write_recorded
@@ -51,7 +58,7 @@ from .search import (
     search,
     why_incomplete,
 )
-from .settings import SQLITE, VALIDATOR, StudySettings, TuningChoices
+from .settings import SQLITE, StudySettings, TuningChoices
 from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
 
@@ -154,7 +161,7 @@ def tune(
     """
     complete(TuningChoices, choices)  # refuses what is none
     check_jobs(jobs, executor)
-    said: dict[str, Any] = {"validator": VALIDATOR}
+    said: dict[str, Any] = {"validator": SELECTED_BY}
     said |= spelled_out(TuningChoices, choices)
     space, options = said.pop("space", None), said.get("options")
     of_run = choices_of(RunChoices).keys() & choices_of(TuningChoices).keys()

@@ -11,6 +11,7 @@ import pytest
 
 import domainemo as de
 from domainemo.choices import (
+    SELECTED_BY,
     AdapterChoices,
     Choice,
     PretrainingChoices,
@@ -23,7 +24,7 @@ from domainemo.cli.pretrain import pretrain
 from domainemo.cli.tune import tune
 from domainemo.registry import KINDS, entries
 from domainemo.runs.experiment import Experiment, experiment
-from domainemo.studies.settings import VALIDATOR, StudySettings, TuningChoices
+from domainemo.studies.settings import StudySettings, TuningChoices
 from domainemo.training.settings import Training
 
 
@@ -58,7 +59,7 @@ def test_the_defaults_are_these():
         "baselines": True,
         "controls": ("logistic-regression", "majority-class", "clip-duration-only"),
     }
-    assert choices_of(TuningChoices)["validator"].default == VALIDATOR
+    assert choices_of(TuningChoices)["validator"].default == SELECTED_BY
 
 
 def test_no_help_lists_the_names_that_a_registry_knows():

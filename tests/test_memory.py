@@ -112,6 +112,7 @@ def test_logistic_regression_is_that_of_the_whole_table(order, monkeypatch):
     model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000)
     expected = model.fit(features[source], labels[source]).predict_proba(features)
     monkeypatch.setattr(shared, "_TOGETHER", 7)
+    monkeypatch.setattr(shared, "_VALUES", 700)
     fold = Fold("f", source, test, test)
     found = control_probabilities(
         logistic_regression.LogisticRegression(),

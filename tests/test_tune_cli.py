@@ -140,7 +140,7 @@ def test_time_limit_and_another_candidate_later(call, tmp_path):
         (["--space=weight=2:1"], 2, ["adapter.weight is", "low"]),
         (["--space=wieght=1:2"], 2, ["adapter.weight"]),
         (["--space=adapter.weight=off", "--set=adapter.distance=mmd"], 2, ["nothing"]),
-        (["--validator=last"], 2, ["found 'last'", "source-and-information"]),
+        (["--validator=last"], 2, ["found 'last'", "--validator guarded"]),
         (["--validator=oracle"], 2, ["found 'oracle'"]),
         (["--development=5"], 2, ["at least one more to be tested"]),
         (["--development=1,9,3"], 2, ["names 9", "1, 2, 3, 4, 5"]),

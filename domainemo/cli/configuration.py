@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..choices import (
     CONTROLS,
+    SELECTED_BY,
     Choice,
     PlaceChoices,
     PretrainingChoices,
@@ -239,13 +240,13 @@ def configure_study(
     ranges : mapping
         What it says of the space, by name; without its part where that is unique.
     """
-    from ..studies.settings import VALIDATOR, StudySettings, is_kind
+    from ..studies.settings import StudySettings, is_kind
 
     others = {*_PRETRAIN_ONLY, *_TARGET}
     stored = read_stored(file, others, chosen) if file else {}
     study = dict(stored.get("study", {}))
     space = _ranges(stored.get("space", {}))
-    defaults = {**DEFAULTS, "validator": VALIDATOR}
+    defaults = {**DEFAULTS, "validator": SELECTED_BY}
     said = {key: value for key, value in settings.items() if value is not None}
     _check_words(said)
     if "storage" not in said and not is_kind(study.get("storage")):

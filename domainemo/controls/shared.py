@@ -44,7 +44,7 @@ MOST = 1000
 _INVERSE_PENALTY = 0.01
 
 _TOGETHER = 1024  # windows that are moved at once
-_COLUMNS = 8  # features that are standardised at once
+_VALUES = 1_000_000  # that are standardised at once
 
 
 class Adapting(Control):
@@ -214,7 +214,8 @@ def standardise(train: Features, test: Features) -> None:
     from sklearn.preprocessing import StandardScaler
 
     width = train.shape[1]
-    for columns in np.array_split(np.arange(width), max(width // _COLUMNS, 1)):
+    parts = min(-(-max(len(train), len(test)) * width // _VALUES), width)
+    for columns in np.array_split(np.arange(width), max(parts, 1)):
         block = slice(columns[0], columns[-1] + 1)
         # A feature that the source lacks altogether stays NaN, and then counts as zero.
         with np.errstate(invalid="ignore", over="ignore"):

@@ -71,18 +71,13 @@ def metrics(
             "Predicted probabilities are not all finite, so that they cannot be "
             "scored: what predicted them has diverged."
         )
-    from sklearn.metrics import (
-        accuracy_score,
-        cohen_kappa_score,
-        f1_score,
-        recall_score,
-    )
-
-    predicted = probabilities.argmax(1)
-    present = np.unique(labels)
-    averaged = {"labels": present, "average": "macro", "zero_division": 0}
+    # All that is counted is read off one matrix: scikit-learn's functions, which count
+    # anew for each, take forty times as long, and tables are made of thousands.
+    classes = probabilities.shape[1]
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (labels, probabilities.argmax(1)), 1)
     found = {
-        "accuracy": float(accuracy_score(labels, predicted)),
+        "accuracy": float(np.trace(counts) / len(labels)),
         "balanced_accuracy": float("nan"),
         "macro_f1": float("nan"),
         "kappa": float("nan"),
@@ -91,10 +86,17 @@ def metrics(
         "log_loss": log_loss(labels, probabilities),
         "selective_accuracy": selective_accuracy(labels, probabilities),
     }
-    if len(present) > 1:
-        found["balanced_accuracy"] = float(recall_score(labels, predicted, **averaged))
-        found["macro_f1"] = float(f1_score(labels, predicted, **averaged))
-        found["kappa"] = float(cohen_kappa_score(labels, predicted))
+    right, true, told = np.diag(counts), counts.sum(1), counts.sum(0)
+    present = true > 0
+    if present.sum() > 1:
+        recall, f1 = (
+            right[present] / true[present],
+            2 * right / np.maximum(true + told, 1),
+        )
+        chance = (true * told).sum() / len(labels) ** 2
+        found["balanced_accuracy"] = float(recall.mean())
+        found["macro_f1"] = float(f1[present].mean())
+        found["kappa"] = float((found["accuracy"] - chance) / (1 - chance))
     return found
 
 
@@ -128,14 +130,16 @@ def auroc(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> flo
     float
         Over the classes present; NaN where there is one alone.
     """
-    from sklearn.metrics import roc_auc_score
+    from scipy.stats import rankdata
 
-    present = np.unique(labels)
+    present, true = np.unique(labels, return_counts=True)
     if len(present) < 2:
         return float("nan")
-    ranked = np.round(probabilities.astype(np.float64), _DECIMALS)
-    areas = [roc_auc_score(labels == c, ranked[:, c]) for c in present]
-    return float(np.mean(areas))
+    # By Mann and Whitney: the mean rank of the class among all, ties in between.
+    ranks = rankdata(np.round(probabilities.astype(np.float64), _DECIMALS), axis=0)
+    sums = np.where(labels[:, None] == present, ranks[:, present], 0).sum(0)
+    areas = (sums - true * (true + 1) / 2) / (true * (len(labels) - true))
+    return float(areas.mean())
 
 
 def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:

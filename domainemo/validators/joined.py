@@ -53,7 +53,7 @@ class Joined(Validator):
                 raise ConfigurationError(
                     f"{type(self).__name__} is made of {name!r}, which scores several "
                     f"networks by comparing them; expected validators that score each "
-                    f"by itself, such as source, bnm and class-ami."
+                    f"by itself, such as source and class-ami."
                 )
 
 

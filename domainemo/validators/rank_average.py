@@ -18,11 +18,13 @@ __all__ = ["RankAverage", "average_ranks"]
 class RankAverage(Joined):
     """The mean rank by several validators, among all that are compared.
 
-    By default of the balanced accuracy on held-out source people, BNM and class AMI:
-    what best told good networks from bad ones in trials on recordings of persons. Each
-    knows something that the others do not, and none is trusted with its scale. It
-    assumes that they err on different occasions; where class shares differ between
-    people, name ``("source", "class-ami")``, as BNM takes even shares for granted.
+    By default of reverse validation and class AMI: of the rankings that take no even
+    class shares for granted the one that chose best in the study of
+    ``docs/validator-study.md``. The one asks whether the predictions of the target
+    would teach the source's classes, the other whether they agree with clusters of the
+    target; neither is trusted with its scale. It assumes that they err on different
+    occasions. Where classes are known to be equally frequent in every person, ``bnm``
+    alone chose a little better.
 
     Epochs, a study's candidates and finished runs are ranked among themselves; an epoch
     is chosen when training is over, so that the weights of all are kept until then.
@@ -36,7 +38,7 @@ class RankAverage(Joined):
     """
 
     def __init__(
-        self, *, validators: tuple[str, ...] = ("source", "bnm", "class-ami")
+        self, *, validators: tuple[str, ...] = ("reverse-validation", "class-ami")
     ) -> None:
         super().__init__(validators)
         self.validators = tuple(validators)
