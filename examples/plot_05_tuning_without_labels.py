@@ -43,12 +43,12 @@ columns = ["candidate", "state", "value", "adapter.weight"]
 print(found.candidates[columns].round(3).to_string(index=False))
 
 # %%
-# ``value`` is what the validator said, averaged over the people who chose. It is made
-# of the accuracy on source people who were held out of training, and of how sure and
-# how varied the predictions on the target are. Source only takes part as candidate -1:
-# *do not adapt* is an answer.
-weight = found.best.options["adapter.weight"]
-print(f"chosen: candidate {found.best.candidate}, with the weight {weight:.3f}")
+# ``value`` is what the validator said, averaged over the people who chose. It asks
+# whether the target's predictions would teach the classes of source people who were
+# held out of training, and whether they agree with clusters of the target. Source only
+# takes part as candidate -1: *do not adapt* is an answer, and the one given here.
+chosen = found.best.candidate
+print("chosen:", "source only" if chosen < 0 else f"candidate {chosen}")
 
 # %%
 # Afterwards, and only then
@@ -61,8 +61,8 @@ print(after.round(3).to_string())
 # %%
 figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
 axes.plot(after["score"], after["true_accuracy"], "o", color="0.5", ms=7)
-chosen = after.loc[found.best.candidate]
-axes.plot(chosen["score"], chosen["true_accuracy"], "o", color="C1", ms=11)
+best = after.loc[chosen]
+axes.plot(best["score"], best["true_accuracy"], "o", color="C1", ms=11)
 for number, row in after.iterrows():
     name = "source only" if number < 0 else f"candidate {number}"
     axes.annotate(
