@@ -23,7 +23,12 @@ _ROUNDING = 1e-6
 
 @register
 class CanonicalCorrelation(Adapter):
-    """Canonical correlations between each pair of modality branches, to be raised.
+    r"""Canonical correlations between each pair of modality branches, to be raised.
+
+    .. math:: L = -\sum_k \rho_k, \qquad
+              \rho = \operatorname{sv}(S_{11}^{-1/2} S_{12} S_{22}^{-1/2})
+
+    with the singular values of the covariances S, regularised, of two branches.
 
     The objective of deep canonical correlation analysis (Andrew, Arora, Bilmes and
     Livescu, 2013), as Liu, Qiu, Zheng and Lu (IEEE TCDS 14(2), 2022) train it together

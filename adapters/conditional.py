@@ -20,7 +20,12 @@ __all__ = ["Conditional", "conditional_discrepancy", "purity"]
 
 @register
 class Conditional(Alignment):
-    """Class-wise alignment with soft target assignments (UF-AMA, HADUA).
+    r"""Class-wise alignment with soft target assignments (UF-AMA, HADUA).
+
+    .. math:: L = \frac1K \sum_{c=1}^{K} \omega_c D_c
+
+    on each branch, with the `conditional_discrepancy` D of the classes and, as weights,
+    their `purity` or 1.
 
     UF-AMA's abstract claims conditional alignment and its released code has none;
     this is the class-normalised form of the same lineage (HADUA's weighted CMMD).

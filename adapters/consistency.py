@@ -28,7 +28,12 @@ __all__ = ["Consistency"]
 
 @register
 class Consistency(Adapter):
-    """Cross-entropy of the fusion with the screened pseudo-labels (UF-AMA).
+    r"""Cross-entropy of the fusion with the screened pseudo-labels (UF-AMA).
+
+    .. math:: L = -\frac{\sum_i w_i \log p_{i \tilde y_i}}{\sum_i w_i}
+
+    with the fusion's prediction p of the target's sample i, the pseudo-label
+    :math:`\tilde y_i` and the weight :math:`w_i` that the screen gives it.
 
     Parameters
     ----------

@@ -24,7 +24,13 @@ __all__ = ["CrossModalContrast", "contrast"]
 
 @register(name="cross-modal-contrast")
 class CrossModalContrast(Adapter):
-    """Symmetric InfoNCE between each pair of modality branches.
+    r"""Symmetric InfoNCE between each pair of modality branches.
+
+    .. math:: L = -\frac1{2B} \sum_i \Big[
+              \log \frac{e^{u_i^T v_i / \tau}}{\sum_j e^{u_i^T v_j / \tau}} +
+              \log \frac{e^{v_i^T u_i / \tau}}{\sum_j e^{v_i^T u_j / \tau}} \Big]
+
+    with the embeddings u and v of two modalities at unit length, see `contrast`.
 
     The cross-modal contrastive alignment of MMSTG-Net (Bi, Lu and Sun, IEEE JBHI 2026);
     a reconstruction, as only its abstract could be read. The loss (van den Oord et al.,

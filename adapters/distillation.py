@@ -21,7 +21,14 @@ __all__ = ["Distillation"]
 
 @register
 class Distillation(Adapter):
-    """Cross-entropy of each taught branch, where the fusion agrees (UF-AMA).
+    r"""Cross-entropy of each taught branch, where the fusion agrees (UF-AMA).
+
+    .. math:: L = -\frac1M \sum_{m=1}^{M} \frac{\sum_i w^m_i \log p^m_{i \tilde y_i}}
+              {\sum_i w^m_i}
+
+    with the prediction p of modality m for the target's sample i, the pseudo-label
+    :math:`\tilde y_i` and the weight :math:`w^m_i` by which the screen has it taught; 0
+    where the fusion predicts another class.
 
     Parameters
     ----------

@@ -36,7 +36,12 @@ Distance = Literal["mmd", "mmd-linear", "coral", "transport"]
 
 @register
 class Marginal(Alignment):
-    """Marginal alignment at several levels: each modality and the fusion (UF-AMA).
+    r"""Marginal alignment at several levels: each modality and the fusion (UF-AMA).
+
+    .. math:: L = \frac12 d(z_{fusion}, z'_{fusion}) +
+              \frac1{2M} \sum_{m=1}^{M} d(z_m, z'_m)
+
+    for the embeddings z of source and z' of target, and a distance d.
 
     Parameters
     ----------

@@ -21,7 +21,13 @@ __all__ = ["PairwiseSimilarity", "pairwise_similarity"]
 
 @register
 class PairwiseSimilarity(Adapter):
-    """Supervised pairwise term on the source (UF-AMA; Zhou et al., 2023, PR-PL).
+    r"""Supervised pairwise term on the source (UF-AMA; Zhou et al., 2023, PR-PL).
+
+    .. math:: L = -\frac1{B^2} \sum_{ij} \left[ T_{ij} \log S_{ij} +
+              (1 - T_{ij}) \log(1 - S_{ij}) \right]
+
+    on each branch, with the cosine S of two samples' predictions, and T 1 where their
+    labels are equal; see `pairwise_similarity`.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .backbones.wrapper import Wrapped
     from .cli.benchmarking import benchmark
     from .cli.exporting import export
+    from .cli.interpreting import interpret
     from .cli.reporting import report
     from .core import (
         Adapter,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Outputs,
         Protocol,
         Pseudo,
+        Retraining,
         Sampling,
         Screen,
         Source,
@@ -50,9 +52,16 @@ if TYPE_CHECKING:
     from .data.raw import from_raw
     from .data.simulator import Simulated
     from .data.table import Table, from_arrays, write_table
-    from .errors import ConfigurationError, DataError, DomainemoError
+    from .errors import (
+        ConfigurationError,
+        DataError,
+        DomainemoError,
+        DomainemoWarning,
+    )
     from .machines.opening import cluster
     from .registry import register
+    from .reports.attention import draw_regions
+    from .reports.comparison_figures import draw_paired
     from .reports.run_figures import draw_methods
     from .review.comparison import compare
     from .review.selection import select
@@ -107,6 +116,7 @@ _HOME = {
     "backbones.wrapper": "Wrapped",
     "cli.benchmarking": "benchmark",
     "cli.exporting": "export",
+    "cli.interpreting": "interpret",
     "cli.reporting": "report",
     "machines.opening": "cluster",
     "core": (
@@ -122,7 +132,9 @@ _HOME = {
     "data.raw": "from_raw",
     "data.simulator": "Simulated",
     "data.table": "Table from_arrays write_table",
-    "errors": "ConfigurationError DataError DomainemoError",
+    "errors": "ConfigurationError DataError DomainemoError DomainemoWarning",
+    "reports.attention": "draw_regions",
+    "reports.comparison_figures": "draw_paired",
     "reports.run_figures": "draw_methods",
     "review.comparison": "compare",
     "review.selection": "select",
@@ -152,6 +164,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DomainemoError",
+    "DomainemoWarning",
     "EmotionData",
     "Findings",
     "Fold",
@@ -183,11 +196,14 @@ __all__ = [
     "cluster",
     "compare",
     "draw_methods",
+    "draw_paired",
+    "draw_regions",
     "export",
     "from_arrays",
     "from_bids",
     "from_epochs",
     "from_raw",
+    "interpret",
     "join",
     "load",
     "predict",

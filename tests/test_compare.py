@@ -242,6 +242,11 @@ def test_figures_show_strange_names():
         assert render(draw, ".svg") == (drawn,)
 
 
+def test_a_comparison_draws_its_paired_figure():
+    found = de.compare(ONE)
+    assert render(found.plot, ".svg") == render(figures(found)["paired"], ".svg")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "none"

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib import pyplot as plt
 
 import domainemo as de
 from domainemo.backbones.explanation import Explainable
@@ -549,3 +550,30 @@ def test_the_command_draws_what_a_network_of_graphs_has_learnt(call, tmp_path):
 def test_the_command_says_where_recordings_are_unknown(call, planted):
     code, said = call("interpret", planted[0], "--output", "x")
     assert code == 2 and "made from Python" in said
+    assert "domainemo.interpret(FOLDER, recordings=DATA)" in " ".join(said.split())
+
+
+def test_one_call_from_python_makes_what_the_parts_make(planted, made):
+    folder, data = planted
+    found = de.interpret(str(folder), data, fold="subject 2")
+    expected = made.regions.query("fold == 'subject 2'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.regions, expected)
+    with pytest.raises(ConfigurationError, match="recordings=DATA"):
+        de.interpret(folder)
+    with pytest.raises(ConfigurationError, match=r"no config\.toml"):
+        de.interpret(folder / "folds", data)
+
+
+def test_what_is_drawn_is_the_figure_of_the_command(made, tmp_path):
+    """Whatever matplotlib's settings are where it is called."""
+    save(figures(made)["attention"], tmp_path / "theirs.svg")
+    save(made.plot, tmp_path / "ours.svg")
+    theirs, ours = (tmp_path / f"{name}.svg" for name in ("theirs", "ours"))
+    assert theirs.read_bytes() == ours.read_bytes()
+    sizes = {text.get_fontsize() for text in made.plot().axes[0].texts}
+    with plt.rc_context({"font.size": 30}):
+        again = made.plot().axes[0]
+    assert {text.get_fontsize() for text in again.texts} == sizes
+    assert again.title.get_fontsize() < 30
+    bare = replace(made, regions=made.regions.drop(columns="attention"))
+    assert "Occlusion" in bare.plot().texts[0].get_text()

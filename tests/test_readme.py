@@ -1,4 +1,4 @@
-"""What the README shows of its first command is what the command says."""
+"""What the README shows of its first command is what the command says, and draws."""
 
 import re
 import shlex
@@ -6,17 +6,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import domainemo as de
+from domainemo.reports.style import save
 
 README = Path(__file__).parents[1] / "README.md"
 
 
+def marks(path):
+    """Return where a figure in SVG has its dots and ticks, in their order."""
+    places = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', path.read_text("utf-8"))
+    return np.asarray(places, dtype=float)
+
+
 @pytest.mark.campaign
-def test_the_first_command_says_what_the_readme_shows(tmp_path):
-    """To the last figure: eight folds of twenty epochs, three times over."""
+def test_the_first_command_says_and_draws_what_the_readme_shows(tmp_path):
+    """To the last figure: eight folds of twenty epochs, three times over.
+
+    The lines shown follow one another in what is said, to its end; those before them
+    are a table with a row for each person, which the README says it leaves out.
+    """
     text = README.read_text(encoding="utf-8")
     _, command = re.search(r"^    (pip .*) && (domainemo .*)$", text, re.M).groups()
-    section = text.split("## What the first command shows\n")[1].split("\nThe rec")[0]
+    section = text.split("after a line for each person:\n")[1].split("\nThe rec")[0]
     shown = [line[4:] for line in section.splitlines() if line.strip()]
     program, *arguments = shlex.split(command)
     said = subprocess.run(
@@ -27,7 +41,19 @@ def test_the_first_command_says_what_the_readme_shows(tmp_path):
         text=True,
         check=True,
     ).stdout
-    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
-    assert program == "domainemo"
-    assert lines[:-1] == shown
-    assert lines[-1].startswith("Everything is in runs/")
+    *lines, last = [line.rstrip() for line in said.splitlines() if line.strip()]
+    assert program == "domainemo" and len(shown) > 10
+    assert lines[-len(shown) :] == shown
+    left = lines[: -len(shown)]
+    assert left[0].startswith("balanced accuracy")
+    assert [line.split("  ")[0] for line in left[1:]] == [
+        f"subject {number}" for number in range(1, 9)
+    ]
+    assert last.startswith("Everything is in runs/")
+
+    (figure,) = re.findall(r"\]\((docs/first-run\.svg)\)", text)
+    (run,) = (tmp_path / "runs").iterdir()
+    save(lambda: de.Results.load(run).plot(), tmp_path / "drawn.svg")
+    drawn = marks(tmp_path / "drawn.svg")
+    assert len(drawn) > 5 * 8  # five methods, eight people
+    np.testing.assert_allclose(drawn, marks(README.parent / figure), atol=0.5)

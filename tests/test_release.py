@@ -24,10 +24,11 @@ def test_the_version_is_the_same_everywhere():
 
 
 def test_the_lowest_set_is_the_floors_of_what_is_needed():
-    """By hand: every `>=` of the project, but for the tests' own libraries."""
+    """By hand: every `>=` of the project, but for the libraries of tests and site."""
     extras = PROJECT["optional-dependencies"]
     needed = [*PROJECT["dependencies"]]
-    needed += [each for extra in extras.keys() - {"test"} for each in extras[extra]]
+    others = extras.keys() - {"test", "docs"}
+    needed += [each for extra in others for each in extras[extra]]
     needed = [Requirement(each) for each in needed]
     lines = (REPOSITORY / "constraints-lowest.txt").read_text().splitlines()
     pinned = [Requirement(line) for line in lines if not line.startswith("#")]

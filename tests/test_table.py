@@ -596,7 +596,7 @@ def test_write_refuses_what_could_not_be_read_back(tmp_path):
 
 
 def blocks(language):
-    pattern = rf"^```{language}\n(.*?)^```$"
+    pattern = rf"^```(?:{language})\n(.*?)^```$"
     return re.findall(pattern, PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
@@ -619,7 +619,7 @@ def test_every_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert space["films"].inputs.modalities["eeg"].channels == ("Fp1", "Fp2")
 
     # The example files of section 6, with the arrays that the last snippet wrote.
-    (toml,), (table,) = blocks("toml"), blocks("csv")
+    (toml,), (table,) = blocks("toml"), blocks("csv|text")
     Path("dataset.toml").write_text(toml, "utf-8")
     Path("windows.csv").write_text(table, "utf-8")
     example = Table(".").load()

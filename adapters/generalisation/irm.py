@@ -21,11 +21,14 @@ __all__ = ["IRM", "invariance_penalty", "scale_gradients"]
 
 @register(name="irm")
 class IRM(BetweenDomains):
-    """A classifier that suits each source domain (IRM), without a target.
+    r"""A classifier that suits each source domain (IRM), without a target.
 
     Invariant risk minimisation, IRMv1 (Arjovsky, Bottou, Gulrajani and Lopez-Paz,
-    2019): no domain's risk should fall if the logits were scaled in it alone, see
-    `invariance_penalty`. The trainer's classification loss stands for the risks.
+    2019): no domain's risk should fall if the logits were scaled in it alone,
+
+    .. math:: L = \frac1N \sum_{e=1}^{N} \left\| \nabla_{w|w=1} R_e(w z) \right\|^2
+
+    see `invariance_penalty`. The trainer's classification loss stands for the risks.
 
     Of a domain with a single sample in the batch nothing can be told: take
     ``training.balance = "domains"`` and a ``training.batch_size`` of several samples

@@ -15,11 +15,16 @@ __all__ = ["SourceCORAL", "pairwise_correlation_distance"]
 
 @register(name="source-coral")
 class SourceCORAL(BetweenDomains):
-    """Means and covariances alike in all source domains (CORAL), without a target.
+    r"""Means and covariances alike in all source domains (CORAL), without a target.
 
     Correlation alignment (Sun and Saenko, 2016) between each pair of source domains
     rather than towards a target, as the benchmark DomainBed has it (Gulrajani and
-    Lopez-Paz, ICLR 2021), see `pairwise_correlation_distance`.
+    Lopez-Paz, ICLR 2021):
+
+    .. math:: L = \binom N2^{-1} \sum_{a<b} \Big( \frac1d \|\mu_a - \mu_b\|^2 +
+              \frac1{d^2} \|C_a - C_b\|_F^2 \Big)
+
+    with the means and covariances of N domains, see `pairwise_correlation_distance`.
 
     A covariance is that of the domain's samples in the batch. With few of each it says
     little: take ``training.balance = "domains"`` and a larger ``training.batch_size``.

@@ -20,11 +20,13 @@ __all__ = ["VREx", "risk_variance"]
 
 @register(name="v-rex")
 class VREx(BetweenDomains):
-    """Equal risks in all source domains, by their variance (V-REx), without a target.
+    r"""Equal risks in all source domains, by their variance (V-REx), without a target.
 
     Risk extrapolation (Krueger, Caballero, Jacobsen, Zhang, Binas, Zhang, Le Priol and
     Courville, ICML 2021): the trainer's classification loss stands for the sum of the
-    domains' risks, and this adds their variance, see `risk_variance`.
+    domains' risks, and this adds their variance, see `risk_variance`:
+
+    .. math:: L = \frac1N \sum_{e=1}^{N} (R_e - \bar R)^2
 
     A domain's risk is that of its samples in the batch. With few of each, most of the
     variance is of the samples and not of the domains: take ``training.balance =

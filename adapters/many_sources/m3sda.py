@@ -22,11 +22,15 @@ __all__ = ["M3SDA", "moment_distance"]
 
 @register(name="m3sda")
 class M3SDA(BetweenDomains):
-    """Moment matching between all source domains and the target (M3SDA).
+    r"""Moment matching between all source domains and the target (M3SDA).
 
-    The moment distance of Peng, Bai, Xia, Huang, Saenko and Wang (ICCV 2019), see
-    `moment_distance`: of each source domain from the target, and of all pairs of source
-    domains from each other. Their variant M3SDA-beta trains two classifiers per source
+    The moment distance of Peng, Bai, Xia, Huang, Saenko and Wang (ICCV 2019), of each
+    source domain from the target, and of all pairs of source domains from each other:
+
+    .. math:: L = \sum_{k=1}^{K} \Big( \frac1N \sum_i \|E(X_i^k) - E(X_T^k)\|_2 +
+              \binom N2^{-1} \sum_{i<j} \|E(X_i^k) - E(X_j^k)\|_2 \Big)
+
+    see `moment_distance`. Their variant M3SDA-beta trains two classifiers per source
     domain against each other besides, which is no part of this. The code that they
     released departs from their equation, which is followed here.
 

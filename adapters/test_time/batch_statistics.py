@@ -19,10 +19,14 @@ __all__ = ["AdaptiveBatchNormalisation", "normalise_by_target"]
 
 @register(name="adabn")
 class AdaptiveBatchNormalisation(SourceFree):
-    """Means and variances of batch normalisation are the target's (AdaBN).
+    r"""Means and variances of batch normalisation are the target's (AdaBN).
 
-    After training, every `BatchNorm` layer forgets the statistics of the source and
-    takes those of the target, layer by layer in one pass; weights stay as they are (Li,
+    After training, every `BatchNorm` layer computes
+
+    .. math:: y = \gamma \frac{x - \mu_T}{\sqrt{\sigma_T^2 + \epsilon}} + \beta
+
+    It forgets the statistics of the source and takes those of the target,
+    :math:`\mu_T` and :math:`\sigma_T^2`, in one pass; weights stay as they are (Li,
     Wang, Shi, Hou and Liu, Pattern Recognition 80, 2018). It needs no source, and so
     adapts a finished model as well: ``domainemo predict --adapt adabn``. Networks
     without such layers cannot be adapted so; of those shipped, ``concatenation-mlp``

@@ -26,7 +26,10 @@ __all__ = ["SinkhornDivergence", "sinkhorn_divergence"]
 
 @register(name="sinkhorn-divergence")
 class SinkhornDivergence(Alignment):
-    """Entropic transport, debiased, on each branch (Sinkhorn divergence).
+    r"""Entropic transport, debiased, on each branch (Sinkhorn divergence).
+
+    .. math:: L = T(a, b) - \tfrac12 T(a, a) - \tfrac12 T(b, b), \quad
+              T(a, b) = \min_P \langle P, C \rangle + \varepsilon KL(P \| a b^\top)
 
     Genevay, Peyré & Cuturi (2018); Feydy et al. (2019); see `sinkhorn_divergence`.
     Balanced: it assumes that source and target have the same class shares. From the

@@ -21,9 +21,12 @@ _TINY = 1e-12
 
 @register(name="sliced-wasserstein")
 class SlicedWasserstein(Alignment):
-    """Transport between the domains along random lines, per branch (SWD).
+    r"""Transport between the domains along random lines, per branch (SWD).
 
-    See `sliced_wasserstein`. New lines are drawn at every step of training, and stay
+    .. math:: L = \frac1L \sum_l \int_0^1 \left( F^{-1}_l(q) - G^{-1}_l(q) \right)^2 dq
+
+    for the quantiles of source and target along a line l, see `sliced_wasserstein`
+    (Bonneel et al., 2015). New lines are drawn at every step of training, and stay
     the same in evaluation. Balanced: it assumes that source and target have the same
     class shares. Lee et al. (2019) compare what two classifiers make of the target;
     here the embeddings of source and target are compared.

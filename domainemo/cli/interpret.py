@@ -85,7 +85,7 @@ def interpret(
                 err=True,
             )
         # With labels, by which the run may have chosen classes; no other use is made.
-        instead = "review.interpretation.interpret"
+        instead = "interpret(FOLDER, recordings=DATA)"
         data = use.recordings_of_run(run, data_root, True, instead)
         made = evaluated.interpret(
             found, experiment, data, lambda name: echo(name, err=True)

@@ -8,7 +8,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import typer
 
@@ -23,7 +23,7 @@ from .named import NAMED
 from .options import Plugin, import_plugins
 from .terminal import echo
 
-__all__ = ["command_for", "show"]
+__all__ = ["Option", "command_for", "facts", "options", "prefix", "show"]
 
 _WIDEST = 88
 """Columns that text takes at most, as lines that are longer are hard to read."""
@@ -56,6 +56,28 @@ _FACTS = {
     "control": {("sees_signals", True): "It sees the signals' values."},
 }
 """What attributes of a class say, by kind, name and value."""
+
+
+class Option(NamedTuple):
+    """An option of a part, in words.
+
+    Attributes
+    ----------
+    name, default : str
+        The default as ``--set`` takes it.
+    kind : str
+        What it may be.
+    meaning : str
+        As the docstrings have it, with their markup.
+    searched : str
+        What a study would search; "" where none would.
+    """
+
+    name: str
+    default: str
+    kind: str
+    meaning: str
+    searched: str
 
 
 def show(
@@ -117,50 +139,64 @@ def _part(kind: str, name: str, width: int) -> Iterator[str]:
     for heading, text in told.items():
         if heading not in ("", "Parameters", "Attributes", "Raises"):
             yield from ["", heading, *laid_out(text, width)]
-    yield from _facts(kind, cls)
+    told_of = facts(kind, cls)
+    yield from ["", *told_of] if told_of else []
     yield from _options(kind, name, cls, width)
     yield from ["", "Use it", f"    {_command(kind, name, cls)}"]
     yield from ["", f"Defined in {where(cls)}."]
 
 
-def _facts(kind: str, cls: type) -> Iterator[str]:
-    """Yield what its class asks for."""
-    facts = _FACTS.get(kind, {})
-    found = [text for (key, value), text in facts.items() if _is(cls, key, value)]
-    if found:
-        yield from ["", *found]
+def facts(kind: str, cls: type) -> list[str]:
+    """Return a sentence for each thing that a part's class asks for."""
+    known = _FACTS.get(kind, {})
+    return [text for (key, value), text in known.items() if _is(cls, key, value)]
 
 
 def _is(cls: type, attribute: str, value: bool) -> bool:
     return inspect.getattr_static(cls, attribute, None) is value
 
 
-def _options(kind: str, name: str, cls: type, width: int) -> Iterator[str]:
-    """Yield the lines on the options of a part."""
+def options(kind: str, cls: type) -> Iterator[Option]:
+    """Yield the options of a part, in its constructor's order.
+
+    Parameters
+    ----------
+    kind : str
+    cls : type
+        A registered class of that kind.
+    """
     known = parameters(cls)
-    prefix = _PREFIX.get(kind, kind).format(name)
-    if not known:
-        yield from ["", "It has no options."]
-        return
-    yield from ["", f"Options, each set by --set {prefix}.NAME=VALUE"]
     types = option_types(cls)
     ranges = _ranges(kind, cls, {key: each.default for key, each in known.items()})
-    for option, parameter in known.items():
+    for name, parameter in known.items():
+        default = parameter.default
+        words = _type(types.get(name, type(default)))
+        searched = ranges.get(name, "")
+        yield Option(name, _value(default), words, meaning(cls, name), searched)
+
+
+def prefix(kind: str, name: str) -> str:
+    """Return how the full names of a part's options begin, as ``--set`` takes them."""
+    return _PREFIX.get(kind, kind).format(name)
+
+
+def _options(kind: str, name: str, cls: type, width: int) -> Iterator[str]:
+    """Yield the lines on the options of a part."""
+    if not parameters(cls):
+        yield from ["", "It has no options."]
+        return
+    yield from ["", f"Options, each set by --set {prefix(kind, name)}.NAME=VALUE"]
+    for option in options(kind, cls):
         yield ""
-        kinds = _type(types.get(option, type(parameter.default)))
-        first = f"  {option} = {_value(parameter.default)} ({kinds})"
-        searched = f"A study searches {ranges[option]}." if option in ranges else ""
-        for text in (first, *_sentences(cls, option), searched):
+        first = f"  {option.name} = {option.default} ({option.kind})"
+        searched = f"A study searches {option.searched}." if option.searched else ""
+        # Without the marks of docstrings.
+        told = (line.strip() for line in laid_out(option.meaning, 10**6))
+        for text in (first, *told, searched):
             start = "" if text is first else " " * 6
             yield from textwrap.wrap(
                 text, width, initial_indent=start, subsequent_indent=" " * 6
             )
-
-
-def _sentences(cls: type, option: str) -> Iterator[str]:
-    """Yield what an option means, without the marks of docstrings."""
-    for line in laid_out(meaning(cls, option), 10**6):
-        yield line.strip()
 
 
 def _ranges(kind: str, cls: Any, start: Mapping[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ..review.interpretation import Interpretation
 from ..words import count
 from .connectivity import draw_connections, draw_connectivity
 from .heat_maps import heat_map, write_caption, write_scale
-from .style import DIVERGING, SEQUENTIAL, WIDTH
+from .style import DIVERGING, SEQUENTIAL, WIDTH, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +75,7 @@ def class_means(table: pd.DataFrame, column: str = "attention") -> pd.DataFrame:
     return means.unstack("region").sort_index()[order]
 
 
+@styled
 def draw_regions(interpretation: Interpretation, column: str = "attention") -> Figure:
     """Draw a map per predicted class, and its difference to the mean over classes.
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..review.comparison import Compared, OnDataset
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.ranks import Ranks
-from .style import COLOURS, WIDTH
+from .style import COLOURS, WIDTH, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +35,7 @@ def figures(compared: Compared) -> dict[str, Callable[[], Figure]]:
     return found
 
 
+@styled
 def draw_paired(compared: Compared) -> Figure:
     """Draw each subject as a line from method to method, and the means beside.
 

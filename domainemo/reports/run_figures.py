@@ -17,7 +17,7 @@ from ..review.tables import calibration, confusion, subject_intervals
 from ..runs.metrics import calibration_error
 from ..runs.results import Results
 from ..words import in_order
-from .style import COLOURS, HATCHES, LINES, MARKERS, SEQUENTIAL, WIDTH
+from .style import COLOURS, HATCHES, LINES, MARKERS, SEQUENTIAL, WIDTH, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +47,7 @@ _SCREENED = {
 # ---------------------------------------------------------------------------- scores
 
 
+@styled
 def draw_methods(results: Results) -> Figure:
     """Draw every method's mean and interval over subjects, and subjects as dots."""
     from matplotlib.figure import Figure

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from ..data.inspection.figures import COLOURS, METADATA, check_figure_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Arguments = ParamSpec("Arguments")
 
 __all__ = [
     "COLOURS",
@@ -28,6 +31,7 @@ __all__ = [
     "WIDTH",
     "render",
     "save",
+    "styled",
 ]
 
 STYLE: Any = {
@@ -67,6 +71,19 @@ _DENSE = 2000
 
 # Of a vector file only dense marks and maps are images.
 _RESOLUTION = {".svg": 150, ".pdf": 300, ".png": 200}
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw under :data:`STYLE` for whoever calls for a figure from outside as well."""
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **options: Arguments.kwargs) -> Figure:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **options)
+
+    return drawn
 
 
 def render(draw: Callable[[], Figure], *endings: str) -> tuple[bytes, ...]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,6 +22,9 @@ from ..statistics.several import Combined, holm, stouffer
 from ..values import check_value
 from ..words import listed
 from .comparable import by_dataset, check_comparable, what_differs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Compared", "OnDataset", "compare"]
 
@@ -106,6 +109,19 @@ class Compared:
                     row |= _columns(each.differences[method], each.corrected[method])
                 rows.append(row)
         return pd.DataFrame(rows)
+
+    def plot(self) -> Figure:
+        """Draw each subject as a line from method to method, and the means beside.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it to a file.
+        """
+        # What is drawn lies beyond the review; it is asked for as by anybody else.
+        from .. import draw_paired
+
+        return draw_paired(self)
 
     def record(self) -> dict[str, Any]:
         """Return everything as JSON has it, None for NaN."""

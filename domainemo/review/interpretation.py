@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,9 @@ from ..runs.seeds import source_seed
 from ..training.batches import Samples, sample
 from ..training.fit import predict
 from ..training.seeds import reproducible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Interpretation", "find_folds", "interpret"]
 
@@ -88,6 +91,22 @@ class Interpretation:
     electrodes: Mapping[str, tuple[str, ...]]
     name: str
     backbone: str
+
+    def plot(self) -> Figure:
+        """Draw a map of the scalp per predicted class, and how it differs from others.
+
+        Of attention, or of occlusion where the network does not attend to regions.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it to a file.
+        """
+        # What is drawn lies beyond the review; it is asked for as by anybody else.
+        from .. import draw_regions
+
+        attends = "attention" in self.regions
+        return draw_regions(self, "attention" if attends else "occlusion")
 
 
 def find_folds(

@@ -16,7 +16,10 @@ __all__ = ["ClassAMI", "cluster_agreement"]
 
 @register(name="class-ami")
 class ClassAMI(Validator):
-    """Agreement of predictions with clusters of the embeddings: class AMI.
+    r"""Agreement of predictions with clusters of the embeddings: class AMI.
+
+    .. math:: \frac{I(\hat y, c) - \operatorname{E} I}
+              {\frac12 (H(\hat y) + H(c)) - \operatorname{E} I}
 
     The adjusted mutual information of the target's predicted classes and of k-means
     clusters, as many as classes, of its embeddings (Robbiano et al., 2021; Musgrave,

@@ -18,7 +18,7 @@ __all__ = ["EnsembleAgreement"]
 class EnsembleAgreement(Validator):
     r"""Agreement with the ensemble of all that are compared: EnsV.
 
-    .. math:: \frac1n \sum_i [\hat y^m_i = \arg\max_k \textstyle\sum_{m'} p^{m'}_{ik}]
+    .. math:: \frac1n \sum_i [\hat y^m_i = \arg\max_k {\textstyle\sum_{m'}} p^{m'}_{ik}]
 
     of the target's samples, over the epochs, the candidates or the methods m' that are
     chosen from (Hu, Luo, Liang and Foo, NeurIPS 2024). It never takes the worst of

@@ -21,7 +21,11 @@ __all__ = ["Guarded", "accuracy_floor", "is_sound"]
 
 @register(name="guarded")
 class Guarded(Joined):
-    """Another validator, behind a guard against collapse.
+    r"""Another validator, behind a guard against collapse.
+
+    .. math:: s - [\text{unsound}] \, (1 + \max_{bad} s - \min_{good} s)
+
+    for the other validator's scores s of all networks that are compared.
 
     A network is sound if its outputs are finite, it predicts every class on the target
     at least once, and its balanced accuracy on held-out source people is better than

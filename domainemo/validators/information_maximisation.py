@@ -13,7 +13,9 @@ __all__ = ["InformationMaximisation"]
 
 @register(name="information-maximisation")
 class InformationMaximisation(Validator):
-    """Confident predictions that use every class, scored as by pytorch-adapt.
+    r"""Confident predictions that use every class, scored as by pytorch-adapt.
+
+    .. math:: H\left( \frac1n \sum_i p_i \right) - \frac1n \sum_i H(p_i)
 
     The entropy of the mean prediction less the mean entropy of the predictions, in
     nats: 0 when all samples are predicted alike, log(classes) when each is predicted

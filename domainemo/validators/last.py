@@ -13,7 +13,9 @@ __all__ = ["LastEpoch"]
 
 @register(name="last")
 class LastEpoch(Validator):
-    """The last epoch: no selection at all; the later, the better.
+    r"""The last epoch: no selection at all; the later, the better.
+
+    .. math:: \frac{\text{epochs done}}{\text{epochs}}
 
     It assumes that the number of epochs was chosen well, and fails where training
     longer does harm.

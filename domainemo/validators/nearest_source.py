@@ -15,7 +15,10 @@ __all__ = ["NearestSource"]
 
 @register(name="nearest-source")
 class NearestSource(Validator):
-    """Accuracy of the held-out source samples next to each target sample.
+    r"""Accuracy of the held-out source samples next to each target sample.
+
+    .. math:: \frac1n \sum_i [\hat y_{j(i)} = y_{j(i)}], \qquad
+              j(i) = \arg\max_j \cos(p_i, p_j)
 
     For every target sample, the held-out source sample whose prediction has the
     smallest angle to its own: the share of these that are right (pytorch-adapt's

@@ -27,9 +27,12 @@ __all__ = ["ReverseValidation", "taught_accuracy"]
 
 @register(name="reverse-validation")
 class ReverseValidation(Validator):
-    """Learned from the target's predicted classes, tested on the source: circular.
+    r"""Learned from the target's predicted classes, tested on the source: circular.
 
-    A classifier is trained on the target, with what the network predicts for labels;
+    .. math:: \frac1C \sum_{k=1}^{C} \frac1{n_k} \sum_{j: y_j = k}
+              [g(z_j) = k], \qquad g \text{ fitted to } (z'_i, \hat y_i)
+
+    A classifier g is trained on the target, with what the network predicts for labels;
     the score is its balanced accuracy on held-out source people (Bruzzone and
     Marconcini, PAMI 2010; Zhong, Fan, Yang, Verscheure and Ren, 2010; skada's
     ``CircularValidation``). What is trained again is a logistic regression on the

@@ -13,7 +13,11 @@ __all__ = ["SourceAccuracy"]
 
 @register(name="source")
 class SourceAccuracy(Validator):
-    """Balanced accuracy on source subjects held out of training.
+    r"""Balanced accuracy on source subjects held out of training.
+
+    .. math:: \frac1C \sum_{k=1}^{C} \frac1{n_k} \sum_{i: y_i = k} [\hat y_i = k]
+
+    the recall, averaged over the C classes that occur.
 
     It tells how well the model carries over to a new subject, not how well it has
     adapted to this one.

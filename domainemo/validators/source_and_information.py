@@ -13,12 +13,15 @@ __all__ = ["SourceAndInformation"]
 
 @register(name="source-and-information")
 class SourceAndInformation(Validator):
-    """Source accuracy, plus half of information maximisation on the target.
+    r"""Source accuracy, plus half of information maximisation on the target.
 
-    The balanced accuracy on held-out source subjects + 0.5 x information /
-    log(classes). The first term catches the collapsed and the random predictors that
-    the second would take. The second assumes balanced target classes; where class
-    shares may differ between subjects, use ``"source"``.
+    .. math:: A + \frac12 \frac{I}{\log K}
+
+    with the balanced accuracy A on held-out source subjects, see ``"source"``, and the
+    information I of the K classes, see ``"information-maximisation"``. The first term
+    catches the collapsed and the random predictors that the second would take. The
+    second assumes balanced target classes; where class shares may differ between
+    subjects, use ``"source"``.
     """
 
     held_out = True

@@ -12,7 +12,9 @@ __all__ = ["WeightedSum"]
 
 @register(name="weighted-sum")
 class WeightedSum(Joined):
-    """A weighted sum of several validators' scores.
+    r"""A weighted sum of several validators' scores.
+
+    .. math:: \sum_m w_m s_m
 
     Each score counts on its own scale: the balanced accuracy runs from 0 to 1,
     information up to log(classes), BNM falls with the number of samples. It assumes
