@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
 import domainemo as de
 
@@ -39,15 +40,19 @@ found = de.tune(
     final_seeds=[1],
     output=Path(place.name) / "study",
 )
-columns = ["candidate", "state", "value", "adapter.weight"]
+columns = ["candidate", "state", "value", "standing", "adapter.weight"]
 print(found.candidates[columns].round(3).to_string(index=False))
 
 # %%
-# ``value`` is what the validator said, averaged over the people who chose. It asks
-# whether the target's predictions would teach the classes of source people who were
-# held out of training, and whether they agree with clusters of the target. Source only
-# takes part as candidate -1: *do not adapt* is an answer, and the one given here.
+# The validator asks three things: whether source people who were held out of training
+# are recognised, whether the target's predictions would teach these the right classes,
+# and whether they agree with clusters of the target. ``value`` is the mean of the three
+# scores, which guides a sampler; ``standing`` is what chooses: the mean rank by each of
+# them, person by person. Source only takes part as candidate -1: *do not adapt* is an
+# answer, too.
 chosen = found.best.candidate
+standing = pd.Series(found.best.standing, name="standing").sort_index()
+print(standing.rename_axis("candidate").round(3).to_string())
 print("chosen:", "source only" if chosen < 0 else f"candidate {chosen}")
 
 # %%
@@ -55,23 +60,26 @@ print("chosen:", "source only" if chosen < 0 else f"candidate {chosen}")
 # -------------------------
 # What every candidate would have been worth on the people who chose is computed last,
 # as a diagnosis of the validator. Nothing was chosen by it.
-after = found.scores.groupby("candidate")[["score", "true_accuracy"]].mean()
+after = found.scores.groupby("candidate")[["true_accuracy"]].mean().join(standing)
 print(after.round(3).to_string())
 
 # %%
 figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
-axes.plot(after["score"], after["true_accuracy"], "o", color="0.5", ms=7)
+axes.plot(after["standing"], after["true_accuracy"], "o", color="0.5", ms=7)
 best = after.loc[chosen]
-axes.plot(best["score"], best["true_accuracy"], "o", color="C1", ms=11)
+axes.plot(best["standing"], best["true_accuracy"], "o", color="C1", ms=11)
 for number, row in after.iterrows():
-    name = "source only" if number < 0 else f"candidate {number}"
     axes.annotate(
-        name, row, xytext=(6, 6), textcoords="offset points", fontsize="small"
+        "source only" if number < 0 else f"candidate {number}",
+        (row["standing"], row["true_accuracy"]),
+        xytext=(6, 6),
+        textcoords="offset points",
+        fontsize="small",
     )
 axes.margins(0.3)
-axes.set_xlabel("what the validator says (no target label)")
+axes.set_xlabel("how it stands by the validator (no target label)")
 axes.set_ylabel("balanced accuracy, known afterwards")
-axes.set_title("Orange: chosen, by its place from left to right")
+axes.set_title("Orange: chosen, as it stands furthest to the right")
 plt.show()
 
 # %%

@@ -68,7 +68,7 @@ def test_every_part_has_a_page_that_its_list_leads_to(kind, pages):
 @pytest.mark.parametrize("kind", ["adapter", "validator"])
 def test_every_method_shows_its_formula(kind, pages):
     """Those of a library are the library's; the released setup is the other's."""
-    without = {"none", "uf-ama-released", "rank-average"}
+    without = {"none", "uf-ama-released"}
     for name in {*names(kind)} - without:
         if not name.startswith("pytorch-adapt:"):
             assert ".. math::" in (find(kind, name).__doc__ or ""), name

@@ -16,7 +16,12 @@ __all__ = ["RankAverage", "average_ranks"]
 
 @register(name="rank-average")
 class RankAverage(Joined):
-    """The mean rank by several validators, among all that are compared.
+    r"""The mean rank by several validators, among all that are compared.
+
+    .. math:: \frac{1}{M N} \sum_{m=1}^{M} \operatorname{rank}_m
+
+    of N networks by M scores, from 1 for the lowest score to N for the highest; equal
+    ones share the mean of their ranks.
 
     By default of the balanced accuracy on held-out source people, of reverse validation
     and of class AMI. The first looks at the source alone, the second asks whether the
