@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from .studies.study import tune
     from .training.settings import Training
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def _check_folders() -> None:
