@@ -24,6 +24,7 @@ from domainemo.protocols.cross_dataset import CrossDataset
 from domainemo.reports.run import write_run_report
 from domainemo.review.reading import match_recordings
 from domainemo.runs.experiment import experiment
+from domainemo.runs.how import how_control
 from domainemo.runs.target import plan_target
 from domainemo.testing import check
 from domainemo.training.settings import Training
@@ -211,6 +212,15 @@ def test_few_missing_electrodes_are_interpolated(source, target):
     )
     reach = channels_within_reach(inputs, source.inputs.modalities)
     assert reach == {"eeg": eeg.channels}
+    # Every number says so, not a warning alone.
+    with pytest.warns(de.DomainemoWarning, match="interpolated from"):
+        planned = plan_target(
+            source, dataclasses.replace(target, inputs=inputs), experiment(**CHOICES)
+        )
+    said = f"{target.inputs.name} ({eeg.channels[0]} interpolated)"
+    assert planned.target == said
+    how = how_control(planned, planned.folds[0], "majority class")
+    assert how["target"] == said
 
 
 def test_no_shared_modality_channel_or_feature_is_refused():

@@ -225,7 +225,9 @@ def test_absent_electrodes_are_what_mne_makes_of_each_feature(absent, random):
 
 
 def test_what_is_interpolated_is_told_with_its_names():
-    (said,) = matched(without(recordings(), "eeg", "Oz", "T7")).warnings
+    found = matched(without(recordings(), "eeg", "Oz", "T7"))
+    assert found.inputs.name == "new people (T7, Oz interpolated)"
+    (said,) = found.warnings
     assert said.startswith(
         "new people, modality 'eeg': T7, Oz of the lab were not recorded and were "
         "interpolated from 10 other electrodes, each feature by itself over the head"

@@ -44,7 +44,7 @@ class Matched:
     ----------
     inputs : Inputs
         The modalities, channels and features that were asked for, in that order and
-        under these names.
+        under these names. Their name says which electrodes are interpolated.
     missing : tuple of str
         Modalities that the recordings do not have at all.
     warnings : tuple of str
@@ -114,17 +114,23 @@ def match(
     warnings = _told_of_step(inputs, step, wanted_of)
     notes = _left_out(inputs.name, "modality", inputs.modalities, places, wanted_of)
     fitted: dict[str, _Array] = {}
+    absent: list[str] = []
     for name, wanted in modalities.items():
         if name in places:
             called = tuple(inputs.modalities)[places[name]]
-            fitted[name], found, others = _fitted(inputs, called, wanted, wanted_of)
+            array, lost, found, others = _fitted(inputs, called, wanted, wanted_of)
+            fitted[name] = array
+            absent += lost
             warnings += found
             notes += others
         elif keep_missing:
             shape = len(inputs), len(wanted.channels), len(wanted.features)
             fitted[name] = np.full(shape, np.nan, np.float32)
     described = {name: modalities[name] for name in fitted}
-    matched = replace(inputs, signals=fitted, modalities=described)
+    said = (
+        f"{inputs.name} ({', '.join(absent)} interpolated)" if absent else inputs.name
+    )
+    matched = replace(inputs, signals=fitted, modalities=described, name=said)
     missing = _absent(tuple(modalities), places)
     warnings = _told_of_lost(matched, missing, wanted_of, inputs.modalities) + warnings
     if scales:
@@ -327,8 +333,11 @@ def _nearest(name: str, others: Sequence[str]) -> str:
 
 def _fitted(
     inputs: Inputs, called: str, wanted: Modality, wanted_of: str
-) -> tuple[_Array, list[str], list[str]]:
-    """Return a modality's values as they are wanted, warnings and notes."""
+) -> tuple[_Array, list[str], list[str], list[str]]:
+    """Return a modality's values as they are wanted; what is interpolated; sentences.
+
+    These are warnings and notes.
+    """
     found = inputs.modalities[called]
     where = f"{inputs.name}, modality {called!r}"
     same = _electrode if wanted.kind == "eeg" else spelling
@@ -359,7 +368,7 @@ def _fitted(
         *_left_out(where, "feature", found.features, features, wanted_of),
         *_called_otherwise(where, found.channels, channels),
     ]
-    return array, warnings, notes
+    return array, absent, warnings, notes
 
 
 def _taken(array: _Array, channels: list[int], features: list[int]) -> _Array:

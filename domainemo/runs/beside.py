@@ -35,12 +35,15 @@ class Beside:
         As it stands in `inputs`.
     target : ndarray of int
         The number among the given target's windows of each that stands in `inputs`.
+    target_name : str
+        What the target is, and which of its electrodes are interpolated.
     """
 
     inputs: Inputs
     windows: pd.DataFrame
     source: EmotionData
     target: Rows
+    target_name: str
 
     @property
     def shown(self) -> pd.DataFrame:
@@ -82,7 +85,7 @@ def lay_beside(source: EmotionData, target: Inputs, chosen: Experiment) -> Besid
     _check_target(theirs, chosen)
     joined, shown = _side_by_side(source.inputs, theirs)
     new = np.arange(len(joined)) >= len(source)
-    return Beside(joined, shown.assign(new=new), source, rows)
+    return Beside(joined, shown.assign(new=new), source, rows, theirs.name)
 
 
 def check_source(source: EmotionData, chosen: Experiment) -> None:

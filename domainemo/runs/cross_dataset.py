@@ -81,7 +81,7 @@ def plan_cross_dataset(
         backbone.sampling,
         short | unfit,
         shown=made.shown,
-        target=target.inputs.name,
+        target=made.target_name,
         waived=waived,
         task=task,
     )

@@ -83,7 +83,7 @@ def plan_newcomers(
         folds,
         backbone.sampling,
         shown=made.shown,
-        target=theirs.name,
+        target=made.target_name,
         waived=waived,
         task=task,
     )
