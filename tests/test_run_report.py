@@ -421,6 +421,26 @@ def test_simpler_methods_that_do_as_well_are_named():
     assert "no control beside it" in words.what_was_reached(alone)
 
 
+def test_a_network_that_answers_with_one_class_is_told():
+    """Where the fold has several: in one of three of the adapter's trainings here."""
+    results = some_results(adapter=[0.5] * 6, source_only=[0.5] * 6)
+    folds = {  # labels, and what the adapter and source only predict of them
+        "a": ([0, 1, 1], [1, 1, 1], [0, 1, 0]),
+        "b": ([0, 1, 1], [1, 0, 1], [0, 1, 0]),
+        "c": ([0, 1, 1], [1, 0, 0], [0, 1, 0]),
+        "d": ([1, 1, 1], [1, 1, 1], [1, 1, 1]),
+    }
+    methods = (results.method, "source only")
+    rows = [
+        {"method": method, "fold": fold, "seed": 0, "label": label, "predicted": said}
+        for fold, (labels, *both) in folds.items()
+        for method, predicted in zip(methods, both, strict=True)
+        for label, said in zip(labels, predicted, strict=True)
+    ]
+    (text,) = words.collapsed(replace(results, predictions=pd.DataFrame(rows)))
+    assert f"{results.method} predicts a single class in 1 of 3 trainings" in text
+
+
 # ----------------------------------------------------------------------------- figures
 
 

@@ -384,7 +384,7 @@ def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
 
 def verdicts(results: Results) -> list[str]:
     """Return in words what the baselines say of the result."""
-    from ..reports.run_words import beside_the_best_control, leaks
+    from ..reports.run_words import beside_the_best_control, collapsed, leaks
 
     lines = [f"{results.method} stands {beside_the_best_control(results)}."]
     found = results.comparison()
@@ -406,4 +406,4 @@ def verdicts(results: Results) -> list[str]:
                 f"Caution: whole trials show the network their length, and length "
                 f"alone reaches {known:.3f}. Use --sampling sequences, or a crop."
             )
-    return lines + leaks(results)
+    return lines + collapsed(results) + leaks(results)

@@ -15,6 +15,7 @@ from ..words import count
 __all__ = [
     "beside_the_best_control",
     "cautions",
+    "collapsed",
     "difference",
     "gains",
     "leaks",
@@ -176,7 +177,27 @@ def cautions(results: Results) -> list[str]:
             f"Caution: whole trials show the network their length, and length alone "
             f"reaches {length:.3f}. Use --sampling sequences, or a crop."
         )
-    return found + leaks(results)
+    return found + collapsed(results) + leaks(results)
+
+
+def collapsed(results: Results) -> list[str]:
+    """Return which networks answer with one class alone, in how many trainings."""
+    found, every = [], results.predictions
+    for name in dict.fromkeys([results.method, baseline(results)]):
+        if name not in set(every.get("method", ())):
+            continue
+        own = every[every["method"] == name]
+        kinds = own.groupby(["fold", "seed"])[["label", "predicted"]].nunique()
+        several = kinds[kinds["label"] > 1]
+        alone = int((several["predicted"] == 1).sum())
+        if alone:
+            found.append(
+                f"Caution: {name} predicts a single class in {alone} of "
+                f"{count(len(several), 'training')}: it has not begun to learn, or has "
+                f"collapsed. Train for more steps (--epochs), or set another "
+                f"training.learning_rate or weight."
+            )
+    return found
 
 
 def leaks(results: Results) -> list[str]:
