@@ -452,7 +452,7 @@ def by_seed(final: pd.DataFrame, kind: str) -> str:
         "source only": ("tpe", "source only"),
         "logistic regression": ("tpe", "logistic regression"),
     }
-    keys = of_kind.set_index(["sampler", "method", "seed"])["accuracy"]
+    keys = of_kind.set_index(["sampler", "method", "seed"])["accuracy"].sort_index()
     known = {name: keys[key] for name, key in columns.items() if key in keys.index}
     table = pd.DataFrame(known)
     lines = [f"| seed | {' | '.join(table)} |", "|---" * (len(table.columns) + 1) + "|"]
@@ -597,7 +597,7 @@ def draw_regret(axes: Axes, found: pd.DataFrame) -> None:
     axes.set_xlabel("Candidates")
     axes.set_ylabel("Accuracy below the best (points)")
     axes.set_title("What a study without target labels chooses")
-    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.62))
+    axes.legend(loc="lower left")
 
 
 if __name__ == "__main__":
