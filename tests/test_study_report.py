@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from scipy.stats import rankdata
 
 from domainemo.reports import study as report
+from domainemo.reports import study_numbers
 from domainemo.reports.page import Code, Figure, Note, Table
 from domainemo.reports.study import study_sections, write_study_report
 from domainemo.reports.study_figures import (
@@ -41,6 +42,7 @@ from domainemo.reports.study_numbers import (
     source_only_scores,
 )
 from domainemo.reports.study_words import (
+    how_far_off,
     what_it_gained,
     what_mattered,
     what_was_chosen,
@@ -621,6 +623,29 @@ def test_agreement_equals_loops_over_candidates():
     mean = np.mean([truths[number] for number in candidates])
     assert row["mean of all candidates"] == pytest.approx(mean)
     assert source_only_scores(findings)[""] == pytest.approx(values[-1])
+
+
+def test_what_compared_candidates_is_set_against_the_truth_by_how_they_stand(
+    monkeypatch,
+):
+    findings = realistic()
+    numbers = [*agreement(findings).table["candidate"]]
+    # One has collapsed, and could not be chosen.
+    chosen = findings.choices[0]
+    lost = next(each for each in numbers if each not in (chosen.candidate, -1))
+    standing = {n: k / 10 for k, n in enumerate(numbers) if n != lost}
+    noted = replace(findings, choices=[replace(chosen, standing=standing)])
+    by_score = agreement(noted).table.set_index("candidate")
+    monkeypatch.setattr(study_numbers, "compared", lambda studies: True)
+    found = agreement(noted)
+    table = found.table.set_index("candidate")
+    assert table["value"].to_dict() == standing
+    known = table["true_accuracy"].to_dict()
+    assert known == by_score["true_accuracy"].drop(lost).to_dict()
+    said = how_far_off(found, noted)
+    assert f"had a standing of {standing[chosen.candidate]:.3f}" in said
+    # Of a study that did not note it the scores are shown, and called so.
+    assert "had a validator score of" in how_far_off(agreement(findings), findings)
 
 
 def test_agreement_of_several_studies_is_the_mean_of_theirs():

@@ -24,7 +24,6 @@ from ..studies.findings import (
     TUNED,
     Choice,
     Findings,
-    compared,
     load_findings,
 )
 from ..studies.storage import address_of
@@ -39,6 +38,7 @@ from .study_numbers import (
     Importances,
     Option,
     agreement,
+    by_standing,
     complete,
     cost,
     importances,
@@ -561,7 +561,7 @@ def _truth(study: _Study) -> list[Block]:
         accuracy = accuracy.rename_axis("fold")
     else:
         accuracy.index = pd.Index(["balanced accuracy"])
-    by = "how candidates stand" if compared(findings.studies) else "validator's score"
+    by = "how candidates stand" if by_standing(findings) else "validator's score"
     gap = accuracy["best in hindsight"] - accuracy["chosen"]
     accuracy = accuracy.dropna(axis=1, how="all").assign(**{"selection gap": gap})
     return [
@@ -615,7 +615,7 @@ def _candidates(findings: Findings) -> list[Block]:
     if not len(findings.candidates):
         return ["No candidate has begun."]
     options = [name for name in findings.candidates if "." in str(name)]
-    standing = ["standing"] if compared(findings.studies) else []
+    standing = ["standing"] if by_standing(findings) else []
     columns: list[Any] = ["candidate", "state", "value", *standing]
     columns += [*_further_objectives(findings), *options]
     if per_fold(findings):

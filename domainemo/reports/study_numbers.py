@@ -22,6 +22,7 @@ __all__ = [
     "Option",
     "agreement",
     "best_so_far",
+    "by_standing",
     "comparable",
     "complete",
     "cost",
@@ -443,6 +444,12 @@ def _mean_true(table: pd.DataFrame) -> pd.Series[float]:
     return table.groupby("study")["true_accuracy"].mean()
 
 
+def by_standing(findings: Findings) -> bool:
+    """Return whether candidates were compared, and how each stood is known."""
+    noted = any(choice.standing for choice in findings.choices)
+    return noted and compared(findings.studies)
+
+
 def agreement(findings: Findings) -> Agreement | None:
     """Return how far the validator agreed with the truth; None where that is unknown.
 
@@ -463,12 +470,12 @@ def agreement(findings: Findings) -> Agreement | None:
     reference = found["candidate"] == SOURCE_ONLY_CANDIDATE
     found["value"] = known["value"].reindex(keys).to_numpy(dtype=float)
     found.loc[reference, "value"] = found.loc[reference, "score"]
-    standing = {
-        (choice.fold or "", number): value
-        for choice in findings.choices
-        for number, value in choice.standing.items()
-    }
-    if standing and compared(findings.studies):  # earlier studies did not note it
+    if by_standing(findings):
+        standing = {
+            (choice.fold or "", number): value
+            for choice in findings.choices
+            for number, value in choice.standing.items()
+        }
         found["value"] = [standing.get(key, math.nan) for key in keys]
     default = known["default"].astype(bool).reindex(keys, fill_value=False)
     found["default"] = default.to_numpy()

@@ -23,6 +23,7 @@ from ..words import but_for_calibration, count, in_order, listed, were
 from .study_numbers import (
     Agreement,
     Importances,
+    by_standing,
     complete,
     source_only_scores,
 )
@@ -321,9 +322,10 @@ def how_far_off(found: Agreement, findings: Findings) -> str:
         return sentences[0]
     accuracy = found.accuracies.mean()
     chosen = found.table[found.table["chosen"]]
+    by = "standing" if by_standing(findings) else "validator score"
     sentences.append(
-        f"What was chosen had a validator score of {chosen['value'].mean():.3f} and a "
-        f"true balanced accuracy of {accuracy['chosen']:.3f} on the same folds; the "
+        f"What was chosen had a {by} of {chosen['value'].mean():.3f} and a true "
+        f"balanced accuracy of {accuracy['chosen']:.3f} on the same folds; the "
         f"best in hindsight had {accuracy['best in hindsight']:.3f}, a selection gap "
         f"of {100 * found.regret:.1f} points. (Hindsight flatters: the best was picked "
         f"by these very labels.)"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from .. import files
+from .. import __version__, files
 from ..data.files.limits import (
     Refusal,
     parse_json,
@@ -704,6 +704,8 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _version(package: str) -> str:
+    if package == "domainemo":  # an editable copy's metadata is of its installation
+        return __version__
     try:
         return version(package)
     except PackageNotFoundError:
