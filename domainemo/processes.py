@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import io
 import multiprocessing
 import multiprocessing.connection
@@ -18,7 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from types import FunctionType, ModuleType
@@ -181,7 +182,8 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
         with warnings.catch_warnings(), _stops_held():
             # Python 3.12 warns of threads that the copy lacks; training needs none.
             warnings.simplefilter("ignore", DeprecationWarning)
-            process.start()
+            with _left_as_it_is() if forked else nullcontext():
+                process.start()
         there.close()
         while (answer := here.recv()) is not None:
             if isinstance(answer, tuple):
@@ -200,6 +202,19 @@ def run_alone(call: Callable[[Tell], None], tell: Tell, *, forked: bool) -> None
             process.kill()
             process.join()
         here.close()
+
+
+@contextmanager
+def _left_as_it_is() -> Iterator[None]:
+    """Have a copy of this process never collect what is garbage here already.
+
+    What that does as it goes may wait for a thread which the copy lacks, for good.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _answer(there: Connection, call: Callable[[Tell], None]) -> None:

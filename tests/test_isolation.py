@@ -1,6 +1,7 @@
 """What outside code keeps anywhere does not reach the next fold."""
 
 import builtins
+import gc
 import hashlib
 import os
 import signal
@@ -198,3 +199,38 @@ def test_what_comes_from_outside_is_known():
     marginal = Marginal()
     marginal.kernel = lambda x: x
     assert part("adapter", marginal).outside
+
+
+class Waiting:
+    """As a session of another library, whose end waits for a thread of its own."""
+
+    ended = 0
+
+    def __init__(self):
+        self.itself = self  # so that nothing but the collector frees it
+
+    def __del__(self):
+        Waiting.ended += 1
+
+
+def test_a_copy_never_collects_what_was_garbage_before_it():
+    """What that does as it goes may wait for a thread that the copy lacks."""
+    gc.collect()
+    gc.disable()
+    try:
+        Waiting()
+        before = Waiting.ended
+        told = []
+
+        def train(tell):
+            gc.enable()
+            gc.collect()
+            tell({"ended": Waiting.ended - before})
+
+        processes.run_alone(train, told.append, forked=True)
+        assert told == [{"ended": 0}]
+    finally:
+        gc.enable()
+    gc.collect()  # here it is collected as ever
+    assert Waiting.ended == before + 1
+    assert gc.get_freeze_count() == 0
