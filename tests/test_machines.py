@@ -473,3 +473,42 @@ def test_slurm_runs_it_and_a_cancelled_job_loses_nothing(
         ):
             pass
     assert predicted("run") == local
+
+
+class Beside:
+    """In place of a process, and of a connection to it."""
+
+    def __init__(self):
+        self.killed = False
+
+    def kill(self):
+        self.killed = True
+
+    def join(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("ends", ["before", "meanwhile", "after"])
+def test_no_process_waits_for_a_run_that_has_ended(monkeypatch, tmp_path, ends):
+    """Nor where a call of its still ended well, since nobody had dropped it yet."""
+    from domainemo.machines import worker
+
+    made = Beside()
+    monkeypatch.setattr(worker, "companion", lambda *_: (made, Beside()))
+    monkeypatch.setattr(worker, "_idle", [])
+    monkeypatch.setattr(worker, "_ended", set())
+    if ends == "before":
+        worker.end_run("run")
+    with worker._process("run", tmp_path):
+        if ends == "meanwhile":
+            worker.end_run("run")
+        assert not made.killed
+    if ends == "after":
+        assert not made.killed and len(worker._idle) == 1
+        worker.end_run("another")
+        assert not made.killed
+        worker.end_run("run")
+    assert made.killed and not worker._idle

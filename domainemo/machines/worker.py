@@ -26,6 +26,9 @@ Waiting = tuple[str, BaseProcess, Connection]
 _idle: list[Waiting] = []
 """Processes that wait for another call, each with the run that it belongs to."""
 
+_ended: set[str] = set()
+"""Runs that ask for nothing any more; a call of theirs may still end well here."""
+
 _watched: dict[Path, str] = {}
 """Folders that were sent here, and the name of the files in them to tell of."""
 
@@ -96,6 +99,9 @@ def _process(run: str, folder: Path) -> Iterator[tuple[BaseProcess, Connection]]
         _kill(waiting)
         raise
     _idle.append(waiting)
+    if run in _ended:
+        _end(waiting)
+        return
     timer = threading.Timer(_IDLE_SECONDS, _end, [waiting])
     timer.daemon = True
     timer.start()
@@ -118,7 +124,8 @@ def _remove(waiting: Waiting) -> bool:
 
 
 def end_run(run: str) -> None:
-    """End what waits for another call of a run."""
+    """End what waits for another call of a run, now or when its call has ended."""
+    _ended.add(run)
     for waiting in list(_idle):
         if waiting[0] == run:
             _end(waiting)
