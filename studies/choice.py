@@ -20,8 +20,8 @@ __all__ = ["best_candidate", "chosen_options", "judged"]
 
 def best_candidate(
     study: Study, classes: int, validator: Validator | None = None
-) -> tuple[int, float] | None:
-    """Return the number and the value of the candidate to take.
+) -> tuple[int, float, dict[int, float]] | None:
+    """Return the number of the candidate to take, its value, and how all stand.
 
     The highest of what `judged` returns wins, the earlier candidate where two are
     equal. Source only takes part, and wins where nothing stands higher.
@@ -39,6 +39,8 @@ def best_candidate(
         -1 where source only wins.
     value : float
         The mean of the validator's scores, each by itself.
+    standing : dict of int to float
+        What `judged` returned.
 
         None where no candidate is complete, or none is sound and source only was not
         scored.
@@ -48,7 +50,7 @@ def best_candidate(
         return None
     # The last tie-break: not to adapt, of the lowest number, is the simpler thing.
     number = max(standing, key=lambda each: (standing[each], -each))
-    return number, _values(study)[number]
+    return number, _values(study)[number], standing
 
 
 def judged(

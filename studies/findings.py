@@ -299,8 +299,8 @@ def _reason(trial: FrozenTrial, standing: Mapping[int, float]) -> str:
     """Return why a candidate ended, or could not be chosen; empty where it could."""
     if _is_complete(trial) and standing and trial.number not in standing:
         return (
-            "collapsed: it never predicts some class, or is no better than chance on "
-            "held-out source subjects"
+            "collapsed: it never predicts some class, is no better than chance on "
+            "held-out source subjects, or its output is not finite somewhere"
         )
     return reason_of(trial)
 

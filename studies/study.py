@@ -39,7 +39,7 @@ from ..runs.folder import (
 )
 from ..values import Bounds, check_fields
 from ..words import count
-from .choice import best_candidate, chosen_options, judged
+from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
 from .findings import (
     AFTER_THE_FACT,
@@ -343,9 +343,8 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
         found = best_candidate(study, classes, validator)
         if found is None:
             continue
-        number, value = found
+        number, value, standing = found
         options = chosen_options(study, number)
-        standing = judged(study, classes, validator)
         finite = {n: each for n, each in standing.items() if math.isfinite(each)}
         choice = Choice(key or None, number, value, options, "", finite)
         path = write_choice(planned, choice, context)

@@ -1,22 +1,16 @@
 """The benchmark of coverage, with few repetitions: bounds that chance rarely passes."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.stats
+from scripts import script
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
 REPETITIONS = 150
 
 
 @pytest.fixture(scope="module")
 def coverage():
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("coverage")
 
 
 def at_most(share):

@@ -1,7 +1,8 @@
 """What the repository weighs: lines of code are counted as by hand."""
 
-import importlib.util
 from pathlib import Path
+
+from scripts import script
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,10 +29,7 @@ class Kept:
 
 
 def test_lines_of_code_are_those_without_comments_and_docstrings(tmp_path):
-    path = ROOT / "benchmarks" / "footprint.py"
-    spec = importlib.util.spec_from_file_location("footprint", path)
-    footprint = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(footprint)
+    footprint = script("footprint")
     assert footprint.code_lines("") == 0
     # import, class, two of text, def, return, self.text, the bracket
     assert footprint.code_lines(FILE) == 8

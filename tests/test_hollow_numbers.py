@@ -1,10 +1,10 @@
 """Hollow numbers: the page is what was run, and shows what it says it shows."""
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from scripts import script
 
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "docs" / "tables" / "hollow-numbers.csv"
@@ -13,13 +13,7 @@ CHANCE = 1 / 3
 
 @pytest.fixture(scope="module")
 def hollow():
-    path = ROOT / "benchmarks" / "hollow.py"
-    spec = importlib.util.spec_from_file_location("hollow_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(path.parent))  # what stands beside it is imported
-        spec.loader.exec_module(module)
-    return module
+    return script("hollow")
 
 
 @pytest.fixture(scope="module")

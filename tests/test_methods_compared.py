@@ -1,11 +1,11 @@
 """The page that compares all methods says what its table says."""
 
 import csv
-import importlib.util
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from scripts import script
 
 from domainemo.benchmarks.findings import read_findings
 
@@ -16,14 +16,7 @@ PAGE = ROOT / "docs" / "methods-compared.md"
 
 @pytest.fixture(scope="module")
 def methods():
-    """The script, which imports what stands beside it."""
-    path = ROOT / "benchmarks" / "methods.py"
-    spec = importlib.util.spec_from_file_location("methods_compared", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(path.parent))
-        spec.loader.exec_module(module)
-    return module
+    return script("methods")
 
 
 @pytest.fixture(scope="module")

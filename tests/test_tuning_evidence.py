@@ -1,10 +1,10 @@
 """The page on studies where the best weights are known says what its table says."""
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from scripts import script as importing
 
 from domainemo.choices import SELECTED_BY
 
@@ -14,14 +14,7 @@ PAGE = ROOT / "docs" / "tuning-evidence.md"
 
 @pytest.fixture(scope="module")
 def script():
-    """The script, which imports what stands beside it."""
-    path = ROOT / "benchmarks" / "tuning.py"
-    spec = importlib.util.spec_from_file_location("tuning_evidence", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(path.parent))
-        spec.loader.exec_module(module)
-    return module
+    return importing("tuning")
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 """The study of validators: its sums by hand, and its page against its tables."""
 
-import importlib.util
 import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import script
 
 from domainemo.choices import SELECTED_BY
 from domainemo.registry import entries, find
@@ -18,14 +18,7 @@ PAGE = ROOT / "docs" / "validator-study.md"
 
 @pytest.fixture(scope="module")
 def study():
-    """The script, which imports what stands beside it."""
-    path = ROOT / "benchmarks" / "validators.py"
-    spec = importlib.util.spec_from_file_location("validator_study", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(path.parent))
-        spec.loader.exec_module(module)
-    return module
+    return script("validators")
 
 
 @pytest.fixture
