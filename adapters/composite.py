@@ -55,6 +55,7 @@ class Composite(Adapter):
         self.needs_trials = any(term.needs_trials for term in terms.values()) or (
             screen is not None and screen.needs_trials
         )
+        self.needs_whole_trials = any(t.needs_whole_trials for t in terms.values())
         self.vectorises = all(term.vectorises for term in terms.values())
         asked = [term.judged_from for term in terms.values()]
         asked += [] if screen is None else [screen.judged_from]

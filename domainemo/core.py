@@ -922,6 +922,11 @@ class Target:
         Equal for samples of the same trial, for adapters that ask for it by
         ``needs_trials``. The numbers are given within this batch and mean nothing else:
         no order of trials, nor which trial of another batch it is.
+    whole_trials : mapping of str to Tensor of shape (batch, classes), optional
+        What the judge makes of each sample's whole trial, by branch: the mean of its
+        probabilities over all of the target's samples of that trial, without those that
+        the branch's sensor lost; alike for all classes where none is left. For adapters
+        that ask for it by ``needs_whole_trials``; None before there is a judge.
     """
 
     outputs: Outputs
@@ -932,6 +937,7 @@ class Target:
     augmented: Outputs | None = None
     mixed: Outputs | None = None
     trials: Tensor | None = None
+    whole_trials: Mapping[str, Tensor] | None = None
 
     @cached_property
     def shared(self) -> dict[Any, Any]:
@@ -954,6 +960,10 @@ class Adapter(nn.Module, ABC):
 
     needs_trials: bool = False
     """Whether the trainer must fill in :attr:`Target.trials`; results then say so."""
+
+    needs_whole_trials: bool = False
+    """Whether the trainer must fill in :attr:`Target.whole_trials`, for which
+    `judged_from` must be set; results then say so."""
 
     judged_from: float | None = None
     """The progress at which the trainer sets the network aside as

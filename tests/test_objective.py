@@ -45,7 +45,7 @@ def shown(target=True):
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0])
     trials = torch.arange(5 if target else 0)
     domains = torch.zeros(7, dtype=torch.long)
-    return Shown(batch(7, 0), labels, domains, there, there, trials)
+    return Shown(batch(7, 0), labels, domains, there, there, trials, {})
 
 
 def objective(adapter, **options):

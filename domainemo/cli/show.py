@@ -45,6 +45,9 @@ _FACTS = {
         ("needs_target", False): "It works on the source alone.",
         ("needs_teacher", True): "It asks for the target's outputs without dropout.",
         ("needs_trials", True): "It asks which of the target's samples share a trial.",
+        ("needs_whole_trials", True): (
+            "It asks which of the target's samples share a trial, in all of them."
+        ),
         ("vectorises", False): "It trains one fold at a time.",
     },
     "validator": {

@@ -22,6 +22,7 @@ from ..core import FUSION, Adapter, EmotionData, Protocol, Target
 from ..errors import ConfigurationError
 from ..runs.checks import canonical
 from ..training.settings import Training
+from ..training.whole_trials import of_whole_trials
 from .batches import (
     BRANCHES,
     CLASSES,
@@ -191,7 +192,8 @@ def _adapter_sees_no_labels(check: Check) -> None:
     """Require nothing of a target but what the network, or a screen, makes of it."""
     names = tuple(each.name for each in fields(Target))
     made = ("outputs", "progress", "teacher", "pseudo", "judge", "augmented", "mixed")
-    known = (*made, "trials")  # which samples share one: provenance
+    # Which samples share a trial is provenance.
+    known = (*made, "trials", "whole_trials")
     require(names == known, f"a Target with the fields {', '.join(names)}")
     asked: list[str] = []
 
@@ -361,8 +363,17 @@ def _losses(
     outputs = outputs_of(tensors, "target")
     augmented = outputs_of(tensors, "target") if adapter.augments else None
     trials = trials_of(outputs) if adapter.needs_trials else None
+    whole = None
+    if adapter.needs_whole_trials and judge is not None:
+        whole = of_whole_trials(judge, trials_of(judge))
     seen = target(
-        outputs, progress, teacher, judge=judge, augmented=augmented, trials=trials
+        outputs,
+        progress,
+        teacher,
+        judge=judge,
+        augmented=augmented,
+        trials=trials,
+        whole_trials=whole,
     )
     losses: dict[str, Tensor] = adapter(source_of(tensors), seen)
     return losses

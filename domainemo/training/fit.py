@@ -30,6 +30,7 @@ from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, learning_screens, screen_target
 from .settings import Training
+from .whole_trials import of_whole_trials
 
 __all__ = [
     "Fitted",
@@ -345,6 +346,7 @@ class Fitting(Task):
         self.class_weights = _class_weights(model, source.labels, training, self.groups)
         self.needs_target_from = adapter.begins if adapter.needs_target else math.inf
         self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
+        self.whole_trials: dict[str, Tensor] = {}
         self.screen, self.learning = find_screen(adapter), learning_screens(adapter)
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
@@ -368,7 +370,7 @@ class Fitting(Task):
         """Score the epoch, and keep its weights unless an earlier one was better."""
         model, adapter = self.model, self.adapter
         if self.judge.momentum is not None:
-            self._show_source()
+            self._ask_judge()
         progress, target = epoch / self.training.epochs, self.target
         looked_at = self.validator.sees_target or self.screen is not None
         if not looked_at and epoch < self.training.epochs:
@@ -423,24 +425,29 @@ class Fitting(Task):
         dropout = self.training.modality_dropout
         source = drop_modalities(self.source.samples.batch(here), dropout, generator)
         target: Batch = ({}, {})
-        student, trials = target, there[:0]
+        student, trials, whole = target, there[:0], dict[str, Tensor]()
         if self.needs_target(progress):
             target, trials = self.target.batch(there), self.target.same_trial(there)
             # Teacher and judge see all modalities; the student may miss one.
             student = drop_modalities(target, dropout, generator)
+            whole = {name: each[there] for name, each in self.whole_trials.items()}
         labels, domains = self.source.labels[here], self.source.domains[here]
-        return Shown(source, labels, domains, target, student, trials)
+        return Shown(source, labels, domains, target, student, trials, whole)
 
     def move_judge(self, progress: float) -> None:
-        """Set the judge aside if it is time, and tell the screens what it knows."""
+        """Set the judge aside if it is time, and ask what it knows."""
         if self.judge.step(self.model, progress):
-            self._show_source()
+            self._ask_judge()
 
-    def _show_source(self) -> None:
-        """Hand what the judge makes of the source to the screens that learn of it."""
+    def _ask_judge(self) -> None:
+        """Ask what it makes of the target's trials, and of the source for screens."""
         judge = self.judge.model
         if judge is None:
             return
+        if self.adapter.needs_whole_trials:
+            self.whole_trials = of_whole_trials(
+                _evaluate(judge, self.target), self.target.trial_numbers
+            )
         for screen in self.learning:
             wanted = screen.needs_training, screen.held_out
             training, held_out = (
@@ -533,7 +540,7 @@ class Fitting(Task):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take them up again."""
         self.judge.restore(self.model, state["judge"])
-        self._show_source()
+        self._ask_judge()
         self.best, self.compared = state["best"], state.get("compared", [])
         self.fitted = Fitted(
             seconds=state.get("seconds", 0.0),

@@ -38,6 +38,8 @@ class Shown(NamedTuple):
         The same samples as the network that trains sees them.
     trials : Tensor of int, shape (batch,)
         Which of them are of the same trial; empty before an adapter needs the target.
+    whole_trials : dict of str to Tensor of shape (batch, classes)
+        What the judge makes of their trials; empty unless an adapter asks for it.
     """
 
     source: Batch
@@ -46,6 +48,7 @@ class Shown(NamedTuple):
     target: Batch
     student: Batch
     trials: Tensor
+    whole_trials: dict[str, Tensor]
 
 
 class Objective(nn.Module):
@@ -115,7 +118,14 @@ class Objective(nn.Module):
             _without_dropout(model, shown.target) if adapter.needs_teacher else None
         )
         trials = shown.trials if adapter.needs_trials else None
-        target = Target(there[0], progress, teacher, judge=judge, trials=trials)
+        target = Target(
+            there[0],
+            progress,
+            teacher,
+            judge=judge,
+            trials=trials,
+            whole_trials=shown.whole_trials or None,
+        )
         if adapter.augments:
             target = replace(target, augmented=there[1])
         return losses | self._adapt(adapter, source, target)

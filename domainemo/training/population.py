@@ -316,9 +316,13 @@ def _stacked(shown: Sequence[Shown]) -> Shown:
             torch.stack([getattr(each, name) for each in shown])
             for name in ("labels", "domains", "trials")
         )
+        whole = {
+            name: torch.stack([each.whole_trials[name] for each in shown])
+            for name in shown[0].whole_trials
+        }
     except RuntimeError as error:
         raise NotStackable("their batches are of several shapes") from error
-    return Shown(source, labels, domains, target, student, trials)
+    return Shown(source, labels, domains, target, student, trials, whole)
 
 
 def _judges(members: Sequence[Member]) -> tuple[nn.Module | None, dict[str, Tensor]]:
