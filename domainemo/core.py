@@ -152,6 +152,9 @@ class Inputs:
         Description of each array in `signals`.
     name : str
         What the recordings are; printed beside every number made from them.
+    labelled_trials : bool
+        Whether trials were divided by the labels of their windows, so that where one
+        ends tells of them: nothing that adapts may ask which windows share one then.
 
     Raises
     ------
@@ -165,6 +168,7 @@ class Inputs:
     windows: pd.DataFrame
     modalities: Mapping[str, Modality]
     name: str = "unnamed recordings"
+    labelled_trials: bool = False
 
     def __post_init__(self) -> None:
         _check_text("Inputs, name", self.name)
@@ -1018,6 +1022,11 @@ class Adapter(nn.Module, ABC):
         Tensor of shape (batch, classes)
         """
         return outputs.logits[FUSION]
+
+    @property
+    def sees_trials(self) -> bool:
+        """Whether it is told which of the target's samples share a trial."""
+        return self.needs_trials or self.needs_whole_trials
 
     @property
     def shapes_prediction(self) -> bool:

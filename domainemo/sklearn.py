@@ -11,6 +11,7 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -531,7 +532,7 @@ def _by_group(inputs: Inputs, by: str) -> Inputs:
     if by == "session":
         groups += ", session " + windows["session"].astype(str)
     grouped = windows.assign(subject=groups)
-    return Inputs(inputs.signals, grouped, inputs.modalities, inputs.name)
+    return replace(inputs, windows=grouped)
 
 
 def _check_scalable(groups: pd.Series[Any]) -> None:

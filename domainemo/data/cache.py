@@ -104,7 +104,8 @@ def read_entry(folder: Path) -> EmotionData | None:
         }
         windows = pd.read_parquet(folder / _WINDOWS)
         labels = np.load(folder / _LABELS)
-        inputs = Inputs(signals, windows, modalities, stored["name"])
+        told = stored["name"], stored["labelled_trials"]
+        inputs = Inputs(signals, windows, modalities, *told)
         return EmotionData(inputs, labels, tuple(stored["classes"]))
     except Exception as error:  # damaged in any way
         warnings.warn(
@@ -140,6 +141,7 @@ def write_entry(folder: Path, data: EmotionData) -> None:
             data.inputs.windows.to_parquet(partial / _WINDOWS)
             description = {
                 "name": data.inputs.name,
+                "labelled_trials": data.inputs.labelled_trials,
                 "classes": data.classes,
                 "modalities": {k: asdict(v) for k, v in data.inputs.modalities.items()},
             }

@@ -97,7 +97,8 @@ def join(
         )
         for key, modality in first.modalities.items()
     }
-    inputs = Inputs(signals, windows, modalities, names)
+    divided = any(data.inputs.labelled_trials for data in datas)
+    inputs = Inputs(signals, windows, modalities, names, divided)
     order = windows.sort_values(_PLACE, kind="stable").index.to_numpy()
     joined = EmotionData(inputs, labels, datas[0].classes).take(order)
     _note_lost(joined.inputs)

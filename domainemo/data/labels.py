@@ -98,9 +98,9 @@ def settle(data: EmotionData, label: TrialLabel | None) -> EmotionData:
         np.add.at(counts, (trials, data.labels), 1)
         return replace(data, inputs=inputs, labels=counts.argmax(1)[trials])
     numbers = _runs(data, trials).astype(np.int64)
-    return replace(
-        data, inputs=replace(inputs, windows=inputs.windows.assign(trial=numbers))
-    )
+    windows = inputs.windows.assign(trial=numbers)
+    divided = replace(inputs, windows=windows, labelled_trials=True)
+    return replace(data, inputs=divided)
 
 
 def _runs(data: EmotionData, trials: NDArray[Any]) -> NDArray[np.float64]:

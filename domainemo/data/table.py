@@ -55,6 +55,7 @@ _HELP = "docs/own-recordings.md shows an example of each file."
 
 _STRING, _STRINGS = "a string", "a list of different, non-empty strings"
 _SECONDS = "a number of seconds, or inf"
+_TRUTH = "true or false"
 _FIELDS = {
     "format": "a whole number",
     "name": _STRING,
@@ -62,6 +63,7 @@ _FIELDS = {
     "licence": _STRING,
     "citation": _STRING,
     "description": _STRING,
+    "labelled_trials": _TRUTH,
     "modalities": "a table",
 }
 _MODALITY_FIELDS = {
@@ -309,6 +311,7 @@ def write_table(
         "name": inputs.name,
         **({"classes": list(classes)} if classes else {}),
         **{key: text for key, text in notes.items() if text},
+        **({"labelled_trials": True} if inputs.labelled_trials else {}),
         "modalities": {
             key: _modality_table(modality, files[key])
             for key, modality in inputs.modalities.items()
@@ -411,6 +414,7 @@ class _Description:
     classes: tuple[str, ...]
     modalities: dict[str, Modality]
     files: dict[str, str]
+    labelled_trials: bool
 
 
 def _read_description(root: Path) -> _Description:
@@ -472,7 +476,8 @@ def _parse_description(document: Mapping[str, Any], path: Path | str) -> _Descri
         where = f"{path}, [modalities.{name}]"
         modalities[name], files[name] = _parse_modality(name, table, where)
     classes = tuple(document.get("classes", ()))
-    return _Description(document["name"], classes, modalities, files)
+    divided = document.get("labelled_trials", False)
+    return _Description(document["name"], classes, modalities, files, divided)
 
 
 def _parse_modality(name: str, table: Any, where: str) -> tuple[Modality, str]:
@@ -546,6 +551,8 @@ def _fits(value: Any, expected: str) -> bool:
         )
     if expected == _SECONDS:
         return type(value) in (int, float)
+    if expected == _TRUTH:
+        return isinstance(value, bool)
     return isinstance(value, dict) if expected == "a table" else type(value) is int
 
 
@@ -640,7 +647,13 @@ def _read_inputs(
         name: _read_array(root / description.files[name], len(windows), name, modality)
         for name, modality in description.modalities.items()
     }
-    inputs = Inputs(signals, windows, description.modalities, description.name)
+    inputs = Inputs(
+        signals,
+        windows,
+        description.modalities,
+        description.name,
+        description.labelled_trials,
+    )
     warn_of_units(inputs)
     warn_of_sentinels(inputs)
     return inputs

@@ -169,6 +169,8 @@ def _side_by_side(source: Inputs, target: Inputs) -> tuple[Inputs, pd.DataFrame]
         pd.concat(tables, ignore_index=True),
         source.modalities,
         source.name,
+        # Of the source, all labels are known.
+        target.labelled_trials,
     )
     shown = pd.concat([source.windows, target.windows], ignore_index=True)
     return joined, shown

@@ -71,7 +71,7 @@ def plan_cross_dataset(
     folds, unfit = fit_folds(data, folds, chosen)
     protocol, waive = chosen.protocol.build(), chosen.more["waive"]
     waived = check_leaks(protocol, made.inputs, folds, waive, made.shown)
-    backbone = build_network(made.inputs.modalities, len(data.classes), chosen)
+    backbone = build_network(made.inputs, len(data.classes), chosen)
     return Plan(
         made.inputs,
         labels,

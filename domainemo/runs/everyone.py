@@ -118,7 +118,7 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
     data = EmotionData(inputs, source.labels, source.classes).take(rows)
     check_source(data, chosen)
     folds = list(chosen.protocol.build().split(data.inputs.windows.copy()))
-    backbone = build_network(data.inputs.modalities, len(data.classes), chosen)
+    backbone = build_network(data.inputs, len(data.classes), chosen)
     made = data.inputs, data.labels, data.classes
     return Plan(*made, chosen, folds, backbone.sampling, task=task)
 

@@ -51,9 +51,7 @@ def how_trained(planned: Plan, job: Job, record: Record) -> dict[str, Any]:
         seen.append("selection")
     target_seen = _unseen(fold)
     if seen:
-        trials = adapter is not None and (
-            adapter.needs_trials or adapter.needs_whole_trials
-        )
+        trials = adapter is not None and adapter.sees_trials
         windows = f"windows{', and which share a trial,' if trials else ''}"
         target_seen = f"target's {windows} seen in {' and '.join(seen)}, unlabelled"
     target_seen += _calibrated(planned, fold)

@@ -74,7 +74,7 @@ def plan_newcomers(
     waived = check_leaks(protocol, made.inputs, folds, waive, made.shown)
     unknown = np.full(len(made.target), _NOBODY_KNOWS)
     classes = source.classes
-    backbone = build_network(made.inputs.modalities, len(classes), chosen)
+    backbone = build_network(made.inputs, len(classes), chosen)
     return Plan(
         made.inputs,
         np.append(made.source.labels, unknown),

@@ -188,7 +188,7 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     folds, unfit = fit_folds(data, folds, chosen)
     protocol, waive = chosen.protocol.build(), chosen.more["waive"]
     waived = check_leaks(protocol, inputs, folds, waive)
-    backbone = build_network(inputs.modalities, len(data.classes), chosen)
+    backbone = build_network(inputs, len(data.classes), chosen)
     if chosen.init_from is not None:
         described, weights = chosen.describe(), backbone.state_dict()
         check_initialisation(chosen.init_from, described, inputs, folds, weights)
@@ -196,16 +196,16 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
     return Plan(*made, skipped=short | unfit, waived=waived, task=task)
 
 
-def build_network(
-    modalities: Mapping[str, Modality], classes: int, chosen: Experiment
-) -> Backbone:
+def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
     """Build the network once, and try what adapters do to a trained one.
 
     Raises
     ------
     ConfigurationError
-        If an option does not fit, or an adapter can do nothing to such a network.
+        If an option does not fit, or an adapter can do nothing to such a network, or
+        asks for trials that the labels divided.
     """
+    modalities = inputs.modalities
 
     def complete(backbone: Backbone) -> None:
         network = Network(backbone, modalities, classes)
@@ -213,6 +213,7 @@ def build_network(
             adapter = each.build() if each.kind == "adapter" else None
             if adapter is None:
                 continue
+            _check_trials(adapter, each.name, inputs)
             _check_branches(adapter, network)
             if adapter.settles:
                 adapter.prepare(network.dims, classes, 1)
@@ -220,6 +221,18 @@ def build_network(
 
     with reproducible(chosen.training.threads):
         return build_once(modalities, chosen, complete)
+
+
+def _check_trials(adapter: Adapter, name: str, inputs: Inputs) -> None:
+    """Raise :class:`ConfigurationError` where trials would tell of labels."""
+    if adapter.sees_trials and inputs.labelled_trials:
+        raise ConfigurationError(
+            f"The adapter {name!r} asks which of the target's windows share a trial, "
+            f"and the trials of {inputs.name} were divided by their labels, so that "
+            f"where one ends tells of a label; expected trials as they were recorded. "
+            f"Give each its commonest label (label='majority'; --set "
+            f"data.label=majority), or choose another adapter."
+        )
 
 
 def _check_branches(adapter: Adapter, network: Network) -> None:

@@ -67,17 +67,12 @@ class Samples:
             signals[name] = known * masks[name][..., None, None]
         return signals, masks
 
-    @property
-    def trial_numbers(self) -> Tensor:
-        """The number of each sample's trial."""
-        return self.trials[self.rows.amax(-1)]
-
     def same_trial(self, index: Tensor) -> Tensor:
         """Return for each sample the place of the first one here of its trial.
 
         A trial's own number could tell its place in the session, and by that its clip.
         """
-        trials = self.trial_numbers[index]
+        trials = self.trials[self.rows[index].amax(-1)]
         order = trials.argsort(stable=True)
         return order[torch.searchsorted(trials[order], trials)]
 

@@ -445,9 +445,9 @@ class Fitting(Task):
         if judge is None:
             return
         if self.adapter.needs_whole_trials:
-            self.whole_trials = of_whole_trials(
-                _evaluate(judge, self.target), self.target.trial_numbers
-            )
+            index = torch.arange(len(self.target), device=self.target.rows.device)
+            trials = self.target.same_trial(index)
+            self.whole_trials = of_whole_trials(_evaluate(judge, self.target), trials)
         for screen in self.learning:
             wanted = screen.needs_training, screen.held_out
             training, held_out = (

@@ -18,7 +18,7 @@ def of_whole_trials(outputs: Outputs, trials: Tensor) -> dict[str, Tensor]:
     outputs : Outputs
         Of all samples, without dropout.
     trials : Tensor of int, shape (samples,)
-        Equal for samples of the same trial.
+        The place of the first sample of its trial.
 
     Returns
     -------
@@ -26,22 +26,18 @@ def of_whole_trials(outputs: Outputs, trials: Tensor) -> dict[str, Tensor]:
         By branch, without the samples that its sensor lost; alike for all classes where
         none is left of a trial.
     """
-    codes = trials.unique(return_inverse=True)[1]
     return {
-        branch: _means(logits.softmax(-1), outputs.weight(branch), codes)
+        branch: _means(logits.softmax(-1), outputs.weight(branch), trials)
         for branch, logits in outputs.logits.items()
     }
 
 
-def _means(probabilities: Tensor, weights: Tensor, codes: Tensor) -> Tensor:
-    """Return every sample's trial's weighted mean."""
-    # Of a target without samples, no trial.
-    number, classes = (
-        int(codes.amax(0)) + 1 if len(codes) else 0,
-        probabilities.shape[-1],
+def _means(probabilities: Tensor, weights: Tensor, trials: Tensor) -> Tensor:
+    """Return the weighted mean of every sample's trial."""
+    sums, counts = (
+        torch.zeros_like(each).index_add(0, trials, each)[trials]
+        for each in (probabilities * weights.unsqueeze(-1), weights)
     )
-    counted = torch.cat([probabilities * weights[:, None], weights[:, None]], -1)
-    sums = counted.new_zeros(number, classes + 1).index_add(0, codes, counted)
-    mean = sums[:, :classes] / sums[:, classes:].clamp(min=1.0)
-    found: Tensor = torch.where(sums[:, classes:] > 0, mean, 1 / classes)[codes]
-    return found
+    counts = counts.unsqueeze(-1)
+    nobody = 1 / probabilities.shape[-1]
+    return torch.where(counts > 0, sums / counts.clamp(min=1.0), nobody)
