@@ -248,7 +248,7 @@ def test_concatenated_tables_keep_every_window(data):
 def test_a_target_has_no_field_for_a_label():
     names = {field.name for field in dataclasses.fields(Target)}
     known = {"outputs", "progress", "teacher", "pseudo", "judge", "augmented", "mixed"}
-    assert names == known | {"trials"}
+    assert names == known | {"trials", "whole_trials"}
 
 
 def test_trials_are_told_within_a_batch_and_not_which_they_are(data):

@@ -186,7 +186,17 @@ class Results:
 
         The share of each class, the mean confidence, and the share that source only
         predicts otherwise; averaged over seeds. For newcomers, whom nothing can score.
+
+        Raises
+        ------
+        ConfigurationError
+            If everybody is scored: then the table says how each was predicted.
         """
+        if "changed" not in self.table:
+            raise ConfigurationError(
+                "people() tells of newcomers, whom nothing can score; this run scores "
+                "everybody, and its `table` has a row for each subject and method."
+            )
         chosen = self.table[self.table["level"] == (level or self.level)]
         shares = [name for name in chosen if str(name).startswith("share_")]
         rows = chosen.groupby(["subject", "method"], sort=False)
