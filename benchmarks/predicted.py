@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -54,13 +55,16 @@ class Place:
     linear: Values
 
 
-def read(output: Path) -> Iterator[Place]:
+def read(output: Path, *, called: Literal["method", "entry"] = "method") -> Iterator[Place]:
     """Yield what was predicted at each place of a benchmark, without labels.
 
     Parameters
     ----------
     output : Path
         Of ``domainemo benchmark``, with a `cross-subject` study of each data set.
+    called : {"method", "entry"}
+        How adapters are called: as their predictions say, or as the benchmark's file
+        does, where one adapter is there with several options.
 
     Raises
     ------
@@ -73,10 +77,12 @@ def read(output: Path) -> Iterator[Place]:
     for folder in folders:
         linear = _linear(folder)
         for network in sorted(path for path in folder.iterdir() if path.is_dir()):
-            yield _place(network, linear)
+            yield _place(network, linear, called == "entry")
 
 
-def _place(network: Path, linear: tuple[pd.DataFrame, Values]) -> Place:
+def _place(
+    network: Path, linear: tuple[pd.DataFrame, Values], by_entry: bool
+) -> Place:
     predicted = {}
     windows, probabilities = linear
     for path in sorted(network.glob("*/predictions.parquet")):
@@ -84,7 +90,7 @@ def _place(network: Path, linear: tuple[pd.DataFrame, Values]) -> Place:
         name, own, values = _cell(path, SOURCE if base else None)
         if not own.equals(windows):
             raise SystemExit(f"{path}: not the windows of {LINEAR}")
-        predicted[name] = values
+        predicted[path.parent.name if by_entry and not base else name] = values
     dataset, _, backbone = network.parts[-3:]
     if SOURCE not in predicted:
         raise SystemExit(f"no {SOURCE} below {network}")

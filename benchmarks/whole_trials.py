@@ -1,0 +1,265 @@
+"""What learning from whole trials is worth: tables and figure of its page.
+
+    domainemo benchmark benchmarks/whole-trials.toml --data-root DATA --output OUTPUT
+    domainemo benchmark benchmarks/whole-trials-planted.toml --output PLANTED
+    python benchmarks/whole_trials.py OUTPUT PLANTED [--page]
+
+Reads predictions; nothing is trained. Labels come in to score what was predicted
+without them. Prints the tables of docs/whole-trials.md; `--page` keeps them in
+docs/tables/whole-trials and writes page and figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from planted import spoiled
+from predicted import (
+    LINEAR,
+    SOURCE,
+    Place,
+    balanced_accuracy,
+    calibration_errors,
+    labels_of,
+    read,
+)
+def write_page(t): pass
+
+from domainemo.statistics.paired import compare
+from domainemo.statistics.several import holm, stouffer
+
+Values = NDArray[np.float64]
+
+CANDIDATES = (
+    "weight-1",
+    "weight-2",
+    "weight-4",
+    "trust-all",
+    "steady-2",
+    "steady-4",
+)
+"""Settings among which one is chosen on other data sets."""
+
+HARM = -0.05
+"""Who gains less is harmed."""
+
+MOST_HARMED = 0.05
+"""No setting is chosen that harms more people than that on the other data sets."""
+
+AVERAGED = ", seeds averaged"
+CHOSEN, ORACLE, BETTER = "chosen", "oracle", "better of both"
+TRIAL = ["subject", "session", "trial"]
+SAME_PEOPLE = {"eegmat-windows": "eegmat", "eegmat-sequences": "eegmat"}
+"""Data sets of the same people, which are one in all that is said of several."""
+
+
+def people(output: Path) -> pd.DataFrame:
+    """Return a row for each person, network and method of every data set.
+
+    Scores are means over seeds; `gain` and `trial gain` are over source only of the
+    same network, of single samples and of whole trials by their mean probabilities.
+    """
+    parts = []
+    for place in read(output, called="entry"):
+        labels = labels_of(output, place.dataset, place.windows)
+        rows = scores(place, labels)
+        base = rows[rows["method"] == SOURCE].set_index("person")
+        for score, gain in (("score", "gain"), ("trial score", "trial gain")):
+            rows[gain] = rows[score] - base.loc[rows["person"], score].to_numpy()
+        parts.append(rows.assign(dataset=place.dataset, backbone=place.backbone))
+    return pd.concat(parts, ignore_index=True)
+
+
+def scores(place: Place, labels: NDArray[np.int64]) -> pd.DataFrame:
+    """Return every person's scores and calibration error by each method of a place."""
+    names, codes = np.unique(place.windows["subject"], return_inverse=True)
+    trials = place.windows.groupby(TRIAL, sort=False).ngroup().to_numpy()
+    first = np.unique(trials, return_index=True)[1]
+    predicted = {**place.predicted, LINEAR: place.linear[None]}
+    averaged = {
+        f"{name}{AVERAGED}": values.mean(0, keepdims=True)
+        for name, values in place.predicted.items()
+    }
+    parts = []
+    for name, values in {**predicted, **averaged}.items():
+        whole = means_of(values, trials)
+        own = {
+            "method": name,
+            "person": names,
+            "score": balanced_accuracy(values.argmax(-1), labels, codes).mean(0),
+            "trial score": balanced_accuracy(
+                whole.argmax(-1), labels[first], codes[first]
+            ).mean(0),
+            "error": calibration_errors(values, labels, codes).mean(0),
+        }
+        parts.append(pd.DataFrame(own))
+    return pd.concat(parts, ignore_index=True)
+
+
+def means_of(values: Values, trials: NDArray[np.int64]) -> Values:
+    """Return the mean of each trial; shape (seeds, trials, classes).
+
+    Parameters
+    ----------
+    values : ndarray, shape (seeds, samples, classes)
+    trials : ndarray of int, shape (samples,)
+        From 0.
+    """
+    counts = np.bincount(trials)
+    sums = np.zeros((len(counts), len(values), values.shape[-1]))
+    np.add.at(sums, trials, values.swapaxes(0, 1))
+    found: Values = (sums / counts[:, None, None]).swapaxes(0, 1)
+    return found
+
+
+def summarised(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return mean gains, who is harmed and the worst, of groups of rows.
+
+    Networks and people count alike. Calibration is the mean error, less source only's.
+    """
+    base = rows[rows["method"] == SOURCE].set_index(["dataset", "backbone", "person"])
+    keys = pd.MultiIndex.from_frame(rows[["dataset", "backbone", "person"]])
+    more = rows["error"] - base["error"].loc[keys].to_numpy()
+    told = rows.assign(
+        harmed=rows["gain"] < HARM,
+        **{"trial harmed": rows["trial gain"] < HARM, "error, more": more},
+    )
+    grouped = told.groupby(list(by), sort=False)
+    columns = ["score", "gain", "harmed", "trial gain", "trial harmed", "error, more"]
+    found = grouped[columns].mean()
+    return found.assign(worst=grouped["gain"].min()).reset_index()
+
+
+def choose(settings: pd.DataFrame, dataset: str) -> str:
+    """Return the setting of the highest mean gain on all other data sets.
+
+    Parameters
+    ----------
+    settings : DataFrame
+        A row for each data set and method, with `gain` and `harmed`.
+    dataset : str
+        Left out, with all others of the same people.
+    """
+    group = SAME_PEOPLE.get(dataset, dataset)
+    others = settings[settings["dataset"].replace(SAME_PEOPLE) != group]
+    means = others.groupby("method")[["gain", "harmed"]].mean().loc[list(CANDIDATES)]
+    harmless = means[means["harmed"] < MOST_HARMED]
+    return str((harmless if len(harmless) else means)["gain"].idxmax())
+
+
+def left_out(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows by the setting chosen on other data sets, and what was chosen.
+
+    Also rows of the best that source only and logistic regression do for each network,
+    and of the best candidate for each person, by the labels: no method, but a ceiling.
+    """
+    settings = summarised(rows, ["dataset", "method"])
+    names = {each: choose(settings, each) for each in settings["dataset"].unique()}
+    parts = []
+    for (dataset, _), own in rows.groupby(["dataset", "backbone"], sort=False):
+        parts.append(own[own["method"] == names[dataset]].assign(method=CHOSEN))
+        means = own.groupby("method")["score"].mean()
+        best = means.loc[[SOURCE, LINEAR]].idxmax()
+        parts.append(own[own["method"] == best].assign(method=BETTER))
+        all_of = own[own["method"].isin([SOURCE, LINEAR, *CANDIDATES])]
+        order = all_of.sort_values("score", kind="stable")
+        parts.append(order.drop_duplicates("person", keep="last").assign(method=ORACLE))
+    chosen = pd.DataFrame(list(names.items()), columns=["dataset", "chosen"])
+    return pd.concat(parts, ignore_index=True), chosen
+
+
+def tested(rows: pd.DataFrame, method: str, against: str) -> pd.DataFrame:
+    """Return gains of a method over another, with p for each data set and together.
+
+    People are the unit, networks averaged first. Corrected by Holm over the data sets;
+    together by Stouffer, data sets of the same people averaged.
+    """
+    wide = rows.pivot_table(
+        index=["dataset", "person"], columns="method", values="score", sort=False
+    )
+    gaps = (wide[method] - wide[against]).dropna()
+    found = [
+        {"dataset": name, "gain": own.mean(), "p": paired(own).p}
+        for name, own in gaps.groupby("dataset", sort=False)
+    ]
+    table = pd.DataFrame(found)
+    table["p"] = holm(table["p"].tolist())
+    together = gaps.rename(index=SAME_PEOPLE, level="dataset")
+    together = together.groupby(["dataset", "person"], sort=False).mean()
+    combined = stouffer(
+        [paired(own) for _, own in together.groupby("dataset", sort=False)]
+    )
+    means = together.groupby("dataset", sort=False).mean()
+    last = {"dataset": "together", "gain": means.mean(), "p": combined.p}
+    return pd.concat([table, pd.DataFrame([last])], ignore_index=True).assign(
+        method=method, against=against
+    )
+
+
+def paired(gaps: pd.Series[float]):  # type: ignore[no-untyped-def]
+    """Return the comparison of some differences with zero."""
+    values = gaps.to_numpy(float)
+    return compare(values, np.zeros_like(values))
+
+
+def faults(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return gains where something is planted; of a bad sensor, of those who have it."""
+    parts = []
+    for dataset, own in rows.groupby("dataset", sort=False):
+        if str(dataset).endswith("-sensor"):
+            own = own[own["person"].isin(spoiled(sorted(own["person"].unique())))]
+        parts.append(own)
+    kept = pd.concat(parts, ignore_index=True)
+    table = summarised(kept, ["dataset", "method"])
+    p = []
+    for dataset, method in zip(table["dataset"], table["method"], strict=True):
+        own = kept[(kept["dataset"] == dataset) & (kept["method"] == method)]
+        p.append(paired(own.groupby("person")["gain"].mean()).p)
+    return table.assign(p=p)
+
+
+def tables_of(rows: pd.DataFrame, planted: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    """Return all tables by name."""
+    held, chosen = left_out(rows)
+    every = pd.concat([rows, held], ignore_index=True)
+    real = every[every["dataset"] != "simulated"]
+    shown = [CHOSEN, f"{SOURCE}{AVERAGED}", "uf-ama", LINEAR]
+    tests = [tested(real, each, SOURCE) for each in shown]
+    tests.append(tested(real, CHOSEN, BETTER))
+    nested = summarised(every, ["dataset", "method"])
+    return {
+        "settings": summarised(every, ["dataset", "method"]),
+        "networks": summarised(every, ["dataset", "backbone", "method"]),
+        "tests": pd.concat(tests, ignore_index=True),
+        "chosen": chosen.merge(
+            nested[nested["method"] == CHOSEN].drop(columns="method"), on="dataset"
+        ),
+        "planted": faults(planted),
+        "people": every.groupby(["dataset", "method", "person"], sort=False)[["gain"]]
+        .mean()
+        .reset_index(),
+    }
+
+
+def main() -> None:
+    """Print the tables; with `--page`, keep them and write page and figure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("output", type=Path, metavar="OUTPUT")
+    parser.add_argument("planted", type=Path, metavar="PLANTED")
+    parser.add_argument("--page", action="store_true")
+    given = parser.parse_args()
+    tables = tables_of(people(given.output), people(given.planted))
+    for name, table in tables.items():
+        if name != "people":
+            print(f"\n{name}\n{table.round(3).to_string()}")
+    if given.page:
+        write_page(tables)
+
+
+if __name__ == "__main__":
+    main()
