@@ -55,7 +55,9 @@ class Place:
     linear: Values
 
 
-def read(output: Path, *, called: Literal["method", "entry"] = "method") -> Iterator[Place]:
+def read(
+    output: Path, *, called: Literal["method", "entry"] = "method"
+) -> Iterator[Place]:
     """Yield what was predicted at each place of a benchmark, without labels.
 
     Parameters
@@ -80,9 +82,7 @@ def read(output: Path, *, called: Literal["method", "entry"] = "method") -> Iter
             yield _place(network, linear, called == "entry")
 
 
-def _place(
-    network: Path, linear: tuple[pd.DataFrame, Values], by_entry: bool
-) -> Place:
+def _place(network: Path, linear: tuple[pd.DataFrame, Values], by_entry: bool) -> Place:
     predicted = {}
     windows, probabilities = linear
     for path in sorted(network.glob("*/predictions.parquet")):

@@ -28,9 +28,9 @@ from predicted import (
     labels_of,
     read,
 )
-def write_page(t): pass
+from whole_trials_page import write_page
 
-from domainemo.statistics.paired import compare
+from domainemo.statistics.paired import Comparison, compare
 from domainemo.statistics.several import holm, stouffer
 
 Values = NDArray[np.float64]
@@ -162,7 +162,9 @@ def left_out(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = {each: choose(settings, each) for each in settings["dataset"].unique()}
     parts = []
     for (dataset, _), own in rows.groupby(["dataset", "backbone"], sort=False):
-        parts.append(own[own["method"] == names[dataset]].assign(method=CHOSEN))
+        for more in ("", AVERAGED):
+            mine = own[own["method"] == f"{names[dataset]}{more}"]
+            parts.append(mine.assign(method=f"{CHOSEN}{more}"))
         means = own.groupby("method")["score"].mean()
         best = means.loc[[SOURCE, LINEAR]].idxmax()
         parts.append(own[own["method"] == best].assign(method=BETTER))
@@ -201,14 +203,14 @@ def tested(rows: pd.DataFrame, method: str, against: str) -> pd.DataFrame:
     )
 
 
-def paired(gaps: pd.Series[float]):  # type: ignore[no-untyped-def]
+def paired(gaps: pd.Series) -> Comparison:
     """Return the comparison of some differences with zero."""
     values = gaps.to_numpy(float)
     return compare(values, np.zeros_like(values))
 
 
 def faults(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return gains where something is planted; of a bad sensor, of those who have it."""
+    """Return gains where a fault is planted; of a bad sensor, of those who have it."""
     parts = []
     for dataset, own in rows.groupby("dataset", sort=False):
         if str(dataset).endswith("-sensor"):

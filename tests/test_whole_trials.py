@@ -1,4 +1,4 @@
-"""Learning of windows what is said of their whole trials, and who may ask for trials."""
+"""Learning of windows what is said of whole trials, and who may ask for trials."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -237,7 +237,7 @@ def test_results_say_that_trials_were_seen():
     assert "which share a trial, seen in training" in words
 
 
-# ------------------------------------------------------- trials that labels have divided
+# ------------------------------------------------ trials that labels have divided
 
 
 def divided(seed=0):
@@ -301,5 +301,5 @@ def test_a_table_says_so_in_one_way(tmp_path):
     path = folder / "dataset.toml"
     text = path.read_text()
     path.write_text(text.replace("labelled_trials = true", 'labelled_trials = "yes"'))
-    with pytest.raises(de.DataError, match="'labelled_trials'.*true or false"):
+    with pytest.raises(de.DataError, match=r"'labelled_trials'.*true or false"):
         Table(folder).load()

@@ -1,0 +1,209 @@
+"""What learning from whole trials is worth: the sums by hand, and the page."""
+
+from itertools import product
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scripts import script
+
+import domainemo as de
+from domainemo.runs.metrics import metrics
+
+CLASSES = 3
+NETWORKS = ("first", "second")
+SETS = ("one", "two")
+
+
+@pytest.fixture(scope="module")
+def study():
+    """The scripts, which import what stands beside them."""
+    names = ("whole_trials", "whole_trials_page", "planted")
+    return SimpleNamespace(**{name: script(name) for name in names})
+
+
+def windows(people):
+    rows = [
+        (subject, 1, trial, float(start))
+        for subject, trial, start in product(range(people), range(4), range(3))
+    ]
+    return pd.DataFrame(rows, columns=["subject", "session", "trial", "start"])
+
+
+def labels_of(table):
+    return (table["subject"] + table["trial"]).to_numpy() % CLASSES
+
+
+def write(folder, table, methods, seed):
+    """Write predictions as a run does, in another order."""
+    generator = np.random.default_rng(seed)
+    parts = []
+    for method, seeds in methods.items():
+        for number in range(seeds):
+            drawn = generator.dirichlet(np.ones(CLASSES), len(table))
+            own = table.assign(label=labels_of(table), method=method, seed=number)
+            for place in range(CLASSES):
+                own[f"p_{place}"] = drawn[:, place]
+            parts.append(own.sample(frac=1, random_state=number))
+    folder.mkdir(parents=True)
+    found = pd.concat(parts)
+    found.to_parquet(folder / "predictions.parquet", index=False)
+    return found
+
+
+@pytest.fixture(scope="module")
+def output(study, tmp_path_factory):
+    """A benchmark of two data sets, two networks, and every candidate."""
+    folder, kept = tmp_path_factory.mktemp("output"), {}
+    for number, (dataset, network) in enumerate(product(SETS, NETWORKS)):
+        table = windows(6 + SETS.index(dataset))
+        place = folder / "cells" / dataset / "cross-subject" / network
+        plain = {"source only": 2}
+        if network == NETWORKS[0]:  # alike for all networks
+            plain["logistic regression"] = 1
+        kept[dataset, network, "none"] = write(place / "none", table, plain, number)
+        for at, name in enumerate((*study.whole_trials.CANDIDATES, "uf-ama")):
+            method = {"a method": 2}
+            found = write(place / name, table, method, 100 * number + at + 1)
+            kept[dataset, network, name] = found
+    return folder, kept
+
+
+def by_hand(rows, *, trials=False):
+    """One person's balanced accuracy by the library's own metrics, seed by seed."""
+    columns = [f"p_{place}" for place in range(CLASSES)]
+    found = []
+    for _, own in rows.groupby("seed"):
+        if trials:
+            own = own.groupby(["session", "trial"])[[*columns, "label"]].mean()
+        labels = own["label"].to_numpy(int)
+        found.append(metrics(labels, own[columns].to_numpy())["balanced_accuracy"])
+    return np.mean(found)
+
+
+def test_scores_are_those_of_the_library_person_by_person(study, output):
+    folder, kept = output
+    rows = study.whole_trials.people(folder)
+    index = rows.set_index(["dataset", "backbone", "method", "person"]).sort_index()
+    for (dataset, network, name), table in kept.items():
+        for method, own in table.groupby("method"):
+            called = method if name == "none" else name
+            for person, theirs in own.groupby("subject"):
+                found = index.loc[(dataset, network, called, person)]
+                assert found["score"] == pytest.approx(by_hand(theirs))
+                whole = by_hand(theirs, trials=True)
+                assert found["trial score"] == pytest.approx(whole)
+    base = index.xs("source only", level="method")
+    for (dataset, network, method, person), row in index.iterrows():
+        expected = row["score"] - base.loc[(dataset, network, person), "score"]
+        assert row["gain"] == pytest.approx(expected), method
+
+
+def test_a_setting_is_chosen_without_the_data_set_it_is_reported_on(study, output):
+    """Whatever happens on one data set, what is chosen for it stays the same."""
+    rows = study.whole_trials.people(output[0])
+    _, chosen = study.whole_trials.left_out(rows)
+    generator = np.random.default_rng(0)
+    for dataset in SETS:
+        own = rows["dataset"] == dataset
+        changed = rows.copy()
+        for column in ("score", "gain"):
+            changed.loc[own, column] = generator.normal(size=own.sum())
+        _, again = study.whole_trials.left_out(changed)
+        before, after = (
+            each.set_index("dataset").loc[dataset, "chosen"] for each in (chosen, again)
+        )
+        assert before == after
+
+
+def test_the_setting_of_the_highest_gain_that_harms_few_is_chosen(study):
+    names = study.whole_trials.CANDIDATES
+    table = pd.DataFrame(
+        [
+            {"dataset": dataset, "method": name, "gain": 0.0, "harmed": 0.0}
+            for dataset, name in product(("eegmat-windows", "a", "b"), names)
+        ]
+    )
+
+    def put(dataset, name, gain, harmed):
+        place = (table["dataset"] == dataset) & (table["method"] == name)
+        table.loc[place, ["gain", "harmed"]] = gain, harmed
+
+    put("a", names[1], 0.05, 0.01)
+    put("b", names[2], 0.09, 0.30)  # too many are harmed
+    put("eegmat-windows", names[3], 0.03, 0.0)
+    choose = study.whole_trials.choose
+    assert choose(table, "b") == names[1] and choose(table, "a") == names[3]
+    # Of the same people, neither speaks for the other.
+    assert choose(table, "eegmat-sequences") == names[1]
+
+
+def test_the_ceiling_is_everybodys_best(study, output):
+    rows = study.whole_trials.people(output[0])
+    held, _ = study.whole_trials.left_out(rows)
+    best = held[held["method"] == study.whole_trials.ORACLE]
+    names = ["source only", "logistic regression", *study.whole_trials.CANDIDATES]
+    of_all = rows[rows["method"].isin(names)]
+    keys = ["dataset", "backbone", "person"]
+    expected = of_all.groupby(keys)["score"].max()
+    assert best.set_index(keys)["score"].sort_index().equals(expected.sort_index())
+
+
+# ---------------------------------------------------------------------------- faults
+
+
+def people(counts):
+    """People with windows of each class, in trials of one class."""
+    rows = [
+        (person, label, start)
+        for person, each in enumerate(counts)
+        for label, number in enumerate(each)
+        for start in range(number)
+    ]
+    subject, label, start = (np.array(each) for each in zip(*rows, strict=True))
+    signals = np.random.default_rng(5).normal(3.0, 2.0, (len(rows), 4, 1))
+    return de.from_arrays(
+        {"eye": signals, "skin": signals[:, :2] * 5},
+        label,
+        subject=subject,
+        trial=label,
+        start=start.astype(float),
+    )
+
+
+def test_shares_are_three_to_one_and_the_class_is_another_for_everybody(study):
+    data = people([(9, 12), (10, 7), (20, 30)])
+    found = study.planted.shifted(data)
+    subjects = found.inputs.windows["subject"].to_numpy()
+    counts = [
+        np.bincount(found.labels[subjects == each], minlength=2).tolist()
+        for each in range(3)
+    ]
+    assert counts == [[9, 3], [2, 7], [20, 6]]
+    rows = found.inputs.windows
+    for _, own in rows.groupby(["subject", "trial"]):
+        assert own["start"].tolist() == list(range(len(own)))  # the first ones
+
+
+def test_every_third_has_a_sensor_of_noise_alone(study):
+    data = people([(30, 30)] * 7)
+    found = study.planted.with_a_bad_sensor(data)
+    subjects = data.inputs.windows["subject"].to_numpy()
+    assert study.planted.spoiled(subjects) == [0, 3, 6]
+    changed = {
+        (person, name)
+        for person, name in product(range(7), data.inputs.signals)
+        if not np.array_equal(
+            data.inputs.signals[name][subjects == person],
+            found.inputs.signals[name][subjects == person],
+        )
+    }
+    assert changed == {(0, "eye"), (3, "skin"), (6, "eye")}
+    before, after = (
+        each.inputs.signals["eye"][subjects == 0] for each in (data, found)
+    )
+    assert np.abs(before.mean(0) - after.mean(0)).max() < 1.5
+    apart = np.corrcoef(before[:, 0, 0], after[:, 0, 0])[0, 1]
+    assert abs(apart) < 0.4
+    assert found.labels is data.labels
