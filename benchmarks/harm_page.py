@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pages import DOCS, TABLES, placed
 from remedies import ALWAYS, AVERAGED, BOTH, GATED, SEEDS
-from signs import CHANGED, FACTS, SIGNS
+from signs import CHANGED, FACTS, INSIDE, SIGNS
 
 from domainemo.reports.style import COLOURS, render
 
@@ -53,6 +53,7 @@ def rendered(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
         "harm-losses": _losses(tables["losses"]),
         "harm-spread": _spread(tables["spread"]),
         "harm-telling": _telling(tables["signs"]),
+        "harm-inside": _inside(tables["inside"]),
         "harm-rules": _choices(tables["rules"], "rule", {"p, always": "p to always"}),
         "harm-chosen": _chosen(tables["rules"]),
         "harm-recipes": _choices(
@@ -123,6 +124,8 @@ def called(sign: str) -> str:
     """Return what a sign is called."""
     if sign == CHANGED:
         return "share of windows that adaptation changed (high)"
+    if sign in INSIDE:
+        return INSIDE[sign]
     fact, where = sign.split(", ")
     return f"{FACTS[fact]}: {where}"
 
@@ -150,6 +153,25 @@ def _telling(table: pd.DataFrame) -> str:
         "rank correlation with gain",
         f"{FEW}, {SHOWN[1]}",
         *(f"{ALL}, {view}" for view in SHOWN),
+    ]
+    return _table(heads, rows)
+
+
+def _inside(table: pd.DataFrame) -> str:
+    """Return a row for each sign from inside."""
+    wide = table.set_index(["sign", "group"])
+    rows = []
+    for sign in INSIDE:
+        own, total = (wide.loc[(sign, group)] for group in (FEW, ALL))
+        sets = " / ".join(f"{own[name]:.2f}" for name in DATASETS)
+        rank = f"{own['rank correlation']:+.2f}"
+        rows.append([called(sign), _interval(own), sets, rank, _interval(total)])
+    heads = [
+        "low value of",
+        f"{FEW}, {SHOWN[0]}",
+        "the same on " + " / ".join(DATASETS),
+        "rank correlation with gain",
+        f"{ALL}, {SHOWN[0]}",
     ]
     return _table(heads, rows)
 

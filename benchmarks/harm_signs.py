@@ -1,7 +1,8 @@
 """Whom adaptation harms, what could have told so without labels, and what helps.
 
     domainemo benchmark benchmarks/methods.toml --data-root DATA --output OUTPUT
-    python benchmarks/harm_signs.py OUTPUT [--page]
+    python benchmarks/inside.py OUTPUT INSIDE --data-root DATA
+    python benchmarks/harm_signs.py OUTPUT [--inside INSIDE/inside.csv] [--page]
 
 Reads the predictions in OUTPUT; nothing is trained. Signs are made of what was read
 without labels (`predicted.py`, `signs.py`); labels come in afterwards, to say what each
@@ -13,7 +14,7 @@ page and figures.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from remedies import (
     summary,
     tested,
 )
-from signs import DECIMALS, SIGNS, like_linear, pairs, signs
+from signs import DECIMALS, INSIDE, SIGNS, like_linear, pairs, signs
 
 Values = NDArray[np.float64]
 
@@ -62,7 +63,7 @@ TEN = (
 )
 PLACE = ["dataset", "backbone"]
 DRAWS = 4000
-LEVEL = 0.05 / len(SIGNS)  # all signs together are wrong in one of twenty cases
+LEVEL = 0.05  # all signs together are wrong in one of twenty cases
 VIEWS = ("any pair", "same adapter", "same person")
 NONE = "(none)"
 
@@ -245,8 +246,8 @@ def _correlation(columns: pd.DataFrame) -> float:
     return float(np.mean([r[pair] for pair in combinations(range(len(r)), 2)]))
 
 
-def telling(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return how well every sign tells the harmed from others: AUROC, with intervals.
+def telling(rows: pd.DataFrame, names: Sequence[str] = SIGNS) -> pd.DataFrame:
+    """Return how well signs tell the harmed from others: AUROC, with intervals.
 
     At each place the share of pairs, of one harmed and one not, in which the harmed has
     the lower value: of any people and adapters, of people with the same adapter, or of
@@ -263,13 +264,46 @@ def telling(rows: pd.DataFrame) -> pd.DataFrame:
         )
     found = []
     for group, own in ((ALL, rows), (FEW, rows[rows["adapter"].isin(TEN)])):
-        for sign in SIGNS:
-            found.extend(_told(own, sign, draws, group))
+        for sign in names:
+            found.extend(_told(own, sign, draws, group, LEVEL / len(names)))
     return pd.DataFrame(found)
 
 
+def telling_inside(rows: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
+    """Return how well what source only shows from inside tells, of the same adapter.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With everybody's gains.
+    shown : DataFrame
+        The signs of `INSIDE` for each data set, network and person.
+
+    Raises
+    ------
+    SystemExit
+        If they are not there for everybody.
+    """
+    keys = [*PLACE, "person"]
+    gains = rows[["adapter", *keys, "gain"]]
+    signed = gains.merge(shown[[*keys, *INSIDE]], how="left", on=keys, validate="m:1")
+    lacking = signed.loc[signed[[*INSIDE]].isna().any(axis=1), keys]
+    if len(lacking):
+        first = ", ".join(map(str, lacking.iloc[0]))
+        raise SystemExit(
+            f"no signs from inside for {len(lacking.drop_duplicates())} people, such "
+            f"as {first}; make them of the same output with benchmarks/inside.py"
+        )
+    found = telling(signed.round(dict.fromkeys(INSIDE, DECIMALS)), list(INSIDE))
+    return found[found["view"] == "same adapter"]
+
+
 def _told(
-    rows: pd.DataFrame, sign: str, draws: Mapping[str, NDArray[np.int64]], group: str
+    rows: pd.DataFrame,
+    sign: str,
+    draws: Mapping[str, NDArray[np.int64]],
+    group: str,
+    level: float,
 ) -> Iterator[dict[str, object]]:
     areas: dict[str, list[Values]] = {view: [] for view in VIEWS}
     names = []
@@ -286,7 +320,7 @@ def _told(
     for view, values in areas.items():
         by = pd.DataFrame(values, index=names)
         mean = by.mean().to_numpy()
-        low, high = np.nanquantile(mean[1:], [LEVEL / 2, 1 - LEVEL / 2])
+        low, high = np.nanquantile(mean[1:], [level / 2, 1 - level / 2])
         yield {
             "group": group,
             "sign": sign,
@@ -415,9 +449,13 @@ def main() -> None:
     """Print the tables, or write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("output", type=Path, help="of `domainemo benchmark`")
+    parser.add_argument("--inside", type=Path, help="table of benchmarks/inside.py")
     parser.add_argument("--page", action="store_true", help="write page and figures")
     chosen = parser.parse_args()
-    made = tables_of(*study(chosen.output))
+    signed, blended = study(chosen.output)
+    made = tables_of(signed, blended)
+    if chosen.inside:
+        made["inside"] = telling_inside(signed, pd.read_csv(chosen.inside))
     if chosen.page:
         write_page(made)
         return

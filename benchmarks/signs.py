@@ -13,6 +13,7 @@ __all__ = [
     "CHANGED",
     "DECIMALS",
     "FACTS",
+    "INSIDE",
     "SIGNS",
     "WHERE",
     "facts",
@@ -39,6 +40,14 @@ FACTS: Mapping[str, str] = {
 WHERE = ("adapted", "source only", "rise")
 SIGNS = [f"{fact}, {where}" for fact in FACTS for where in WHERE] + [CHANGED]
 """Each fact of the adapted network, of source only, and what the first has more."""
+
+INSIDE: Mapping[str, str] = {
+    "branches": "agreement of branches",
+    "heads": "agreement of source subjects' classifiers",
+    "typical": "share of typical windows",
+    "stays": "share of windows that keep their class from half-way on",
+}
+"""What source only shows of a person from inside (`inside.py`), by its short name."""
 
 DECIMALS = 9
 WINDOW = ["subject", "session", "trial", "start"]
