@@ -163,14 +163,24 @@ def _inside(table: pd.DataFrame) -> str:
     rows = []
     for sign in INSIDE:
         own, total = (wide.loc[(sign, group)] for group in (FEW, ALL))
+        every, helped = (
+            pd.Series(dict(zip(("auroc", "low", "high"), own[names], strict=True)))
+            for names in (
+                ["auroc", "low, all signs", "high, all signs"],
+                ["helped", "helped, low", "helped, high"],
+            )
+        )
         sets = " / ".join(f"{own[name]:.2f}" for name in DATASETS)
         rank = f"{own['rank correlation']:+.2f}"
-        rows.append([called(sign), _interval(own), sets, rank, _interval(total)])
+        first, wider, gained, last = map(_interval, (own, every, helped, total))
+        rows.append([called(sign), first, wider, sets, rank, gained, last])
     heads = [
         "low value of",
         f"{FEW}, {SHOWN[0]}",
+        f"with the interval of all {len(SIGNS) + len(INSIDE)} signs",
         "the same on " + " / ".join(DATASETS),
         "rank correlation with gain",
+        "of gaining more than 5 points",
         f"{ALL}, {SHOWN[0]}",
     ]
     return _table(heads, rows)

@@ -246,15 +246,18 @@ def _correlation(columns: pd.DataFrame) -> float:
     return float(np.mean([r[pair] for pair in combinations(range(len(r)), 2)]))
 
 
-def telling(rows: pd.DataFrame, names: Sequence[str] = SIGNS) -> pd.DataFrame:
+def telling(
+    rows: pd.DataFrame, names: Sequence[str] = SIGNS, number: int | None = None
+) -> pd.DataFrame:
     """Return how well signs tell the harmed from others: AUROC, with intervals.
 
     At each place the share of pairs, of one harmed and one not, in which the harmed has
     the lower value: of any people and adapters, of people with the same adapter, or of
     adapters with the same person; then the mean over places. Intervals are percentiles
     of a bootstrap over people, of each data set by themselves, and hold for all signs
-    of a view together (Bonferroni).
+    of a view together (Bonferroni), or for as many as are said.
     """
+    level = LEVEL / (number or len(names))
     draws = {}
     for dataset, own in rows.groupby("dataset"):
         number = own["person"].nunique()
@@ -265,12 +268,16 @@ def telling(rows: pd.DataFrame, names: Sequence[str] = SIGNS) -> pd.DataFrame:
     found = []
     for group, own in ((ALL, rows), (FEW, rows[rows["adapter"].isin(TEN)])):
         for sign in names:
-            found.extend(_told(own, sign, draws, group, LEVEL / len(names)))
+            found.extend(_told(own, sign, draws, group, level))
     return pd.DataFrame(found)
 
 
 def telling_inside(rows: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
     """Return how well what source only shows from inside tells, of the same adapter.
+
+    Intervals hold for these signs together, and, by other names, for all there are.
+    `helped` is how well a low value tells whom adaptation helps, by as much as makes
+    harm.
 
     Parameters
     ----------
@@ -294,7 +301,12 @@ def telling_inside(rows: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
             f"no signs from inside for {len(lacking.drop_duplicates())} people, such "
             f"as {first}; make them of the same output with benchmarks/inside.py"
         )
-    found = telling(signed.round(dict.fromkeys(INSIDE, DECIMALS)), list(INSIDE))
+    signed, names = signed.round(dict.fromkeys(INSIDE, DECIMALS)), list(INSIDE)
+    found = telling(signed, names)
+    every = telling(signed, names, len(SIGNS) + len(names))
+    helped = telling(signed.assign(gain=-signed["gain"]), names)
+    found[["low, all signs", "high, all signs"]] = every[["low", "high"]]
+    found[["helped", "helped, low", "helped, high"]] = helped[["auroc", "low", "high"]]
     return found[found["view"] == "same adapter"]
 
 

@@ -324,6 +324,17 @@ def test_the_page_claims_what_its_tables_say(harm):
     sure = few[few["low"] > 0.5]
     assert sure["auroc"].idxmax() == "others, rise"
     assert (few.loc["others, rise", ["eegmat", "esports", "ssvep-exo"]] > 0.8).all()
+    inside = tables["inside"].set_index(["group", "sign"]).loc[harm.harm_page.FEW]
+    assert list(inside.index) == [*harm.signs.INSIDE]
+    told = inside.index[(inside["low"] > 0.5) | (inside["high"] < 0.5)]
+    assert list(told) == ["typical", "stays"]
+    assert (inside["low, all signs"] < 0.5).all()
+    assert (inside["high, all signs"] > 0.5).all()
+    assert (inside["rank correlation"].abs() < 0.05).all()
+    assert (inside["helped"].round(2) >= 0.6).all() and inside["helped"].max() < 0.7
+    assert (inside["eegmat"].round(2) >= 0.79).all() and (
+        inside["esports"] < 0.61
+    ).all()
     rules = tables["rules"]
     few_rules = rules[rules["group"] == harm.harm_page.FEW].set_index("rule")
     asked = few_rules.loc[

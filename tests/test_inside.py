@@ -218,17 +218,25 @@ def test_who_is_harmed_is_told_by_pairs(scripts):
     few = found[found["group"] == "ten adapters"].set_index("sign")
     both = rows.merge(shown)
     for sign in names:
-        areas = []
+        areas, helped = [], []
         for _, there in both.groupby("dataset"):
-            won = [
-                (a[sign] < b[sign]) + 0.5 * (a[sign] == b[sign])
-                for (_, a), (_, b) in product(there.iterrows(), there.iterrows())
-                if a["adapter"] == b["adapter"] and a["gain"] < -0.05 <= b["gain"]
+            cases = there.to_dict("records")
+            two = [
+                (a, b) for a, b in product(cases, cases) if a["adapter"] == b["adapter"]
             ]
-            areas.append(np.mean(won))
+            for found_there, way in ((areas, 1), (helped, -1)):
+                won = [
+                    (a[sign] < b[sign]) + 0.5 * (a[sign] == b[sign])
+                    for a, b in two
+                    if way * a["gain"] < -0.05 <= way * b["gain"]
+                ]
+                found_there.append(np.mean(won))
         row = few.loc[sign]
         assert row[["x", "y"]].to_list() == pytest.approx(areas)
         assert row["auroc"] == pytest.approx(np.mean(areas))
         assert row["low"] <= row["auroc"] <= row["high"]
+        assert row["low, all signs"] <= row["low"]
+        assert row["high, all signs"] >= row["high"]
+        assert row["helped"] == pytest.approx(np.mean(helped))
     with pytest.raises(SystemExit, match="for 2 people, such as x, n, 0"):
         scripts.harm_signs.telling_inside(rows, shown.iloc[2:])
