@@ -929,8 +929,9 @@ class Target:
     whole_trials : mapping of str to Tensor of shape (batch, classes), optional
         What the judge makes of each sample's whole trial, by branch: the mean of its
         probabilities over all of the target's samples of that trial, without those that
-        the branch's sensor lost; alike for all classes where none is left. For adapters
-        that ask for it by ``needs_whole_trials``; None before there is a judge.
+        the branch's sensor lost; alike for all classes where fewer than two are left.
+        For adapters that ask for it by ``needs_whole_trials``; None before there is a
+        judge.
     """
 
     outputs: Outputs

@@ -4,13 +4,20 @@ from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import domainemo as de
-from domainemo import ConfigurationError, Table, from_arrays, write_table
+from domainemo import (
+    ConfigurationError,
+    DomainemoWarning,
+    Table,
+    from_arrays,
+    write_table,
+)
 from domainemo.adapters.distillation import Distillation
 from domainemo.adapters.self_training.whole_trials import WholeTrials, trusted
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
@@ -55,7 +62,8 @@ def test_the_mean_of_a_trial_against_a_loop(trials, seed):
                 for n, other in enumerate(trials)
                 if other == trial and there[n]
             ]
-            expected = torch.stack(own).mean(0) if own else torch.full((3,), 1 / 3)
+            alone = torch.full((3,), 1 / 3)
+            expected = torch.stack(own).mean(0) if len(own) > 1 else alone
             torch.testing.assert_close(found[branch][place], expected)
 
 
@@ -229,6 +237,17 @@ def test_it_helps_where_errors_in_windows_cancel_over_a_trial():
     scores = rows.set_index(["method", "subject"])["balanced_accuracy"]
     gains = scores["whole-trials"] - scores["source only"]
     assert gains.mean() > 0.03 and gains.min() > -0.05
+
+
+def test_a_sample_that_is_a_trial_is_taught_nothing_and_that_is_told(tmp_path):
+    data = recordings()
+    with pytest.warns(DomainemoWarning, match="learns nothing of whole trials"):
+        found = trained(data, "whole-trials", sampling="trials", output=tmp_path / "a")
+    plain = trained(data, "none", sampling="trials", output=tmp_path / "b")
+    for path in (tmp_path / "a").rglob("history.csv"):
+        losses = pd.read_csv(path).filter(regex="^(fusion|eeg|eye)$")
+        assert losses.shape[1] == 3 and not losses.to_numpy().any()
+    assert len(found.predictions) == len(plain.predictions)
 
 
 def test_results_say_that_trials_were_seen():

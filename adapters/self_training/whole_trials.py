@@ -39,8 +39,9 @@ class WholeTrials(Alignment):
     A trial has one label in every data set that this library reads, and a network's
     errors in single windows cancel in part over a trial. That is all the method knows;
     where trials have no one label, or errors are alike throughout a trial, it has
-    nothing to gain. Trials are provenance: no label is looked at. What is predicted
-    afterwards is a window by itself.
+    nothing to gain, and of a trial that is a single sample it learns nothing. Trials
+    are provenance: no label is looked at. What is predicted afterwards is a window by
+    itself.
 
     It is this library's own; the judge is that of ``docs/harm.md``, which has learned
     from none of its own labels. ``docs/whole-trials.md`` has what it is worth.

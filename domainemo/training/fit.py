@@ -447,6 +447,15 @@ class Fitting(Task):
         if self.adapter.needs_whole_trials:
             index = torch.arange(len(self.target), device=self.target.rows.device)
             trials = self.target.same_trial(index)
+            if len(index) and torch.equal(trials, index):
+                warnings.warn(
+                    f"Every sample of the target is a trial of its own, so that "
+                    f"{type(self.adapter).__name__} learns nothing of whole trials. "
+                    f"Choose another sampling, such as --sampling windows, or another "
+                    f"adapter.",
+                    DomainemoWarning,
+                    stacklevel=2,
+                )
             self.whole_trials = of_whole_trials(_evaluate(judge, self.target), trials)
         for screen in self.learning:
             wanted = screen.needs_training, screen.held_out

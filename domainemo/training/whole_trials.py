@@ -24,7 +24,8 @@ def of_whole_trials(outputs: Outputs, trials: Tensor) -> dict[str, Tensor]:
     -------
     dict of str to Tensor of shape (samples, classes)
         By branch, without the samples that its sensor lost; alike for all classes where
-        none is left of a trial.
+        fewer than two are left of a trial: alone, a sample would be taught what is said
+        of it.
     """
     return {
         branch: _means(logits.softmax(-1), outputs.weight(branch), trials)
@@ -40,4 +41,4 @@ def _means(probabilities: Tensor, weights: Tensor, trials: Tensor) -> Tensor:
     )
     counts = counts.unsqueeze(-1)
     nobody = 1 / probabilities.shape[-1]
-    return torch.where(counts > 0, sums / counts.clamp(min=1.0), nobody)
+    return torch.where(counts > 1, sums / counts.clamp(min=1.0), nobody)
