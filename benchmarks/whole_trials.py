@@ -40,8 +40,7 @@ CANDIDATES = (
     "weight-2",
     "weight-4",
     "trust-all",
-    "steady-2",
-    "steady-4",
+    "aligned",
 )
 """Settings among which one is chosen on other data sets."""
 

@@ -28,8 +28,7 @@ WORDS: Mapping[str, str] = {
     "weight-2": "`whole-trials`, weight 2",
     "weight-4": "`whole-trials`, weight 4",
     "trust-all": "`whole-trials`, weight 1, every trial trusted alike",
-    "steady-2": "`steady`, trials 2",
-    "steady-4": "`steady`, trials 4",
+    "aligned": "`uf-ama+whole-trials`, weight 2",
     "chosen": "**chosen on the others**",
     "chosen, seeds averaged": "chosen on the others, five seeds averaged",
     "oracle": "best of all for each person, by the labels",
@@ -164,7 +163,7 @@ def _whole(table: pd.DataFrame) -> str:
 
 
 def _planted(table: pd.DataFrame) -> str:
-    own = table[table["method"].isin(["uf-ama", "steady-2", "steady-4"])]
+    own = table[table["method"].isin(["uf-ama", "weight-2", "weight-4"])]
     rows = [
         [
             each["dataset"],
