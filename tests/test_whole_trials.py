@@ -197,6 +197,15 @@ def test_the_trainer_tells_what_the_judge_makes_of_all_samples_of_a_trial(monkey
             torch.testing.assert_close(whole[FUSION][place], expected)
 
 
+def test_without_a_judge_nobody_can_be_asked(monkeypatch):
+    monkeypatch.setattr(
+        "domainemo.runs.experiment.Experiment.build_adapter",
+        lambda *_: Watching(judged_from=None),
+    )
+    with pytest.raises(Exception, match="Watching says needs_whole_trials"):
+        trained(recordings(), "whole-trials")
+
+
 def test_a_judge_that_moves_is_asked_again_after_every_epoch(monkeypatch):
     adapter = Watching(judged_from=0.25, momentum=0.5)
     monkeypatch.setattr(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, DomainemoWarning, RunError
-from ..places import called, contract_error
+from ..places import called, contract_error, where
 from ..statistics.temperature import best_temperature
 from ..validators.comparing import comparison
 from ..validators.shared import balanced_accuracy
@@ -314,7 +314,8 @@ class Fitting(Task):
     Raises
     ------
     ConfigurationError
-        If an epoch is to be a pass over the target, and there is none.
+        If an epoch is to be a pass over the target, and there is none; or an adapter
+        asks for the judge's opinion of trials, and for no judge.
     """
 
     name = "Training"
@@ -346,6 +347,13 @@ class Fitting(Task):
         self.class_weights = _class_weights(model, source.labels, training, self.groups)
         self.needs_target_from = adapter.begins if adapter.needs_target else math.inf
         self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
+        if adapter.needs_whole_trials and adapter.judged_from is None:
+            raise ConfigurationError(
+                f"{type(adapter).__name__} says needs_whole_trials, and no judged_from, "
+                f"so that nobody would ever judge trials; expected the progress of "
+                f"training, from 0 to 1, at which the judge is set aside. Set it in "
+                f"{where(adapter, '__init__')}."
+            )
         self.whole_trials: dict[str, Tensor] = {}
         self.screen, self.learning = find_screen(adapter), learning_screens(adapter)
         self.fitted = Fitted()
