@@ -22,6 +22,7 @@ from domainemo.adapters.distillation import Distillation
 from domainemo.adapters.self_training.whole_trials import WholeTrials, trusted
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
 from domainemo.data import cache
+from domainemo.registry import entries
 from domainemo.runs.beside import _side_by_side
 from domainemo.screens.confidence import Screening
 from domainemo.training import loop
@@ -257,6 +258,25 @@ def test_a_sample_that_is_a_trial_is_taught_nothing_and_that_is_told(tmp_path):
         losses = pd.read_csv(path).filter(regex="^(fusion|eeg|eye)$")
         assert losses.shape[1] == 3 and not losses.to_numpy().any()
     assert len(found.predictions) == len(plain.predictions)
+
+
+@pytest.mark.parametrize("backbone", [each.name for each in entries("backbone")])
+def test_every_network_learns_of_trials_with_one_modality(backbone, tmp_path):
+    data = recordings(subjects=2, trials=3, windows=(3, 3))
+    trained(
+        data,
+        "whole-trials",
+        backbone=backbone,
+        modalities=["eeg"],
+        sampling="windows",
+        training=de.Training(epochs=2, batch_size=9),
+        folds=["subject 1"],
+        output=tmp_path,
+    )
+    (path,) = tmp_path.rglob("history.csv")
+    losses = pd.read_csv(path)
+    # In the first half nothing, and then something.
+    assert losses["fusion"].iloc[0] == 0 and losses["fusion"].iloc[1] > 0
 
 
 def test_results_say_that_trials_were_seen():
