@@ -27,6 +27,8 @@ WORDS: Mapping[str, str] = {
     "weight-1": "`whole-trials`, weight 1",
     "weight-2": "`whole-trials`, weight 2",
     "weight-4": "`whole-trials`, weight 4",
+    "square-4": "`whole-trials`, weight 4, margins squared",
+    "square-8": "`whole-trials`, weight 8, margins squared",
     "trust-all": "`whole-trials`, weight 1, every trial trusted alike",
     "aligned": "`uf-ama+whole-trials`, weight 2",
     "chosen": "**chosen on the others**",
@@ -163,7 +165,7 @@ def _whole(table: pd.DataFrame) -> str:
 
 
 def _planted(table: pd.DataFrame) -> str:
-    own = table[table["method"].isin(["uf-ama", "weight-2", "weight-4"])]
+    own = table[table["method"].isin(["uf-ama", "weight-2", "square-8"])]
     rows = [
         [
             each["dataset"],

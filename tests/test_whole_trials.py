@@ -76,7 +76,7 @@ def test_of_no_samples_nothing_is_made():
 # --------------------------------------------------------------------------- the loss
 
 
-@pytest.mark.parametrize("trust", ["margin", "all"])
+@pytest.mark.parametrize("trust", ["margin", "square", "all"])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_loss_against_a_loop(trust, classes):
     here = outputs(7, classes, lost=(1, 4))
@@ -94,7 +94,8 @@ def test_the_loss_against_a_loop(trust, classes):
             label = int(mean.argmax())
             margin = (classes * float(mean[label]) - 1) / (classes - 1)
             log = here.logits[branch][place].log_softmax(-1)
-            errors.append(-(margin if trust == "margin" else 1.0) * float(log[label]))
+            trusts = {"margin": margin, "square": margin**2, "all": 1.0}
+            errors.append(-trusts[trust] * float(log[label]))
         expected = 2.0 * shares[branch] * sum(errors) / len(errors)
         assert float(losses[branch]) == pytest.approx(expected, rel=1e-5)
 

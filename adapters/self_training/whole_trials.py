@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trust", "WholeTrials", "trusted"]
 
-Trust = Literal["margin", "all"]
+Trust = Literal["margin", "square", "all"]
 
 
 @register
@@ -53,8 +53,9 @@ class WholeTrials(Alignment):
     judged_from : float
         The progress of training, from 0 to 1, at which trials are judged, once. Before,
         nothing is learned of them.
-    trust : {"margin", "all"}
-        By the margin; or every trial alike, :math:`t_i = 1`.
+    trust : {"margin", "square", "all"}
+        By the margin; by its square, so that what is doubtful is hardly learned; or
+        every trial alike, :math:`t_i = 1`.
     """
 
     needs_whole_trials = True
@@ -94,7 +95,8 @@ class WholeTrials(Alignment):
     @classmethod
     def space(cls, trial: optuna.Trial) -> dict[str, Any]:
         """Draw the weight, and how far trials are trusted."""
-        drawn = trial.suggest_categorical("trust", ["margin", "all"])
+        ways = ["margin", "square", "all"]
+        drawn = trial.suggest_categorical("trust", ways)
         return {**super().space(trial), "trust": drawn}
 
 
@@ -118,4 +120,5 @@ def trusted(trials: Tensor, trust: Trust) -> tuple[Tensor, Tensor]:
     if trust == "all":
         return labels, torch.ones_like(most)
     classes = trials.shape[-1]
-    return labels, ((most * classes - 1) / max(classes - 1, 1)).clamp(min=0.0)
+    margin = ((most * classes - 1) / max(classes - 1, 1)).clamp(min=0.0)
+    return labels, margin.square() if trust == "square" else margin
