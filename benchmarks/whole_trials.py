@@ -39,7 +39,6 @@ CANDIDATES = (
     "weight-1",
     "weight-2",
     "weight-4",
-    "square-4",
     "square-8",
     "trust-all",
     "aligned",

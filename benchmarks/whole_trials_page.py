@@ -27,7 +27,6 @@ WORDS: Mapping[str, str] = {
     "weight-1": "`whole-trials`, weight 1",
     "weight-2": "`whole-trials`, weight 2",
     "weight-4": "`whole-trials`, weight 4",
-    "square-4": "`whole-trials`, weight 4, margins squared",
     "square-8": "`whole-trials`, weight 8, margins squared",
     "trust-all": "`whole-trials`, weight 1, every trial trusted alike",
     "aligned": "`uf-ama+whole-trials`, weight 2",
