@@ -349,10 +349,10 @@ class Fitting(Task):
         self.judge = Judge(adapter.judged_from, adapter.judge_momentum)
         if adapter.needs_whole_trials and adapter.judged_from is None:
             raise ConfigurationError(
-                f"{type(adapter).__name__} says needs_whole_trials, and no judged_from, "
-                f"so that nobody would ever judge trials; expected the progress of "
-                f"training, from 0 to 1, at which the judge is set aside. Set it in "
-                f"{where(adapter, '__init__')}."
+                f"{type(adapter).__name__} says needs_whole_trials, and no "
+                f"judged_from, so that nobody would ever judge trials; expected the "
+                f"progress of training, from 0 to 1, at which the judge is set aside. "
+                f"Set it in {where(adapter, '__init__')}."
             )
         self.whole_trials: dict[str, Tensor] = {}
         self.screen, self.learning = find_screen(adapter), learning_screens(adapter)
