@@ -319,7 +319,7 @@ class AdapterChoices(SetupChoices, total=False):
         Any,
         Choice(
             "The adapter; several, and a screen for them, joined by '+'.",
-            "uf-ama",
+            "whole-trials",
             before="validator",
         ),
     ]

@@ -63,7 +63,7 @@ class WholeTrials(Alignment):
     def __init__(
         self,
         *,
-        weight: Weight = 1.0,
+        weight: Weight = 2.0,
         branches: Branches = "all",
         judged_from: Annotated[float, Bounds(0, 1)] = 0.5,
         trust: Trust = "margin",
