@@ -21,11 +21,13 @@ import pytest
 
 import domainemo as de
 from domainemo import registry
+from domainemo.choices import RunChoices, choices_of
 from domainemo.cli import app, main
 from domainemo.cli.named import benchmarks, studies
 from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 
+ADAPTER = choices_of(RunChoices)["adapter"].default
 TINY = [
     "--set=data.subjects=3",
     "--set=data.sessions=2",
@@ -173,7 +175,7 @@ def test_screen_says_how_and_shows_baselines(finished):
     ):
         assert phrase in words
     table = pd.read_csv(finished / "results.csv")
-    first = table[(table["method"] == "uf-ama") & (table["level"] == "sequence")]
+    first = table[(table["method"] == ADAPTER) & (table["level"] == "sequence")]
     for value in first["balanced_accuracy"]:
         assert f"{value:.3f}" in screen
 
@@ -237,7 +239,7 @@ def test_dry_run_writes_nothing(tmp_path):
         (["--normalisation=zscore"], 2, ["none, riemannian, session, source, subject"]),
         (["--sampling=trial"], 2, ["sequences, trials, windows"]),
         (["--set=widht=3"], 2, ["'backbone.width'"]),
-        (["--set=adapter.marginl=3"], 2, ["'marginal'"]),
+        (["--adapter=uf-ama", "--set=adapter.marginl=3"], 2, ["'marginal'"]),
         (["--set=width"], 2, ["NAME=VALUE"]),
         (["--set=backbone.width=big"], 2, ["'big'", "int"]),
         (["--set=training.epochs=0"], 2, ["training.epochs is 0", "at least 1"]),
@@ -312,11 +314,11 @@ def test_predict_equals_the_run(finished, tmp_path):
     data = de.Simulated(subjects=3, sessions=2, trials=3, windows=(3, 4)).load()
     rows = np.flatnonzero(data.inputs.windows["subject"] == 2)
     de.write_table(data.take(rows).inputs, tmp_path / "new")
-    chosen = ("--fold", "subject 2", "--adapter", "uf-ama", "--output", "found.csv")
+    chosen = ("--fold", "subject 2", "--adapter", ADAPTER, "--output", "found.csv")
     domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path)
     found = pd.read_csv(tmp_path / "found.csv")
     known = pd.read_csv(finished / "predictions.csv")
-    known = known[(known["method"] == "uf-ama") & (known["fold"] == "subject 2")]
+    known = known[(known["method"] == ADAPTER) & (known["fold"] == "subject 2")]
     columns = [name for name in known if name.startswith("p_")]
     np.testing.assert_allclose(found[columns], known[columns], atol=1e-6)
     domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path, code=2)
@@ -331,7 +333,7 @@ def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
     de.write_table(data.take(rows[6:]).inputs, tmp_path / "rest")
 
     def predicted(*options, code=0):
-        chosen = ("--fold", "subject 2", "--adapter", "uf-ama", *options)
+        chosen = ("--fold", "subject 2", "--adapter", ADAPTER, *options)
         return domainemo(
             "predict", finished, "--dataset", "one", *chosen, cwd=tmp_path, code=code
         )

@@ -209,7 +209,7 @@ def test_a_trial_is_the_mean_of_its_windows(found):
 def test_validators_score_the_finished_networks(data):
     """As where they choose the epoch: with one epoch, that epoch's score is theirs."""
     source, target = divided(data, 3)
-    one = {"options": {**CHOICES["options"], "training.epochs": 1}}
+    one = {"options": {**CHOICES["options"], "training.epochs": 1}, "adapter": "uf-ama"}
     for name in ("source-and-information", "information-maximisation"):
         new = adapted(source, target, validator=name, **one)
         table = new.validators()
