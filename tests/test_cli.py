@@ -21,14 +21,13 @@ import pytest
 
 import domainemo as de
 from domainemo import registry
-from domainemo.choices import RunChoices, choices_of
 from domainemo.cli import app, main
 from domainemo.cli.named import benchmarks, studies
 from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 
-ADAPTER = choices_of(RunChoices)["adapter"].default
 TINY = [
+    "--adapter=uf-ama",
     "--set=data.subjects=3",
     "--set=data.sessions=2",
     "--set=data.trials=3",
@@ -175,7 +174,7 @@ def test_screen_says_how_and_shows_baselines(finished):
     ):
         assert phrase in words
     table = pd.read_csv(finished / "results.csv")
-    first = table[(table["method"] == ADAPTER) & (table["level"] == "sequence")]
+    first = table[(table["method"] == "uf-ama") & (table["level"] == "sequence")]
     for value in first["balanced_accuracy"]:
         assert f"{value:.3f}" in screen
 
@@ -314,11 +313,11 @@ def test_predict_equals_the_run(finished, tmp_path):
     data = de.Simulated(subjects=3, sessions=2, trials=3, windows=(3, 4)).load()
     rows = np.flatnonzero(data.inputs.windows["subject"] == 2)
     de.write_table(data.take(rows).inputs, tmp_path / "new")
-    chosen = ("--fold", "subject 2", "--adapter", ADAPTER, "--output", "found.csv")
+    chosen = ("--fold", "subject 2", "--adapter", "uf-ama", "--output", "found.csv")
     domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path)
     found = pd.read_csv(tmp_path / "found.csv")
     known = pd.read_csv(finished / "predictions.csv")
-    known = known[(known["method"] == ADAPTER) & (known["fold"] == "subject 2")]
+    known = known[(known["method"] == "uf-ama") & (known["fold"] == "subject 2")]
     columns = [name for name in known if name.startswith("p_")]
     np.testing.assert_allclose(found[columns], known[columns], atol=1e-6)
     domainemo("predict", finished, "--dataset", "new", *chosen, cwd=tmp_path, code=2)
@@ -333,7 +332,7 @@ def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
     de.write_table(data.take(rows[6:]).inputs, tmp_path / "rest")
 
     def predicted(*options, code=0):
-        chosen = ("--fold", "subject 2", "--adapter", ADAPTER, *options)
+        chosen = ("--fold", "subject 2", "--adapter", "uf-ama", *options)
         return domainemo(
             "predict", finished, "--dataset", "one", *chosen, cwd=tmp_path, code=code
         )
@@ -456,7 +455,7 @@ class Edited(Adapter):
         return {"mean": source.outputs.embeddings["fusion"].mean()}
 """
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
-    arguments = ("adapt", *TINY[:-2], "--epochs=1", "--jobs=1", "--plugin=mine.py")
+    arguments = ("adapt", *TINY[1:-2], "--epochs=1", "--jobs=1", "--plugin=mine.py")
     arguments += ("--adapter=edited", "--output=run")
     domainemo(*arguments, "--no-baselines", cwd=tmp_path)
     before = digest(tmp_path / "run")
@@ -471,7 +470,8 @@ def test_a_python_run_can_be_applied(tmp_path):
     """Predicting needs the trained fold, not the recordings' name."""
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(3, 4)).load()
     options = {"backbone.width": 8, "backbone.heads": 2, "training.epochs": 1}
-    de.run(data, options=options, baselines=False, output=tmp_path / "run")
+    chosen = {"adapter": "uf-ama", "options": options, "baselines": False}
+    de.run(data, **chosen, output=tmp_path / "run")
     de.write_table(data.inputs, tmp_path / "new")
     chosen = ("--fold=subject 2", "--dataset=./new", "--output=found.csv")
     domainemo("predict", "run", *chosen, cwd=tmp_path)
@@ -514,7 +514,7 @@ class MeanAlignment(Adapter):
     )
     domainemo(
         "adapt",
-        *[each for each in TINY if not each.startswith(("--jobs", "--epochs"))],
+        *[each for each in TINY if "--set" in each],
         "--epochs=1",
         "--fold=subject 2",
         "--no-baselines",

@@ -19,6 +19,7 @@ from domainemo.runs.unscored import trial_predictions
 
 CHOICES = {
     "backbone": "uf-ama",
+    "adapter": "uf-ama",
     "options": {"training.epochs": 2, "backbone.width": 8},
     "device": "cpu",
 }
@@ -209,7 +210,7 @@ def test_a_trial_is_the_mean_of_its_windows(found):
 def test_validators_score_the_finished_networks(data):
     """As where they choose the epoch: with one epoch, that epoch's score is theirs."""
     source, target = divided(data, 3)
-    one = {"options": {**CHOICES["options"], "training.epochs": 1}, "adapter": "uf-ama"}
+    one = {"options": {**CHOICES["options"], "training.epochs": 1}}
     for name in ("source-and-information", "information-maximisation"):
         new = adapted(source, target, validator=name, **one)
         table = new.validators()
