@@ -114,6 +114,7 @@ def first_epoch() -> None:
         de.run(
             data,
             backbone="concatenation-mlp",
+            adapter="uf-ama",
             validator="information-maximisation",
             baselines=False,
             folds=["subject 1"],

@@ -29,8 +29,12 @@ KEPT = (
 )
 TABLES = ("candidates.csv", "results.csv")
 RUNS = {
-    "r2gfanet": {"backbone": "r2gfanet"},
-    "uf-ama": {"backbone": "uf-ama", "validator": "source-and-information"},
+    "r2gfanet": {"backbone": "r2gfanet", "adapter": "uf-ama"},
+    "uf-ama": {
+        "backbone": "uf-ama",
+        "adapter": "uf-ama",
+        "validator": "source-and-information",
+    },
     "released": {
         "backbone": "uf-ama",
         "adapter": "uf-ama-released",

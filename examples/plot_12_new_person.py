@@ -29,6 +29,7 @@ found = de.adapt(
     labelled,
     people,
     backbone="concatenation-mlp",
+    adapter="uf-ama",
     epochs=8,
     options={"training.learning_rate": 0.003},
 )

@@ -27,6 +27,7 @@ from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 
 TINY = [
+    "--adapter=uf-ama",
     "--set=data.subjects=3",
     "--set=data.sessions=2",
     "--set=data.trials=3",
@@ -237,7 +238,7 @@ def test_dry_run_writes_nothing(tmp_path):
         (["--normalisation=zscore"], 2, ["none, riemannian, session, source, subject"]),
         (["--sampling=trial"], 2, ["sequences, trials, windows"]),
         (["--set=widht=3"], 2, ["'backbone.width'"]),
-        (["--set=adapter.marginl=3"], 2, ["'marginal'"]),
+        (["--adapter=uf-ama", "--set=adapter.marginl=3"], 2, ["'marginal'"]),
         (["--set=width"], 2, ["NAME=VALUE"]),
         (["--set=backbone.width=big"], 2, ["'big'", "int"]),
         (["--set=training.epochs=0"], 2, ["training.epochs is 0", "at least 1"]),
@@ -454,7 +455,7 @@ class Edited(Adapter):
         return {"mean": source.outputs.embeddings["fusion"].mean()}
 """
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
-    arguments = ("adapt", *TINY[:-2], "--epochs=1", "--jobs=1", "--plugin=mine.py")
+    arguments = ("adapt", *TINY[1:-2], "--epochs=1", "--jobs=1", "--plugin=mine.py")
     arguments += ("--adapter=edited", "--output=run")
     domainemo(*arguments, "--no-baselines", cwd=tmp_path)
     before = digest(tmp_path / "run")
@@ -469,7 +470,8 @@ def test_a_python_run_can_be_applied(tmp_path):
     """Predicting needs the trained fold, not the recordings' name."""
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(3, 4)).load()
     options = {"backbone.width": 8, "backbone.heads": 2, "training.epochs": 1}
-    de.run(data, options=options, baselines=False, output=tmp_path / "run")
+    chosen = {"adapter": "uf-ama", "options": options, "baselines": False}
+    de.run(data, **chosen, output=tmp_path / "run")
     de.write_table(data.inputs, tmp_path / "new")
     chosen = ("--fold=subject 2", "--dataset=./new", "--output=found.csv")
     domainemo("predict", "run", *chosen, cwd=tmp_path)
@@ -512,7 +514,7 @@ class MeanAlignment(Adapter):
     )
     domainemo(
         "adapt",
-        *[each for each in TINY if not each.startswith(("--jobs", "--epochs"))],
+        *[each for each in TINY if "--set" in each],
         "--epochs=1",
         "--fold=subject 2",
         "--no-baselines",

@@ -189,7 +189,7 @@ def test_all_are_those_of_this_package_that_can_be_run():
 def test_none_leaves_source_only():
     made = experiment(device="cpu", controls="none")
     assert made.describe()["controls"] == []
-    assert [each.name for each in made.trained] == ["uf-ama", "none"]
+    assert [each.name for each in made.trained] == [made.adapter.name, "none"]
 
 
 def test_all_stands_for_the_others_and_is_stored_by_name():

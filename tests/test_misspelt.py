@@ -69,7 +69,7 @@ MISSPELT = {
     "adapt --adapter marginal+conditional --set adapter.marginal.wieght=1": "weight'",
     "adapt --sampling sequences --set sampling.lenght=3": "'length'",
     "adapt --seeds o,1": "expected whole numbers",
-    "tune --space adapter.marginl=0.1:1": "'marginal'",
+    "tune --adapter uf-ama --space adapter.marginl=0.1:1": "'marginal'",
     "tune --space wdth=1:2": "'backbone.width'",
     "tune --sampler tp": "'tpe'",
     "tune --pruner medin": "'median'",

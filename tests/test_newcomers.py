@@ -19,6 +19,7 @@ from domainemo.runs.unscored import trial_predictions
 
 CHOICES = {
     "backbone": "uf-ama",
+    "adapter": "uf-ama",
     "options": {"training.epochs": 2, "backbone.width": 8},
     "device": "cpu",
 }

@@ -31,6 +31,7 @@ from domainemo.runs.results import Results
 
 CHOICES = {
     "backbone": "uf-ama",
+    "adapter": "uf-ama",
     "options": {"training.epochs": 2, "backbone.width": 8},
     "device": "cpu",
 }

@@ -269,7 +269,7 @@ def test_every_setting_refuses_what_does_not_fit(made):
 )
 def test_an_experiment_refuses_options_before_anything_is_read(options, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
-        experiment(options=options)
+        experiment(adapter="uf-ama", options=options)
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def refused(monkeypatch, capsys, *arguments):
         ("adapt --set training.clip=1e999", "training.clip is inf"),
         ("adapt --set data.noise=nan", "noise is nan"),
         ("adapt --set data.seed=-1", "seed is -1; expected a whole number from 0"),
-        ("adapt --set adapter.rule=", "rule is ''"),
+        ("adapt --adapter uf-ama --set adapter.rule=", "rule is ''"),
         ("adapt --set epochs=3 --set epochs=4", "training.epochs is set twice, to 3"),
         ("adapt --epochs 3 --set training.epochs=4", "training.epochs is set twice"),
         ("adapt --device cpu:7", "The device 'cpu:7' is not supported"),
@@ -500,8 +500,8 @@ def refused(monkeypatch, capsys, *arguments):
         ("tune --final-seeds x", "--final-seeds is 'x'"),
         ("tune --development ²", "study.development names ²"),
         ("tune --name=", "--name is empty"),
-        ("tune --space adapter.marginal=nan:1", "low is nan"),
-        ("tune --space adapter.marginal=0:inf", "high is inf"),
+        ("tune --adapter uf-ama --space adapter.marginal=nan:1", "low is nan"),
+        ("tune --adapter uf-ama --space adapter.marginal=0:inf", "high is inf"),
         ("tune --space width=1:2 --space width=2:3", "--space width is given twice"),
         ("data check simulated --jobs ²", "--jobs is '²'"),
     ],

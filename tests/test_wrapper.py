@@ -27,6 +27,7 @@ from domainemo.backbones.wrapper import (
     as_windows,
     size_of,
 )
+from domainemo.choices import RunChoices, choices_of
 from domainemo.cli import main
 from domainemo.core import FUSION, Modality
 from domainemo.errors import ConfigurationError
@@ -706,7 +707,7 @@ def test_the_page_runs_with_a_network_written_by_hand(
     stand_in.Encoder = Encoder
     monkeypatch.setitem(sys.modules, "x_transformers", stand_in)
     module = run_page(monkeypatch)
-    assert "uf-ama" in capsys.readouterr().out
+    assert choices_of(RunChoices)["adapter"].default in capsys.readouterr().out
     model = module.Electrodes({"eeg": EEG})
     frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {"network.to_logits.weight", "network.to_logits.bias"}
@@ -721,7 +722,7 @@ def test_the_page_runs_with_a_network_written_by_hand(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_page_runs_with_the_library_it_names(own_registry, monkeypatch, capsys):
     module = run_page(monkeypatch)
-    assert "uf-ama" in capsys.readouterr().out
+    assert choices_of(RunChoices)["adapter"].default in capsys.readouterr().out
     model = module.Electrodes({"eeg": EEG}).eval()
     signals, masks = whole_windows({"eeg": EEG})
     expected = model.network(signals["eeg"][:, 0]).flatten(1)
