@@ -444,7 +444,9 @@ class BenchmarkChoices(TypedDict, total=False):
     adapters: Annotated[
         Sequence[str] | Mapping[str, Any] | str,
         Choice(
-            "The adapters, or all; source only besides.", ("uf-ama",), words=_SEVERAL
+            "The adapters, or all; source only besides.",
+            ("whole-trials",),
+            words=_SEVERAL,
         ),
     ]
 

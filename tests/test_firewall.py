@@ -270,7 +270,8 @@ def test_trials_are_told_within_a_batch_and_not_which_they_are(data):
 
 def test_inputs_have_no_field_for_a_label():
     fields = {field.name for field in dataclasses.fields(Inputs)}
-    assert fields == {"signals", "windows", "modalities", "name"}
+    # Whether labels divided the trials is one word about all recordings, and no label.
+    assert fields == {"signals", "windows", "modalities", "name", "labelled_trials"}
     assert not issubclass(EmotionData, Inputs)
     assert set(PROVENANCE) == {"subject", "session", "trial", "stimulus", "start"}
 
