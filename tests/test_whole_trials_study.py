@@ -1,6 +1,7 @@
 """What learning from whole trials is worth: the sums by hand, and the page."""
 
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from scripts import script
 
 import domainemo as de
+from domainemo.adapters.self_training.whole_trials import WholeTrials
+from domainemo.choices import RunChoices, choices_of
 from domainemo.runs.metrics import metrics
 
 CLASSES = 3
@@ -207,3 +210,84 @@ def test_every_third_has_a_sensor_of_noise_alone(study):
     apart = np.corrcoef(before[:, 0, 0], after[:, 0, 0])[0, 1]
     assert abs(apart) < 0.4
     assert found.labels is data.labels
+
+
+# -------------------------------------------------------------------------- the page
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "whole-trials.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REAL = ("eegmat-windows", "eegmat-sequences", "ssvep-exo", "esports")
+
+
+@pytest.fixture(scope="module")
+def kept(study):
+    return study.whole_trials_page.kept()
+
+
+def test_the_page_is_its_tables(study, kept):
+    for mark, table in study.whole_trials_page.rendered(kept).items():
+        assert f"<!-- {mark} -->\n{table}\n<!-- end of {mark} -->" in PAGE
+    for name in study.whole_trials_page.drawn(kept):
+        assert f"]({name})" in PAGE and (ROOT / "docs" / name).is_file()
+
+
+def points(value):
+    return f"{100 * value:.1f}"
+
+
+def test_the_page_claims_what_its_tables_say(kept):
+    words = " ".join(PAGE.split())
+    rows = kept["settings"].set_index(["method", "dataset"])
+
+    def gains(method, column="gain"):
+        return [rows.loc[(method, each), column] for each in REAL]
+
+    first, second, third, fourth = map(points, gains("chosen"))
+    assert (
+        f"it gains {first} points on windows of eegmat, {second} on sequences, {third} "
+        f"on ssvep-exo and {fourth} on esports: {points(np.mean(gains('chosen')))} on "
+        f"average over these four"
+    ) in words
+    tests = kept["tests"].set_index(["method", "against", "dataset"])
+    together = tests.loc[("chosen", "source only", "together")]
+    assert f"{points(together['gain'])} over the three groups" in words
+    assert together["p"] < 0.001
+    better = tests.loc[("chosen", "better of both", "together")]
+    assert f"it gains {points(better['gain'])} points together" in words
+    assert better["p"] < 0.001
+    usual = ", ".join(map(points, gains("uf-ama")[:3]))
+    assert f"`uf-ama` gains {usual} and {points(gains('uf-ama')[3])}" in words
+    two = gains("weight-2")
+    named = f"{', '.join(map(points, two[:3]))} and {points(two[3])} points"
+    assert f"2 gains {named}, harms nobody" in words
+    assert not any(gains("weight-2", "harmed"))
+    ceiling = np.mean(gains("oracle"))
+    assert f"would gain {points(ceiling)} points on average" in words
+    for method, told in (("chosen", "loses {} points there"), ("weight-2", "it is {}")):
+        lost = -rows.loc[(method, "esports"), "trial gain"]
+        assert told.format(points(lost)) in words
+        error = f"{rows.loc[(method, 'esports'), 'error, more']:.3f}"
+        assert error.removeprefix("0") in words
+
+
+def test_the_readme_says_the_same(kept):
+    words = " ".join(README.split())
+    rows = kept["settings"].set_index(["method", "dataset"])
+    for name, order in (
+        ("weight-2", ("eegmat-windows", "eegmat-sequences", "ssvep-exo", "esports")),
+        ("uf-ama", ("eegmat-windows", "eegmat-sequences", "ssvep-exo", "esports")),
+    ):
+        for dataset in order:
+            assert points(rows.loc[(name, dataset), "gain"]) in words
+        assert rows.loc["weight-2"]["harmed"].max() == 0
+    # What it gives is the default's own.
+    assert WholeTrials().weight == 2.0
+    assert choices_of(RunChoices)["adapter"].default == "whole-trials"
+
+
+def test_planted_faults_do_no_harm_that_shows(kept):
+    planted = kept["planted"].set_index(["method", "dataset"])
+    own = planted.loc["weight-2"]
+    lost = own[(own["gain"] < 0) & (own["p"] < 0.05)]
+    assert lost.empty
