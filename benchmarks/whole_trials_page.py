@@ -70,6 +70,8 @@ def percent(share: float) -> str:
 
 
 def _p(value: float) -> str:
+    if np.isnan(value):
+        return "too few people"
     return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
