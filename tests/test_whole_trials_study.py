@@ -276,8 +276,9 @@ def test_the_readme_says_the_same(kept):
     rows = kept["settings"].set_index(["method", "dataset"]).loc["weight-2"]
     first, second, third, fourth = (points(rows.loc[name, "gain"]) for name in REAL)
     assert (
-        f"`--adapter whole-trials` gains {first} points there, {second} on sequences, "
-        f"{third} and {fourth} on two other sets, and nobody loses more than 5"
+        f"`--adapter whole-trials` gains {first} points on windows of eegmat, {second} "
+        f"on sequences, {third} and {fourth} on two other sets, and nobody loses more "
+        f"than 5"
     ) in words
     assert rows["harmed"].max() == 0
     # What that option gives is the adapter's own default.
