@@ -318,6 +318,13 @@ def test_an_adapter_may_not_ask_for_trials_that_labels_divided(adapter):
             de.adapt(data, others, protocol="cross-dataset", **chosen)
 
 
+def test_not_even_where_its_plan_has_not_seen_that_it_asks(monkeypatch):
+    """As in a study, which draws options when all is planned."""
+    monkeypatch.setattr("domainemo.runs.plan.check_asked_trials", lambda *_: None)
+    with pytest.raises(de.DomainemoError, match="divided by their labels"):
+        trained(divided(), "whole-trials")
+
+
 def test_others_may_train_with_them_and_those_of_the_source_do_no_harm():
     data = divided()
     short = {"training": de.Training(epochs=1, batch_size=4)}

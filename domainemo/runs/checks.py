@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import PROVENANCE, EmotionData, Inputs, Rows
+from ..core import PROVENANCE, Adapter, EmotionData, Inputs, Rows
 from ..data.channels import choose_channels
 from ..data.given import expect_inputs, expect_labelled
 from ..data.montage import check_sensors
@@ -30,6 +30,7 @@ from .experiment import Setup
 
 __all__ = [
     "canonical",
+    "check_asked_trials",
     "check_modalities",
     "check_signals",
     "choose",
@@ -329,3 +330,29 @@ def check_signals(inputs: Inputs, remedy: str | None = None) -> None:
                 DomainemoWarning,
                 stacklevel=2,
             )
+
+
+def check_asked_trials(adapter: Adapter, name: str, inputs: Inputs) -> None:
+    """Refuse an adapter that would be told of labels by where a trial ends.
+
+    Parameters
+    ----------
+    adapter : Adapter
+    name : str
+        As results call it.
+    inputs : Inputs
+        What it is trained with.
+
+    Raises
+    ------
+    ConfigurationError
+        If it asks which windows share a trial, and labels divided the trials.
+    """
+    if adapter.sees_trials and inputs.labelled_trials:
+        raise ConfigurationError(
+            f"The adapter {name!r} asks which of the target's windows share a trial, "
+            f"and the trials of {inputs.name} were divided by their labels, so that "
+            f"where one ends tells of a label; expected trials as they were recorded. "
+            f"Give each its commonest label (label='majority'; --set "
+            f"data.label=majority), or choose another adapter."
+        )

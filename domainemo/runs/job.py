@@ -57,6 +57,7 @@ from ..training.model import Network
 from ..training.screened import learning_screens
 from ..training.seeds import derive_seed, reproducible
 from .calibration import that_train, trials_of
+from .checks import check_asked_trials
 from .controls import control_name, control_probabilities, relabelled, retraining
 from .experiment import Experiment, Setup, is_population, method_name
 from .folder import (
@@ -614,6 +615,8 @@ class _Training:
         validator = experiment.validator.build() if experiment.validator else None
         assert job.adapter is not None
         adapter = experiment.build_adapter(job.adapter)
+        # Again here: a study draws options that its plan has not seen.
+        check_asked_trials(adapter, job.adapter.name, inputs)
         train_rows, held_rows = job.labelled[job.trains], None
         if (
             self.scaled

@@ -37,7 +37,7 @@ from ..training.seeds import reproducible
 from ..values import option_types
 from ..words import in_order
 from .calibration import give_labels
-from .checks import choose, prepare
+from .checks import check_asked_trials, choose, prepare
 from .controls import control_name, retraining
 from .experiment import Experiment, Setup, use_of
 from .folder import fingerprint, job_folder
@@ -213,7 +213,7 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
             adapter = each.build() if each.kind == "adapter" else None
             if adapter is None:
                 continue
-            _check_trials(adapter, each.name, inputs)
+            check_asked_trials(adapter, each.name, inputs)
             _check_branches(adapter, network)
             if adapter.settles:
                 adapter.prepare(network.dims, classes, 1)
@@ -221,18 +221,6 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
 
     with reproducible(chosen.training.threads):
         return build_once(modalities, chosen, complete)
-
-
-def _check_trials(adapter: Adapter, name: str, inputs: Inputs) -> None:
-    """Raise :class:`ConfigurationError` where trials would tell of labels."""
-    if adapter.sees_trials and inputs.labelled_trials:
-        raise ConfigurationError(
-            f"The adapter {name!r} asks which of the target's windows share a trial, "
-            f"and the trials of {inputs.name} were divided by their labels, so that "
-            f"where one ends tells of a label; expected trials as they were recorded. "
-            f"Give each its commonest label (label='majority'; --set "
-            f"data.label=majority), or choose another adapter."
-        )
 
 
 def _check_branches(adapter: Adapter, network: Network) -> None:
