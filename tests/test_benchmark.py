@@ -915,7 +915,8 @@ def test_a_shipped_file_can_be_read(path, tmp_path, monkeypatch):
     for folder in dict.fromkeys(re.findall(FOLDER, path.read_text(encoding="utf-8"))):
         data = de.Simulated(subjects=2, sessions=1, trials=3).load()
         de.write_table(data, tmp_path / folder)
-    text = path.read_text(encoding="utf-8").replace('= "all"', '= ["dann"]')
+    text = path.read_text(encoding="utf-8")
+    text = text.replace('\nadapters = "all"', '\nadapters = ["dann"]')
     assert grid(tmp_path, text, "nowhere").cells()
 
 
