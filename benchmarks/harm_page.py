@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pages import DOCS, TABLES, placed
+from pages import TABLES
 from remedies import ALWAYS, AVERAGED, BOTH, GATED, SEEDS
 from signs import CHANGED, FACTS, INSIDE, SIGNS
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["drawn", "kept", "rendered", "write_page"]
+__all__ = ["ALL", "FEW", "NAME", "drawn", "kept", "rendered"]
 
 NAME = "harm-signs"
 ALL, FEW = "all adapters", "ten adapters"
@@ -415,25 +415,3 @@ def _draw_choices(left: Axes, right: Axes, tables: dict[str, pd.DataFrame]) -> N
     right.axvline(0, color="0.35", linewidth=0.9)
     left.set_title("harmed, %", fontsize=8)
     right.set_title("gain, points", fontsize=8)
-
-
-def write_page(tables: dict[str, pd.DataFrame]) -> None:
-    """Keep the tables, and put them and the figures into the documentation.
-
-    Parameters
-    ----------
-    tables : dict of str to DataFrame
-    """
-    folder = TABLES / NAME
-    folder.mkdir(exist_ok=True)
-    for name, table in tables.items():
-        digits = "%.1f" if name == "people" else "%.5g"
-        table.to_csv(folder / f"{name}.csv", index=False, float_format=digits)
-    again = kept(folder)
-    page = DOCS / f"{NAME}.md"
-    text = page.read_text(encoding="utf-8")
-    for mark, shown in rendered(again).items():
-        text = placed(text, mark, shown)
-    page.write_text(text, encoding="utf-8")
-    for name, content in drawn(again).items():
-        (DOCS / name).write_bytes(content)

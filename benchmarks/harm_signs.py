@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from harm_page import ALL, FEW, write_page
+from harm_page import ALL, FEW, NAME, drawn, kept, rendered
 from matrix import families
 from numpy.typing import NDArray
+from pages import write_page
 from predicted import (
     SOURCE,
     Place,
@@ -469,7 +470,7 @@ def main() -> None:
     if chosen.inside:
         made["inside"] = telling_inside(signed, pd.read_csv(chosen.inside))
     if chosen.page:
-        write_page(made)
+        write_page(NAME, made, kept, rendered, drawn, {"people": "%.1f"})
         return
     for name, table in made.items():
         print(f"\n{name}\n", table.to_string(index=False), sep="\n")

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from domainemo.benchmarks.findings import read_findings
 from domainemo.benchmarks.printed import as_markdown
@@ -26,6 +29,43 @@ def placed(text: str, name: str, table: str) -> str:
     before, mark, rest = text.partition(f"<!-- {name} -->\n")
     _, end, after = rest.partition(f"<!-- end of {name} -->")
     return f"{before}{mark}{table}\n{end}{after}" if mark and end else text
+
+
+def write_page(
+    name: str,
+    tables: Mapping[str, pd.DataFrame],
+    read: Callable[[Path], dict[str, pd.DataFrame]],
+    rendered: Callable[[dict[str, pd.DataFrame]], Mapping[str, str]],
+    drawn: Callable[[dict[str, pd.DataFrame]], Mapping[str, bytes]],
+    digits: Mapping[str, str] = {},
+) -> None:
+    """Keep a study's tables, and put them and its figures into the documentation.
+
+    Parameters
+    ----------
+    name : str
+        Of the page, and of the folder of its tables.
+    tables : mapping of str to DataFrame
+    read : callable
+        Reads the tables that are kept again: these are what the page shows.
+    rendered, drawn : callable
+        Return tables as Markdown by their mark, and figures by their name.
+    digits : mapping of str to str
+        How numbers of a table are kept, where not with five digits.
+    """
+    folder = TABLES / name
+    folder.mkdir(exist_ok=True)
+    for each, table in tables.items():
+        form = digits.get(each, "%.5g")
+        table.to_csv(folder / f"{each}.csv", index=False, float_format=form)
+    again = read(folder)
+    page = DOCS / f"{name}.md"
+    text = page.read_text(encoding="utf-8")
+    for mark, shown in rendered(again).items():
+        text = placed(text, mark, shown)
+    page.write_text(text, encoding="utf-8")
+    for figure, content in drawn(again).items():
+        (DOCS / figure).write_bytes(content)
 
 
 def main() -> None:

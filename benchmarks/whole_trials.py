@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pages import write_page
 from planted import spoiled
 from predicted import (
     LINEAR,
@@ -28,7 +29,7 @@ from predicted import (
     labels_of,
     read,
 )
-from whole_trials_page import write_page
+from whole_trials_page import NAME, drawn, kept, rendered
 
 from domainemo.statistics.paired import Comparison, compare
 from domainemo.statistics.several import holm, stouffer
@@ -235,7 +236,7 @@ def tables_of(rows: pd.DataFrame, planted: pd.DataFrame) -> Mapping[str, pd.Data
     tests.append(tested(real, CHOSEN, BETTER))
     nested = summarised(every, ["dataset", "method"])
     return {
-        "settings": summarised(every, ["dataset", "method"]),
+        "settings": nested,
         "networks": summarised(every, ["dataset", "backbone", "method"]),
         "tests": pd.concat(tests, ignore_index=True),
         "chosen": chosen.merge(
@@ -260,7 +261,7 @@ def main() -> None:
         if name != "people":
             print(f"\n{name}\n{table.round(3).to_string()}")
     if given.page:
-        write_page(tables)
+        write_page(NAME, tables, kept, rendered, drawn)
 
 
 if __name__ == "__main__":

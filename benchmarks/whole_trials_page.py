@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pages import DOCS, TABLES, placed
+from pages import TABLES
 
 from domainemo.reports.style import COLOURS, WIDTH, render
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DATASETS", "WORDS", "drawn", "kept", "rendered", "write_page"]
+__all__ = ["DATASETS", "NAME", "WORDS", "drawn", "kept", "rendered"]
 
 NAME = "whole-trials"
 DATASETS = ("eegmat-windows", "eegmat-sequences", "esports", "ssvep-exo", "simulated")
@@ -219,19 +219,3 @@ def _draw_people(axes: Axes, people: pd.DataFrame) -> None:
     axes.axhline(-5, color="0.35", linewidth=0.8, linestyle="--")
     axes.set_xticks(range(len(shown)), list(shown.values()), fontsize=6, rotation=90)
     axes.grid(visible=True, axis="y")
-
-
-def write_page(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Keep the tables, and put them and the figure into the documentation."""
-    folder = TABLES / NAME
-    folder.mkdir(exist_ok=True)
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
-    again = kept(folder)
-    page = DOCS / f"{NAME}.md"
-    text = page.read_text(encoding="utf-8")
-    for mark, shown in rendered(again).items():
-        text = placed(text, mark, shown)
-    page.write_text(text, encoding="utf-8")
-    for name, content in drawn(again).items():
-        (DOCS / name).write_bytes(content)
