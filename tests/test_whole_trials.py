@@ -19,7 +19,11 @@ from domainemo import (
     write_table,
 )
 from domainemo.adapters.distillation import Distillation
-from domainemo.adapters.self_training.whole_trials import WholeTrials, trusted
+from domainemo.adapters.self_training.whole_trials import (
+    WholeTrials,
+    margins,
+    sharpened,
+)
 from domainemo.core import FUSION, Adapter, Outputs, Source, Target
 from domainemo.data import cache
 from domainemo.registry import entries
@@ -76,12 +80,13 @@ def test_of_no_samples_nothing_is_made():
 # --------------------------------------------------------------------------- the loss
 
 
-@pytest.mark.parametrize("trust", ["margin", "square", "all"])
+@pytest.mark.parametrize("trust", ["margin", "all"])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("classes", [2, 4])
-def test_the_loss_against_a_loop(trust, classes):
+def test_the_loss_against_a_loop(trust, temperature, classes):
     here = outputs(7, classes, lost=(1, 4))
     whole = of_whole_trials(outputs(7, classes, seed=1), places([0, 0, 1, 1, 1, 2, 0]))
-    adapter = WholeTrials(weight=2.0, trust=trust)
+    adapter = WholeTrials(weight=2.0, trust=trust, temperature=temperature)
     target = Target(here, 0.7, whole_trials=whole)
     losses = adapter(source(classes), target)
     shares = {"eeg": 0.25, "eye": 0.25, FUSION: 0.5}
@@ -90,12 +95,18 @@ def test_the_loss_against_a_loop(trust, classes):
         for place in range(7):
             if branch == "eye" and place in (1, 4):
                 continue
-            mean = whole[FUSION][place]
-            label = int(mean.argmax())
-            margin = (classes * float(mean[label]) - 1) / (classes - 1)
-            log = here.logits[branch][place].log_softmax(-1)
-            trusts = {"margin": margin, "square": margin**2, "all": 1.0}
-            errors.append(-trusts[trust] * float(log[label]))
+            mean = whole[FUSION][place].tolist()
+            margin = (classes * max(mean) - 1) / (classes - 1)
+            log = here.logits[branch][place].log_softmax(-1).tolist()
+            if temperature:
+                powers = [each ** (1 / temperature) for each in mean]
+                taught = [each / sum(powers) for each in powers]
+            else:
+                taught = [
+                    float(place == mean.index(max(mean))) for place in range(classes)
+                ]
+            error = -sum(a * b for a, b in zip(taught, log, strict=True))
+            errors.append(error * (margin if trust == "margin" else 1.0))
         expected = 2.0 * shares[branch] * sum(errors) / len(errors)
         assert float(losses[branch]) == pytest.approx(expected, rel=1e-5)
 
@@ -116,11 +127,20 @@ def test_before_there_is_a_judge_nothing_is_learned():
 
 
 def test_a_trial_that_tells_nothing_teaches_nothing():
-    labels, trust = trusted(torch.full((2, 4), 0.25), "margin")
-    assert trust.tolist() == [0.0, 0.0] and labels.shape == (2,)
+    assert margins(torch.full((2, 4), 0.25)).tolist() == [0.0, 0.0]
     sure = torch.tensor([[0.0, 1.0], [0.75, 0.25]])
-    labels, trust = trusted(sure, "margin")
-    assert labels.tolist() == [1, 0] and trust.tolist() == [1.0, 0.5]
+    assert margins(sure).tolist() == [1.0, 0.5]
+
+
+def test_a_temperature_keeps_the_order_and_what_is_certain():
+    shares = torch.tensor([[0.6, 0.3, 0.1], [1.0, 0.0, 0.0], [0.4, 0.4, 0.2]])
+    assert torch.equal(sharpened(shares, 1e-6)[1], shares[1])
+    torch.testing.assert_close(sharpened(shares, 1.0), shares)
+    torch.testing.assert_close(
+        sharpened(shares, 0.5)[0], torch.tensor([0.36, 0.09, 0.01]) / 0.46
+    )
+    # Of two that are alike one is taken, as the prediction would be.
+    assert sharpened(shares, 0.0).tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
 
 
 # ---------------------------------------------------------------------- what it is told
