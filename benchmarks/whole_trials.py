@@ -12,6 +12,7 @@ docs/tables/whole-trials and writes page and figure.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,28 +30,32 @@ from predicted import (
     labels_of,
     read,
 )
+from scipy.special import softmax
 from whole_trials_page import NAME, drawn, kept, rendered
 
 from domainemo.statistics.paired import Comparison, compare
 from domainemo.statistics.several import holm, stouffer
+from domainemo.statistics.temperature import best_temperature
 
 Values = NDArray[np.float64]
 
-CANDIDATES = (
-    "weight-1",
-    "weight-2",
-    "weight-4",
-    "square-8",
-    "trust-all",
-    "aligned",
-)
-"""Settings among which one is chosen on other data sets."""
+CANDIDATES: Mapping[float, Sequence[str]] = {
+    1.0: ("mean-itself",),
+    0.5: ("weight-2", "weight-4", "weight-8", "trust-all", "aligned"),
+}
+"""By temperature, settings among which one is chosen on other data sets."""
 
 HARM = -0.05
 """Who gains less is harmed."""
 
 MOST_HARMED = 0.05
 """No setting is chosen that harms more people than that on the other data sets."""
+
+MOST_ERROR = 0.01
+"""Nor one whose calibration error is higher by more on any of them."""
+
+SETTINGS = ("class-alone", *itertools.chain.from_iterable(CANDIDATES.values()))
+"""All that were tried."""
 
 AVERAGED = ", seeds averaged"
 CHOSEN, ORACLE, BETTER = "chosen", "oracle", "better of both"
@@ -136,31 +141,47 @@ def summarised(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return found.assign(worst=grouped["gain"].min()).reset_index()
 
 
-def choose(settings: pd.DataFrame, dataset: str) -> str:
+def choose(settings: pd.DataFrame, sure: pd.DataFrame, dataset: str) -> str:
     """Return the setting of the highest mean gain on all other data sets.
+
+    Its temperature is the one that fits best there; it harms few and is calibrated.
 
     Parameters
     ----------
     settings : DataFrame
-        A row for each data set and method, with `gain` and `harmed`.
+        A row for each data set and method, with `gain`, `harmed` and `error, more`.
+    sure : DataFrame
+        See :func:`sureness`.
     dataset : str
         Left out, with all others of the same people.
     """
+    settings, sure = others(settings, dataset), others(sure, dataset)
+    fitted = np.log(sure["temperature"]).mean()
+    nearest = min(CANDIDATES, key=lambda each: abs(np.log(each) - fitted))
+    grouped = settings[settings["method"].isin(CANDIDATES[nearest])].groupby("method")
+    means, most = grouped[["gain", "harmed"]].mean(), grouped["error, more"].max()
+    fit = means[(means["harmed"] < MOST_HARMED) & (most <= MOST_ERROR)]
+    return str((fit if len(fit) else means)["gain"].idxmax())
+
+
+def others(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Return the rows of all data sets but one, and those of the same people."""
     group = SAME_PEOPLE.get(dataset, dataset)
-    others = settings[settings["dataset"].replace(SAME_PEOPLE) != group]
-    means = others.groupby("method")[["gain", "harmed"]].mean().loc[list(CANDIDATES)]
-    harmless = means[means["harmed"] < MOST_HARMED]
-    return str((harmless if len(harmless) else means)["gain"].idxmax())
+    return table[table["dataset"].replace(SAME_PEOPLE) != group]
 
 
-def left_out(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def left_out(
+    rows: pd.DataFrame, sure: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return rows by the setting chosen on other data sets, and what was chosen.
 
     Also rows of the best that source only and logistic regression do for each network,
-    and of the best candidate for each person, by the labels: no method, but a ceiling.
+    and of the best setting for each person, by the labels: no method, but a ceiling.
     """
     settings = summarised(rows, ["dataset", "method"])
-    names = {each: choose(settings, each) for each in settings["dataset"].unique()}
+    names = {
+        each: choose(settings, sure, each) for each in settings["dataset"].unique()
+    }
     parts = []
     for (dataset, _), own in rows.groupby(["dataset", "backbone"], sort=False):
         for more in ("", AVERAGED):
@@ -169,21 +190,25 @@ def left_out(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         means = own.groupby("method")["score"].mean()
         best = means.loc[[SOURCE, LINEAR]].idxmax()
         parts.append(own[own["method"] == best].assign(method=BETTER))
-        all_of = own[own["method"].isin([SOURCE, LINEAR, *CANDIDATES])]
+        all_of = own[own["method"].isin([SOURCE, LINEAR, *SETTINGS])]
         order = all_of.sort_values("score", kind="stable")
         parts.append(order.drop_duplicates("person", keep="last").assign(method=ORACLE))
     chosen = pd.DataFrame(list(names.items()), columns=["dataset", "chosen"])
     return pd.concat(parts, ignore_index=True), chosen
 
 
-def tested(rows: pd.DataFrame, method: str, against: str) -> pd.DataFrame:
+def tested(
+    rows: pd.DataFrame, method: str, against: str, of: str = "score"
+) -> pd.DataFrame:
     """Return gains of a method over another, with p for each data set and together.
+
+    Of scores, or, with ``"error"``, what its calibration error is more.
 
     People are the unit, networks averaged first. Corrected by Holm over the data sets;
     together by Stouffer, data sets of the same people averaged.
     """
     wide = rows.pivot_table(
-        index=["dataset", "person"], columns="method", values="score", sort=False
+        index=["dataset", "person"], columns="method", values=of, sort=False
     )
     gaps = (wide[method] - wide[against]).dropna()
     found = [
@@ -200,7 +225,7 @@ def tested(rows: pd.DataFrame, method: str, against: str) -> pd.DataFrame:
     means = together.groupby("dataset", sort=False).mean()
     last = {"dataset": "together", "gain": means.mean(), "p": combined.p}
     return pd.concat([table, pd.DataFrame([last])], ignore_index=True).assign(
-        method=method, against=against
+        method=method, against=against, of=of
     )
 
 
@@ -226,14 +251,45 @@ def faults(rows: pd.DataFrame) -> pd.DataFrame:
     return table.assign(p=p)
 
 
-def tables_of(rows: pd.DataFrame, planted: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+def sureness(output: Path) -> pd.DataFrame:
+    """Return how sure trials' means are, how often right, and what would mend that.
+
+    Of source only, of whole trials; `temperature` is the one by which the means
+    predict labels best.
+    """
+    rows = []
+    for place in read(output, called="entry"):
+        labels = labels_of(output, place.dataset, place.windows)
+        trials = place.windows.groupby(TRIAL, sort=False).ngroup().to_numpy()
+        first = np.unique(trials, return_index=True)[1]
+        means = means_of(place.predicted[SOURCE], trials)
+        told = np.log(means.clip(1e-12)).reshape(-1, means.shape[-1])
+        truth = np.tile(labels[first], len(means))
+        rows.append(
+            {
+                "dataset": place.dataset,
+                "backbone": place.backbone,
+                "right": (told.argmax(-1) == truth).mean(),
+                "sure": softmax(told, -1).max(-1).mean(),
+                "sharpened": softmax(2 * told, -1).max(-1).mean(),
+                "temperature": best_temperature(told, truth),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def tables_of(
+    rows: pd.DataFrame, planted: pd.DataFrame, sure: pd.DataFrame
+) -> Mapping[str, pd.DataFrame]:
     """Return all tables by name."""
-    held, chosen = left_out(rows)
+    held, chosen = left_out(rows, sure)
     every = pd.concat([rows, held], ignore_index=True)
     real = every[every["dataset"] != "simulated"]
     shown = [CHOSEN, f"{SOURCE}{AVERAGED}", "uf-ama", LINEAR]
     tests = [tested(real, each, SOURCE) for each in shown]
     tests.append(tested(real, CHOSEN, BETTER))
+    sure = [CHOSEN, "weight-4", "class-alone", "uf-ama"]
+    tests += [tested(real, each, SOURCE, "error") for each in sure]
     nested = summarised(every, ["dataset", "method"])
     return {
         "settings": nested,
@@ -256,7 +312,11 @@ def main() -> None:
     parser.add_argument("planted", type=Path, metavar="PLANTED")
     parser.add_argument("--page", action="store_true")
     given = parser.parse_args()
-    tables = tables_of(people(given.output), people(given.planted))
+    sure = sureness(given.output)
+    tables = {
+        **tables_of(people(given.output), people(given.planted), sure),
+        "sureness": pd.concat([sure, sureness(given.planted)], ignore_index=True),
+    }
     for name, table in tables.items():
         if name != "people":
             print(f"\n{name}\n{table.round(3).to_string()}")

@@ -24,12 +24,13 @@ WORDS: Mapping[str, str] = {
     "source only, seeds averaged": "source only, five seeds averaged",
     "logistic regression": "logistic regression",
     "uf-ama": "`uf-ama`",
-    "weight-1": "`whole-trials`, weight 1",
     "weight-2": "`whole-trials`, weight 2",
     "weight-4": "`whole-trials`, weight 4",
-    "square-8": "`whole-trials`, weight 8, margins squared",
-    "trust-all": "`whole-trials`, weight 1, every trial trusted alike",
-    "aligned": "`uf-ama+whole-trials`, weight 2",
+    "weight-8": "`whole-trials`, weight 8",
+    "trust-all": "`whole-trials`, every trial trusted alike",
+    "aligned": "`uf-ama+whole-trials`",
+    "mean-itself": "`whole-trials`, temperature 1: the mean itself",
+    "class-alone": "`whole-trials`, temperature 0: the class alone",
     "chosen": "**chosen on the others**",
     "chosen, seeds averaged": "chosen on the others, five seeds averaged",
     "oracle": "best of all for each person, by the labels",
@@ -47,7 +48,9 @@ def rendered(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     return {
         "trials-gains": _gains(tables["settings"]),
         "trials-chosen": _chosen(tables["chosen"]),
-        "trials-tests": _tests(tables["tests"]),
+        "trials-tests": _tests(tables["tests"], "score"),
+        "trials-calibration": _tests(tables["tests"], "error"),
+        "trials-sure": _sure(tables["sureness"]),
         "trials-networks": _networks(tables["networks"]),
         "trials-whole": _whole(tables["settings"]),
         "trials-planted": _planted(tables["planted"]),
@@ -112,7 +115,9 @@ def _chosen(table: pd.DataFrame) -> str:
     return _table([*heads, *more], rows)
 
 
-def _tests(table: pd.DataFrame) -> str:
+def _tests(table: pd.DataFrame, of: str) -> str:
+    told = points if of == "score" else "{:+.3f}".format
+    table = table[table["of"] == of]
     places = list(dict.fromkeys(table["dataset"]))
     rows = []
     for (method, against), own in table.groupby(["method", "against"], sort=False):
@@ -122,10 +127,7 @@ def _tests(table: pd.DataFrame) -> str:
         rows.append(
             [
                 f"{words} less {'source only' if against == 'source only' else less}",
-                *(
-                    f"{points(by.loc[p, 'gain'])} ({_p(by.loc[p, 'p'])})"
-                    for p in places
-                ),
+                *(f"{told(by.loc[p, 'gain'])} ({_p(by.loc[p, 'p'])})" for p in places),
             ]
         )
     return _table(["", *places], rows)
@@ -148,6 +150,18 @@ def _networks(table: pd.DataFrame) -> str:
     return _table(["source only, and gain of the chosen", *backbones], rows)
 
 
+def _sure(table: pd.DataFrame) -> str:
+    """Return, for each data set, how sure and how right; networks averaged."""
+    columns = ["right", "sure", "sharpened"]
+    rows = []
+    for dataset, own in table.groupby("dataset", sort=False):
+        cells = [f"{own[each].mean():.2f}" for each in columns]
+        fitted = own["temperature"]
+        rows.append([dataset, *cells, f"{fitted.min():.2f} to {fitted.max():.2f}"])
+    heads = ["recordings", "right", "sure", "sure, temperature 1/2"]
+    return _table([*heads, "temperature that fits best"], rows)
+
+
 def _whole(table: pd.DataFrame) -> str:
     wide = table.set_index(["method", "dataset"])
     names = [each for each in WORDS if each != "oracle"]
@@ -166,7 +180,7 @@ def _whole(table: pd.DataFrame) -> str:
 
 
 def _planted(table: pd.DataFrame) -> str:
-    own = table[table["method"].isin(["uf-ama", "weight-2", "square-8"])]
+    own = table[table["method"].isin(["uf-ama", "weight-4", "weight-8"])]
     rows = [
         [
             each["dataset"],

@@ -66,7 +66,7 @@ def output(study, tmp_path_factory):
         if network == NETWORKS[0]:  # alike for all networks
             plain["logistic regression"] = 1
         kept[dataset, network, "none"] = write(place / "none", table, plain, number)
-        for at, name in enumerate((*study.whole_trials.CANDIDATES, "uf-ama")):
+        for at, name in enumerate((*study.whole_trials.SETTINGS, "uf-ama")):
             method = {"a method": 2}
             found = write(place / name, table, method, 100 * number + at + 1)
             kept[dataset, network, name] = found
@@ -106,14 +106,16 @@ def test_scores_are_those_of_the_library_person_by_person(study, output):
 def test_a_setting_is_chosen_without_the_data_set_it_is_reported_on(study, output):
     """Whatever happens on one data set, what is chosen for it stays the same."""
     rows = study.whole_trials.people(output[0])
-    _, chosen = study.whole_trials.left_out(rows)
+    sure = study.whole_trials.sureness(output[0])
+    _, chosen = study.whole_trials.left_out(rows, sure)
     generator = np.random.default_rng(0)
     for dataset in SETS:
         own = rows["dataset"] == dataset
-        changed = rows.copy()
-        for column in ("score", "gain"):
+        changed, fitted = rows.copy(), sure.copy()
+        for column in ("score", "gain", "error"):
             changed.loc[own, column] = generator.normal(size=own.sum())
-        _, again = study.whole_trials.left_out(changed)
+        fitted.loc[fitted["dataset"] == dataset, "temperature"] = 7.0
+        _, again = study.whole_trials.left_out(changed, fitted)
         before, after = (
             each.set_index("dataset").loc[dataset, "chosen"] for each in (chosen, again)
         )
@@ -121,32 +123,70 @@ def test_a_setting_is_chosen_without_the_data_set_it_is_reported_on(study, outpu
 
 
 def test_the_setting_of_the_highest_gain_that_harms_few_is_chosen(study):
-    names = study.whole_trials.CANDIDATES
+    choose, names = study.whole_trials.choose, study.whole_trials.CANDIDATES[0.5]
+    kinds = ("eegmat-windows", "a", "b", "c")
+    settings = ("mean-itself", *names)
+    zeros = {"gain": 0.0, "harmed": 0.0, "error, more": 0.0}
     table = pd.DataFrame(
         [
-            {"dataset": dataset, "method": name, "gain": 0.0, "harmed": 0.0}
-            for dataset, name in product(("eegmat-windows", "a", "b"), names)
+            {"dataset": dataset, "method": name, **zeros}
+            for dataset, name in product(kinds, settings)
         ]
     )
+    sure = pd.DataFrame({"dataset": kinds, "temperature": (0.9, 0.4, 0.6, 0.5)})
 
-    def put(dataset, name, gain, harmed):
+    def put(dataset, name, gain, harmed, error=0.0):
         place = (table["dataset"] == dataset) & (table["method"] == name)
-        table.loc[place, ["gain", "harmed"]] = gain, harmed
+        table.loc[place, ["gain", "harmed", "error, more"]] = gain, harmed, error
 
     put("a", names[1], 0.05, 0.01)
     put("b", names[2], 0.09, 0.30)  # too many are harmed
-    put("eegmat-windows", names[3], 0.03, 0.0)
-    choose = study.whole_trials.choose
-    assert choose(table, "b") == names[1] and choose(table, "a") == names[3]
+    put("c", names[3], 0.09, 0.00, 0.02)  # and who is right is not told
+    put("eegmat-windows", names[4], 0.03, 0.0)
+    put("c", "mean-itself", 0.2, 0.0)  # of another temperature
+    assert choose(table, sure, "b") == names[1]
+    assert choose(table, sure, "a") == names[4]
     # Of the same people, neither speaks for the other.
-    assert choose(table, "eegmat-sequences") == names[1]
+    assert choose(table, sure, "eegmat-sequences") == names[1]
+    # Where means are as sure as right on the others, they are taught as they are.
+    sure.loc[1:, "temperature"] = 1.1
+    assert choose(table, sure, "b") == "mean-itself"
+
+
+def test_how_sure_trials_are_against_a_loop(study, output):
+    folder, kept = output
+    found = study.whole_trials.sureness(folder).set_index(["dataset", "backbone"])
+    columns = [f"p_{place}" for place in range(CLASSES)]
+    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 600))
+    for dataset, network in product(SETS, NETWORKS):
+        rows = kept[dataset, network, "none"]
+        rows = rows[rows["method"] == "source only"]
+        right, sure, sharpened, means, truth = [], [], [], [], []
+        for _, own in rows.groupby(["seed", "subject", "session", "trial"]):
+            mean = own[columns].mean().to_numpy()
+            means.append(mean)
+            truth.append(int(own["label"].iloc[0]))
+            right.append(mean.argmax() == truth[-1])
+            sure.append(mean.max())
+            sharpened.append(mean.max() ** 2 / (mean**2).sum())
+        row = found.loc[(dataset, network)]
+        told = (np.mean(right), np.mean(sure), np.mean(sharpened))
+        assert row[["right", "sure", "sharpened"]].tolist() == pytest.approx(told)
+        weights = 1 / np.bincount(truth)[truth]  # every class counts alike
+        losses = []
+        for temperature in grid:
+            powers = np.array(means) ** (1 / temperature)
+            powers /= powers.sum(1, keepdims=True)
+            losses.append(-(weights * np.log(powers[range(len(truth)), truth])).sum())
+        best = grid[np.argmin(losses)]
+        assert row["temperature"] == pytest.approx(best, rel=0.02)
 
 
 def test_the_ceiling_is_everybodys_best(study, output):
     rows = study.whole_trials.people(output[0])
-    held, _ = study.whole_trials.left_out(rows)
+    held, _ = study.whole_trials.left_out(rows, study.whole_trials.sureness(output[0]))
     best = held[held["method"] == study.whole_trials.ORACLE]
-    names = ["source only", "logistic regression", *study.whole_trials.CANDIDATES]
+    names = ["source only", "logistic regression", *study.whole_trials.SETTINGS]
     of_all = rows[rows["method"].isin(names)]
     keys = ["dataset", "backbone", "person"]
     expected = of_all.groupby(keys)["score"].max()
