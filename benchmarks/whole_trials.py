@@ -76,7 +76,8 @@ def people(output: Path) -> pd.DataFrame:
         rows = scores(place, labels)
         base = rows[rows["method"] == SOURCE].set_index("person")
         for score, gain in (("score", "gain"), ("trial score", "trial gain")):
-            rows[gain] = rows[score] - base.loc[rows["person"], score].to_numpy()
+            less = rows[score] - base.loc[rows["person"], score].to_numpy()
+            rows[gain] = less.round(9)  # a loss of 5 points is not one of more
         parts.append(rows.assign(dataset=place.dataset, backbone=place.backbone))
     return pd.concat(parts, ignore_index=True)
 
