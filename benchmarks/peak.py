@@ -146,7 +146,8 @@ def main() -> None:
     wanted = [{"backbone": name, "adapter": "uf-ama"} for name in chosen.backbones]
     if "uf-ama" in chosen.backbones:
         wanted += [
-            {"backbone": name, "adapter": CONFIGURATION} for name in ("uf-ama", RELEASED)
+            {"backbone": name, "adapter": CONFIGURATION}
+            for name in ("uf-ama", RELEASED)
         ]
     fill(chosen.output / "peak.csv", wanted, partial(achieved, steps=chosen.steps))
 

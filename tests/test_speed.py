@@ -1,8 +1,10 @@
-"""The speed benchmarks: the yardstick is the released arithmetic; the page is its tables."""
+"""The speed benchmarks: the yardstick, sums by hand, and the page."""
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from scripts import script
@@ -15,7 +17,8 @@ from domainemo.backbones.layers import channel_order
 @pytest.fixture(scope="module")
 def scripts():
     """The scripts, which import what stands beside them."""
-    return SimpleNamespace(**{name: script(name) for name in ("speed", "released")})
+    names = ("speed", "released", "growth", "peak", "speed_page")
+    return SimpleNamespace(**{name: script(name) for name in names})
 
 
 # ------------------------------------------------------------------- the yardstick
@@ -33,9 +36,7 @@ def pair(scripts, request):
     """
     shape = scripts.speed.Shape(4, 96, 4, 7, 5)
     made = scripts.released.released_experiment()
-    options = made.with_options(
-        {"backbone.dropout": 0.0, "backbone.head_dropout": 0.0}
-    )
+    options = made.with_options({"backbone.dropout": 0.0, "backbone.head_dropout": 0.0})
     member = scripts.speed.member(options, shape, 0)
     model = member.task.model
     with torch.no_grad():
@@ -101,3 +102,81 @@ def test_its_weights_follow_the_epochs_as_the_library_has_them(scripts):
     for epoch in range(400):
         expected = schedule_factor("released", epoch / 400 + 1e-6)
         assert scripts.released.marginal_weight(epoch) == pytest.approx(expected)
+
+
+# --------------------------------------------------------------------- sums by hand
+
+
+def test_a_fold_is_its_steps_and_what_follows_its_epochs(scripts, monkeypatch):
+    """With a clock by which everything takes a second."""
+    shape = scripts.speed.Shape(4, 96, 2, 5, 3)
+    monkeypatch.setattr(scripts.speed, "SHAPES", {"tiny": shape})
+    monkeypatch.setattr(scripts.speed, "SOURCE", 64)
+    monkeypatch.setattr(scripts.speed, "seconds", lambda action: (action(), 1.0)[1])
+    first = {"shape": "tiny", "backbone": "concatenation-mlp", "adapter": "uf-ama"}
+    rows = [{**first, "members": count} for count in (1, 2)]
+    for count, row in zip((1, 2), scripts.speed.costs(rows, 1), strict=True):
+        assert row["step, ms"] == pytest.approx(1000 / count)
+        steps = 3 * 96 / 32  # of an epoch, of which there are 20
+        assert row["fold, min"] == pytest.approx(20 * (steps / count + 1) / 60)
+
+
+def test_only_what_a_table_lacks_is_measured(scripts, tmp_path, capsys):
+    asked = []
+
+    def measure(rows):
+        asked.append([row["size"] for row in rows])
+        return [{**row, "seconds": 1.0} for row in rows]
+
+    wanted = [{"name": name, "size": size} for name in "ab" for size in (1, 2)]
+    path = tmp_path / "table.csv"
+    scripts.speed.fill(path, wanted[:1], measure)
+    table = scripts.speed.fill(path, wanted, measure)
+    assert asked == [[1], [2], [1, 2]]
+    assert len(table) == 4 and pd.read_csv(path).equals(table)
+    scripts.speed.fill(path, wanted, measure)
+    assert len(asked) == 3
+    capsys.readouterr()
+
+
+def test_operations_and_bytes_are_those_of_a_product(scripts):
+    left, right = torch.ones(3, 5), torch.ones(7, 5)
+    traffic = scripts.peak.Traffic()
+    with traffic:
+        left @ right.T  # the transposition moves nothing
+    assert traffic.bytes == 4 * (3 * 5 + 7 * 5 + 3 * 7)
+    found = scripts.peak._achieved(lambda: left @ right.T, 3, (lambda: 0, lambda: 0))
+    assert found["GFLOP"] * 1e9 == pytest.approx(2 * 3 * 5 * 7)
+
+
+def test_one_number_grows_at_a_time_and_what_is_squared_grows_by_four(scripts):
+    base = scripts.growth.BASE
+    assert scripts.growth.shape_of("subjects", 8).source == 8 * base.windows
+    assert scripts.growth.shape_of("members", 8) == base
+    for what in ("windows", "channels"):
+        assert scripts.growth.shape_of(what, 48) == base._replace(**{what: 48})
+    sizes = [8, 32, 62]
+    found = scripts.speed_page.per_doubling(sizes, [3 * each**2 for each in sizes])
+    assert found == pytest.approx(4)
+
+
+# -------------------------------------------------------------------------- the page
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def kept(scripts):
+    return scripts.speed_page.kept()
+
+
+def words():
+    return " ".join((DOCS / "speed.md").read_text(encoding="utf-8").split())
+
+
+def test_the_page_is_its_tables(scripts, kept):
+    page = (DOCS / "speed.md").read_text(encoding="utf-8")
+    for mark, table in scripts.speed_page.rendered(kept).items():
+        assert f"<!-- {mark} -->\n{table}\n<!-- end of {mark} -->" in page
+    for name in scripts.speed_page.drawn(kept):
+        assert f"]({name})" in page and (DOCS / name).is_file()
