@@ -23,6 +23,7 @@ from speed import Shape, fill, member, seconds
 
 from domainemo.runs.experiment import experiment
 from domainemo.training.population import Member, train_together
+from domainemo.training.seeds import reproducible
 
 BASE = Shape(people=5, windows=96, classes=3, channels=16, features=8)
 SIZES = {
@@ -83,7 +84,9 @@ def main() -> None:
         for what, sizes in SIZES.items()
         for size in sizes
     ]
-    fill(chosen.output / "growth.csv", wanted, partial(growth, turns=chosen.turns))
+    measure = partial(growth, turns=chosen.turns)
+    with reproducible(threads=1):
+        fill(chosen.output / "growth.csv", wanted, measure)
 
 
 if __name__ == "__main__":

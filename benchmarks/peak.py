@@ -36,6 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import domainemo as de
 from domainemo.registry import entries
 from domainemo.runs.experiment import experiment
+from domainemo.training.seeds import reproducible
 
 RELEASED = "as released"
 ROWS, MEGABYTES = 2048, 256
@@ -149,7 +150,8 @@ def main() -> None:
             {"backbone": name, "adapter": CONFIGURATION}
             for name in ("uf-ama", RELEASED)
         ]
-    fill(chosen.output / "peak.csv", wanted, partial(achieved, steps=chosen.steps))
+    with reproducible(threads=1):
+        fill(chosen.output / "peak.csv", wanted, partial(achieved, steps=chosen.steps))
 
 
 if __name__ == "__main__":

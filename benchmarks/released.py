@@ -8,14 +8,14 @@ layers. A test holds that its losses and gradients are those of `--config
 uf-ama-released-seed-iv`, which is timed beside it, on noise in the shape of a fold of
 SEED-IV. Every comparison takes turns in one run; medians of CPU time.
 
-- `step`: one thread each.
-- `epoch`: a pass over the target, 26 steps, with the evaluation that follows it.
-- `all cores`: the released code in one process, whose torch uses all, against one
+- A step.
+- An epoch: a pass over the target, 26 steps, with the evaluation that follows it.
+- All cores: the released code in one process, whose torch uses all, against one
   process of one thread for each core. Where several threads share an epoch its seconds
   are those of the first thread, which takes part in everything, without what it waits
   for the others: as if these were never late, which is in the released code's favour.
 
-Writes OUTPUT/released.csv.
+Writes OUTPUT/released.csv, and goes on there with the rows that are missing.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from speed import SHAPES, begin, member, take_step
+from speed import SHAPES, begin, fill, member, seconds, take_step
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from domainemo.choices import flatten
 from domainemo.cli.named import read_configuration
-from domainemo.files import write
 from domainemo.processes import cores
 from domainemo.runs.experiment import Experiment, experiment
 from domainemo.training.population import Member
@@ -49,6 +49,7 @@ CONFIGURATION = "uf-ama-released-seed-iv"
 SHAPE = SHAPES["seed-iv"]
 BATCH, CLASSES, LAYERS = 32, SHAPE.classes, 3
 SHARES = (0.25, 0.25, 0.5)  # of EEG, eye movements and fusion
+STEP, EPOCH, ALL_CORES = "step, one thread", "epoch, one thread", "epoch, all cores"
 
 
 class Encoder(nn.Module):
@@ -322,23 +323,73 @@ def our_epoch(ours: Member) -> None:
         ours.loop.finish_epoch(ours.loop.train_epoch())
 
 
-def step_seconds(steps: int) -> tuple[float, float]:
-    """Return the CPU seconds of a step, released and here, which take turns."""
-    theirs, source, target = released_fold()
-    ours = member(released_experiment(), SHAPE, 0)
-    begin([ours], 0.0)
-    batches = zip(source, target, strict=False)
-    took: list[list[float]] = [[], []]
-    for _ in range(2 + steps):
-        (*here, labels), (*there, _) = next(batches)
-        began = time.process_time()
-        theirs.step(here, labels, there, 0)
-        between = time.process_time()
-        with reproducible(threads=1):
-            take_step(ours)
-        took[0].append(between - began)
-        took[1].append(time.process_time() - between)
-    return float(np.median(took[0][2:])), float(np.median(took[1][2:]))
+def our_step(ours: Member) -> None:
+    """Take the next step of an epoch that is begun."""
+    with reproducible(threads=1):
+        take_step(ours)
+
+
+def medians(actions: Sequence[Callable[[], object]], turns: int) -> list[float]:
+    """Return the CPU seconds of several actions, which take turns."""
+    took = [[seconds(each) for each in actions] for _ in range(turns)]
+    return [float(each) for each in np.median(took, axis=0)]
+
+
+def compared(
+    rows: list[dict[str, Any]], steps: int, turns: int
+) -> list[dict[str, Any]]:
+    """Return the seconds of what a row names, as released and here.
+
+    Parameters
+    ----------
+    rows : list of dict
+        A single one.
+    steps, turns : int
+        How many steps, and epochs, are timed.
+    """
+    (row,) = rows
+    if row["what"] == ALL_CORES:
+        took = np.median([all_cores() for _ in range(turns)], axis=0)
+    else:
+        theirs, source, target = released_fold()
+        ours = member(released_experiment(), SHAPE, 0)
+        begin([ours], 0.0)
+        batches = zip(source, target, strict=False)
+
+        def their_step() -> None:
+            (*here, labels), (*there, _) = next(batches)
+            theirs.step(here, labels, there, 0)
+
+        both = [their_step, partial(our_step, ours)]
+        medians(both, 2)
+        if row["what"] == STEP:
+            took = medians(both, steps)
+        else:
+            epoch = partial(theirs.epoch, source, target, 0)
+            took = medians([epoch, partial(our_epoch, ours)], turns)
+    return [{**row, "released, s": took[0], "here, s": took[1]}]
+
+
+def all_cores() -> tuple[float, float]:
+    """Return the seconds for each epoch where all cores are at work."""
+    number = cores()
+    theirs = first_thread("released", processes=1, threads=number)
+    return theirs, first_thread("here", processes=number, threads=1) / number
+
+
+def first_thread(what: str, *, processes: int, threads: int) -> float:
+    """Return the first thread's seconds of an epoch that every process takes."""
+    command = [sys.executable, __file__, "--child", what, "--threads", str(threads)]
+    # A thread that waits sleeps, and takes no time of the processor.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    begun = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(processes)
+    ]
+    said = [each.communicate()[0] for each in begun]
+    if any(each.returncode for each in begun):
+        raise SystemExit(f"a process with {what} failed")
+    return float(np.mean([float(each.splitlines()[-1]) for each in said]))
 
 
 def child(what: str) -> None:
@@ -348,80 +399,35 @@ def child(what: str) -> None:
         theirs, source, target = released_fold()
         (*here, labels), (*there, _) = next(zip(source, target, strict=False))
         theirs.step(here, labels, there, 0)
-        epoch = lambda: theirs.epoch(source, target, 0)  # noqa: E731
+        epoch = partial(theirs.epoch, source, target, 0)
     else:
         ours = member(released_experiment(), SHAPE, 0)
         begin([ours], 0.0)
-        take_step(ours)
-        epoch = lambda: our_epoch(ours)  # noqa: E731
+        our_step(ours)
+        epoch = partial(our_epoch, ours)
     began = time.thread_time()
     epoch()
     print(time.thread_time() - began)
 
 
-def epoch_seconds(what: str, *, processes: int, threads: int) -> float:
-    """Return the seconds of an epoch where so many processes take one each."""
-    command = [sys.executable, __file__, "--child", what, "--threads", str(threads)]
-    # A thread that waits sleeps, and takes no time of the processor.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-    begun = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(processes)
-    ]
-    said = [each.communicate()[0] for each in begun]
-    for each in begun:
-        if each.returncode:
-            raise SystemExit(f"{what} ended with {each.returncode}")
-    return float(np.mean([float(each.splitlines()[-1]) for each in said]))
-
-
-def measured(steps: int, turns: int) -> pd.DataFrame:
-    """Return the table: what is compared, in which unit, and the ratio."""
-    torch.set_num_threads(1)
-    step = [1e3 * each for each in step_seconds(steps)]
-    number = cores()
-    settings = {
-        "released": ("released", 1, 1),
-        "here": ("here", 1, 1),
-        "released, all cores": ("released", 1, number),
-        "here, all cores": ("here", number, 1),
-    }
-    took: dict[str, list[float]] = {name: [] for name in settings}
-    for _ in range(turns):
-        for name, (what, processes, threads) in settings.items():
-            found = epoch_seconds(what, processes=processes, threads=threads)
-            took[name].append(found / processes)
-    one, ours, all_released, all_ours = (
-        float(np.median(each)) for each in took.values()
-    )
-    rows = [
-        ("step, one thread", "ms", *step),
-        ("epoch of a fold, one thread", "s", one, ours),
-        ("epoch of a fold, all cores", "s", all_released, all_ours),
-        ("epoch of a fold, one thread against all cores", "s", one, all_ours),
-    ]
-    table = pd.DataFrame(rows, columns=["what", "unit", "released", "here"])
-    return table.assign(ratio=table["released"] / table["here"])
-
-
 def main() -> None:
-    """Measure, print and write the table."""
+    """Measure what is missing, and print all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("output", type=Path, metavar="OUTPUT", nargs="?")
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
     if chosen.child:
-        torch.set_num_threads(chosen.threads)
         child(chosen.child)
         return
     if chosen.output is None:
         parser.error("OUTPUT is missing: the folder of the table")
-    table = measured(chosen.steps, chosen.turns)
-    print(table.to_string(index=False, float_format="%.3g"))
-    write(chosen.output / "released.csv", table.to_csv(index=False))
+    wanted = [{"what": each, "batch": BATCH} for each in (STEP, EPOCH, ALL_CORES)]
+    measure = partial(compared, steps=chosen.steps, turns=chosen.turns)
+    fill(chosen.output / "released.csv", wanted, measure)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,8 @@ def main() -> None:
         )
         for count in chosen.members
     ]
-    fill(chosen.output / "speed.csv", wanted, partial(costs, steps=chosen.steps))
+    with reproducible(threads=1):
+        fill(chosen.output / "speed.csv", wanted, partial(costs, steps=chosen.steps))
 
 
 def fill(
@@ -131,8 +132,7 @@ def fill(
         if not any(each.items() <= row.items() for row in rows):
             groups.setdefault(tuple(each.values())[:-1], []).append(dict(each))
     for group in groups.values():
-        with reproducible(threads=1):
-            found = measure(group)
+        found = measure(group)
         rows += found
         write(path, pd.DataFrame(rows).to_csv(index=False))
         print(pd.DataFrame(found).to_string(index=False, float_format="%.4g"))

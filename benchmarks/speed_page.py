@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["NAME", "drawn", "kept", "per_doubling", "rendered", "shares"]
+__all__ = ["NAME", "drawn", "kept", "per_doubling", "ratios", "rendered", "shares"]
 
 NAME = "speed"
 MEASURED = ("speed", "growth", "peak", "released")
 RELEASED = "uf-ama-released-seed-iv"
+_LABELLED_LEFT = ("bilstm-attention", "r2gfanet", "released losses, here")
 
 
 def measured(output: Path) -> dict[str, pd.DataFrame]:
@@ -78,15 +79,19 @@ def _machine(table: pd.DataFrame) -> str:
     )
 
 
+def ratios(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return the seconds that are compared, as released and here, by what they are."""
+    found = {
+        row["what"]: (row["released, s"], row["here, s"]) for _, row in table.iterrows()
+    }
+    alone, together = found["epoch, one thread"], found["epoch, all cores"]
+    return {**found, "epoch, one thread against all cores": (alone[0], together[1])}
+
+
 def _released(table: pd.DataFrame) -> str:
     rows = [
-        [
-            f"{each['what']}, {each['unit']}",
-            short(each["released"]),
-            short(each["here"]),
-            f"{each['ratio']:.2f}",
-        ]
-        for _, each in table.iterrows()
+        [f"{what}, s", short(released), short(here), f"{released / here:.2f}"]
+        for what, (released, here) in ratios(table).items()
     ]
     return _table(["", "as released", "here", "times as fast"], rows)
 
@@ -120,7 +125,7 @@ def _label(row: pd.Series) -> str:
 def _folds(table: pd.DataFrame) -> str:
     alone = table[table["members"] == 1]
     shapes = list(dict.fromkeys(alone["shape"]))
-    wide = alone.set_index(["backbone", "adapter", "shape"])
+    wide = alone.set_index(["backbone", "adapter", "shape"]).sort_index()
     rows = []
     for name, adapter in dict.fromkeys(zip(alone["backbone"], alone["adapter"])):  # noqa: B905
         own = wide.loc[(name, adapter)]
@@ -138,7 +143,8 @@ def _populations(table: pd.DataFrame) -> str:
     wide = table.pivot_table(
         "step, ms", ["backbone", "adapter", "shape"], "members", sort=False
     ).dropna(subset=counts[1])
-    keeps = table.set_index(["backbone", "adapter", "shape", "members"])["kept, MB"]
+    keys = ["backbone", "adapter", "shape", "members"]
+    keeps = table.set_index(keys).sort_index()["kept, MB"]
     rows = []
     for key, own in wide.iterrows():
         cells = [
@@ -233,23 +239,25 @@ def _draw_peak(table: pd.DataFrame) -> Figure:
     axes.plot(along, np.minimum(peak, bandwidth * along), color="0.35")
     axes.text(along[-1], peak * 1.06, f"peak {peak:.0f} GFLOP/s", ha="right", size=7.5)
     axes.text(along[0], bandwidth * along[0] * 1.5, f"{bandwidth:.0f} GB/s", size=7.5)
-    for place, (at, (_, row)) in enumerate(
-        zip(intensity, table.iterrows(), strict=True)
-    ):
-        axes.plot(
-            at,
-            row["GFLOP/s"],
-            linestyle="none",
-            marker=MARKERS[place % len(MARKERS)],
-            color=COLOURS[place % len(COLOURS)],
-            label=_label(row),
+    for at, (_, row) in zip(intensity, table.iterrows(), strict=True):
+        label, released = _label(row), row["adapter"] == RELEASED
+        place = int(released)
+        axes.plot(at, row["GFLOP/s"], MARKERS[place], color=COLOURS[place])
+        left = label in _LABELLED_LEFT
+        axes.annotate(
+            label,
+            (at, row["GFLOP/s"]),
+            (-6 if left else 6, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            size=7.5,
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("operations of matrix products for each byte that is moved")
     axes.set_ylabel("GFLOP/s")
     axes.grid(visible=True)
-    figure.legend(loc="outside right center")
     return figure
 
 

@@ -180,3 +180,87 @@ def test_the_page_is_its_tables(scripts, kept):
         assert f"<!-- {mark} -->\n{table}\n<!-- end of {mark} -->" in page
     for name in scripts.speed_page.drawn(kept):
         assert f"]({name})" in page and (DOCS / name).is_file()
+
+
+def test_the_page_claims_what_its_tables_say(scripts, kept):
+    found = {
+        what: theirs / ours
+        for what, (theirs, ours) in scripts.speed_page.ratios(kept["released"]).items()
+    }
+    step, epoch, everything, last = found.values()
+    assert (
+        f"A step is {step:.2f} times as fast as the released one, an epoch {epoch:.2f} "
+        f"times; with all cores {everything:.2f} times, and {last:.2f} times as fast as "
+        f"the released code on one"
+    ) in words()
+    rows = kept["peak"].set_index(["backbone", "adapter"])
+    theirs, ours = (
+        rows.loc[(name, scripts.speed_page.RELEASED)]
+        for name in ("as released", "uf-ama")
+    )
+    assert theirs["GFLOP"] == pytest.approx(ours["GFLOP"], rel=0.01)
+    products = ours["GFLOP"] / ours["peak, GFLOP/s"]
+    moving = ours["moved, MB"] * 2**20 / ours["bandwidth, GB/s"] / 1e9
+    assert (
+        f"{ours['GFLOP']:.1f} billion operations, which alone take "
+        f"{1e3 * products:.0f} ms at the processor's peak"
+    ) in words()
+    assert f"{1e3 * (products + moving):.0f} ms in all" in words()
+    fewer = 1 - ours["moved, MB"] / theirs["moved, MB"]
+    assert f"{100 * fewer:.0f} % fewer bytes" in words()
+    wanted = 1e3 * kept["released"]["released, s"][0] / 1.8
+    assert f"{wanted:.0f} ms would be 1.8 times as fast" in words()
+
+
+def test_shares_of_the_peak_are_as_the_page_says(scripts, kept):
+    shares = 100 * scripts.speed_page.shares(kept["peak"])
+    own = kept["peak"]["adapter"] == "uf-ama"
+    small = kept["peak"]["backbone"].isin(
+        ["concatenation-mlp", "deep-cca", "dgcnn", "maet"]
+    )
+    large = shares[own & ~small]
+    assert (
+        f"use of {large.min():.0f} to {large.max():.0f} % of the peak, the four small "
+        f"ones of {shares[small].min():.0f} to {shares[small].max():.0f} %"
+    ) in words()
+    most = kept["peak"].loc[kept["peak"]["GFLOP"].idxmax(), "backbone"]
+    assert most == "mmstg-net"
+
+
+def test_populations_gain_and_lose_as_the_pages_say(kept):
+    wide = kept["speed"].pivot_table(
+        "step, ms", ["backbone", "adapter", "shape"], "members"
+    )
+    gain = wide[[8, 45]].rdiv(wide[1], axis=0)
+    assert (
+        f"together are up to {gain[8].max():.1f} times as fast as alone, 45 up to "
+        f"{gain[45].max():.1f} times"
+    ) in words()
+    assert 1 / gain.loc["r2gfanet", 8].min() == pytest.approx(1.25, abs=0.05)
+    assert (
+        f"`mmstg-net` up to {1 / gain.loc['mmstg-net', 8].min():.1f} times" in words()
+    )
+    assert gain.loc["uf-ama", 8].max() < 1
+    few = gain.dropna().xs("uf-ama", level="adapter")
+    population = (DOCS / "population.md").read_text(encoding="utf-8")
+    said = " ".join(population.split())
+    assert (
+        f"take {1 / few[8].max():.1f} to {1 / few[8].min():.1f} of the time for each, "
+        f"45 of them {1 / few[45].max():.1f} to {1 / few[45].min():.1f}"
+    ) in said
+
+
+def test_the_time_grows_as_the_page_says(scripts, kept):
+    factors = {
+        key: scripts.speed_page.per_doubling(
+            own["size"].to_list(), own["seconds"].to_list()
+        )
+        for key, own in kept["growth"].groupby(["what", "backbone"])
+    }
+    for (what, name), factor in factors.items():
+        if what in ("folds", "subjects", "windows"):
+            assert 1.7 < factor < 2.1, (what, name)
+    most = max((f, name) for (what, name), f in factors.items() if what == "channels")
+    assert most[1] == "uf-ama"
+    assert factors["members", "uf-ama"] > 2
+    assert max(factors["members", n] for n in ("dgcnn", "concatenation-mlp")) < 1.9
