@@ -190,8 +190,8 @@ def test_the_page_claims_what_its_tables_say(scripts, kept):
     step, epoch, everything, last = found.values()
     assert (
         f"A step is {step:.2f} times as fast as the released one, an epoch {epoch:.2f} "
-        f"times; with all cores {everything:.2f} times, and {last:.2f} times as fast as "
-        f"the released code on one"
+        f"times; with all cores {everything:.2f} times, and {last:.2f} times as fast "
+        f"as the released code on one"
     ) in words()
     rows = kept["peak"].set_index(["backbone", "adapter"])
     theirs, ours = (
