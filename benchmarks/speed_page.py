@@ -129,7 +129,7 @@ def _folds(table: pd.DataFrame) -> str:
     rows = []
     for name, adapter in dict.fromkeys(zip(alone["backbone"], alone["adapter"])):  # noqa: B905
         own = wide.loc[(name, adapter)]
-        weights = f"{own['parameters'].iloc[0]:,}"
+        weights = f"{own.loc[shapes[0], 'parameters']:,}"
         cells = [
             f"{short(own.loc[each, 'step, ms'])}, {short(own.loc[each, 'fold, min'])}"
             for each in shapes
