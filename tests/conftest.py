@@ -34,6 +34,14 @@ def what_stays_is_not_looked_through():
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def two_processes():
+    """Return two worker processes for all tests that want some: to start is slow."""
+    from domainemo.processes import process_pool
+
+    with process_pool(2) as started:
+        yield started
+
 
 @pytest.fixture(autouse=True)
 def signals_are_put_back():

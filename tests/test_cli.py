@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -179,8 +180,10 @@ def test_screen_says_how_and_shows_baselines(finished):
         assert f"{value:.3f}" in screen
 
 
-def test_folder_reruns_itself(finished, tmp_path):
+def test_folder_reruns_itself(finished, tmp_path, two_processes, monkeypatch):
     """The stored configuration alone gives the same numbers in another folder."""
+    opened = "domainemo.processes.process_pool"
+    monkeypatch.setattr(opened, lambda workers: nullcontext(two_processes))
     domainemo("adapt", "--config", finished, "--jobs=2", "--output=again", cwd=tmp_path)
     again = tmp_path / "again"
     for name in ("predictions.csv", "config.toml"):

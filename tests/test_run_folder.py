@@ -24,7 +24,6 @@ from domainemo import (
     files,
 )
 from domainemo.errors import DomainemoWarning, RunError
-from domainemo.processes import process_pool
 from domainemo.review.reading import networks
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
@@ -579,9 +578,8 @@ def test_arrays_of_a_training_fit_together(folder, name, shape):
         load_record(folder / JOB)
 
 
-def test_worker_processes_give_the_same_bits(data, tmp_path, finished):
-    with process_pool(2) as pool:
-        results = run(data, tmp_path / "pool", executor=pool)
+def test_worker_processes_give_the_same_bits(data, tmp_path, finished, two_processes):
+    results = run(data, tmp_path / "pool", executor=two_processes)
     pd.testing.assert_frame_equal(results.predictions, finished[1].predictions)
     assert not (tmp_path / "pool" / ".work").exists()
     models = sorted(finished[0].rglob("model.safetensors"))
