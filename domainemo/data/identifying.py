@@ -91,11 +91,11 @@ def identifying_features(
     ]
 
 
-Places = tuple[NDArray[np.intp], NDArray[np.intp]]
+_Places = tuple[NDArray[np.intp], NDArray[np.intp]]
 """The trial of each window, and the session of each trial."""
 
 
-def _trials(windows: pd.DataFrame) -> Places:
+def _trials(windows: pd.DataFrame) -> _Places:
     """Return the trial of each window, and the session of each trial."""
     starts = starts_of(windows, ["subject", "session", "trial"])
     sessions = windows.groupby(["subject", "session"], sort=False).ngroup().to_numpy()
@@ -105,7 +105,7 @@ def _trials(windows: pd.DataFrame) -> Places:
 
 
 def _made_of_the_same(
-    windows: pd.DataFrame, places: Places, span: float | None
+    windows: pd.DataFrame, places: _Places, span: float | None
 ) -> NDArray[np.bool_]:
     """Return which trials are so short that all windows are made of the same seconds.
 
@@ -121,7 +121,7 @@ def _made_of_the_same(
 
 
 def _constant(
-    places: Places,
+    places: _Places,
     values: NDArray[np.float32],
     summary: Summary,
     short: NDArray[np.bool_],
@@ -165,7 +165,7 @@ def _pure(
 
 
 def _clocks(
-    places: Places,
+    places: _Places,
     values: NDArray[np.float32],
     summary: Summary,
     limit: float,
