@@ -690,3 +690,25 @@ def test_folder_names_are_safe(text):
 )
 def test_distinct_names_make_distinct_folders(one, other):
     assert folder_name(one) != folder_name(other)
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        ('protocol = "everyone"\n', "`domainemo train`, which tested nobody"),
+        ('pairs = "synchronous"\n', "a pre-training, which predicts nothing"),
+        ("[study]\n", "a study, whose final runs"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_called_what_it_is(tmp_path, told, what):
+    """And not a run that goes on by itself."""
+    (tmp_path / "config.toml").write_text(told)
+    with pytest.raises(ConfigurationError, match=f"found the folder of .*{what}"):
+        Results.load(tmp_path)
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"run: this is a file; .*--output"):
+        open_folder(tmp_path / "run", {}, {})
+    assert (tmp_path / "run").read_text() == "mine"
