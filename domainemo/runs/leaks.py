@@ -31,7 +31,7 @@ KINDS: Mapping[str, str] = {
     "samples",
     "smoothed-across-split": "windows on both sides of a split that were smoothed, or "
     "scaled, together",
-    "divided-trials": "parts of one recorded trial, which labels divided, on both sides "
+    "divided-trials": "parts of one recorded trial, divided by labels, on both sides "
     "of a split",
     "shared-stimulus": "a stimulus, or whatever else the protocol keeps apart, in the "
     "source and in the test",
