@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import warnings
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,9 @@ import pytest
 
 import domainemo as de
 from domainemo import registry
-from domainemo.cli import app, main
+from domainemo.cli import _show_notes, app, main
 from domainemo.cli.named import benchmarks, studies
+from domainemo.errors import DomainemoWarning
 from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 
@@ -351,6 +353,18 @@ def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
     (tmp_path / "baseline.csv").write_text("subject\n2\n")
     said = predicted("--normalise-by", "baseline.csv", code=2).stderr
     assert "found a file that is no table folder's" in " ".join(said.split())
+
+
+def test_a_note_is_said_once(capsys):
+    """As of every fold, though filters that were changed in between forget it."""
+    with warnings.catch_warnings():
+        _show_notes()
+        for text in ("eye is missing", "eye is missing", "eeg is missing"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn(text, DomainemoWarning, stacklevel=1)
+    said = capsys.readouterr().err
+    assert said == "Note: eye is missing\nNote: eeg is missing\n"
 
 
 def test_interrupt_and_resume(finished, tmp_path):

@@ -154,7 +154,9 @@ def test_constant_values_are_told_with_their_number(data, trained):
     eye = whole.signals["eye"].copy()
     eye[:, :2] = 4.2
     flat = replace(whole, signals={**whole.signals, "eye": eye})
-    with pytest.warns(DomainemoWarning, match=r"2 of 33 values of eye \(.*, .*\)") as told:
+    with pytest.warns(
+        DomainemoWarning, match=r"2 of 33 values of eye \(.*, .*\)"
+    ) as told:
         trained.predict(flat)
     for channel in whole.modalities["eye"].channels[:2]:
         assert channel in str(told[0].message)

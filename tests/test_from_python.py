@@ -54,7 +54,9 @@ def test_an_option_is_given_once(data):
 
 
 def test_options_have_names(data):
-    with pytest.raises(ConfigurationError, match="options is .* expected values by name"):
+    with pytest.raises(
+        ConfigurationError, match=r"options is .* expected values by name"
+    ):
         de.run(data, options=["training.epochs"], epochs=1)
 
 

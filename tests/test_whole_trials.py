@@ -328,7 +328,7 @@ def test_not_even_where_its_plan_has_not_seen_that_it_asks(monkeypatch):
 
 @pytest.mark.parametrize("sampling", ["sequences", "trials"])
 def test_no_sample_of_a_target_ends_where_its_label_changes(sampling, monkeypatch):
-    """Neither where it is planned nor, as in a study, where it is trained; source may."""
+    """Neither as it is planned nor, as in a study, as it is trained; the source may."""
     data, chosen = divided(), {"sampling": sampling}
     short = chosen | {"training": de.Training(epochs=1), "device": "cpu"}
     model = de.train(data, backbone="concatenation-mlp", **short)
