@@ -503,15 +503,11 @@ def spelled_out(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ConfigurationError
-        Where an option was given under both, or options have no names.
+        Where an option was given under both.
     """
     found = dict(given)
-    options = found.get("options") or {}
-    if not isinstance(options, Mapping):
-        raise ConfigurationError(
-            f"options is {options!r} of type {type(options).__name__}; expected values "
-            f"by name, such as {{'training.epochs': 5}}."
-        )
+    if not isinstance(found.get("options") or {}, Mapping):
+        return found  # which is told where options are sorted
     for name, choice in choices_of(kind).items():
         value = found.pop(name, None) if choice.short else None
         if value is None:

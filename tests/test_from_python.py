@@ -55,7 +55,7 @@ def test_an_option_is_given_once(data):
 
 def test_options_have_names(data):
     with pytest.raises(
-        ConfigurationError, match=r"options is .* expected values by name"
+        ConfigurationError, match=r"options is .*; expected names and values"
     ):
         de.run(data, options=["training.epochs"], epochs=1)
 
