@@ -245,6 +245,7 @@ def test_dry_run_writes_nothing(tmp_path):
         (["--set=widht=3"], 2, ["'backbone.width'"]),
         (["--adapter=uf-ama", "--set=adapter.marginl=3"], 2, ["'marginal'"]),
         (["--set=width"], 2, ["NAME=VALUE"]),
+        (["--set=training=3"], 2, ["no option 'training'", "'training.clip'"]),
         (["--set=backbone.width=big"], 2, ["'big'", "int"]),
         (["--set=training.epochs=0"], 2, ["training.epochs is 0", "at least 1"]),
         (["--set=seed=1"], 2, ["protocol.seed", "data.seed"]),

@@ -217,9 +217,9 @@ def _begins_late(results: Results) -> bool:
     """Return whether the adapter has losses that count from some progress on."""
     try:
         chosen = experiment_of(results.description)
-    except ConfigurationError:
+        adapter = chosen.build_adapter(chosen.adapter)
+    except ConfigurationError:  # made in Python, or of a plug-in that is not here
         return False
-    adapter = chosen.build_adapter(chosen.adapter)
     return adapter.needs_target and adapter.begins > 0 and not adapter.settles
 
 
