@@ -176,8 +176,10 @@ def drawing(style: Mapping[str, Any]) -> Iterator[None]:
 
     there = set(font_manager.get_font_names())
     more = [name for name in _MORE_LETTERS if name in there]
-    fonts = {"font.family": ["sans-serif", *more]} if more else {}
-    with matplotlib.rc_context({**style, **fonts}):
+    settings: Any = dict(style)
+    if more:
+        settings["font.family"] = ["sans-serif", *more]
+    with matplotlib.rc_context(settings):
         yield
 
 
