@@ -160,7 +160,7 @@ def find_leaks(
     windows = inputs.windows if windows is None else windows
     found = [
         *_overlapping(inputs, folds),
-        *_divided(inputs, windows, folds),
+        *_divided(inputs, folds),
         *_looking_ahead(protocol, inputs),
         *_shared(protocol, windows, folds),
         *_duplicates(inputs, folds, windows),
@@ -275,16 +275,15 @@ def _shares_samples(
     return False
 
 
-def _divided(
-    inputs: Inputs, windows: pd.DataFrame, folds: Sequence[Fold]
-) -> Iterator[Leak]:
+def _divided(inputs: Inputs, folds: Sequence[Fold]) -> Iterator[Leak]:
     """Find trials, as recorded, of which one part is seen in training, another tested.
 
     Trials that labels divided are numbered anew and keep their stimulus.
     """
     if not inputs.labelled_trials:
         return
-    codes = windows.groupby(["subject", "session", "stimulus"]).ngroup().to_numpy()
+    place = ["subject", "session", "stimulus"]
+    codes = inputs.windows.groupby(place).ngroup().to_numpy()
     torn = [
         fold.name
         for fold in folds
