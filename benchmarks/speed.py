@@ -1,20 +1,29 @@
-"""What a training step costs, alone and as one of a population.
+"""What a training step and a whole fold cost, alone and as one of a population.
 
-    python benchmarks/speed.py [--members 8] [--shape seed-iv] [--backbones ...]
+    python benchmarks/speed.py OUTPUT [--shapes seed-iv ...] [--backbones ...]
+                               [--adapters none uf-ama] [--members 1 8 45] [--all]
 
-Random recordings of the shape of a data set; source only and the adapter uf-ama on
-every network. CPU time on one thread, medians over steps, optimiser included; a ratio
-compares two figures of one run. The memory is what a step keeps for its gradients.
+Recordings of noise in the shapes of data sets, one session of everybody; CPU time on
+one thread, optimiser included. A step is the mean over three points of training, after
+a sixth, a half and five sixths of it, as adapters do more as training goes on: at each,
+the median of several, which alone and populations take by turns. A fold, of which one
+person is left out, is 20 epochs of as many steps as the shape has, and what follows
+each epoch, measured once. The memory is what a step half-way keeps for its gradients.
+
+Writes OUTPUT/speed.csv, and goes on there with the rows that are missing. By default
+three small networks alone and in populations of eight; `--all` takes every network at
+every shape.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +32,8 @@ from torch import Tensor
 
 from domainemo.backbones.regions import ELECTRODES
 from domainemo.core import Inputs, Modality
-from domainemo.errors import DomainemoError
+from domainemo.files import write
+from domainemo.processes import cores
 from domainemo.registry import entries
 from domainemo.runs.experiment import Experiment, experiment
 from domainemo.training.batches import LabelledSamples, sample
@@ -34,17 +44,26 @@ from domainemo.training.population import Member, Population
 from domainemo.training.seeds import reproducible
 
 BANDS = ("delta", "theta", "alpha", "beta", "gamma")
-WINDOWS, CLASSES, DOMAINS = 4096, 4, 14
+SOURCE = 4096  # windows; more would change how many steps there are, and no step
+POINTS = (1 / 6, 1 / 2, 5 / 6)
+SMALL = ["concatenation-mlp", "dgcnn", "maet"]
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What is recorded: EEG, and something else."""
+class Shape(NamedTuple):
+    """What is recorded of how many people: EEG in five bands, and something else."""
 
+    people: int
+    windows: int
+    classes: int
     channels: int
     features: int
-    kind: str
+    kind: str = "eye"
+
+    @property
+    def source(self) -> int:
+        """How many windows train where one person is left out."""
+        return (self.people - 1) * self.windows
 
     def modalities(self) -> dict[str, Modality]:
         """Return both modalities."""
@@ -56,71 +75,141 @@ class Shape:
 
 
 SHAPES = {
-    "seed-iv": Shape(62, 31, "eye"),
-    "seed-v": Shape(62, 33, "eye"),
-    "deap": Shape(32, 8, "physiology"),
+    "seed-iv": Shape(15, 851, 4, 62, 31),
+    "seed-v": Shape(16, 681, 5, 62, 33),
+    "deap": Shape(32, 600, 2, 32, 8, "physiology"),
 }
+"""Windows of 4 s; of SEED-IV and SEED-V those of the first session."""
 
 
 def main() -> None:
-    """Measure every network, and print a row for each as it is known."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--members", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=7)
-    parser.add_argument("--shape", choices=SHAPES, default="seed-iv")
+    """Measure what is missing, and print all."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     names = [each.name for each in entries("backbone")]
-    parser.add_argument("--backbones", nargs="+", choices=names, default=names)
+    parser.add_argument("output", type=Path, metavar="OUTPUT")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["seed-iv"])
+    parser.add_argument("--backbones", nargs="+", choices=names, default=SMALL)
     parser.add_argument("--adapters", nargs="+", default=["none", "uf-ama"])
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--steps", type=int, default=5, help="at each point")
+    parser.add_argument("--all", action="store_true")
     chosen = parser.parse_args()
-    print(
-        f"torch {torch.__version__}, {platform.processor()}, one thread, {chosen.shape}"
+    if chosen.all:
+        chosen.shapes, chosen.backbones = list(SHAPES), names
+    print(f"torch {torch.__version__}, {cores()} cores, one thread")
+    wanted = [
+        {"shape": shape, "backbone": name, "adapter": adapter, "members": count}
+        for name, adapter, shape in product(
+            chosen.backbones, chosen.adapters, chosen.shapes
+        )
+        for count in chosen.members
+    ]
+    with reproducible(threads=1):
+        fill(chosen.output / "speed.csv", wanted, partial(costs, steps=chosen.steps))
+
+
+def fill(
+    path: Path,
+    wanted: Iterable[Mapping[str, Any]],
+    measure: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+) -> pd.DataFrame:
+    """Measure the rows that a table lacks, and print it.
+
+    Parameters
+    ----------
+    path : Path
+        Of the table, which is written whenever something was measured.
+    wanted : iterable of mapping
+        What tells each row; the last entry is what is measured in one go.
+    measure : callable
+        Is given rows that are alike but for their last entry, and returns them with
+        what was measured.
+    """
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    rows = table.to_dict("records")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for each in wanted:
+        if not any(each.items() <= row.items() for row in rows):
+            groups.setdefault(tuple(each.values())[:-1], []).append(dict(each))
+    for group in groups.values():
+        found = measure(group)
+        rows += found
+        write(path, pd.DataFrame(rows).to_csv(index=False))
+        print(pd.DataFrame(found).to_string(index=False, float_format="%.4g"))
+    return pd.DataFrame(rows)
+
+
+def costs(rows: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
+    """Return what a network costs at a shape, alone and in populations.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Alike but for their ``members``.
+    steps : int
+        How many are timed at each point of training; of a population, as many as make
+        up for as many alone.
+    """
+    first = rows[0]
+    shape = SHAPES[first["shape"]]
+    made = experiment(
+        backbone=first["backbone"], adapter=first["adapter"], device="cpu"
     )
-    print(
-        "| network | adapter | parameters | kept, MB | alone, ms | member, ms | ratio |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for name in chosen.backbones:
-        for adapter in chosen.adapters:
-            with reproducible(threads=1):
-                print(measured(name, adapter, chosen), flush=True)
+    several = {
+        row["members"]: [
+            member(made, shape, seed, SOURCE) for seed in range(row["members"])
+        ]
+        for row in rows
+    }
+    took = step_times(several, steps)
+    one = member(made, shape, 0, SOURCE)
+    begin([one], 1 / 2)
+    after = evaluation(one)
+    count = len(one.batches) * shape.source / SOURCE
+    kept = kept_bytes(one) / 2**20
+    epochs = made.training.epochs
+    return [
+        {
+            **row,
+            "parameters": sum(p.numel() for p in one.loop.parts.parameters()),
+            "kept, MB": kept,
+            "step, ms": 1e3 * took[row["members"]],
+            "fold, min": epochs * (count * took[row["members"]] + after) / 60,
+        }
+        for row in rows
+    ]
 
 
-def measured(name: str, adapter: str, chosen: argparse.Namespace) -> str:
-    """Return a network's row."""
-    try:
-        shape = SHAPES[chosen.shape].modalities()
-        made = experiment(backbone=name, adapter=adapter, device="cpu")
-        alone = member(made, shape, 0)
-    except DomainemoError as error:
-        return f"| {name} | {adapter} | {error} |"
-    count = sum(weight.numel() for weight in alone.loop.parts.parameters())
-    single = time_alone(alone, chosen.steps)
-    kept = kept_bytes(member(made, shape, 0)) / 2**20
-    together = time_together(
-        [member(made, shape, seed) for seed in range(chosen.members)], chosen.steps
-    )
-    row = f"| {name} | {adapter} | {count:,} | {kept:.1f} | {single:.1f} |"
-    return f"{row} {together:.1f} | {single / together:.2f} |"
+def member(
+    made: Experiment, shape: Shape, seed: int, source: int | None = None
+) -> Member:
+    """Return a training on recordings of noise, not begun.
 
-
-def member(made: Experiment, modalities: dict[str, Modality], seed: int) -> Member:
-    """Return a training on recordings of noise, not begun."""
+    Parameters
+    ----------
+    made : Experiment
+    shape : Shape
+    seed : int
+    source : int, optional
+        Windows that train, by default as many as the shape has.
+    """
     torch.manual_seed(seed)
+    modalities = shape.modalities()
     backbone = made.build_backbone(modalities)
-    model = Network(backbone, modalities, CLASSES)
+    model = Network(backbone, modalities, shape.classes)
     adapter = made.build_adapter(made.adapter)
-    adapter.prepare(model.dims, CLASSES, DOMAINS)
-    source, target = (
-        sample(noise(modalities, seed), np.arange(WINDOWS), backbone.sampling, CPU)[0]
-        for _ in range(2)
+    adapter.prepare(model.dims, shape.classes, shape.people - 1)
+    here, there = (
+        sample(noise(modalities, seed, n), np.arange(n), backbone.sampling, CPU)[0]
+        for n in (source or shape.source, shape.windows)
     )
-    labels = torch.randint(CLASSES, (len(source),))
-    domains = torch.arange(len(source)) % DOMAINS
+    labels = torch.randint(shape.classes, (len(here),))
+    domains = torch.arange(len(here)) % (shape.people - 1)
     task = Fitting(
         model,
         adapter,
-        LabelledSamples(source, labels, domains),
-        target,
+        LabelledSamples(here, labels, domains),
+        there,
         validator=made.validator.build(),
         held_out=None,
         training=made.training,
@@ -129,64 +218,80 @@ def member(made: Experiment, modalities: dict[str, Modality], seed: int) -> Memb
     return Member(Loop(task, seed=seed))
 
 
-def noise(modalities: dict[str, Modality], seed: int) -> Inputs:
-    """Return recordings of one subject, trials of 16 windows."""
+def noise(modalities: Mapping[str, Modality], seed: int, count: int) -> Inputs:
+    """Return so many windows of one subject, in trials of 16."""
     generator = np.random.default_rng(seed)
-    windows = pd.DataFrame(
-        {"subject": 1, "session": 1, "trial": np.arange(WINDOWS) // 16}
-    )
-    windows = windows.assign(stimulus=windows["trial"], start=np.arange(WINDOWS) % 16.0)
+    trial = np.arange(count) // 16
+    windows = pd.DataFrame({"subject": 1, "session": 1, "trial": trial})
+    windows = windows.assign(stimulus=trial, start=np.arange(count) % 16.0)
     signals = {
         name: generator.standard_normal(
-            (WINDOWS, len(each.channels), len(each.features)), dtype=np.float32
+            (count, len(each.channels), len(each.features)), dtype=np.float32
         )
         for name, each in modalities.items()
     }
     return Inputs(signals, windows, modalities)
 
 
-def time_alone(alone: Member, steps: int) -> float:
-    """Return the milliseconds of one training's step."""
-    alone.begin_epoch()
-    batches = iter(alone.batches)
-
-    def step() -> None:
-        here, there = next(batches)
-        passed = alone.task.training.epochs / 2  # all that the adapter does counts
-        alone.loop.take(partial(alone.task.losses, here=here, there=there), passed)
-
-    return milliseconds(step, steps)
-
-
-def time_together(members: list[Member], steps: int) -> float:
-    """Return the milliseconds of a population's step, for each member."""
+def begin(members: list[Member], progress: float) -> None:
+    """Begin an epoch when so much of training is over."""
     for each in members:
-        epochs = each.task.training.epochs
-        # Half of training is over, as above.
-        each.loop.history = [{"epoch": n} for n in range(1, epochs // 2 + 1)]
+        done = int(progress * each.task.training.epochs)
+        each.loop.history = [{"epoch": n + 1} for n in range(done)]
         each.begin_epoch()
-    return milliseconds(Population(members).step, steps) / len(members)
 
 
-def milliseconds(step: Callable[[], None], steps: int) -> float:
-    """Return the CPU time of a step, the median of three runs of many."""
-    took = []
-    step()
-    for _ in range(3):
-        began = time.process_time()
-        for _ in range(steps):
-            step()
-        took.append(1e3 * (time.process_time() - began) / steps)
-    return float(np.median(took))
+def take_step(alone: Member) -> None:
+    """Take the next step of a training that is begun."""
+    here, there = alone.batches[alone.number]
+    losses = partial(alone.task.losses, here=here, there=there)
+    alone.loop.take(losses, alone.passed)
+    alone.number += 1
 
 
-def kept_bytes(member: Member) -> int:
+def step_times(several: Mapping[int, list[Member]], steps: int) -> dict[int, float]:
+    """Return the CPU seconds of a step for each member, by how many train together."""
+    takes = {
+        count: Population(members).step if count > 1 else partial(take_step, *members)
+        for count, members in several.items()
+    }
+    task = next(iter(several.values()))[0].task
+    points = POINTS if task.adapter.needs_target else POINTS[:1]  # else all are alike
+    means = dict.fromkeys(several, 0.0)
+    for point in points:
+        took: dict[int, list[float]] = {count: [] for count in several}
+        for members in several.values():
+            begin(members, point)
+        for turn in range(1 + steps):  # the first is not counted
+            for count, take in takes.items():
+                if turn <= max(1, steps // count):
+                    took[count].append(seconds(take) / count)
+        for count, each in took.items():
+            means[count] += float(np.median(each[1:])) / len(points)
+    return means
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return the CPU seconds that something takes."""
+    began = time.process_time()
+    action()
+    return time.process_time() - began
+
+
+def evaluation(one: Member) -> float:
+    """Return the CPU seconds of what follows an epoch."""
+    follow = partial(one.task.after_epoch, one.loop.epoch)
+    follow()
+    return seconds(follow)
+
+
+def kept_bytes(one: Member) -> int:
     """Return how much a step keeps for its gradients, by taking none of it.
 
     Parameters
     ----------
-    member : Member
-        Begun by no one; it is of no use afterwards.
+    one : Member
+        Begun; it is of no use afterwards.
     """
     found: dict[int, int] = {}
 
@@ -195,15 +300,15 @@ def kept_bytes(member: Member) -> int:
         found[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    member.begin_epoch()
-    task = member.task
+    one.begin_epoch()
+    task = one.task
     task.move_judge(1.0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        shown = task.show(*member.batches[0], 1.0)
+        shown = task.show(*one.batches[0], 1.0)
         judge = task.judge.outputs(shown.target) if shown.target[0] else None
         task.objective(shown, task.class_weights, 1.0, judge)
     weights = {
-        each.untyped_storage().data_ptr() for each in member.loop.parts.parameters()
+        each.untyped_storage().data_ptr() for each in one.loop.parts.parameters()
     }
     return sum(size for place, size in found.items() if place not in weights)
 

@@ -506,6 +506,8 @@ def spelled_out(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
         Where an option was given under both.
     """
     found = dict(given)
+    if not isinstance(found.get("options") or {}, Mapping):
+        return found  # which is told where options are sorted
     for name, choice in choices_of(kind).items():
         value = found.pop(name, None) if choice.short else None
         if value is None:

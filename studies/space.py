@@ -68,6 +68,10 @@ class Space:
                 drawn[name] = _suggest(trial, name, distribution)
         return drawn
 
+    def searched(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of a candidate's options that are searched, and not set."""
+        return {k: value for k, value in options.items() if k not in self.fixed}
+
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return the range of each option that is searched where all is as it was.
 

@@ -344,7 +344,7 @@ def _choose(planned: StudyPlan, task: Task, context: Context) -> list[Choice]:
         if found is None:
             continue
         number, value, standing = found
-        options = chosen_options(study, number)
+        options = planned.space.searched(chosen_options(study, number))
         finite = {n: each for n, each in standing.items() if math.isfinite(each)}
         choice = Choice(key or None, number, value, options, "", finite)
         path = write_choice(planned, choice, context)

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 import tomllib
+import warnings
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +23,9 @@ import pytest
 
 import domainemo as de
 from domainemo import registry
-from domainemo.cli import app, main
+from domainemo.cli import _show_notes, app, main
 from domainemo.cli.named import benchmarks, studies
+from domainemo.errors import DomainemoWarning
 from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 
@@ -179,8 +182,10 @@ def test_screen_says_how_and_shows_baselines(finished):
         assert f"{value:.3f}" in screen
 
 
-def test_folder_reruns_itself(finished, tmp_path):
+def test_folder_reruns_itself(finished, tmp_path, two_processes, monkeypatch):
     """The stored configuration alone gives the same numbers in another folder."""
+    opened = "domainemo.processes.process_pool"
+    monkeypatch.setattr(opened, lambda workers: nullcontext(two_processes))
     domainemo("adapt", "--config", finished, "--jobs=2", "--output=again", cwd=tmp_path)
     again = tmp_path / "again"
     for name in ("predictions.csv", "config.toml"):
@@ -240,6 +245,7 @@ def test_dry_run_writes_nothing(tmp_path):
         (["--set=widht=3"], 2, ["'backbone.width'"]),
         (["--adapter=uf-ama", "--set=adapter.marginl=3"], 2, ["'marginal'"]),
         (["--set=width"], 2, ["NAME=VALUE"]),
+        (["--set=training=3"], 2, ["no option 'training'", "'training.clip'"]),
         (["--set=backbone.width=big"], 2, ["'big'", "int"]),
         (["--set=training.epochs=0"], 2, ["training.epochs is 0", "at least 1"]),
         (["--set=seed=1"], 2, ["protocol.seed", "data.seed"]),
@@ -348,6 +354,18 @@ def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
     (tmp_path / "baseline.csv").write_text("subject\n2\n")
     said = predicted("--normalise-by", "baseline.csv", code=2).stderr
     assert "found a file that is no table folder's" in " ".join(said.split())
+
+
+def test_a_note_is_said_once(capsys):
+    """As of every fold, though filters that were changed in between forget it."""
+    with warnings.catch_warnings():
+        _show_notes()
+        for text in ("eye is missing", "eye is missing", "eeg is missing"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn(text, DomainemoWarning, stacklevel=1)
+    said = capsys.readouterr().err
+    assert said == "Note: eye is missing\nNote: eeg is missing\n"
 
 
 def test_interrupt_and_resume(finished, tmp_path):

@@ -57,6 +57,17 @@ GAINS = np.array([3, 5, -1, 4, 6, 2, 7, 1, 3, 5, 2, 4]) / 100
 ONE = results(uf_ama=EVEN + GAINS, source_only=EVEN, third=EVEN - GAINS)
 
 
+def test_a_comparison_prints_as_a_line_and_in_a_notebook_as_its_table():
+    found = de.compare(ONE, edited(results(uf_ama=EVEN, third=EVEN), dataset="other"))
+    assert repr(found) == (
+        "Compared(balanced_accuracy, less uf ama; made up, 12 subjects: uf ama, source "
+        "only, third; other, 12 subjects: uf ama, third)"
+    )
+    page = found._repr_html_()
+    for number in found.table()["difference"].dropna():
+        assert f"<td>{number:.3f}</td>" in page
+
+
 def test_one_run_compares_all_its_methods_with_its_own():
     found = de.compare(ONE)
     assert found.reference == "uf ama"

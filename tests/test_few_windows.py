@@ -154,8 +154,12 @@ def test_constant_values_are_told_with_their_number(data, trained):
     eye = whole.signals["eye"].copy()
     eye[:, :2] = 4.2
     flat = replace(whole, signals={**whole.signals, "eye": eye})
-    with pytest.warns(DomainemoWarning, match="become zero.*2 of 33 values of eye"):
+    with pytest.warns(
+        DomainemoWarning, match=r"2 of 33 values of eye \(.*, .*\)"
+    ) as told:
         trained.predict(flat)
+    for channel in whole.modalities["eye"].channels[:2]:
+        assert channel in str(told[0].message)
 
 
 def test_training_is_told_before_it_begins(data):

@@ -53,6 +53,13 @@ def test_an_option_is_given_once(data):
         de.run(data, **CHOICES, options={"training.epochs": 2})
 
 
+def test_options_have_names(data):
+    with pytest.raises(
+        ConfigurationError, match=r"options is .*; expected names and values"
+    ):
+        de.run(data, options=["training.epochs"], epochs=1)
+
+
 @pytest.mark.parametrize("jobs", [0, -1, 1.0, True, "2", None])
 def test_jobs_are_a_number_of_processes(data, jobs):
     with pytest.raises(ConfigurationError, match=r"jobs is .*number of processes, or"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import domainemo as de
 from domainemo.core import Fold, Modality, Protocol
+from domainemo.data.labels import settle
 from domainemo.data.loading import load
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
@@ -167,7 +168,18 @@ def scaled(columns, how="z"):
     return planted
 
 
+def label_that_changes_within_trials(data):
+    """Split where it does, so that a neighbour in time is a trial of its own."""
+    windows = data.inputs.windows
+    labels = (windows["trial"] + (windows["start"] > 4)).to_numpy(np.int64) % 2
+    return settle(replace(data, labels=labels), "split")
+
+
 PLANTED = {
+    "divided-trials": [
+        (label_that_changes_within_trials, BY_TRIAL),
+        (label_that_changes_within_trials, IN_TIME),
+    ],
     "identifying-feature": [
         (number_of_the_trial, {}),
         (number_in_a_random_order, {}),

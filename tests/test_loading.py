@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,9 @@ def test_trials_are_joined_in_order_of_subject_session_and_trial(root):
     )
 
 
-def test_processes_read_what_one_process_reads(root):
+def test_processes_read_what_one_process_reads(root, two_processes, monkeypatch):
+    opened = "domainemo.data.reader.process_pool"
+    monkeypatch.setattr(opened, lambda workers: nullcontext(two_processes))
     told = []
     parallel = Notebook(root).load(jobs=2, on_read=lambda *news: told.append(news))
     assert told == [(1, 2, "subject 2"), (2, 2, "subject 10")]

@@ -202,23 +202,25 @@ def test_what_cannot_adapt_a_model_is_told(domainemo, folders, arguments, fragme
 
 
 def test_the_page_runs_as_it_stands(domainemo, folders, tmp_path, monkeypatch):
-    """Its code, and its commands, with fewer epochs."""
+    """Its code, and its commands, with few recordings and a single epoch."""
     text = PAGE.read_text(encoding="utf-8")
     made, python = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     for name in ("labelled", "new"):
         (tmp_path / name).rename(tmp_path / f"other-{name}")
-    exec(made, {})
+    assert made.count("sessions=1") == 1
+    exec(made.replace("sessions=1", "sessions=1, trials=3, windows=[3, 4]"), {})
     commands = re.findall(r"^    domainemo (.*)$", text, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:
         arguments = command.split()
         if arguments[0] != "predict":
-            arguments += ["--epochs=1"]
+            arguments += ["--epochs=1", "--set=backbone.width=8"]
         if arguments[0] == "adapt":
             arguments += ["--jobs=1"]
         domainemo(*arguments)
     assert (tmp_path / "predictions.csv").exists()
-    short = 'backbone="uf-ama", training=de.Training(epochs=1)'
+    small = {"backbone.width": 8, "training.epochs": 1}
+    short = f'backbone="uf-ama", options={small}'
     monkeypatch.setattr("builtins.print", lambda *each: None)
     exec(
         python.replace('backbone="uf-ama"', short)

@@ -13,7 +13,6 @@ from torch.nn import functional
 from domainemo.core import Adapter, Source, Target
 from domainemo.data.simulator import Simulated
 from domainemo.errors import DomainemoWarning, RunError
-from domainemo.processes import process_pool
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find
 from domainemo.runs import job as jobs
@@ -323,12 +322,11 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
     assert probabilities(resumed).tobytes() == probabilities(undisturbed).tobytes()
 
 
-def test_workers_share_the_program_and_change_no_bit():
+def test_workers_share_the_program_and_change_no_bit(two_processes):
     here = whole(recordings(), engine="population", baselines=False)
-    with process_pool(2) as executor:
-        there = whole(
-            recordings(), engine="population", baselines=False, executor=executor
-        )
+    there = whole(
+        recordings(), engine="population", baselines=False, executor=two_processes
+    )
     assert probabilities(here).tobytes() == probabilities(there).tobytes()
 
 

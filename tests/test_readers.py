@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 import domainemo
 from domainemo.cli import app
 from domainemo.errors import ConfigurationError, DataError
-from domainemo.processes import process_pool
 from domainemo.registry import KINDS, entries, find, parameters
 from domainemo.testing import checks
 
@@ -44,13 +43,6 @@ def roots(tmp_path_factory):
 def loaded(roots):
     """Return what one process reads of a data set, read once."""
     return cache(lambda name: reader(name, roots(name)).load())
-
-
-@pytest.fixture(scope="module")
-def pool():
-    """Return two processes that read for all tests of this file: to start is slow."""
-    with process_pool(2) as started:
-        yield started
 
 
 @pytest.fixture
@@ -86,9 +78,11 @@ def test_shipped_check(name, check, roots):
 
 
 @every_reader
-def test_two_processes_read_what_one_reads(name, roots, loaded, pool, monkeypatch):
+def test_two_processes_read_what_one_reads(
+    name, roots, loaded, two_processes, monkeypatch
+):
     opened = "domainemo.data.reader.process_pool"
-    monkeypatch.setattr(opened, lambda workers: nullcontext(pool))
+    monkeypatch.setattr(opened, lambda workers: nullcontext(two_processes))
     one, two = loaded(name), reader(name, roots(name)).load(jobs=2)
     assert one.inputs.name == two.inputs.name
     assert one.inputs.windows.equals(two.inputs.windows)

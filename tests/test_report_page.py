@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from browser import open_page
 from matplotlib.figure import Figure as Drawing
 
-from domainemo.errors import ConfigurationError
+from domainemo.errors import ConfigurationError, DomainemoWarning
 from domainemo.reports.page import (
     Code,
     Figure,
@@ -334,6 +335,24 @@ def test_no_letter_of_a_figure_is_smaller_than_seven_points():
     found = [float(size) for size in re.findall(rb"font-size: ([0-9.]+)px", svg)]
     assert found
     assert min(found) >= 7
+
+
+def test_letters_that_no_font_has_are_told_and_stay_letters_in_svg():
+    """Once a file, in a sentence; a name of which all letters are there is none."""
+
+    def draw(name):
+        figure = Drawing(figsize=(2, 1))
+        figure.text(0.1, 0.5, name)
+        return figure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (svg,) = render(lambda: draw("\U00013000"), ".svg")
+        render(lambda: draw("Jörg"), ".svg", ".pdf")
+    assert "\U00013000" in svg.decode()
+    with pytest.warns(DomainemoWarning, match="No font .*PDF; SVG keeps") as told:
+        render(lambda: draw("\U00013000"), ".svg", ".pdf")
+    assert len(told) == 1
 
 
 def test_saved_figures_never_replace_a_file(tmp_path):

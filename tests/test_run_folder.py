@@ -24,7 +24,6 @@ from domainemo import (
     files,
 )
 from domainemo.errors import DomainemoWarning, RunError
-from domainemo.processes import process_pool
 from domainemo.review.reading import networks
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
@@ -579,9 +578,8 @@ def test_arrays_of_a_training_fit_together(folder, name, shape):
         load_record(folder / JOB)
 
 
-def test_worker_processes_give_the_same_bits(data, tmp_path, finished):
-    with process_pool(2) as pool:
-        results = run(data, tmp_path / "pool", executor=pool)
+def test_worker_processes_give_the_same_bits(data, tmp_path, finished, two_processes):
+    results = run(data, tmp_path / "pool", executor=two_processes)
     pd.testing.assert_frame_equal(results.predictions, finished[1].predictions)
     assert not (tmp_path / "pool" / ".work").exists()
     models = sorted(finished[0].rglob("model.safetensors"))
@@ -692,3 +690,25 @@ def test_folder_names_are_safe(text):
 )
 def test_distinct_names_make_distinct_folders(one, other):
     assert folder_name(one) != folder_name(other)
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        ('protocol = "everyone"\n', "`domainemo train`, which tested nobody"),
+        ('pairs = "synchronous"\n', "a pre-training, which predicts nothing"),
+        ("[study]\n", "a study, whose final runs"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_called_what_it_is(tmp_path, told, what):
+    """And not a run that goes on by itself."""
+    (tmp_path / "config.toml").write_text(told)
+    with pytest.raises(ConfigurationError, match=f"found the folder of .*{what}"):
+        Results.load(tmp_path)
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"run: this is a file; .*--output"):
+        open_folder(tmp_path / "run", {}, {})
+    assert (tmp_path / "run").read_text() == "mine"

@@ -586,6 +586,38 @@ def test_a_report_of_less(data, tmp_path, fast, chosen, there, lacks):
         assert "over the 2 folds of one subject could not go below p = 0.5" in text
 
 
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        (
+            "canonical-correlation",
+            r"losses \(source, target\) were zero in every epoch",
+        ),
+        ("whole-trials", "training ended before it was to begin"),
+        ("marginal", ""),
+        ("none", ""),
+    ],
+)
+def test_an_adapter_that_had_nothing_to_teach_is_said(adapter, said, tmp_path):
+    """One modality has no pair, and the one step of one epoch is before the half."""
+    options = {"adapter.schedule": "constant"} if adapter == "marginal" else {}
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(2, 2)).load()
+    de.run(
+        data,
+        adapter=adapter,
+        backbone="concatenation-mlp",
+        modalities="eye",
+        epochs=1,
+        baselines=False,
+        device="cpu",
+        options=options,
+        output=tmp_path,
+    )
+    found = words.idle(de.Results.load(tmp_path))
+    assert len(found) == bool(said)
+    assert not said or re.search(said, found[0])
+
+
 def test_an_unfinished_run_is_refused(folder, tmp_path):
     (tmp_path / "config.toml").write_text((folder / "config.toml").read_text())
     with pytest.raises(ConfigurationError, match="not finished"):

@@ -94,6 +94,7 @@ def test_an_option_that_is_off_stays_as_it_is():
     searched = space({"adapter.distance": False})
     assert set(searched.distributions()) == {"adapter.weight"}
     assert {drawn(searched, seed)["adapter.distance"] for seed in range(5)} == {"mmd"}
+    assert searched.searched(drawn(searched, 0)).keys() == {"adapter.weight"}
 
 
 def test_the_study_begins_with_the_experiments_own_values():

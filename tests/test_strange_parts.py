@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -461,8 +462,10 @@ def test_a_mended_plugin_is_refused_beside_what_it_had_a_part_in(adapt, tmp_path
 
 @pytest.mark.parametrize(("copied", "jobs"), [(True, 2), (False, 1)])
 def test_the_line_and_the_traceback_cross_processes(
-    copied, jobs, adapt, tmp_path, monkeypatch
+    copied, jobs, adapt, tmp_path, two_processes, monkeypatch
 ):
+    opened = "domainemo.processes.process_pool"
+    monkeypatch.setattr(opened, lambda workers: nullcontext(two_processes))
     if not copied:
         monkeypatch.setattr(job, "can_fork", lambda threads: False)
     line = write(tmp_path, BUG)

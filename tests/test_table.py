@@ -260,7 +260,17 @@ def test_arrays_are_copied():
     assert not data.inputs.signals["eye"].any()
 
 
+def test_measures_are_called_as_the_columns_of_a_data_frame():
+    frame = pd.DataFrame({"pupil": [1, 2, None, 4, 5, 6], "blinks": range(6)})
+    numbers = frame.convert_dtypes()  # whole numbers, of which one is missing
+    for names in (None, {"eye": ["pupil", "blinks"]}):
+        inputs = small(signals={"eye": numbers}, modalities=names).inputs
+        assert inputs.modalities["eye"].channels == ("pupil", "blinks")
+        assert np.array_equal(inputs.signals["eye"][..., 0], frame, equal_nan=True)
+
+
 EEG, EYE = np.zeros((6, 2, 3)), np.zeros((6, 2))
+FRAME = pd.DataFrame(EYE, columns=["pupil", "blinks"])
 AT = {"modalities": None}
 
 
@@ -285,17 +295,22 @@ AT = {"modalities": None}
         ({"modalities": {"eeg": ["Fz", "Fz"]}}, ["channels", "different"]),
         ({"modalities": {"eeg": ["Fz", "Cz", "Pz"]}}, ["(6, 2, 3)", "(6, 3, 3)"]),
         ({"modalities": {"egg": ["Fz"]}}, ["'egg'", "Did you mean 'eeg'?"]),
+        (
+            {"signals": {"eye": FRAME}, "modalities": {"eye": ["blinks", "pupil"]}},
+            ["names blinks, pupil", "columns pupil, blinks", "frame[names]"],
+        ),
         ({"subject": ["ann"] * 5}, ["(5,)", "(6,)"]),
         ({"subject": ["ann"] * 5 + [""]}, ["subject", "window 5 (counted", "''"]),
-        ({"subject": ["ann"] * 5 + [np.nan]}, ["subject", "window 5 (counted", "nan"]),
+        ({"subject": ["ann"] * 5 + [np.nan]}, ["subject", "nan", "Fill it in."]),
         ({"subject": ["ann"] * 5 + ["\ud800"]}, ["subject", "window 5 (counted"]),
-        ({"trial": [1.5] * 6}, ["trial", "1.5", "whole number"]),
+        ({"trial": [1.5] * 6}, ["trial", "1.5", "whole number", "str(value)"]),
         ({"start": [0, 1, 2, 3, 4, None]}, ["start", "window 5 (counted", "None"]),
         (
             {"start": np.zeros(6)},
             ["window 1 (counted", "subject ann, session 1, trial 1, start 0.0"],
         ),
         ({"window": 0}, ["window", "more than 0"]),
+        ({"window": "4"}, ["window", "'4'", "more than 0"]),
         ({"labels": [0, 1]}, ["labels", "(2,)"]),
         ({"labels": ["sad"] * 5 + [1]}, ["numbers and strings"]),
         ({"labels": [np.nan] * 6}, ["labels", "nan"]),

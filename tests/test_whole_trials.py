@@ -309,9 +309,10 @@ def test_results_say_that_trials_were_seen():
 # ------------------------------------------------ trials that labels have divided
 
 
-def divided(seed=0):
+def divided(seed=0, of_ann=6):
     """Four people, each with a long trial whose label changes: split where it does."""
     labels = np.tile(np.repeat(["calm", "tense"], 6), 4)
+    labels[:12] = np.where(np.arange(12) < of_ann, "calm", "tense")
     return from_arrays(
         {"eye": np.random.default_rng(seed).normal(size=(48, 4))},
         labels,
@@ -343,6 +344,36 @@ def test_not_even_where_its_plan_has_not_seen_that_it_asks(monkeypatch):
     monkeypatch.setattr("domainemo.runs.plan.check_asked_trials", lambda *_: None)
     with pytest.raises(de.DomainemoError, match="divided by their labels"):
         trained(divided(), "whole-trials")
+
+
+@pytest.mark.parametrize("sampling", ["sequences", "trials"])
+def test_no_sample_of_a_target_ends_where_its_label_changes(sampling, monkeypatch):
+    """Neither as it is planned nor, as in a study, as it is trained; the source may."""
+    data, chosen = divided(), {"sampling": sampling}
+    short = chosen | {"training": de.Training(epochs=1), "device": "cpu"}
+    model = de.train(data, backbone="concatenation-mlp", **short)
+    for told in ("several windows of one trial", "--sampling windows", "majority"):
+        with pytest.raises(ConfigurationError, match=told):
+            trained(data, "deep-coral", **chosen)
+        with pytest.raises(ConfigurationError, match=told):
+            model.predict(data.inputs)
+    monkeypatch.setattr("domainemo.runs.plan.check_divided_samples", lambda *_: None)
+    with pytest.raises(de.DomainemoError, match="several windows of one trial"):
+        trained(data, "deep-coral", **chosen)
+
+
+def test_of_single_windows_where_a_trial_ends_leaves_no_trace():
+    """The label of the one who is tested changes elsewhere: not a bit differs."""
+    found = [
+        trained(
+            divided(of_ann=place),
+            "deep-coral",
+            folds=["subject ann"],
+            validator="source-and-information",
+        ).predictions["p_calm"]
+        for place in (6, 3)
+    ]
+    assert found[0].tolist() == found[1].tolist()
 
 
 def test_others_may_train_with_them_and_those_of_the_source_do_no_harm():

@@ -61,8 +61,8 @@ def _show_traceback(error: DomainemoError) -> None:
 
 
 def _show_notes() -> None:
-    """Show the warnings of this library as sentences, without a place in the code."""
-    show = warnings.showwarning
+    """Show the warnings of this library as sentences, each once, without a place."""
+    show, said = warnings.showwarning, set[str]()
 
     def note(
         message: Warning | str,
@@ -73,7 +73,9 @@ def _show_notes() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, DomainemoWarning):
-            _say(f"Note: {message}")
+            if str(message) not in said:  # as every fold and figure would
+                _say(f"Note: {message}")
+            said.add(str(message))
         else:
             show(message, category, filename, lineno, file, line)
 

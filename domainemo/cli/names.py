@@ -112,13 +112,13 @@ def check_options(options: Iterable[str], names: Mapping[str, Any]) -> None:
     owners = _owners(names)
     for option in options:
         group, name = _divided(option, names)
-        if group in owners and name not in owners[group]:
+        if name and group in owners and name not in owners[group]:
             kind, _, control = group.partition(".")
             kind = "dataset" if kind == "data" else kind
             part = control or names.get(kind)
             where = kind if part is None else f"{kind} {part!r}"
             raise ConfigurationError(unknown_option(where, name, owners[group]))
-        if group not in owners and group not in (*_KINDS, "pairs"):
+        if not name or (group not in owners and group not in (*_KINDS, "pairs")):
             known = [f"{part}.{each}" for part, each in _pairs(owners)]
             raise ConfigurationError(unknown_option("The configuration", option, known))
 

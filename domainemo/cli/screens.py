@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -291,7 +292,8 @@ def show_results(results: Results, folder: Path) -> None:
     _show_over_time(results, console)
     show_summary(results, console)
     console.print()
-    for line in (*verdicts(results), results.how(), f"Everything is in {folder}."):
+    kept = replace(results, folder=folder)
+    for line in (*verdicts(kept), results.how(), f"Everything is in {folder}."):
         console.say(line)
 
 
@@ -384,7 +386,7 @@ def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
 
 def verdicts(results: Results) -> list[str]:
     """Return in words what the baselines say of the result."""
-    from ..reports.run_words import beside_the_best_control, collapsed, leaks
+    from ..reports.run_words import beside_the_best_control, collapsed, idle, leaks
 
     lines = [f"{results.method} stands {beside_the_best_control(results)}."]
     found = results.comparison()
@@ -406,4 +408,4 @@ def verdicts(results: Results) -> list[str]:
                 f"Caution: whole trials show the network their length, and length "
                 f"alone reaches {known:.3f}. Use --sampling sequences, or a crop."
             )
-    return lines + collapsed(results) + leaks(results)
+    return lines + idle(results) + collapsed(results) + leaks(results)

@@ -70,10 +70,11 @@ def identifying_features(
     limit = _CHANCE - np.log(among or values.shape[1])
     varies = np.fmin.reduce(summary.low) < np.fmax.reduce(summary.high)
     found: dict[int, list[str]] = {}
-    short = _made_of_the_same(inputs.windows, modality.span)
+    places = _trials(inputs.windows)
+    short = _made_of_the_same(inputs.windows, places, modality.span)
     for how, columns in (
-        (_CONSTANT, _constant(inputs.windows, values, summary, short, limit)),
-        (_CLOCK, _clocks(inputs.windows, values, summary, limit)),
+        (_CONSTANT, _constant(places, values, summary, short, limit)),
+        (_CLOCK, _clocks(places, values, summary, limit)),
         *_shared(inputs.windows, values, np.flatnonzero(varies), limit),
     ):
         for column in columns:
@@ -90,7 +91,11 @@ def identifying_features(
     ]
 
 
-def _trials(windows: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+_Places = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""The trial of each window, and the session of each trial."""
+
+
+def _trials(windows: pd.DataFrame) -> _Places:
     """Return the trial of each window, and the session of each trial."""
     starts = starts_of(windows, ["subject", "session", "trial"])
     sessions = windows.groupby(["subject", "session"], sort=False).ngroup().to_numpy()
@@ -99,12 +104,14 @@ def _trials(windows: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.cumsum(trials), np.asarray(sessions[starts], dtype=np.intp)
 
 
-def _made_of_the_same(windows: pd.DataFrame, span: float | None) -> NDArray[np.bool_]:
+def _made_of_the_same(
+    windows: pd.DataFrame, places: _Places, span: float | None
+) -> NDArray[np.bool_]:
     """Return which trials are so short that all windows are made of the same seconds.
 
     A heart rate over 16 s is the same in all windows of a trial of 6 s.
     """
-    trials, sessions = _trials(windows)
+    trials, sessions = places
     if span is None or np.isinf(span):
         return np.zeros(len(sessions), dtype=bool)
     start = windows["start"].to_numpy(np.float64)
@@ -114,14 +121,14 @@ def _made_of_the_same(windows: pd.DataFrame, span: float | None) -> NDArray[np.b
 
 
 def _constant(
-    windows: pd.DataFrame,
+    places: _Places,
     values: NDArray[np.float32],
     summary: Summary,
     short: NDArray[np.bool_],
     limit: float,
 ) -> Iterator[int]:
     """Yield columns that never change within a trial, and do from trial to trial."""
-    trials, sessions = _trials(windows)
+    trials, sessions = places
     still = (summary.low == summary.high) | np.isnan(summary.low)
     still &= np.fmin.reduce(summary.low) < np.fmax.reduce(summary.high)
     rows = ~short[trials]
@@ -158,13 +165,13 @@ def _pure(
 
 
 def _clocks(
-    windows: pd.DataFrame,
+    places: _Places,
     values: NDArray[np.float32],
     summary: Summary,
     limit: float,
 ) -> Iterator[int]:
     """Yield columns that rise, or fall, through every trial, and never come back."""
-    trials, sessions = _trials(windows)
+    trials, sessions = places
     candidates = np.ones(values.shape[1], dtype=bool)
     starts = np.flatnonzero(np.diff(sessions, prepend=-1))
     for theirs in np.split(np.arange(len(sessions)), starts[1:]):

@@ -16,6 +16,7 @@ from ..core import Inputs, Normalisation, Rows
 from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from ..places import called, contract_error
 from ..registry import find
+from .soundness import listed
 
 __all__ = [
     "Learned",
@@ -255,19 +256,23 @@ def _shortages(
                 same, values = left[each][2], inputs.signals[each][0].size
                 if count <= _FEW:
                     few[f"{name}: {_count(count)} of {each}"] = None
-                elif same:
-                    constant[f"{name}: {same} of {values} values of {each}"] = None
+                elif same.any():
+                    channels = np.array(inputs.modalities[each].channels)[same.any(1)]
+                    constant[
+                        f"{name}: {same.sum()} of {values} values of {each} "
+                        f"({listed(channels.tolist())})"
+                    ] = None
     return list(nothing), list(few), list(constant)
 
 
-def _left(array: NDArray[np.float32]) -> tuple[int, int, int]:
-    """Return in how many windows a sensor is there, and how many values vary or not."""
+def _left(array: NDArray[np.float32]) -> tuple[int, int, NDArray[np.bool_]]:
+    """Return in how many windows a sensor is there, how many values vary, which not."""
     there = int(np.isfinite(array).any(axis=(1, 2)).sum())
     low, high = np.fmin.reduce(array, axis=0), np.fmax.reduce(array, axis=0)
     known = np.isfinite(low) & np.isfinite(high)
     least = _ALL_BUT_EQUAL * np.maximum(np.abs(low), np.abs(high))
     varying = known & (high.astype(np.float64) - low > least)
-    return there, int(varying.sum()), int((known & ~varying).sum())
+    return there, int(varying.sum()), known & ~varying
 
 
 def _count(windows: int) -> str:

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, overload
 
@@ -202,7 +203,8 @@ def from_arrays(
     ----------
     signals : mapping of str to array of shape (windows, channels, features)
         One array per modality; NaN where the sensor lost it. A modality that is not
-        EEG may be of shape (windows, measures): each measure becomes a channel.
+        EEG may be of shape (windows, measures): each measure becomes a channel. Of a
+        DataFrame, the columns' names are the measures'.
     labels : array of int or str, shape (windows,), or None
         Class numbers, counted from 0 where `classes` is given, or class names. None
         where there are no labels.
@@ -240,7 +242,8 @@ def from_arrays(
         If lengths, names, types or values do not fit.
     """
     arrays, count = _arrays(signals, name)
-    described = _describe(arrays, modalities or {}, name)
+    columns_of = {key: _column_names(signal) for key, signal in signals.items()}
+    described = _describe(arrays, modalities or {}, columns_of, name)
     given = {
         "subject": subject,
         "session": session,
@@ -739,6 +742,8 @@ def _arrays(
     for key, signal in signals.items():
         if isinstance(signal, np.ma.MaskedArray) and signal.dtype.kind in "fiub":
             signal = np.ma.filled(signal.astype(np.float64), np.nan)
+        if isinstance(signal, pd.DataFrame) and _holds_numbers(signal):
+            signal = signal.to_numpy(np.float64, na_value=np.nan)
         try:
             arrays[key] = np.asarray(signal)
         except ValueError as error:  # ragged lists
@@ -760,6 +765,7 @@ def _arrays(
 def _describe(
     arrays: Mapping[str, NDArray[Any]],
     given: Mapping[str, Modality | Sequence[str]],
+    columns: Mapping[str, tuple[str, ...]],
     name: str,
 ) -> dict[str, Modality]:
     """Complete the descriptions, and check the names in them."""
@@ -771,14 +777,29 @@ def _describe(
     described = {}
     for key, array in arrays.items():
         where = f"{name}, modality {key!r}"
-        modality = _complete(key, array, given.get(key, ()), where)
+        modality = _complete(key, array, given.get(key, ()), columns[key], where)
         table = _modality_table(modality, "unwritten.npy")
         described[key], _ = _parse_modality(key, table, where)
     return described
 
 
+def _holds_numbers(frame: pd.DataFrame) -> bool:
+    """Return whether every column does, those that may lack some included."""
+    return all(kind.kind in "fiub" for kind in frame.dtypes)
+
+
+def _column_names(signal: ArrayLike) -> tuple[str, ...]:
+    """Return the names that a table has for its measures, if any."""
+    names = tuple(signal.columns) if isinstance(signal, pd.DataFrame) else ()
+    return names if all(isinstance(each, str) for each in names) else ()
+
+
 def _complete(
-    key: str, array: NDArray[Any], given: Modality | Sequence[str], where: str
+    key: str,
+    array: NDArray[Any],
+    given: Modality | Sequence[str],
+    columns: tuple[str, ...],
+    where: str,
 ) -> Modality:
     """Make up the names that were not given."""
     kind = "eeg" if key.casefold().startswith("eeg") else key
@@ -795,7 +816,14 @@ def _complete(
             f"(windows, channels, features){flat}",
             "Reshape it; one feature per channel is array[:, :, None].",
         )
-    channels, features = given.channels, given.features
+    channels, features = given.channels or columns, given.features
+    if columns and channels != columns:
+        raise _error(
+            where,
+            f"the names {', '.join(channels)} for the columns {', '.join(columns)}",
+            "the columns' own names, in their order",
+            "Leave the names out, or choose columns by them: frame[names].",
+        )
     if not channels and given.kind == "eeg":
         raise _error(
             where,
@@ -906,7 +934,8 @@ def _windows(
     )
     of_trial = ["subject", "session", "trial"]
     if columns["start"] is None:
-        if not (math.isfinite(step) and step > 0):
+        number = isinstance(step, Real) and not isinstance(step, bool)
+        if not (number and math.isfinite(step) and step > 0):
             remedy = "Give the seconds from one window to the next."
             raise _error(f"{where}, window", _show(step), "more than 0", remedy)
         frame["start"] = frame.groupby(of_trial).cumcount() * float(step)
@@ -956,7 +985,9 @@ def _elements(values: Any, where: str, first: int) -> list[int | str]:
                 f"{where}, {_place(row, first)}",
                 _show(value),
                 "a whole number or a non-empty string",
-                "Fill it in.",
+                "Fill it in."
+                if value == "" or (pd.api.types.is_scalar(value) and pd.isna(value))
+                else "Make text of it, as str(value) or value.decode() does.",
             )
     return plain
 

@@ -6,7 +6,10 @@ import math
 
 import pandas as pd
 
-from ..review.reading import baseline, class_names
+from ..errors import ConfigurationError
+from ..review.histories import histories, loss_terms
+from ..review.reading import baseline, class_names, networks
+from ..runs.experiment import experiment_of
 from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
@@ -18,6 +21,7 @@ __all__ = [
     "collapsed",
     "difference",
     "gains",
+    "idle",
     "leaks",
     "mean_accuracies",
     "too_few",
@@ -177,7 +181,46 @@ def cautions(results: Results) -> list[str]:
             f"Caution: whole trials show the network their length, and length alone "
             f"reaches {length:.3f}. Use --sampling sequences, or a crop."
         )
-    return found + collapsed(results) + leaks(results)
+    return found + idle(results) + collapsed(results) + leaks(results)
+
+
+def idle(results: Results) -> list[str]:
+    """Return that an adapter never had anything to teach, where that is so.
+
+    Its losses were zero in every epoch of every training, as those of pairs of
+    modalities are where there is one; or it was to begin later than training ended.
+    Known of a run that is kept in a folder.
+    """
+    if results.folder is None:
+        return []
+    trained = networks(results.folder, results)
+    history = histories([each for each in trained if each.method == results.method])
+    terms = loss_terms(results, history)
+    columns = [
+        column
+        for term, by_branch in terms.items()
+        if term not in ("classification", "total")
+        for column in by_branch.values()
+    ]
+    if history[columns].to_numpy().any() or not (columns or _begins_late(results)):
+        return []
+    zero = f"all its losses ({', '.join(columns)}) were zero in every epoch"
+    why = zero if columns else "training ended before it was to begin"
+    return [
+        f"Caution: {results.method} adapted nothing in any training, as {why}: this is "
+        f"source only. Look for what it lacks: a second modality, trials of several "
+        f"samples, more epochs (--epochs), or a weight above 0."
+    ]
+
+
+def _begins_late(results: Results) -> bool:
+    """Return whether the adapter has losses that count from some progress on."""
+    try:
+        chosen = experiment_of(results.description)
+        adapter = chosen.build_adapter(chosen.adapter)
+    except ConfigurationError:  # made in Python, or of a plug-in that is not here
+        return False
+    return adapter.needs_target and adapter.begins > 0 and not adapter.settles
 
 
 def collapsed(results: Results) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from .. import files
 from ..data.inspection import figures as shared
-from ..data.inspection.figures import COLOURS, METADATA, check_figure_file
+from ..data.inspection.figures import COLOURS, check_figure_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,9 +77,7 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
     @wraps(draw)
     def drawn(*args: Arguments.args, **options: Arguments.kwargs) -> Figure:
-        import matplotlib
-
-        with matplotlib.rc_context(STYLE):
+        with shared.drawing(STYLE):
             return draw(*args, **options)
 
     return drawn
@@ -97,23 +94,14 @@ def render(draw: Callable[[], Figure], *endings: str) -> tuple[bytes, ...]:
         Returns a figure that is no part of pyplot.
     *endings : {".svg", ".pdf", ".png"}
     """
-    import matplotlib
-
     files = []
-    with matplotlib.rc_context(STYLE):
+    with shared.drawing(STYLE):
         figure = draw()
         shared.show_names(figure)
         for axes in figure.axes:
             _rasterise_dense(axes)
         for ending in endings:
-            file = BytesIO()
-            figure.savefig(
-                file,
-                format=ending[1:],
-                dpi=_RESOLUTION[ending],
-                metadata=METADATA[ending],
-            )
-            files.append(file.getvalue())
+            files.append(shared.in_format(figure, ending, dpi=_RESOLUTION[ending]))
     return tuple(files)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from ..statistics.paired import compare as compare_paired
 from ..statistics.ranks import Ranks, friedman
 from ..statistics.several import Combined, holm, stouffer
 from ..values import check_value
-from ..words import listed
+from ..words import count, listed
 from .comparable import by_dataset, check_comparable, what_differs
 
 if TYPE_CHECKING:
@@ -85,6 +86,28 @@ class Compared:
     datasets: list[OnDataset]
     combined: Mapping[str, Combined]
     combined_p: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        """Say what was compared, on what; :meth:`table` has the numbers."""
+        where = "; ".join(
+            f"{each.name}, {count(len(each.values), 'subject')}: "
+            f"{', '.join(map(str, each.values))}"
+            for each in self.datasets
+        )
+        return f"Compared({self.metric}, less {self.reference}; {where})"
+
+    def _repr_html_(self) -> str:
+        """Show the numbers as a table, under what was compared, in a notebook."""
+        shown = self.table().to_html(
+            float_format="{:.3f}".format, border=0, index=False
+        )
+        notes = [note for each in self.datasets for note in each.notes]
+        return "".join(
+            [
+                f"<p>{escape(repr(self))}</p>{shown}",
+                *(f"<p>{escape(n)}</p>" for n in notes),
+            ]
+        )
 
     def table(self) -> pd.DataFrame:
         """Return a row per data set and method, with every number."""

@@ -227,7 +227,7 @@ def _check_given(short: Mapping[str, str], recordings: str) -> None:
     if not short:
         return
     shown = [f"fold {name!r}: {why}" for name, why in [*short.items()][:3]]
-    more = f"; and {len(short) - 3} more folds" if len(short) > 3 else ""
+    more = f"; and {count(len(short) - 3, 'more fold')}" if len(short) > 3 else ""
     raise data_error(
         f"{recordings}, calibration",
         f"{'; '.join(shown)}{more}",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import PROVENANCE, Adapter, EmotionData, Inputs, Rows
+from ..core import PROVENANCE, Adapter, EmotionData, Inputs, Rows, Sampling
 from ..data.channels import choose_channels
 from ..data.given import expect_inputs, expect_labelled
 from ..data.montage import check_sensors
@@ -26,11 +26,13 @@ from ..errors import (
     data_error,
     did_you_mean,
 )
+from ..training.batches import samples_of
 from .experiment import Setup
 
 __all__ = [
     "canonical",
     "check_asked_trials",
+    "check_divided_samples",
     "check_modalities",
     "check_signals",
     "choose",
@@ -355,4 +357,31 @@ def check_asked_trials(adapter: Adapter, name: str, inputs: Inputs) -> None:
             f"where one ends tells of a label; expected trials as they were recorded. "
             f"Give each its commonest label (label='majority'; --set "
             f"data.label=majority), or choose another adapter."
+        )
+
+
+def check_divided_samples(sampling: Sampling, inputs: Inputs) -> None:
+    """Refuse samples that end where a label changes.
+
+    Parameters
+    ----------
+    sampling : Sampling
+    inputs : Inputs
+        Of which targets are shown, or predicted.
+
+    Raises
+    ------
+    ConfigurationError
+        If a sample is made of several windows, and labels divided the trials.
+    """
+    if not inputs.labelled_trials:
+        return
+    windows = inputs.windows.reset_index(drop=True)
+    if ((samples_of(sampling, windows) >= 0).sum(1) > 1).any():
+        raise ConfigurationError(
+            f"A sample is several windows of one trial ({type(sampling).__name__}), "
+            f"and the trials of {inputs.name} were divided by their labels, so that "
+            f"where a sample of the target ends tells of a label; expected samples of "
+            f"one window. Choose --sampling windows, or give each trial its commonest "
+            f"label (label='majority'; --set data.label=majority)."
         )

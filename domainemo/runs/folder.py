@@ -260,6 +260,11 @@ def _is_begun(folder: Path) -> bool:
         return True
     # A run that was killed here has left nothing but its environment.
     ours = {ENVIRONMENT, files.RECORD, LOCK}
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(
+            f"{folder}: this is a file; expected a folder that is new or empty. Name "
+            f"another --output."
+        )
     there = folder.iterdir() if folder.exists() else ()
     if any(path.name not in ours and not files.is_partial(path) for path in there):
         raise ConfigurationError(

@@ -15,6 +15,7 @@ from ..data.normalisation import check_enough, check_visible
 from ..data.soundness import contents, copies_error
 from ..errors import ConfigurationError, DataError, DomainemoWarning, did_you_mean
 from ..places import called, contract_error, where
+from ..words import count
 from .experiment import Experiment, Setup
 
 __all__ = [
@@ -251,8 +252,9 @@ def _check_normalisable(inputs: Inputs, folds: Sequence[Fold], chosen: Setup) ->
         inputs,
         learns_by,
         (_visible(len(inputs), fold) for fold in folds),
-        remedy="Leave them out (--exclude), or choose another normalisation "
-        "(--normalisation subject or source).",
+        remedy="Leave out the subjects (--exclude) or the channels "
+        "(--exclude-channels), or choose another normalisation (--normalisation "
+        "subject or source).",
     )
 
 
@@ -374,7 +376,7 @@ def _check_classes(
     if not found:
         return
     shown = [f"fold {name!r}: {why}" for name, why in found.items()]
-    more = f"; and {len(shown) - 4} more folds" if len(shown) > 4 else ""
+    more = f"; and {count(len(shown) - 4, 'more fold')}" if len(shown) > 4 else ""
     skip = (
         "skip such folds, which the results then name (--set protocol.unfit=skip), "
         if skippable
@@ -384,5 +386,6 @@ def _check_classes(
         f"{data.inputs.name}, {'; '.join(shown[:4])}{more}; expected at least two "
         f"classes in either part, and none in the test part that training never sees, "
         f"as accuracy means nothing otherwise. Leave the subject out (--exclude), "
-        f"{skip}or use another protocol (pooled sessions, unit='time')."
+        f"{skip}or lay out other folds, as the protocol has it: fewer, of pooled "
+        f"sessions, another seed, or unit='time'."
     )

@@ -57,7 +57,7 @@ from ..training.model import Network
 from ..training.screened import learning_screens
 from ..training.seeds import derive_seed, reproducible
 from .calibration import that_train, trials_of
-from .checks import check_asked_trials
+from .checks import check_asked_trials, check_divided_samples
 from .controls import control_name, control_probabilities, relabelled, retraining
 from .experiment import Experiment, Setup, is_population, method_name
 from .folder import (
@@ -617,6 +617,7 @@ class _Training:
         adapter = experiment.build_adapter(job.adapter)
         # Again here: a study draws options that its plan has not seen.
         check_asked_trials(adapter, job.adapter.name, inputs)
+        check_divided_samples(backbone.sampling, inputs)
         train_rows, held_rows = job.labelled[job.trains], None
         if (
             self.scaled

@@ -31,6 +31,8 @@ KINDS: Mapping[str, str] = {
     "samples",
     "smoothed-across-split": "windows on both sides of a split that were smoothed, or "
     "scaled, together",
+    "divided-trials": "parts of one recorded trial, divided by labels, on both sides "
+    "of a split",
     "shared-stimulus": "a stimulus, or whatever else the protocol keeps apart, in the "
     "source and in the test",
     "duplicate-recording": "one recording under two names, scaled anew, in the source "
@@ -158,6 +160,7 @@ def find_leaks(
     windows = inputs.windows if windows is None else windows
     found = [
         *_overlapping(inputs, folds),
+        *_divided(inputs, folds),
         *_looking_ahead(protocol, inputs),
         *_shared(protocol, windows, folds),
         *_duplicates(inputs, folds, windows),
@@ -270,6 +273,28 @@ def _shares_samples(
                 if len(np.unique(one[channel, shift:])) >= _FEWEST_SAMPLES:
                     return True
     return False
+
+
+def _divided(inputs: Inputs, folds: Sequence[Fold]) -> Iterator[Leak]:
+    """Find trials, as recorded, of which one part is seen in training, another tested.
+
+    Trials that labels divided are numbered anew and keep their stimulus.
+    """
+    if not inputs.labelled_trials:
+        return
+    place = ["subject", "session", "stimulus"]
+    codes = inputs.windows.groupby(place).ngroup().to_numpy()
+    torn = [
+        fold.name
+        for fold in folds
+        if np.isin(codes[fold.test], codes[np.setdiff1d(fold.used, fold.test)]).any()
+    ]
+    if torn:
+        yield Leak(
+            "divided-trials",
+            f"trials were divided where their label changes, and parts of one that "
+            f"follow each other are on both sides of the split in {_folds(torn)}",
+        )
 
 
 # --------------------------------------------------------------- source and test

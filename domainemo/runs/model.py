@@ -37,7 +37,7 @@ from ..training.batches import Samples, sample
 from ..training.fit import predict, settle
 from ..training.model import Network, load_state
 from ..training.seeds import derive_seed, reproducible
-from .checks import canonical, check_signals
+from .checks import canonical, check_divided_samples, check_signals
 from .experiment import Experiment, experiment_of
 from .folder import check_job, read_json, read_stored_config
 from .initialisation import load_weights
@@ -147,7 +147,8 @@ class Model:
         ------
         ConfigurationError
             If the model was trained without normalisation and one is asked for, or its
-            folder does not hold the source's scale.
+            folder does not hold the source's scale; if it predicts several windows at
+            once, and labels divided the recording's trials.
         DataError
             If none of the modalities of training is there, or one is there without
             some of the features of training, or of its channels that are not
@@ -198,6 +199,7 @@ class Model:
         order = canonical(matched)
         recording = matched.take(order)
         check_signals(recording, "Interpolate it, or leave the whole modality out.")
+        check_divided_samples(self.network.backbone.sampling, recording)
         normalised = _normalised(self, recording, normalise_by)
         everything = np.arange(len(recording))
         with reproducible(self.experiment.training.threads):

@@ -37,7 +37,7 @@ from ..training.seeds import reproducible
 from ..values import option_types
 from ..words import in_order
 from .calibration import give_labels
-from .checks import check_asked_trials, choose, prepare
+from .checks import check_asked_trials, check_divided_samples, choose, prepare
 from .controls import control_name, retraining
 from .experiment import Experiment, Setup, use_of
 from .folder import fingerprint, job_folder
@@ -203,11 +203,12 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
     ------
     ConfigurationError
         If an option does not fit, or an adapter can do nothing to such a network, or
-        asks for trials that the labels divided.
+        it or the samples tell of trials that the labels divided.
     """
     modalities = inputs.modalities
 
     def complete(backbone: Backbone) -> None:
+        check_divided_samples(backbone.sampling, inputs)
         network = Network(backbone, modalities, classes)
         for each in chosen.trained:
             adapter = each.build() if each.kind == "adapter" else None

@@ -81,13 +81,18 @@ class Results:
         Raises
         ------
         ConfigurationError
-            If the folder is no run's, or the run is not finished.
+            If the folder is no run's, or the run is not finished, or tested nobody.
         RunError
             If one of its trainings diverged.
         """
         folder = Path(folder)
         description = read_stored_config(folder)
         path = folder / "results.parquet"
+        if what := _no_run(description):
+            raise ConfigurationError(
+                f"{folder}: found the folder of {what}; expected that of a finished "
+                f"`domainemo adapt`."
+            )
         if not files.is_expected(path):
             raise ConfigurationError(
                 f"{folder}: found no results.parquet, so this run is not finished; run "
@@ -469,6 +474,20 @@ def _check_finite(folder: Path, predictions: pd.DataFrame) -> None:
             f"in {first['fold']} are not all finite, so that its training diverged and "
             f"its figures mean nothing. Run it again, into a new folder."
         )
+
+
+def _no_run(description: Mapping[str, Any]) -> str | None:
+    """Return what else has a folder with such a configuration; None for a run."""
+    if "study" in description:
+        return "a study, whose final runs are in its folder `final`, each in its own"
+    if "pairs" in description:
+        return "a pre-training, which predicts nothing"
+    if description.get("protocol") == "everyone":
+        return (
+            "a model of `domainemo train`, which tested nobody and has no results "
+            "(`domainemo predict` applies it)"
+        )
+    return None
 
 
 def write_results(folder: Path, results: Results) -> None:

@@ -457,10 +457,10 @@ class Fitting(Task):
             trials = self.target.same_trial(index)
             if len(index) and torch.equal(trials, index):
                 warnings.warn(
-                    f"Every sample of the target is a trial of its own, so that "
-                    f"{type(self.adapter).__name__} learns nothing of whole trials. "
-                    f"Choose another sampling, such as --sampling windows, or another "
-                    f"adapter.",
+                    "Every sample of the target is a trial of its own, so that the "
+                    "adapter learns nothing of whole trials. Where trials have several "
+                    "windows, choose another sampling, such as --sampling windows; "
+                    "else another adapter.",
                     DomainemoWarning,
                     stacklevel=2,
                 )

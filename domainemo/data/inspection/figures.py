@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ConfigurationError, printable
+from ...errors import ConfigurationError, DomainemoWarning, printable
 from ...files import write
 from .check import MUCH_MISSING
 from .description import Description
@@ -27,6 +29,8 @@ __all__ = [
     "STYLE",
     "check_figure_file",
     "draw",
+    "drawing",
+    "in_format",
     "save",
     "show_names",
 ]
@@ -69,6 +73,20 @@ METADATA: dict[str, dict[str, None]] = {
 }
 """By a file's ending, what is left out: it would make files of one figure differ."""
 
+_MORE_LETTERS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",  # as its collection of fonts is known to matplotlib
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "WenQuanYi Zen Hei",
+    "Arial Unicode MS",
+)
+"""Fonts of which some have letters that matplotlib's own lacks, Chinese ones first."""
+
 _WIDTH = 7.2
 """Inches: the width of a page's text."""
 
@@ -106,16 +124,63 @@ def save(description: Description, path: Path) -> None:
     ConfigurationError
         If the file exists, or its name ends in none of these.
     """
-    import matplotlib
-
     check_figure_file(path)
-    with matplotlib.rc_context(STYLE):
+    with drawing(STYLE):
         figure = draw(description)
         show_names(figure)
-        ending = path.suffix.lower()
-        content = BytesIO()
-        figure.savefig(content, format=ending[1:], dpi=200, metadata=METADATA[ending])
-    write(path, content.getvalue())
+        content = in_format(figure, path.suffix.lower(), dpi=200)
+    write(path, content)
+
+
+def in_format(figure: Figure, ending: str, *, dpi: float) -> bytes:
+    """Return a figure as a file has it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    ending : {".svg", ".pdf", ".png"}
+    dpi : float
+
+    Warns
+    -----
+    DomainemoWarning
+        If no font that is installed has some letters. SVG keeps them as letters, for
+        which whoever opens it has a font.
+    """
+    content = BytesIO()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(content, format=ending[1:], dpi=dpi, metadata=METADATA[ending])
+    boxes = [each for each in caught if "missing from font" in str(each.message)]
+    if boxes and ending != ".svg":
+        warnings.warn(
+            f"No font here has all letters of the names, so that boxes stand for some "
+            f"in figures that are {ending[1:].upper()}; SVG keeps the letters. Install "
+            f"a font of theirs, such as Noto Sans CJK, and draw again.",
+            DomainemoWarning,
+            stacklevel=2,
+        )
+    for each in caught:
+        if each not in boxes:
+            warnings.warn_explicit(
+                each.message, each.category, each.filename, each.lineno
+            )
+    return content.getvalue()
+
+
+@contextmanager
+def drawing(style: Mapping[str, Any]) -> Iterator[None]:
+    """Draw under some settings; letters that a font lacks come from the next one."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    there = set(font_manager.get_font_names())
+    more = [name for name in _MORE_LETTERS if name in there]
+    settings: Any = dict(style)
+    if more:
+        settings["font.family"] = ["sans-serif", *more]
+    with matplotlib.rc_context(settings):
+        yield
 
 
 def show_names(figure: Figure) -> None:
