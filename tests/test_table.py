@@ -26,6 +26,7 @@ from domainemo.core import (
     says_missing,
     spelling,
 )
+from domainemo.data.montage import other_sensor
 from domainemo.data.table import Table, from_arrays, write_table
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import find
@@ -97,8 +98,9 @@ def recordings(draw):
     keys = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,6}", fullmatch=True)
     keys = keys.filter(lambda name: name not in ("fusion", *dir(nn.ModuleDict)))
     for key in draw(st.lists(keys, min_size=1, max_size=3, unique_by=spelling)):
+        sensors = names.filter(lambda name: other_sensor(name) is None)
         channels = draw(
-            st.lists(names, min_size=1, max_size=2, unique_by=canonical_name)
+            st.lists(sensors, min_size=1, max_size=2, unique_by=canonical_name)
         )
         features = draw(st.lists(names, min_size=1, max_size=2, unique=True))
         kind, unit = draw(st.sampled_from(["eeg", "eye"])), draw(st.text("µV², ."))
