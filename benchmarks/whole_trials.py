@@ -2,7 +2,8 @@
 
     domainemo benchmark benchmarks/whole-trials.toml --data-root DATA --output OUTPUT
     domainemo benchmark benchmarks/whole-trials-planted.toml --output PLANTED
-    python benchmarks/whole_trials.py OUTPUT PLANTED [--page]
+    domainemo benchmark benchmarks/whole-trials-one.toml --data-root DATA --output ONE
+    python benchmarks/whole_trials.py OUTPUT PLANTED ONE [--page]
 
 Reads predictions; nothing is trained. Labels come in to score what was predicted
 without them. Prints the tables of docs/whole-trials.md; `--page` keeps them in
@@ -236,8 +237,8 @@ def paired(gaps: pd.Series) -> Comparison:
     return compare(values, np.zeros_like(values))
 
 
-def faults(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return gains where a fault is planted; of a bad sensor, of those who have it."""
+def by_dataset(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return gains and p of each data set; of a bad sensor, of those who have it."""
     parts = []
     for dataset, own in rows.groupby("dataset", sort=False):
         if str(dataset).endswith("-sensor"):
@@ -299,7 +300,7 @@ def tables_of(
         "chosen": chosen.merge(
             nested[nested["method"] == CHOSEN].drop(columns="method"), on="dataset"
         ),
-        "planted": faults(planted),
+        "planted": by_dataset(planted),
         "people": every.groupby(["dataset", "method", "person"], sort=False)[["gain"]]
         .mean()
         .reset_index(),
@@ -311,11 +312,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("output", type=Path, metavar="OUTPUT")
     parser.add_argument("planted", type=Path, metavar="PLANTED")
+    parser.add_argument("one", type=Path, metavar="ONE")
     parser.add_argument("--page", action="store_true")
     given = parser.parse_args()
     sure = sureness(given.output)
     tables = {
         **tables_of(people(given.output), people(given.planted), sure),
+        "one": by_dataset(people(given.one)),
         "sureness": pd.concat([sure, sureness(given.planted)], ignore_index=True),
     }
     for name, table in tables.items():

@@ -53,7 +53,10 @@ def rendered(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
         "trials-sure": _sure(tables["sureness"]),
         "trials-networks": _networks(tables["networks"]),
         "trials-whole": _whole(tables["settings"]),
-        "trials-planted": _planted(tables["planted"]),
+        "trials-planted": _by_dataset(
+            tables["planted"], ["uf-ama", "weight-4", "weight-8"]
+        ),
+        "trials-one": _by_dataset(tables["one"], ["whole-trials"]),
     }
 
 
@@ -179,12 +182,12 @@ def _whole(table: pd.DataFrame) -> str:
     return _table(["", *DATASETS], rows)
 
 
-def _planted(table: pd.DataFrame) -> str:
-    own = table[table["method"].isin(["uf-ama", "weight-4", "weight-8"])]
+def _by_dataset(table: pd.DataFrame, methods: Sequence[str]) -> str:
+    own = table[table["method"].isin(methods)]
     rows = [
         [
             each["dataset"],
-            WORDS[each["method"]],
+            WORDS.get(each["method"], f"`{each['method']}`"),
             f"{each['score']:.3f}",
             f"{points(each['gain'])} ({_p(each['p'])})",
             percent(each["harmed"]),

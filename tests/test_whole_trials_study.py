@@ -318,6 +318,19 @@ def test_the_page_claims_what_its_tables_say(kept):
         assert told.format(points(lost)) in words
 
 
+def test_the_page_says_what_it_gains_one_person_at_a_time(kept):
+    words = " ".join(PAGE.split())
+    rows = kept["one"].query("method == 'whole-trials'").set_index("dataset")
+    names = ("eegmat-windows", "ssvep-exo", "esports")
+    first, second, third = (points(rows.loc[name, "gain"]) for name in names)
+    assert (
+        f"{first} points on windows of eegmat (p < .001), {second} on ssvep-exo "
+        f"(p < .001) and {third} on esports, {points(rows['gain'].mean())} on average"
+    ) in words
+    assert (rows.loc[list(names[:2]), "p"] < 0.001).all()
+    assert rows["worst"].min() > -0.05
+
+
 def test_the_page_says_who_is_as_sure_as_right(kept):
     words = " ".join(PAGE.split())
     tests = kept["tests"].query("of == 'error'").set_index(["method", "dataset"])
