@@ -172,7 +172,12 @@ def resume(kind, folder):
     assert all(
         files.find_damage(path.parent) is None for path in folder.rglob("config.toml")
     )
-    return [table.drop(columns="seconds", errors="ignore").to_csv() for table in read]
+    return [timeless(table) for table in read]
+
+
+def timeless(table):
+    """A table as text, without how long it took: that is of one computer on one day."""
+    return table.drop(columns="seconds", errors="ignore").to_csv()
 
 
 def predict(kind, folder):
@@ -183,7 +188,7 @@ def predict(kind, folder):
 def report(kind, folder):
     call("report", folder, "--output=report.html")
     tables = sorted(Path("report").glob("*.csv"))
-    kept = [path.name + path.read_text() for path in tables]
+    kept = [path.name + timeless(pd.read_csv(path)) for path in tables]
     shutil.rmtree("report")
     return kept
 
