@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pages import TABLES
+from pages import TABLES, markdown
 from remedies import ALWAYS, AVERAGED, BOTH, GATED, SEEDS
 from signs import CHANGED, FACTS, INSIDE, SIGNS
 
@@ -65,12 +64,6 @@ def rendered(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
     }
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return text.replace("|  |", "| |")
-
-
 def _losses(table: pd.DataFrame) -> str:
     places = list(table.columns[2:])
     rows = [
@@ -81,7 +74,7 @@ def _losses(table: pd.DataFrame) -> str:
         ]
         for _, row in table.iterrows()
     ]
-    return _table(["family", "adapters", *places], rows)
+    return markdown(["family", "adapters", *places], rows)
 
 
 def _percent(share: float) -> str:
@@ -115,7 +108,7 @@ def _spread(table: pd.DataFrame) -> str:
         ]
         for _, row in table.iterrows()
     ]
-    return _table(
+    return markdown(
         ["", "data set", *counts.values(), *shares.values(), *r.values()], rows
     )
 
@@ -154,7 +147,7 @@ def _telling(table: pd.DataFrame) -> str:
         f"{FEW}, {SHOWN[1]}",
         *(f"{ALL}, {view}" for view in SHOWN),
     ]
-    return _table(heads, rows)
+    return markdown(heads, rows)
 
 
 def _inside(table: pd.DataFrame) -> str:
@@ -183,7 +176,7 @@ def _inside(table: pd.DataFrame) -> str:
         "of gaining more than 5 points",
         f"{ALL}, {SHOWN[0]}",
     ]
-    return _table(heads, rows)
+    return markdown(heads, rows)
 
 
 def _interval(row: pd.Series) -> str:
@@ -230,7 +223,7 @@ def _choices(table: pd.DataFrame, name: str, tests: dict[str, str]) -> str:
         "harmed, %",
         "worst",
     ]
-    return _table(heads, rows)
+    return markdown(heads, rows)
 
 
 def _points(value: float) -> str:
@@ -254,7 +247,7 @@ def _chosen(table: pd.DataFrame) -> str:
     for _, row in rows.iterrows():
         by = dict(each.split(": ") for each in row["chosen"].split("; "))
         cells.append([row["group"], *(_readable(by[name]) for name in DATASETS)])
-    return _table(["", *(f"for {name}" for name in DATASETS)], cells)
+    return markdown(["", *(f"for {name}" for name in DATASETS)], cells)
 
 
 def _readable(choice: str) -> str:
@@ -287,7 +280,7 @@ def _adapters(rules: pd.DataFrame, recipes: pd.DataFrame) -> str:
     base = recipes[(recipes["group"] == FEW) & (recipes["recipe"] == SEEDS)].iloc[0]
     shown = f"{_points(base['gain'])}, {_harmed(base)} %, {_points(base['worst'])}"
     rows.append(["*source only*", "+0.0, 0.0 %, +0.0", "-", "-", "-", shown, "-"])
-    return _table(["adapter", *(head for *_, head in wanted)], rows)
+    return markdown(["adapter", *(head for *_, head in wanted)], rows)
 
 
 def drawn(tables: dict[str, pd.DataFrame]) -> dict[str, bytes]:

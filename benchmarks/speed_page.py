@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pages import TABLES, write_page
+from pages import TABLES, markdown, write_page
 
 from domainemo.reports.style import COLOURS, LINES, MARKERS, WIDTH, render
 
@@ -61,11 +61,6 @@ def rendered(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     }
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("|  |", "| |")
-
-
 def short(value: float) -> str:
     """Return a number with three digits, or all before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
@@ -93,7 +88,7 @@ def _released(table: pd.DataFrame) -> str:
         [f"{what}, s", short(released), short(here), f"{released / here:.2f}"]
         for what, (released, here) in ratios(table).items()
     ]
-    return _table(["", "as released", "here", "times as fast"], rows)
+    return markdown(["", "as released", "here", "times as fast"], rows)
 
 
 def shares(table: pd.DataFrame) -> pd.Series:
@@ -111,7 +106,7 @@ def _peak(table: pd.DataFrame) -> str:
         ]
         for (_, each), share in zip(table.iterrows(), shares(table), strict=True)
     ]
-    return _table(["", *columns, "of the peak, %"], rows)
+    return markdown(["", *columns, "of the peak, %"], rows)
 
 
 def _label(row: pd.Series) -> str:
@@ -135,7 +130,7 @@ def _folds(table: pd.DataFrame) -> str:
             for each in shapes
         ]
         rows.append([name, adapter, weights, *cells])
-    return _table(["network", "adapter", f"weights, {shapes[0]}", *shapes], rows)
+    return markdown(["network", "adapter", f"weights, {shapes[0]}", *shapes], rows)
 
 
 def _populations(table: pd.DataFrame) -> str:
@@ -155,7 +150,7 @@ def _populations(table: pd.DataFrame) -> str:
         ]
         rows.append([*key, f"{keeps.loc[(*key, 1)]:.1f}", *cells])
     heads = ["network", "adapter", "shape", "kept, MB", "alone, ms"]
-    return _table([*heads, *(f"of {n}, ms" for n in counts[1:])], rows)
+    return markdown([*heads, *(f"of {n}, ms" for n in counts[1:])], rows)
 
 
 def per_doubling(sizes: Sequence[float], seconds: Sequence[float]) -> float:
@@ -176,7 +171,7 @@ def _growth(table: pd.DataFrame) -> str:
             cells.append(f"{short(took[0])} to {short(took[-1])} ({factor:.2f})")
         sizes = sorted(set(own["size"]))
         rows.append([str(what), ", ".join(map(str, sizes)), *cells])
-    return _table(["", "sizes", *names], rows)
+    return markdown(["", "sizes", *names], rows)
 
 
 def drawn(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pages import TABLES
+from pages import TABLES, markdown
 
 from domainemo.reports.style import COLOURS, WIDTH, render
 
@@ -60,11 +60,6 @@ def rendered(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     }
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("|  |", "| |")
-
-
 def points(value: float) -> str:
     """Return a share as points, with its sign."""
     return f"{100 * value:+.1f}"
@@ -92,7 +87,7 @@ def _gains(table: pd.DataFrame) -> str:
             for each in own
         ]
         rows.append([words, *cells])
-    return _table(["", *DATASETS], rows)
+    return markdown(["", *DATASETS], rows)
 
 
 def _chosen(table: pd.DataFrame) -> str:
@@ -115,7 +110,7 @@ def _chosen(table: pd.DataFrame) -> str:
         "less source only",
     ]
     more = ["harmed, %", "worst", "calibration error, less source only's"]
-    return _table([*heads, *more], rows)
+    return markdown([*heads, *more], rows)
 
 
 def _tests(table: pd.DataFrame, of: str) -> str:
@@ -133,7 +128,7 @@ def _tests(table: pd.DataFrame, of: str) -> str:
                 *(f"{told(by.loc[p, 'gain'])} ({_p(by.loc[p, 'p'])})" for p in places),
             ]
         )
-    return _table(["", *places], rows)
+    return markdown(["", *places], rows)
 
 
 def _networks(table: pd.DataFrame) -> str:
@@ -150,7 +145,7 @@ def _networks(table: pd.DataFrame) -> str:
         ]
         for dataset in DATASETS
     ]
-    return _table(["source only, and gain of the chosen", *backbones], rows)
+    return markdown(["source only, and gain of the chosen", *backbones], rows)
 
 
 def _sure(table: pd.DataFrame) -> str:
@@ -162,7 +157,7 @@ def _sure(table: pd.DataFrame) -> str:
         fitted = own["temperature"]
         rows.append([dataset, *cells, f"{fitted.min():.2f} to {fitted.max():.2f}"])
     heads = ["recordings", "right", "sure", "sure, temperature 1/2"]
-    return _table([*heads, "temperature that fits best"], rows)
+    return markdown([*heads, "temperature that fits best"], rows)
 
 
 def _whole(table: pd.DataFrame) -> str:
@@ -179,7 +174,7 @@ def _whole(table: pd.DataFrame) -> str:
         ]
         for method in names
     ]
-    return _table(["", *DATASETS], rows)
+    return markdown(["", *DATASETS], rows)
 
 
 def _by_dataset(table: pd.DataFrame, methods: Sequence[str]) -> str:
@@ -197,7 +192,7 @@ def _by_dataset(table: pd.DataFrame, methods: Sequence[str]) -> str:
         for _, each in own.iterrows()
     ]
     heads = ["recordings", "", "balanced accuracy", "less source only (p)", "harmed, %"]
-    return _table([*heads, "worst", "calibration error, less source only's"], rows)
+    return markdown([*heads, "worst", "calibration error, less source only's"], rows)
 
 
 def drawn(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:

@@ -303,7 +303,10 @@ AT = {"modalities": None}
         ),
         ({"subject": ["ann"] * 5}, ["(5,)", "(6,)"]),
         ({"subject": ["ann"] * 5 + [""]}, ["subject", "window 5 (counted", "''"]),
-        ({"subject": ["ann"] * 5 + [np.nan]}, ["subject", "nan", "Fill it in."]),
+        (
+            {"subject": ["ann"] * 5 + [np.nan]},
+            ["subject", "window 5 (counted", "nan", "Fill it in."],
+        ),
         ({"subject": ["ann"] * 5 + ["\ud800"]}, ["subject", "window 5 (counted"]),
         ({"trial": [1.5] * 6}, ["trial", "1.5", "whole number", "str(value)"]),
         ({"start": [0, 1, 2, 3, 4, None]}, ["start", "window 5 (counted", "None"]),
