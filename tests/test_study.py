@@ -7,7 +7,7 @@ import pickle
 import random
 import signal
 import threading
-import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -606,33 +606,41 @@ def test_wilcoxon_prunes_fold_by_fold(data, tmp_path):
 # ------------------------------------------------------------------ several at once
 
 
-def kill_children(moments, killed, stop):
-    """Kill a random worker at random moments."""
-    chance = random.Random(3)
-    while killed[0] < moments and not stop.is_set():
-        time.sleep(chance.uniform(0.05, 0.5))
-        if children := multiprocessing.active_children():
-            try:
-                os.kill(chance.choice(children).pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            killed[0] += 1
+@contextmanager
+def killing_children(moments):
+    """Kill random workers that start in this block, at random moments.
+
+    Not those of before: the processes that other tests share are children, too.
+    """
+    before = {child.pid for child in multiprocessing.active_children()}
+    chance, stop, killed = random.Random(3), threading.Event(), []
+
+    def kill():
+        while len(killed) < moments and not stop.wait(chance.uniform(0.05, 0.5)):
+            now = {child.pid for child in multiprocessing.active_children()}
+            if started := sorted(now - before):
+                pid = chance.choice(started)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        killer.join()
 
 
 @pytest.mark.campaign
 def test_killing_workers_loses_nothing(data, tmp_path):
     choices = {"candidates": 12, "development": 4}
     whole = tune(data, tmp_path / "whole", **choices)
-    killed, stop = [0], threading.Event()
-    killer = threading.Thread(target=kill_children, args=(20, killed, stop))
-    killer.start()
-    try:
+    with killing_children(20) as killed:
         found = tune(data, tmp_path / "killed", jobs=2, **choices)
-    finally:
-        stop.set()
-        killer.join()
     table = found.candidates
-    assert killed[0] >= 3
+    assert len(killed) >= 3
     assert table["state"].isin(["complete", "failed"]).all()
     lost = table[table["state"] == "failed"]
     assert (lost["reason"] == "its process was killed").all()
@@ -647,12 +655,8 @@ def test_killing_workers_loses_nothing(data, tmp_path):
 
 def test_a_postgresql_server_serves_several_workers(data, tmp_path):
     with postgres_server() as address:
-        killed, stop = [0], threading.Event()
-        killer = threading.Thread(target=kill_children, args=(2, killed, stop))
-        killer.start()
-        found = tune(data, tmp_path, storage=address, jobs=2, candidates=6)
-        stop.set()
-        killer.join()
+        with killing_children(2):
+            found = tune(data, tmp_path, storage=address, jobs=2, candidates=6)
         complete = found.candidates[found.candidates["state"] == "complete"]
         assert len(complete) == 6
         assert found.description["study"]["storage"] == address
