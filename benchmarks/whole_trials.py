@@ -2,12 +2,12 @@
 
     domainemo benchmark benchmarks/whole-trials.toml --data-root DATA --output OUTPUT
     domainemo benchmark benchmarks/whole-trials-planted.toml --output PLANTED
-    domainemo benchmark benchmarks/whole-trials-one.toml --data-root DATA --output ONE
-    python benchmarks/whole_trials.py OUTPUT PLANTED ONE [--page]
+    python benchmarks/whole_trials.py OUTPUT PLANTED [--page]
 
 Reads predictions; nothing is trained. Labels come in to score what was predicted
 without them. Prints the tables of docs/whole-trials.md; `--page` keeps them in
-docs/tables/whole-trials and writes page and figure.
+docs/tables/whole-trials and writes page and figure. Those of one person at a time are
+of `whole_trials_one.py`.
 """
 
 from __future__ import annotations
@@ -177,13 +177,26 @@ def left_out(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return rows by the setting chosen on other data sets, and what was chosen.
 
-    Also rows of the best that source only and logistic regression do for each network,
-    and of the best setting for each person, by the labels: no method, but a ceiling.
+    Also rows of the best setting for each person, by the labels: no method, but a
+    ceiling.
     """
     settings = summarised(rows, ["dataset", "method"])
     names = {
         each: choose(settings, sure, each) for each in settings["dataset"].unique()
     }
+    all_of = rows[rows["method"].isin([SOURCE, LINEAR, *SETTINGS])]
+    order = all_of.sort_values("score", kind="stable")
+    best = order.drop_duplicates(["dataset", "backbone", "person"], keep="last")
+    chosen = pd.DataFrame(list(names.items()), columns=["dataset", "chosen"])
+    parts = [as_chosen(rows, names), best.assign(method=ORACLE)]
+    return pd.concat(parts, ignore_index=True), chosen
+
+
+def as_chosen(rows: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return rows by the setting that is named for each data set.
+
+    Also of the best that source only and logistic regression do for each network.
+    """
     parts = []
     for (dataset, _), own in rows.groupby(["dataset", "backbone"], sort=False):
         for more in ("", AVERAGED):
@@ -192,11 +205,7 @@ def left_out(
         means = own.groupby("method")["score"].mean()
         best = means.loc[[SOURCE, LINEAR]].idxmax()
         parts.append(own[own["method"] == best].assign(method=BETTER))
-        all_of = own[own["method"].isin([SOURCE, LINEAR, *SETTINGS])]
-        order = all_of.sort_values("score", kind="stable")
-        parts.append(order.drop_duplicates("person", keep="last").assign(method=ORACLE))
-    chosen = pd.DataFrame(list(names.items()), columns=["dataset", "chosen"])
-    return pd.concat(parts, ignore_index=True), chosen
+    return pd.concat(parts, ignore_index=True)
 
 
 def tested(
@@ -312,13 +321,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("output", type=Path, metavar="OUTPUT")
     parser.add_argument("planted", type=Path, metavar="PLANTED")
-    parser.add_argument("one", type=Path, metavar="ONE")
     parser.add_argument("--page", action="store_true")
     given = parser.parse_args()
     sure = sureness(given.output)
     tables = {
         **tables_of(people(given.output), people(given.planted), sure),
-        "one": by_dataset(people(given.one)),
         "sureness": pd.concat([sure, sureness(given.planted)], ignore_index=True),
     }
     for name, table in tables.items():

@@ -56,7 +56,9 @@ def rendered(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
         "trials-planted": _by_dataset(
             tables["planted"], ["uf-ama", "weight-4", "weight-8"]
         ),
-        "trials-one": _by_dataset(tables["one"], ["whole-trials"]),
+        "trials-one": _by_dataset(tables["one"], ["uf-ama", "weight-4", "chosen"]),
+        "trials-one-tests": _tests(tables["one-tests"], "score"),
+        "trials-one-calibration": _tests(tables["one-tests"], "error"),
     }
 
 

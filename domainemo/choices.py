@@ -319,7 +319,7 @@ class AdapterChoices(SetupChoices, total=False):
         Any,
         Choice(
             "The adapter; several, and a screen for them, joined by '+'.",
-            "uf-ama",
+            "whole-trials",
             before="validator",
         ),
     ]
@@ -444,7 +444,9 @@ class BenchmarkChoices(TypedDict, total=False):
     adapters: Annotated[
         Sequence[str] | Mapping[str, Any] | str,
         Choice(
-            "The adapters, or all; source only besides.", ("uf-ama",), words=_SEVERAL
+            "The adapters, or all; source only besides.",
+            ("whole-trials",),
+            words=_SEVERAL,
         ),
     ]
 

@@ -49,7 +49,7 @@ def test_the_defaults_are_these():
     } == {
         "protocol": "cross-subject",
         "backbone": "r2gfanet",
-        "adapter": "uf-ama",
+        "adapter": "whole-trials",
         "validator": "last",
         "normalisation": "session",
         "seeds": (0,),

@@ -22,7 +22,7 @@ SETS = ("one", "two")
 @pytest.fixture(scope="module")
 def study():
     """The scripts, which import what stands beside them."""
-    names = ("whole_trials", "whole_trials_page", "planted")
+    names = ("whole_trials", "whole_trials_one", "whole_trials_page", "planted")
     return SimpleNamespace(**{name: script(name) for name in names})
 
 
@@ -191,6 +191,28 @@ def test_the_ceiling_is_everybodys_best(study, output):
     keys = ["dataset", "backbone", "person"]
     expected = of_all.groupby(keys)["score"].max()
     assert best.set_index(keys)["score"].sort_index().equals(expected.sort_index())
+
+
+def test_one_person_at_a_time_is_told_by_the_setting_that_is_named(study, output):
+    """Whatever any other setting gains there."""
+    rows = study.whole_trials.people(output[0])
+    several = study.whole_trials.SETTINGS
+    names = {"one": several[1], "two": several[4]}
+    tables = study.whole_trials_one.tables_of(rows, names)
+    told = tables["one"].set_index(["dataset", "method"])
+    tests = tables["one-tests"].query("of == 'score'")
+    tests = tests.set_index(["method", "against", "dataset"])["gain"]
+    scores = rows.set_index(["dataset", "method", "backbone"])["score"].sort_index()
+    for dataset, name in names.items():
+        assert told.loc[(dataset, "chosen")].equals(told.loc[(dataset, name)])
+        own = scores.loc[dataset, name].mean()
+        plain = scores.loc[dataset, "source only"]
+        less = tests.loc[("chosen", "source only", dataset)]
+        assert less == pytest.approx(own - plain.mean())
+        linear = scores.loc[dataset, "logistic regression"]
+        best = [max(plain[each].mean(), linear[each].mean()) for each in NETWORKS]
+        less = tests.loc[("chosen", "better of both", dataset)]
+        assert less == pytest.approx(own - np.mean(best))
 
 
 # ---------------------------------------------------------------------------- faults

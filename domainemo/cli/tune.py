@@ -152,5 +152,5 @@ def _no_range(text: str) -> ConfigurationError:
     return ConfigurationError(
         f"--space {text!r}: expected NAME=LOW:HIGH, NAME=LOW:HIGH:log, "
         f"NAME=LOW:HIGH:STEP, NAME=a,b,c or NAME=off, such as "
-        f"adapter.marginal=0.01:1:log."
+        f"adapter.weight=0.1:10:log."
     )
