@@ -514,6 +514,13 @@ def spelled_out(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
         value = found.pop(name, None) if choice.short else None
         if value is None:
             continue
+        _, _, field = str(choice.short).partition(".")
+        said = getattr(found.get("training"), field, value)
+        if said not in (value, getattr(Training(), field)):
+            raise ConfigurationError(
+                f"{name} is {value!r}, and training has {field}={said!r}; give one of "
+                f"them."
+            )
         options = found.get("options") or {}
         if choice.short in options:
             raise ConfigurationError(

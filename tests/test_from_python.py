@@ -52,6 +52,13 @@ def test_an_option_is_given_once(data):
     with pytest.raises(ConfigurationError, match="epochs is 1, and the option train"):
         de.run(data, **CHOICES, options={"training.epochs": 2})
 
+    training = de.Training(batch_size=8)
+    with pytest.raises(ConfigurationError, match="batch_size is 4, and training has"):
+        de.run(data, **CHOICES, training=training, batch_size=4)
+    given = {"training": training, "batch_size": 8, "epochs": 3}  # 20 by its default
+    options = complete(TrainChoices, given)["options"]
+    assert options == {"training.batch_size": 8, "training.epochs": 3}
+
 
 def test_options_have_names(data):
     with pytest.raises(
