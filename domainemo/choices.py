@@ -353,6 +353,14 @@ class AdapterChoices(SetupChoices, total=False):
             before="folds",
         ),
     ]
+    engine: Annotated[
+        Literal["single", "population"] | None,
+        Choice(
+            "population: several folds and seeds as one program; else one by one.",
+            words="single or population",
+            before="output",
+        ),
+    ]
 
 
 class RunChoices(AdapterChoices, total=False):
@@ -383,14 +391,6 @@ class RunChoices(AdapterChoices, total=False):
             python="The controls to run, where baselines are: names, classes, objects; "
             "'none'; or 'all' of this package.",
             before="dry_run",
-        ),
-    ]
-    engine: Annotated[
-        Literal["single", "population"] | None,
-        Choice(
-            "population: several folds and seeds as one program; else one by one.",
-            words="single or population",
-            before="output",
         ),
     ]
     folds: Annotated[

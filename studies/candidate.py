@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +18,9 @@ from ..errors import RunError
 from ..parts import part
 from ..runs.experiment import Experiment
 from ..runs.folder import job_folder, read_csv
-from ..runs.job import Job, is_finished, run_job
+from ..runs.job import Job, is_finished, run_jobs
 from ..runs.record import HISTORY, load_record
+from ..runs.units import units
 
 __all__ = [
     "Score",
@@ -69,11 +71,40 @@ class Score:
         return found
 
 
+class _Epochs:
+    """Tells of an epoch once all that train as one program have ended it."""
+
+    def __init__(self, tell: Callable[[Sequence[float], int], None], members: int):
+        self.tell, self.ended = tell, 0
+        self.best: list[list[float]] = [[] for _ in range(members)]
+
+    def take(self, member: int, row: Mapping[str, float]) -> None:
+        """Take note of a member's epoch, which may be told again on resuming."""
+        best = self.best[member]
+        if row["epoch"] <= len(best):
+            return
+        best.append(max(best[-1], row["score"]) if best else row["score"])
+        while self.ended < min(map(len, self.best)):
+            self.ended += 1
+            self.tell([each[self.ended - 1] for each in self.best], self.ended)
+
+
 class Watch(Protocol):
     """Is told how a candidate fares; may raise to end it."""
 
-    def epoch(self, scores: Sequence[Score], row: Mapping[str, float]) -> None:
-        """Take note of an epoch, after the folds in `scores`."""
+    def epoch(self, scores: Sequence[Score], best: Sequence[float], ended: int) -> None:
+        """Take note of an epoch.
+
+        Parameters
+        ----------
+        scores : sequence of Score
+            Of the folds that are over.
+        best : sequence of float
+            What the best epoch so far scores of each that trains now: of one, or of all
+            of a program.
+        ended : int
+            How many epochs each of these has had.
+        """
 
     def fold(self, scores: Sequence[Score]) -> None:
         """Take note of a fold, the last in `scores`."""
@@ -88,6 +119,7 @@ def train_candidate(
 ) -> list[Score]:
     """Train every job with these choices and return what the validator says of each.
 
+    Jobs that the experiment's engine stacks train as one program, all others in turn.
     What was finished before, as the process was killed, is not trained again.
 
     Parameters
@@ -108,24 +140,36 @@ def train_candidate(
         If training diverges, or the validator's score is not finite.
     """
     scores: list[Score] = []
-    for job in jobs:
-        ours = candidate_job(job, experiment, folder)
-        place = Path(ours.folder)
+    ours = [candidate_job(job, experiment, folder) for job in jobs]
 
-        def report(row: Mapping[str, float]) -> None:
-            if watch is not None:
-                watch.epoch(scores, row)
-
-        if is_finished(ours):
-            # To the last bit, as the pruner was told them; not every pandas reads so.
-            history = read_csv(place / HISTORY, dtype=str).astype(float)
-            for row in history.to_dict("records"):
-                report({str(key): value for key, value in row.items()})
-        run_job(inputs, experiment, ours, report)
-        scores.append(_score(ours, place))
+    def tell(best: Sequence[float], ended: int) -> None:
         if watch is not None:
-            watch.fold(scores)
+            watch.epoch(scores, best, ended)
+
+    # One worker: the others of a study have candidates of their own.
+    waiting = [(job, place) for place, job in enumerate(ours)]
+    for unit in units(inputs, experiment, waiting, workers=1):
+        own, epochs = [ours[place] for _, place in unit], _Epochs(tell, len(unit))
+        reports = [partial(epochs.take, member) for member in range(len(own))]
+        for job, report in zip(own, reports, strict=True):
+            _tell_again(job, report)
+        for _, error in run_jobs(inputs, experiment, own, reports):
+            raise error
+        for job in own:
+            scores.append(_score(job, Path(job.folder)))
+            if watch is not None:
+                watch.fold(scores)
     return scores
+
+
+def _tell_again(job: Job, report: Callable[[Mapping[str, float]], None]) -> None:
+    """Report the epochs of a job that is finished."""
+    if not is_finished(job):
+        return
+    # To the last bit, as the pruner was told them; not every pandas reads so.
+    history = read_csv(Path(job.folder) / HISTORY, dtype=str).astype(float)
+    for row in history.to_dict("records"):
+        report({str(key): value for key, value in row.items()})
 
 
 def candidate_job(job: Job, experiment: Experiment, folder: Path) -> Job:

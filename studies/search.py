@@ -350,35 +350,33 @@ class _Pruning:
             epochs,
             jobs,
         )
-        self.best = -math.inf
 
-    def epoch(self, scores: Sequence[Score], row: Mapping[str, float]) -> None:
-        """Compare the mean over folds so far, this one's best epoch included."""
-        number = int(row["epoch"])
-        self.best = row["score"] if number == 1 else max(self.best, row["score"])
+    def epoch(self, scores: Sequence[Score], best: Sequence[float], ended: int) -> None:
+        """Compare the mean over folds so far, with the best epochs of those at it."""
         if self.settings.pruner == "wilcoxon" or not self.settings.prunes:
             return
-        value = float(np.mean([*(each.score for each in scores), self.best]))
-        self._compare(value, len(scores) * self.epochs + number, scores, number)
+        value = float(np.mean([*(each.score for each in scores), *best]))
+        step = len(scores) * self.epochs + ended * len(best)
+        first, last = len(scores) + 1, len(scores) + len(best)
+        several = f"trainings {first} to {last}"
+        where = f"training {first}" if first == last else several
+        self._compare(value, step, where, ended)
 
     def fold(self, scores: Sequence[Score]) -> None:
         """Note a fold's score; compare fold by fold where the pruner does."""
         self.trial.set_user_attr(SCORES, [each.record() for each in scores])
         if self.settings.pruner == "wilcoxon" and self.settings.prunes:
-            self._compare(scores[-1].score, len(scores) - 1, scores, self.epochs)
+            where, step = f"training {len(scores)}", len(scores) - 1
+            self._compare(scores[-1].score, step, where, self.epochs)
 
-    def _compare(
-        self, value: float, step: int, scores: Sequence[Score], epoch: int
-    ) -> None:
+    def _compare(self, value: float, step: int, where: str, epoch: int) -> None:
         if not math.isfinite(value):
             return
         self.trial.report(value, step)
         if not self.trial.should_prune():
             return
-        count = len(scores) + (self.settings.pruner != "wilcoxon")
         reason = (
-            f"fell behind in training {count} of {len(self.jobs)}, epoch {epoch}, at "
-            f"{value:.3f}"
+            f"fell behind in {where} of {len(self.jobs)}, epoch {epoch}, at {value:.3f}"
         )
         raise optuna.TrialPruned(reason)
 

@@ -9,6 +9,7 @@ import signal
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -20,7 +21,7 @@ from postgres import postgres_server
 import domainemo
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
-from domainemo.errors import ConfigurationError, RunError
+from domainemo.errors import ConfigurationError, DomainemoWarning, RunError
 from domainemo.registry import find
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
@@ -28,7 +29,7 @@ from domainemo.runs import job as jobs
 from domainemo.runs.experiment import experiment
 from domainemo.runs.results import Results
 from domainemo.studies import search as searching
-from domainemo.studies.candidate import Score, values_of
+from domainemo.studies.candidate import Score, candidate_folder, values_of
 from domainemo.studies.choice import best_candidate, judged
 from domainemo.studies.findings import load_findings
 from domainemo.studies.plan import plan_study
@@ -36,6 +37,7 @@ from domainemo.studies.pruning import make_pruner
 from domainemo.studies.sampling import Repeatable
 from domainemo.studies.settings import StudySettings
 from domainemo.studies.space import search_space
+from domainemo.training import population
 from domainemo.training.settings import Training
 
 OPTIONS = {"backbone.width": 4, "backbone.hidden": [4], "backbone.fusion_width": 4}
@@ -534,8 +536,12 @@ def test_a_fold_without_a_completed_candidate_is_told(
 
 
 def test_a_final_test_that_fails_altogether_is_told(data, tmp_path, monkeypatch, fast):
+    train = jobs.run_job
+
     def fail(inputs, made, job, report=None):
-        raise RunError(f"{job.name}: Training diverged in epoch 1.")
+        if "candidates" not in Path(job.folder).parts:
+            raise RunError(f"{job.name}: Training diverged in epoch 1.")
+        train(inputs, made, job, report)
 
     choices = {"candidates": 1, "final": True, "final_seeds": (1,)}
     with monkeypatch.context() as patch:
@@ -601,6 +607,142 @@ def test_wilcoxon_prunes_fold_by_fold(data, tmp_path):
     assert (found.candidates.loc[pruned, "reason"].str.startswith("fell behind")).all()
     trials = found.studies[""].get_trials()
     assert all(set(trial.intermediate_values) <= set(range(4)) for trial in trials)
+
+
+# ------------------------------------------------------------------ as one program
+
+SMALL = {"training": Training(epochs=1, batch_size=4)}
+"""Batches that every fold's source fills: programs have batches of one shape."""
+
+
+def close(first, second):
+    """Demand the same candidates, with scores that differ by rounding at most."""
+    one, other = first.candidates, second.candidates
+    same = ["candidate", "state", "adapter.weight"]
+    pd.testing.assert_frame_equal(one[same], other[same], check_exact=True)
+    np.testing.assert_allclose(one["value"], other["value"], atol=1e-4)
+    columns = ["candidate", "fold", "seed"]
+    one, other = (
+        each.scores.sort_values(columns).reset_index(drop=True)
+        for each in (first, second)
+    )
+    assert one[columns].equals(other[columns])
+    np.testing.assert_allclose(one["score"], other["score"], atol=1e-4)
+    assert first.choices[0].options == second.choices[0].options
+
+
+@pytest.fixture
+def programs(monkeypatch):
+    """How many trainings each program had, noted as they begin."""
+    sizes, together = [], population.train_together
+
+    def noted(members):
+        sizes.append(len(members))
+        return together(members)
+
+    monkeypatch.setattr(population, "train_together", noted)
+    return sizes
+
+
+def test_folds_and_seeds_of_a_candidate_train_as_one_program(data, tmp_path, programs):
+    choices = {"candidates": 4, "seeds": [0, 1], "validator": "guarded", **SMALL}
+    alone = tune(data, tmp_path / "alone", **choices)
+    assert not programs
+    found = tune(data, tmp_path / "together", engine="population", **choices)
+    assert programs == [6] * 5  # source only, and each candidate: 3 folds, 2 seeds
+    close(found, alone)
+    assert 'engine = "population"' in (tmp_path / "together/config.toml").read_text()
+
+
+def test_a_program_is_compared_by_the_mean_of_its_folds_after_every_epoch(
+    data, tmp_path
+):
+    found = tune(
+        data,
+        tmp_path,
+        engine="population",
+        pruner="median",
+        candidates=3,
+        training=Training(epochs=3, batch_size=4),
+    )
+    for trial in found.studies[""].get_trials():
+        place = candidate_folder(tmp_path, trial.user_attrs["options"])
+        folds = [pd.read_csv(each) for each in place.rglob("history.csv")]
+        assert len(folds) == 3
+        best = np.mean([each["score"].cummax() for each in folds], axis=0)
+        told = trial.intermediate_values
+        assert [*told] == [3, 6, 9]  # epochs of three trainings
+        np.testing.assert_allclose([*told.values()], best, rtol=1e-6)
+
+
+def test_a_program_that_falls_behind_ends_as_a_whole(data, tmp_path, programs):
+    found = tune(
+        data,
+        tmp_path,
+        engine="population",
+        pruner="median",
+        validator="information-maximisation",
+        candidates=9,
+        space={"training.learning_rate": {"choices": [1e-7, 3e-2]}},
+        training=Training(epochs=4, batch_size=4),
+    )
+    table = found.candidates
+    pruned = table[table["state"] == "pruned"]
+    assert len(pruned) and set(table["state"]) == {"pruned", "complete"}
+    assert pruned["reason"].str.contains(r"trainings 1 to 3 of 3, epoch [1-3]").all()
+    assert programs == [3] * 10
+    finished = len(list((tmp_path / "candidates").rglob("record.json")))
+    assert finished == 3 * (10 - len(pruned))
+    assert not list((tmp_path / "candidates").rglob("*.partial"))
+
+
+def test_a_study_of_programs_that_was_interrupted_goes_on(data, tmp_path, monkeypatch):
+    choices = {"engine": "population", "candidates": 3, "pruner": "median", **SMALL}
+    whole = tune(data, tmp_path / "whole", **choices)
+    finish, calls = jobs._Training.finish, []
+
+    def interrupted(self, together=1):
+        calls.append(self)
+        if len(calls) == 8:  # the second fold of the second candidate
+            raise KeyboardInterrupt
+        finish(self, together)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs._Training, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tune(data, tmp_path / "stopped", **choices)
+    again = tune(data, tmp_path / "stopped", **choices)
+    table = again.candidates[again.candidates["state"] == "complete"]
+    np.testing.assert_allclose(table["value"], whole.candidates["value"], atol=1e-4)
+    assert again.choices[0].options == whole.choices[0].options
+
+
+def test_a_fold_that_diverges_in_a_program_fails_its_candidate(data, tmp_path):
+    found = tune(
+        data,
+        tmp_path,
+        engine="population",
+        candidates=4,
+        space={"training.learning_rate": {"choices": [1e30, 1e-3]}},
+        **SMALL,
+    )
+    failed = found.candidates.query("state == 'failed'")
+    assert 0 < len(failed) < 4
+    assert failed["reason"].str.contains("subject .*diverged in epoch 1").all()
+
+
+def test_an_adapter_that_is_no_program_is_tuned_fold_by_fold(data, tmp_path, programs):
+    with pytest.warns(DomainemoWarning, match="one by one"):
+        found = tune(
+            data,
+            tmp_path,
+            engine="population",
+            adapter="deep-jdot",
+            candidates=1,
+            **SMALL,
+        )
+    assert programs == [3]  # source only alone
+    assert (found.candidates["state"] == "complete").all()
 
 
 # ------------------------------------------------------------------ several at once

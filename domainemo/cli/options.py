@@ -132,7 +132,9 @@ def _options(name: str, choice: Choice) -> list[inspect.Parameter]:
     if choice.plain or choice.short:
         kind: Any = choice.stored if choice.stored in (bool, int, float) else str
         kind = list[str] if choice.repeated else Path if Path in choice.types else kind
-        offered[name] = (kind | None, choice.help, choice.option or name)
+        usual = choice.default
+        words = f" By default {usual}." if isinstance(usual, str) else ""
+        offered[name] = (kind | None, choice.help + words, choice.option or name)
     return [
         inspect.Parameter(
             key, only, default=None, annotation=Annotated[kind, _option(kind, *rest)]

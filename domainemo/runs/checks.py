@@ -356,7 +356,8 @@ def check_asked_trials(adapter: Adapter, name: str, inputs: Inputs) -> None:
             f"and the trials of {inputs.name} were divided by their labels, so that "
             f"where one ends tells of a label; expected trials as they were recorded. "
             f"Give each its commonest label (label='majority'; --set "
-            f"data.label=majority), or choose another adapter."
+            f"data.label=majority), or choose an adapter that does not ask, such as "
+            f"uf-ama (--adapter uf-ama)."
         )
 
 

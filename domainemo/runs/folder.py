@@ -689,11 +689,21 @@ def _check_same(
 def differences(
     found: Mapping[str, Any], wanted: Mapping[str, Any], when: str
 ) -> list[str]:
-    """Return in words every key in which two configurations differ."""
-    return [
-        f"{key}: there {found.get(key, 'unset')!r}, {when} {wanted.get(key, 'unset')!r}"
+    """Return in words every key in which two configurations differ.
+
+    Of a part that is another one altogether, not its options as well.
+    """
+    keys = [
+        key
         for key in sorted(found.keys() | wanted.keys())
         if found.get(key) != wanted.get(key)
+    ]
+    others = tuple(f"{key}." for key in keys)
+    others += tuple(f"space.{key}" for key in others)
+    return [
+        f"{key}: there {found.get(key, 'unset')!r}, {when} {wanted.get(key, 'unset')!r}"
+        for key in keys
+        if not key.startswith(others)
     ]
 
 

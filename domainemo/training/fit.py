@@ -456,11 +456,12 @@ class Fitting(Task):
             index = torch.arange(len(self.target), device=self.target.rows.device)
             trials = self.target.same_trial(index)
             if len(index) and torch.equal(trials, index):
+                longer = self.target.rows.shape[1] > 1
+                mend = "samples of one window (--sampling windows), or " * longer
                 warnings.warn(
-                    "Every sample of the target is a trial of its own, so that the "
-                    "adapter learns nothing of whole trials. Where trials have several "
-                    "windows, choose another sampling, such as --sampling windows; "
-                    "else another adapter.",
+                    f"Every sample of the target is a trial of its own, so that the "
+                    f"adapter learns nothing of whole trials. Choose {mend}another "
+                    f"adapter, such as uf-ama (--adapter uf-ama).",
                     DomainemoWarning,
                     stacklevel=2,
                 )

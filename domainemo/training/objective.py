@@ -133,9 +133,11 @@ class Objective(nn.Module):
     def _outputs(self, batches: Sequence[Batch]) -> list[Outputs]:
         """Pass batches through the network: as one, unless it has statistics of each.
 
-        A batch's normalisation is of its own domain.
+        A batch's normalisation is of its own domain. Nor as one where the longest trial
+        of the source is not as long as the target's.
         """
-        if len(batches) == 1 or not self._in_one:
+        times = {each.shape[1] for _, masks in batches for each in masks.values()}
+        if len(batches) == 1 or len(times) > 1 or not self._in_one:
             return [self.model(*batch) for batch in batches]
         signals, masks = (
             {name: torch.cat([each[name] for each in parts]) for name in parts[0]}
