@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TextIO
 from unicodedata import category
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "data_error",
     "did_you_mean",
     "printable",
+    "show_notes",
 ]
 
 
@@ -83,6 +86,34 @@ class DataError(DomainemoError):
 
 _LONGEST = 1500
 """Characters of what was found that are shown."""
+
+
+def show_notes(say: Callable[[str], None]) -> None:
+    """Show the warnings of this library as sentences, each once, without a place.
+
+    Parameters
+    ----------
+    say : callable
+        Writes a paragraph.
+    """
+    show, said = warnings.showwarning, set[str]()
+
+    def note(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, DomainemoWarning):
+            if str(message) not in said:  # as every fold and figure would
+                say(f"Note: {message}")
+            said.add(str(message))
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = note
 
 
 def data_error(where: Path | str, found: str, expected: str, remedy: str) -> DataError:

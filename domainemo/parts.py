@@ -21,8 +21,9 @@ from .registry import (
     plugin_of,
 )
 from .values import check_value, option_types
+from .words import listed
 
-__all__ = ["Part", "describe_object", "named_controls", "of_controls", "part"]
+__all__ = ["Part", "describe_object", "having", "named_controls", "of_controls", "part"]
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ class Part:
         for option, value in self.options.items():
             where = f"{self.kind} {self.name!r}"
             if option not in known:
-                raise ConfigurationError(unknown_option(where, option, list(known)))
+                told = unknown_option(where, option, list(known))
+                raise ConfigurationError(told + having(self.kind, option))
             check_value(f"{where}: {option}", value, *known[option])
         list(self._named())  # which refuses a name that nothing has
 
@@ -291,6 +293,30 @@ def unknown_option(where: str, option: str, known: list[str]) -> str:
         )
     expected = f"expected one of {', '.join(known)}" if known else "it has none at all"
     return f"{where} has no option {option!r}; {expected}."
+
+
+def having(kind: str, option: str) -> str:
+    """Return the sentence that says which adapters have an option; empty for none.
+
+    It may have been meant for another one than was chosen, or none was named.
+
+    Parameters
+    ----------
+    kind : str
+        Of the part that has no such option.
+    option : str
+    """
+    names = [
+        entry.name
+        for entry in (entries("adapter") if kind == "adapter" else ())
+        if option in (entry.options or ())
+    ]
+    # Its namesakes last: `uf-ama` before `uf-ama-released`.
+    names.sort(key=lambda name: (name != "uf-ama", len(name)))
+    if not names:
+        return ""
+    has = "has it" if len(names) == 1 else "have it"
+    return f" {listed(names[:3])} {has}: --adapter {names[0]}."
 
 
 def named_controls(given: Sequence[Any]) -> list[Any]:

@@ -25,7 +25,7 @@ from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from types import FunctionType, ModuleType
 from typing import Any
 
-from .errors import ConfigurationError, DomainemoError, RunError
+from .errors import ConfigurationError, DomainemoError, RunError, show_notes
 from .places import unforeseen
 
 __all__ = [
@@ -132,6 +132,9 @@ def _serve(serve: Callable[..., None], there: Connection, *args: Any) -> None:
 def follow_parent() -> None:
     """Leave Ctrl-C to the parent, and die with it, however it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if isinstance(multiprocessing.current_process(), _Worker):
+        # A copy shows them as its parent does; here nobody has said how.
+        show_notes(lambda text: print(text, file=sys.stderr))
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

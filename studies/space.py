@@ -14,7 +14,7 @@ from optuna.distributions import (
 )
 
 from ..errors import ConfigurationError
-from ..parts import Part, unknown_option
+from ..parts import Part, having, unknown_option
 from ..runs.experiment import Experiment
 from ..training.settings import Training
 from ..values import check_value
@@ -156,7 +156,9 @@ def search_space(
     known = experiment.describe()["options"]
     for name in ranges:
         if name not in known and name.partition(".")[0] not in SEARCHED:
-            raise ConfigurationError(unknown_option("The space", name, list(known)))
+            told = unknown_option("The space", name, list(known))
+            kind, _, option = name.rpartition(".")
+            raise ConfigurationError(told + having(kind, option))
         if name.startswith("control."):
             raise ConfigurationError(
                 f"The space names {name}; a control stands beside what is chosen and "

@@ -164,7 +164,8 @@ main()
     assert lines[:5] == ["red", "True", "red green", "blue", "grey"]
     assert lines[5].startswith("colour is 1.5 of type float; expected str, a word")
     assert lines[6] == "wrong.toml has no option 'colours'. Did you mean 'colour'?"
-    assert any("--colour" in line and "Which colour." in line for line in lines[7:])
+    (line,) = (line for line in lines[7:] if "--colour" in line)
+    assert "Which colour. By default red." in line
 
 
 def test_an_experiment_has_a_field_or_an_entry_for_every_choice():

@@ -23,9 +23,9 @@ import pytest
 
 import domainemo as de
 from domainemo import registry
-from domainemo.cli import _show_notes, app, main
+from domainemo.cli import _say, app, main
 from domainemo.cli.named import benchmarks, studies
-from domainemo.errors import DomainemoWarning
+from domainemo.errors import DomainemoWarning, show_notes
 from domainemo.registry import KINDS, entries
 from domainemo.runs.folder import locked
 
@@ -359,7 +359,7 @@ def test_a_single_window_is_predicted_by_another_scale(finished, tmp_path):
 def test_a_note_is_said_once(capsys):
     """As of every fold, though filters that were changed in between forget it."""
     with warnings.catch_warnings():
-        _show_notes()
+        show_notes(_say)
         for text in ("eye is missing", "eye is missing", "eeg is missing"):
             with warnings.catch_warnings():
                 warnings.simplefilter("always")

@@ -88,6 +88,24 @@ def test_one_pass_gives_what_two_give():
                 torch.testing.assert_close(getattr(outputs, name)[branch], values)
 
 
+def test_a_target_that_is_longer_is_passed_by_itself():
+    """As whole trials are, each domain's padded to its own longest."""
+    adapter = Recorded()
+    made, given = objective(adapter), shown()
+    longer = tuple(
+        {name: torch.cat([each, each, each], 1) for name, each in part.items()}
+        for part in given.student
+    )
+    losses(made, given._replace(target=longer, student=longer))
+    for outputs, part in (
+        (adapter.source.outputs, given.source),
+        (adapter.target.outputs, longer),
+    ):
+        alone = made.model(*part)
+        for branch, values in alone.embeddings.items():
+            torch.testing.assert_close(outputs.embeddings[branch], values)
+
+
 @pytest.mark.parametrize(("normalisation", "alike"), [("none", False), ("batch", True)])
 def test_statistics_of_a_batch_are_of_one_domain(normalisation, alike):
     """With batch normalisation, the target does not move what the source gives."""

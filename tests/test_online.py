@@ -135,6 +135,20 @@ def test_a_target_of_one_class_is_refused(data):
     assert len(planned.folds) == 1
 
 
+def test_steps_that_none_can_be_scored_by_are_refused(data):
+    """Each of one class, though another from person to person."""
+    names, codes = np.unique(data.inputs.windows["subject"], return_inverse=True)
+    assert len(names) > 2
+    trial = data.inputs.windows["trial"].to_numpy()
+    later = trial > np.median(np.unique(trial))
+    labels = np.where(later, codes % 2, trial % 2).astype(np.int64)
+    with pytest.raises(DataError, match=r"every one of .* holds a single class"):
+        plan(
+            dataclasses.replace(data, labels=labels),
+            experiment(protocol="online", options={"protocol.steps": 2}, **CHOICES),
+        )
+
+
 # ------------------------------------------------------------------------- the firewall
 
 

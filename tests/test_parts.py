@@ -68,6 +68,18 @@ def test_an_unknown_option_is_answered_with_the_nearest():
     assert "Did you mean 'weight'?" in message
 
 
+def test_an_option_of_another_adapter_is_told_whose_it_is():
+    """Typed for one that was not named."""
+    with pytest.raises(ConfigurationError, match="have it: --adapter uf-ama"):
+        part("adapter", "whole-trials", {"marginal": 2.0})
+    with pytest.raises(ConfigurationError, match="have it: --adapter uf-ama"):
+        part("adapter", "marginal", {"judged_from": 0.3})
+    with pytest.raises(ConfigurationError, match=r"expected one of [\w, ]*\.$"):
+        part("adapter", "marginal", {"nobody_has_it": 1})
+    with pytest.raises(ConfigurationError, match=r"expected one of [\w, ]*\.$"):
+        part("backbone", "concatenation-mlp", {"marginal": 2.0})
+
+
 def test_a_part_without_options_says_so():
     with pytest.raises(ConfigurationError, match="has no option 'weight'"):
         part("adapter", "none", {"weight": 1.0})

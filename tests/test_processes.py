@@ -172,6 +172,23 @@ def test_a_study_with_workers_needs_no_guard(tmp_path):
     )
 
 
+WARNED = """
+import warnings
+import domainemo as de
+from domainemo.processes import process_pool
+
+if __name__ == "__main__":
+    with process_pool(1) as pool:
+        for text in ("eye is missing", "eye is missing", "eeg is missing"):
+            pool.submit(warnings.warn, text, de.DomainemoWarning).result()
+"""
+
+
+def test_what_a_process_warns_of_is_a_sentence_and_no_place(tmp_path):
+    done = run("file", WARNED, tmp_path)
+    assert done.stderr == "Note: eye is missing\nNote: eeg is missing\n"
+
+
 RUN = """
 import domainemo as de
 

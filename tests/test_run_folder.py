@@ -310,6 +310,8 @@ def test_another_configuration_is_refused_and_changes_nothing(
     with pytest.raises(ConfigurationError, match="Nothing was overwritten") as raised:
         run(data, folder, **changes)
     assert f"{named}: there" in str(raised.value)
+    # Nor what the options of another adapter would be.
+    assert named != "adapter" or "adapter." not in str(raised.value)
     assert hashes(folder) == before
 
 

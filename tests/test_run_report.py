@@ -618,6 +618,30 @@ def test_an_adapter_that_had_nothing_to_teach_is_said(adapter, said, tmp_path):
     assert not said or re.search(said, found[0])
 
 
+@pytest.mark.parametrize(
+    ("adapter", "first"), [("whole-trials", 3), ("uf-ama", 2), ("none", 1)]
+)
+def test_a_network_of_an_epoch_before_its_adapter_began_is_said(adapter, first):
+    """Of four epochs: half of them, a third, and of source only none."""
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(2, 2)).load()
+    results = de.run(
+        data,
+        adapter=adapter,
+        backbone="concatenation-mlp",
+        epochs=4,
+        baselines=False,
+        device="cpu",
+    )
+    (rows,) = np.where(results.table["fold"] == results.table["fold"].iloc[0])
+    for epoch in range(1, 5):
+        results.table["epoch"] = 4
+        results.table.iloc[rows, results.table.columns.get_loc("epoch")] = epoch
+        found = words.idle(results)
+        assert len(found) == (epoch < first)
+        said = f"1 of 2 networks of {adapter} had not begun to adapt"
+        assert not found or said in found[0]
+
+
 def test_an_unfinished_run_is_refused(folder, tmp_path):
     (tmp_path / "config.toml").write_text((folder / "config.toml").read_text())
     with pytest.raises(ConfigurationError, match="not finished"):

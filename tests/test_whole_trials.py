@@ -272,8 +272,10 @@ def test_it_helps_where_errors_in_windows_cancel_over_a_trial():
 
 def test_a_sample_that_is_a_trial_is_taught_nothing_and_that_is_told(tmp_path):
     data = recordings()
-    with pytest.warns(DomainemoWarning, match="learns nothing of whole trials"):
+    with pytest.warns(DomainemoWarning, match="Choose samples of one window.*or anoth"):
         found = trained(data, "whole-trials", sampling="trials", output=tmp_path / "a")
+    with pytest.warns(DomainemoWarning, match="trials. Choose another adapter, such as"):
+        trained(recordings(windows=(1, 1)), "whole-trials", sampling="windows")
     plain = trained(data, "none", sampling="trials", output=tmp_path / "b")
     for path in (tmp_path / "a").rglob("history.csv"):
         losses = pd.read_csv(path).filter(regex="^(fusion|eeg|eye)$")
@@ -332,7 +334,7 @@ def asking():
 def test_an_adapter_may_not_ask_for_trials_that_labels_divided(adapter):
     data, others = divided(), divided(seed=1)
     chosen = {"backbone": "concatenation-mlp", "device": "cpu", "adapter": adapter}
-    for told in ("trials of own recordings.*divided", "data.label=majority"):
+    for told in ("trials of own recordings.*divided", "=majority.*--adapter uf-ama"):
         with pytest.raises(ConfigurationError, match=told):
             de.run(data, **chosen)
         with pytest.raises(ConfigurationError, match=told):

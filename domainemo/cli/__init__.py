@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Any, TextIO
+from typing import Any
 
-from ..errors import DomainemoError, DomainemoWarning, printable
+from ..errors import DomainemoError, printable, show_notes
 from ..places import naming_parts, unforeseen
 from .plugins import COMMAND
 from .stopping import answered
@@ -33,7 +33,7 @@ def main() -> None:
     """
     try:
         with warnings.catch_warnings(), answered(), naming_parts():
-            _show_notes()
+            show_notes(_say)
             from .commands import app
 
             app()
@@ -58,28 +58,6 @@ def _show_traceback(error: DomainemoError) -> None:
 
     lines = "".join(traceback.format_exception(error))
     sys.stderr.write(printable(lines, keep="\n"))
-
-
-def _show_notes() -> None:
-    """Show the warnings of this library as sentences, each once, without a place."""
-    show, said = warnings.showwarning, set[str]()
-
-    def note(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if issubclass(category, DomainemoWarning):
-            if str(message) not in said:  # as every fold and figure would
-                _say(f"Note: {message}")
-            said.add(str(message))
-        else:
-            show(message, category, filename, lineno, file, line)
-
-    warnings.showwarning = note
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..choices import ORACLE, PretrainingChoices, choices_of
 from ..errors import ConfigurationError, did_you_mean
-from ..parts import named_controls, of_controls, unknown_option
+from ..parts import having, named_controls, of_controls, unknown_option
 from ..registry import (
     KINDS,
     entries,
@@ -117,7 +117,8 @@ def check_options(options: Iterable[str], names: Mapping[str, Any]) -> None:
             kind = "dataset" if kind == "data" else kind
             part = control or names.get(kind)
             where = kind if part is None else f"{kind} {part!r}"
-            raise ConfigurationError(unknown_option(where, name, owners[group]))
+            told = unknown_option(where, name, owners[group])
+            raise ConfigurationError(told + having(kind, name))
         if not name or (group not in owners and group not in (*_KINDS, "pairs")):
             known = [f"{part}.{each}" for part, each in _pairs(owners)]
             raise ConfigurationError(unknown_option("The configuration", option, known))

@@ -185,14 +185,16 @@ def cautions(results: Results) -> list[str]:
 
 
 def idle(results: Results) -> list[str]:
-    """Return that an adapter never had anything to teach, where that is so.
+    """Return that an adapter had nothing to teach, where that is so.
 
-    Its losses were zero in every epoch of every training, as those of pairs of
-    modalities are where there is one; or it was to begin later than training ended.
-    Known of a run that is kept in a folder.
+    Some networks are from an epoch before it began, or in all of them its losses were
+    zero in every epoch, as those of pairs of modalities are where there is one; or it
+    was to begin later than training ended. The latter two are known of a run in a
+    folder.
     """
-    if results.folder is None:
-        return []
+    early = _chosen_early(results)
+    if early or results.folder is None:
+        return early
     trained = networks(results.folder, results)
     history = histories([each for each in trained if each.method == results.method])
     terms = loss_terms(results, history)
@@ -202,7 +204,7 @@ def idle(results: Results) -> list[str]:
         if term not in ("classification", "total")
         for column in by_branch.values()
     ]
-    if history[columns].to_numpy().any() or not (columns or _begins_late(results)):
+    if history[columns].to_numpy().any() or not (columns or _begins(results)):
         return []
     zero = f"all its losses ({', '.join(columns)}) were zero in every epoch"
     why = zero if columns else "training ended before it was to begin"
@@ -213,14 +215,32 @@ def idle(results: Results) -> list[str]:
     ]
 
 
-def _begins_late(results: Results) -> bool:
-    """Return whether the adapter has losses that count from some progress on."""
+def _chosen_early(results: Results) -> list[str]:
+    """Return how many networks are from an epoch before the adapter began."""
+    own = results.table[results.table["method"] == results.method]
+    kept = own.drop_duplicates(["fold", "seed"])["epoch"].dropna().astype(int)
+    epochs, begins = results.description["options"]["training.epochs"], _begins(results)
+    early = int((kept <= begins * epochs).sum())
+    if not early:
+        return []
+    networks = f"{early} of {count(len(kept), 'network')}"
+    return [
+        f"Caution: {networks} of {results.method} had not begun to adapt in the epoch "
+        f"that was chosen by {own['selection'].iloc[0]}: these are source only. It "
+        f"begins after {begins:.0%} of the {epochs} epochs; --validator last keeps the "
+        f"last one."
+    ]
+
+
+def _begins(results: Results) -> float:
+    """Return the progress of training at which the adapter begins; 0 if not known."""
     try:
         chosen = experiment_of(results.description)
         adapter = chosen.build_adapter(chosen.adapter)
     except ConfigurationError:  # made in Python, or of a plug-in that is not here
-        return False
-    return adapter.needs_target and adapter.begins > 0 and not adapter.settles
+        return 0.0
+    late = adapter.needs_target and not adapter.settles
+    return adapter.begins if late else 0.0
 
 
 def collapsed(results: Results) -> list[str]:

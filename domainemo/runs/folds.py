@@ -370,10 +370,19 @@ def _check_classes(
     ------
     DataError
         If a fold's source, validation or test part holds a single class, or the test
-        part one that the source lacks.
+        part one that the source lacks; if all test parts do, where some may.
     """
     found = _unfit_folds(data, folds, together)
     if not found:
+        if folds and not any(
+            len(np.unique(data.labels[each.test])) > 1 for each in folds
+        ):
+            raise DataError(
+                f"{data.inputs.name}: every one of {count(len(folds), 'part')} that is "
+                f"tested holds a single class, so that none has a balanced accuracy; "
+                f"expected two classes in some. Lay out longer parts, as the protocol "
+                f"has it, such as fewer steps (--set protocol.steps=2)."
+            )
         return
     shown = [f"fold {name!r}: {why}" for name, why in found.items()]
     more = f"; and {count(len(shown) - 4, 'more fold')}" if len(shown) > 4 else ""
