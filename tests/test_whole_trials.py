@@ -274,7 +274,9 @@ def test_a_sample_that_is_a_trial_is_taught_nothing_and_that_is_told(tmp_path):
     data = recordings()
     with pytest.warns(DomainemoWarning, match="Choose samples of one window.*or anoth"):
         found = trained(data, "whole-trials", sampling="trials", output=tmp_path / "a")
-    with pytest.warns(DomainemoWarning, match="trials. Choose another adapter, such as"):
+    with pytest.warns(
+        DomainemoWarning, match="trials. Choose another adapter, such as"
+    ):
         trained(recordings(windows=(1, 1)), "whole-trials", sampling="windows")
     plain = trained(data, "none", sampling="trials", output=tmp_path / "b")
     for path in (tmp_path / "a").rglob("history.csv"):
