@@ -57,6 +57,7 @@ def rendered(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
             tables["planted"], ["uf-ama", "weight-4", "weight-8"]
         ),
         "trials-one": _by_dataset(tables["one"], ["uf-ama", "weight-4", "chosen"]),
+        "trials-one-planted": _by_dataset(tables["one-planted"], ["weight-4"]),
         "trials-one-tests": _tests(tables["one-tests"], "score"),
         "trials-one-calibration": _tests(tables["one-tests"], "error"),
     }

@@ -198,7 +198,15 @@ def test_one_person_at_a_time_is_told_by_the_setting_that_is_named(study, output
     rows = study.whole_trials.people(output[0])
     several = study.whole_trials.SETTINGS
     names = {"one": several[1], "two": several[4]}
-    tables = study.whole_trials_one.tables_of(rows, names)
+    faulty = rows[rows["dataset"] == "one"].assign(dataset="one-shift")
+    every = pd.concat([rows, faulty], ignore_index=True)
+    tables = study.whole_trials_one.tables_of(every, names)
+    planted = tables["one-planted"]
+    assert set(planted["dataset"]) == {"one-shift"}
+    assert "one-shift" not in {
+        *tables["one"]["dataset"],
+        *tables["one-tests"]["dataset"],
+    }
     told = tables["one"].set_index(["dataset", "method"])
     tests = tables["one-tests"].query("of == 'score'")
     tests = tests.set_index(["method", "against", "dataset"])["gain"]
