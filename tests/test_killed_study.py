@@ -90,9 +90,8 @@ def train(inputs, experiment, jobs, folder, watch=None):
     scores = []
     for fold, job in enumerate(jobs):
         for epoch in range(1, EPOCHS + 1):
-            score = score_of(experiment, fold, epoch)
-            if watch is not None:
-                watch.epoch(scores, {"epoch": epoch, "score": score})
+            if watch is not None:  # the later, the better
+                watch.epoch(scores, [score_of(experiment, fold, epoch)], epoch)
         if fold == 1 and math.log10(experiment.training.learning_rate) > -1.9:
             raise RunError(f"{job.fold.name}: diverged.")
         best = score_of(experiment, fold, EPOCHS)

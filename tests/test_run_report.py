@@ -621,7 +621,9 @@ def test_an_adapter_that_had_nothing_to_teach_is_said(adapter, said, tmp_path):
 @pytest.mark.parametrize(
     ("adapter", "first"), [("whole-trials", 3), ("uf-ama", 2), ("none", 1)]
 )
-def test_a_network_of_an_epoch_before_its_adapter_began_is_said(adapter, first):
+def test_a_network_of_an_epoch_before_its_adapter_began_is_said(
+    adapter, first, tmp_path
+):
     """Of four epochs: half of them, a third, and of source only none."""
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(2, 2)).load()
     results = de.run(
@@ -631,6 +633,7 @@ def test_a_network_of_an_epoch_before_its_adapter_began_is_said(adapter, first):
         epochs=4,
         baselines=False,
         device="cpu",
+        output=tmp_path,
     )
     (rows,) = np.where(results.table["fold"] == results.table["fold"].iloc[0])
     for epoch in range(1, 5):

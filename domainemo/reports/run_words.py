@@ -189,11 +189,11 @@ def idle(results: Results) -> list[str]:
 
     Some networks are from an epoch before it began, or in all of them its losses were
     zero in every epoch, as those of pairs of modalities are where there is one; or it
-    was to begin later than training ended. The latter two are known of a run in a
-    folder.
+    was to begin later than training ended. Known of a run that is kept in a folder.
     """
-    early = _chosen_early(results)
-    if early or results.folder is None:
+    if results.folder is None:
+        return []
+    if early := _chosen_early(results):
         return early
     trained = networks(results.folder, results)
     history = histories([each for each in trained if each.method == results.method])
