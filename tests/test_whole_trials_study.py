@@ -381,6 +381,15 @@ def test_the_page_says_what_it_gains_one_person_at_a_time(kept):
     ) in words
     whole = points(-rows.loc[("weight-4", "esports"), "trial gain"])
     assert f"scored by whole trials it loses {whole} points on esports" in words
+    planted = kept["one-planted"].query("method == 'weight-4'").set_index("dataset")
+    better, worse = (planted.loc[f"{name}-shift"] for name in REAL[2:])
+    assert better["p"] < 0.001 and worse["p"] > 0.05 and not planted["harmed"].any()
+    assert (
+        f"gains {points(better['gain'])} points on ssvep-exo (p < .001) and "
+        f"{points(worse['gain'])} on esports (p = {worse['p']:.3f})".replace(
+            "= 0", "= "
+        )
+    ) in words
     # Nothing was chosen by these figures.
     for name, setting in kept["chosen"][["dataset", "chosen"]].to_numpy():
         if name in REAL:
