@@ -250,7 +250,7 @@ def test_dry_run_writes_nothing(tmp_path):
         (["--set=training.epochs=0"], 2, ["training.epochs is 0", "at least 1"]),
         (["--set=seed=1"], 2, ["protocol.seed", "data.seed"]),
         (["--modalities=eeg,ecg"], 2, ["'ecg'", "eeg, eye"]),
-        (["--modalities=eye"], 2, ["exactly one modality of kind 'eeg'"]),
+        (["--modalities=eye"], 2, ["kind 'eeg'", "--backbone concatenation-mlp"]),
         (["--seeds=x"], 2, ["--seeds", "'x'"]),
         (["--seeds=1,1"], 2, ["all different"]),
         (["--jobs=none"], 2, ["--jobs", "'none'"]),
