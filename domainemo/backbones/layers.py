@@ -204,8 +204,8 @@ def single_eeg(backbone: str, modalities: Mapping[str, Modality]) -> str:
         raise ConfigurationError(
             f"The backbone {backbone} needs exactly one modality of kind 'eeg'; found "
             f"{len(names)} among: {kinds or 'no modalities'}. Choose modalities with "
-            f"--modalities, set kind='eeg' where channels are 10-20 electrodes, or take "
-            f"a network that needs none (--backbone concatenation-mlp)."
+            f"--modalities, set kind='eeg' where channels are 10-20 electrodes, or "
+            f"take a network that needs none (--backbone concatenation-mlp)."
         )
     return names[0]
 
