@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ __all__ = [
     "MaskedBatchNorm",
     "GroupedLinear",
     "MultiViewEmbedding",
+    "Raised",
     "Size",
     "TemporalPooling",
     "TransformerLayer",
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 _SIXTEEN_BITS = 2**16
+
+_WIDE = 64
+"""From this width on attention between raised tokens is faster without keys."""
 
 Size = Annotated[int, Bounds(1)]
 """An option that counts: units, layers, heads, windows."""
@@ -257,9 +261,10 @@ class Dropout(nn.Module):
         if values.is_cuda:
             return functional.dropout(values, self.probability)
         kept = round((1.0 - self.probability) * _SIXTEEN_BITS)
-        # From -32768 on, `kept` of 65536 numbers become 1 and the others 0.
-        drawn = _sixteen_bits(values).add_(kept - _SIXTEEN_BITS // 2)
-        return values * drawn.clamp(0, 1).mul_(_SIXTEEN_BITS / kept)
+        # Of 65536 numbers `kept` lie above the bound: these become 1, the others 0.
+        bound = _SIXTEEN_BITS // 2 - kept
+        drawn = _sixteen_bits(values).clamp_(bound, bound + 1).sub_(bound)
+        return values * drawn.to(values.dtype).mul_(_SIXTEEN_BITS / kept)
 
 
 def _sixteen_bits(values: Tensor) -> Tensor:
@@ -270,7 +275,7 @@ def _sixteen_bits(values: Tensor) -> Tensor:
     """
     count = values.numel()
     draws = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),), device=values.device)
-    return draws.view(torch.int16)[:count].view(values.shape).to(values.dtype)
+    return draws.view(torch.int16)[:count].view(values.shape)
 
 
 class GroupedLinear(nn.Module):
@@ -304,6 +309,28 @@ class GroupedLinear(nn.Module):
         if self.bias is None:
             return torch.bmm(rows, self.weight)
         return torch.baddbmm(self.bias, rows, self.weight)
+
+
+class Raised(NamedTuple):
+    """Tokens that a linear layer made of shorter ones.
+
+    Attributes
+    ----------
+    tokens : Tensor of shape (batch, tokens, width)
+    values : Tensor of shape (batch, tokens, features)
+        What they were made of.
+    layer : Linear
+        From `features` to `width`, with a bias.
+    """
+
+    tokens: Tensor
+    values: Tensor
+    layer: nn.Linear
+
+    @classmethod
+    def by(cls, layer: nn.Linear, values: Tensor) -> Raised:
+        """Return what `layer` makes of `values`."""
+        return cls(layer(values), values, layer)
 
 
 class Attention(nn.Module):
@@ -366,6 +393,73 @@ class Attention(nn.Module):
         attended: Tensor = self.out_proj(mixed.transpose(-2, -3).flatten(-2))
         return attended
 
+    def between(self, query: Raised, memory: Raised) -> Tensor:
+        r"""Attend from tokens to tokens, where a linear layer raised both.
+
+        To rounding, and to what dropout draws, the same as :meth:`forward` of the
+        tokens. With values :math:`x` and :math:`y` that :math:`U_x` and :math:`U_y`
+        raise, a head's scores, and what it adds to the result, are
+
+        .. math:: (W_q U_x x)^T (W_k U_y y) = (A x)^T y, \quad
+                  W_o W_v U_y y S = B y S
+
+        but for biases. :math:`A` and :math:`B` are products of weights, taken once for
+        the batch: where values are short, most operations are spared, and all heads
+        read the same :math:`y`. Biases of keys move all scores of a query alike, and
+        change no share.
+
+        Parameters
+        ----------
+        query, memory : Raised
+
+        Returns
+        -------
+        Tensor of shape (batch, queries, width)
+        """
+        width = self.out_proj.in_features
+        if width < _WIDE or self.heads * memory.values.shape[-1] > width:
+            return self(query.tokens, memory.tokens)
+        # Rows are (batch, queries * heads, features): nothing is moved for the heads.
+        asked = functional.linear(query.values, *self._asking(query, memory))
+        asked = asked.unflatten(-1, (self.heads, -1)).flatten(-3, -2)
+        shares = self.dropout((asked @ memory.values.mT).softmax(-1))
+        mixed = (shares @ memory.values).unflatten(-2, (-1, self.heads)).flatten(-2)
+        taking, offsets = self._taking(memory)
+        bias: Tensor = self.out_proj.bias
+        if self.training and self.dropout.probability:
+            sums = shares.sum(-1).unflatten(-1, (-1, self.heads))
+            mixed, taking = torch.cat([mixed, sums], -1), torch.cat([taking, offsets])
+        else:  # the shares of a query sum to one
+            bias = bias + offsets.sum(0)
+        return functional.linear(mixed, taking.mT, bias)
+
+    def _asking(self, query: Raised, memory: Raised) -> tuple[Tensor, Tensor]:
+        """Return A of all heads, (heads * features, features), and its bias."""
+        asking, key, _ = self.in_proj_weight.chunk(3)
+        bias, _, _ = self.in_proj_bias.chunk(3)
+        keys = self._by_head(key @ memory.layer.weight).mT
+        keys = keys * (key.shape[-1] // self.heads) ** -0.5
+        weight = keys @ self._by_head(asking @ query.layer.weight)
+        shift = functional.linear(query.layer.bias, asking, bias)
+        return weight.flatten(0, 1), (keys @ self._by_head(shift[:, None])).flatten()
+
+    def _taking(self, memory: Raised) -> tuple[Tensor, Tensor]:
+        """Return the transposed B of all heads, and the offset of each head's share.
+
+        Of shape (heads * features, width) and (heads, width).
+        """
+        _, _, value = self.in_proj_weight.chunk(3)
+        _, _, bias = self.in_proj_bias.chunk(3)
+        out = self._by_head(self.out_proj.weight.mT)
+        weight = self._by_head(value @ memory.layer.weight).mT @ out
+        shift = functional.linear(memory.layer.bias, value, bias)
+        offsets = self._by_head(shift[:, None]).mT @ out
+        return weight.flatten(0, 1), offsets.squeeze(1)
+
+    def _by_head(self, rows: Tensor) -> Tensor:
+        """Turn (width, columns) into (heads, width / heads, columns)."""
+        return rows.unflatten(0, (self.heads, -1))
+
     def _split(self, rows: Tensor) -> Tensor:
         """Turn (batch, rows, width) into (batch, heads, rows, width / heads)."""
         return rows.reshape(*rows.shape[:-1], self.heads, -1).transpose(-2, -3)
@@ -400,12 +494,17 @@ class TransformerLayer(nn.Module):
         self.linear2 = nn.Linear(feedforward, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.activation = activation or nn.ReLU()
+        self.activation = activation or nn.ReLU(inplace=True)
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor | Raised) -> Tensor:
         """Map tokens of shape (batch, tokens, width) to the same shape."""
-        attended = self.dropout(self.self_attn(tokens, tokens))
+        if isinstance(tokens, Raised):
+            attended = self.self_attn.between(tokens, tokens)
+            tokens = tokens.tokens
+        else:
+            attended = self.self_attn(tokens, tokens)
+        attended = self.dropout(attended)
         tokens = self.norm1(tokens + attended)
         hidden = self.dropout(self.activation(self.linear1(tokens)))
         encoded: Tensor = self.norm2(tokens + self.dropout(self.linear2(hidden)))

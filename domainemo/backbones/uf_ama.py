@@ -15,6 +15,7 @@ from ..values import Bounds
 from .layers import (
     Attention,
     DropoutShare,
+    Raised,
     Size,
     TransformerLayer,
     channel_order,
@@ -190,11 +191,9 @@ class ChannelEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.up = nn.Linear(features, width)
-        self.layers = nn.Sequential(
-            *(
-                TransformerLayer(width, heads, 2 * width, dropout=dropout)
-                for _ in range(layers)
-            )
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, heads, 2 * width, dropout=dropout)
+            for _ in range(layers)
         )
         self.down = nn.Linear(channels * width, width)
 
@@ -205,7 +204,10 @@ class ChannelEncoder(nn.Module):
         ----------
         window : Tensor of shape (windows, channels, features)
         """
-        tokens = self.layers(self.up(window))
+        raised = Raised.by(self.up, window)
+        tokens = raised.tokens
+        for number, layer in enumerate(self.layers):
+            tokens = layer(tokens if number else raised)
         return tokens, self.down(tokens.flatten(-2))
 
 
@@ -240,23 +242,31 @@ class CrossModalFusion(nn.Module):
         present : sequence of Tensor of shape (windows, 1)
             1 where the modality was recorded, 0 where it is missing.
         """
-        wide = [up(each) for up, each in zip(self.up, tokens, strict=True)]
+        wide = list(map(Raised.by, self.up, tokens))
         fused = []
         for own, down in enumerate(self.down):
-            mixed = wide[own]
+            mixed = wide[own].tokens
             if self.attend:
-                mixed = mixed + self._heard(own, wide, present)
+                mixed = self._hearing(own, wide, present)
             fused.append(down(mixed.flatten(-2)) * present[own])
         return torch.cat(fused, -1)
 
-    def _heard(
-        self, own: int, wide: Sequence[Tensor], present: Sequence[Tensor]
+    def _hearing(
+        self, own: int, wide: Sequence[Raised], present: Sequence[Tensor]
     ) -> Tensor:
-        """Return what a modality's tokens take from the others that are there."""
+        """Return a modality's tokens, with what they take from others that are there."""
         others = [number for number in range(len(wide)) if number != own]
-        memory = torch.cat([wide[other] for other in others], -2)
+        if len(others) == 1:
+            (other,) = others
+            heard = self.attend[own].between(wide[own], wide[other])
+            return torch.addcmul(wide[own].tokens, heard, present[other][..., None])
+        memory = torch.cat([wide[other].tokens for other in others], -2)
         there = torch.cat(
-            [present[other].expand(-1, wide[other].shape[-2]) for other in others], -1
+            [
+                present[other].expand(-1, wide[other].tokens.shape[-2])
+                for other in others
+            ],
+            -1,
         )
-        heard: Tensor = self.attend[own](wide[own], memory, there > 0)
-        return heard * there.amax(-1)[..., None, None]
+        heard = self.attend[own](wide[own].tokens, memory, there > 0)
+        return torch.addcmul(wide[own].tokens, heard, there.amax(-1)[..., None, None])
