@@ -18,6 +18,7 @@ from torch.nn import functional
 from ..core import FUSION, Modality, canonical_name
 from ..errors import ConfigurationError
 from ..values import Bounds
+from .products import Linear, linear
 
 __all__ = [
     "Attention",
@@ -352,7 +353,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.dropout = Dropout(dropout)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
@@ -377,10 +378,10 @@ class Attention(nn.Module):
         width = query.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if query is memory:
-            queries, keys, values = functional.linear(query, weight, bias).chunk(3, -1)
+            queries, keys, values = linear(query, weight, bias).chunk(3, -1)
         else:
-            queries = functional.linear(query, weight[:width], bias[:width])
-            keys, values = functional.linear(
+            queries = linear(query, weight[:width], bias[:width])
+            keys, values = linear(
                 memory, weight[width:], bias[width:]
             ).chunk(2, -1)
         queries = self._split(queries) * (width // self.heads) ** -0.5
@@ -420,7 +421,7 @@ class Attention(nn.Module):
         if width < _WIDE or self.heads * memory.values.shape[-1] > width:
             return self(query.tokens, memory.tokens)
         # Rows are (batch, queries * heads, features): nothing is moved for the heads.
-        asked = functional.linear(query.values, *self._asking(query, memory))
+        asked = linear(query.values, *self._asking(query, memory))
         asked = asked.unflatten(-1, (self.heads, -1)).flatten(-3, -2)
         shares = self.dropout((asked @ memory.values.mT).softmax(-1))
         mixed = (shares @ memory.values).unflatten(-2, (-1, self.heads)).flatten(-2)
@@ -431,7 +432,7 @@ class Attention(nn.Module):
             mixed, taking = torch.cat([mixed, sums], -1), torch.cat([taking, offsets])
         else:  # the shares of a query sum to one
             bias = bias + offsets.sum(0)
-        return functional.linear(mixed, taking.mT, bias)
+        return linear(mixed, taking.mT, bias)
 
     def _asking(self, query: Raised, memory: Raised) -> tuple[Tensor, Tensor]:
         """Return A of all heads, (heads * features, features), and its bias."""
@@ -490,11 +491,11 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.self_attn = Attention(width, heads, dropout=dropout)
-        self.linear1 = nn.Linear(width, feedforward)
-        self.linear2 = nn.Linear(feedforward, width)
+        self.linear1 = Linear(width, feedforward)
+        self.linear2 = Linear(feedforward, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.activation = activation or nn.ReLU(inplace=True)
+        self.activation = activation or nn.ReLU()
         self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor | Raised) -> Tensor:

@@ -23,6 +23,7 @@ from .layers import (
     require_divisible,
     require_modalities,
 )
+from .products import Linear
 
 if TYPE_CHECKING:
     import optuna
@@ -229,7 +230,7 @@ class CrossModalFusion(nn.Module):
         super().__init__()
         wide = 2 * width
         attending = len(tokens) if cross_attention and len(tokens) > 1 else 0
-        self.up = nn.ModuleList(nn.Linear(width, wide) for _ in tokens)
+        self.up = nn.ModuleList(Linear(width, wide) for _ in tokens)
         self.attend = nn.ModuleList(Attention(wide, heads) for _ in range(attending))
         self.down = nn.ModuleList(nn.Linear(count * wide, wide) for count in tokens)
 
