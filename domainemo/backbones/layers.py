@@ -18,7 +18,7 @@ from torch.nn import functional
 from ..core import FUSION, Modality, canonical_name
 from ..errors import ConfigurationError
 from ..values import Bounds
-from .products import Linear, linear
+from .products import Product
 
 __all__ = [
     "Attention",
@@ -329,9 +329,9 @@ class Raised(NamedTuple):
     layer: nn.Linear
 
     @classmethod
-    def by(cls, layer: nn.Linear, values: Tensor) -> Raised:
+    def by(cls, layer: nn.Linear, values: Tensor, product: Product) -> Raised:
         """Return what `layer` makes of `values`."""
-        return cls(layer(values), values, layer)
+        return cls(product(values, layer.weight, layer.bias), values, layer)
 
 
 class Attention(nn.Module):
@@ -345,15 +345,24 @@ class Attention(nn.Module):
     width, heads : int
     dropout : float
         Share of attention weights that are dropped in training.
+    product : callable
+        What multiplies tokens by weights, see :mod:`.products`.
     """
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        dropout: float = 0.0,
+        product: Product = functional.linear,
+    ) -> None:
         super().__init__()
         require_divisible(width, heads)
-        self.heads = heads
+        self.heads, self.product = heads, product
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
         self.dropout = Dropout(dropout)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
@@ -378,12 +387,11 @@ class Attention(nn.Module):
         width = query.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if query is memory:
-            queries, keys, values = linear(query, weight, bias).chunk(3, -1)
+            queries, keys, values = self.product(query, weight, bias).chunk(3, -1)
         else:
-            queries = linear(query, weight[:width], bias[:width])
-            keys, values = linear(
-                memory, weight[width:], bias[width:]
-            ).chunk(2, -1)
+            queries = self.product(query, weight[:width], bias[:width])
+            both = self.product(memory, weight[width:], bias[width:])
+            keys, values = both.chunk(2, -1)
         queries = self._split(queries) * (width // self.heads) ** -0.5
         scores = queries @ self._split(keys).transpose(-1, -2)
         if valid is None:
@@ -421,18 +429,20 @@ class Attention(nn.Module):
         if width < _WIDE or self.heads * memory.values.shape[-1] > width:
             return self(query.tokens, memory.tokens)
         # Rows are (batch, queries * heads, features): nothing is moved for the heads.
-        asked = linear(query.values, *self._asking(query, memory))
-        asked = asked.unflatten(-1, (self.heads, -1)).flatten(-3, -2)
+        asked = self.product(query.values, *self._asking(query, memory))
+        asked = asked.reshape(*asked.shape[:-2], -1, memory.values.shape[-1])
         shares = self.dropout((asked @ memory.values.mT).softmax(-1))
-        mixed = (shares @ memory.values).unflatten(-2, (-1, self.heads)).flatten(-2)
+        mixed = shares @ memory.values
+        mixed = mixed.reshape(*query.values.shape[:-1], -1)
         taking, offsets = self._taking(memory)
         bias: Tensor = self.out_proj.bias
         if self.training and self.dropout.probability:
-            sums = shares.sum(-1).unflatten(-1, (-1, self.heads))
+            sums = shares.sum(-1).reshape(*query.values.shape[:-1], -1)
             mixed, taking = torch.cat([mixed, sums], -1), torch.cat([taking, offsets])
         else:  # the shares of a query sum to one
             bias = bias + offsets.sum(0)
-        return linear(mixed, taking.mT, bias)
+        attended: Tensor = self.product(mixed, taking.mT, bias)
+        return attended
 
     def _asking(self, query: Raised, memory: Raised) -> tuple[Tensor, Tensor]:
         """Return A of all heads, (heads * features, features), and its bias."""
@@ -459,7 +469,7 @@ class Attention(nn.Module):
 
     def _by_head(self, rows: Tensor) -> Tensor:
         """Turn (width, columns) into (heads, width / heads, columns)."""
-        return rows.unflatten(0, (self.heads, -1))
+        return rows.reshape(self.heads, -1, rows.shape[-1])
 
     def _split(self, rows: Tensor) -> Tensor:
         """Turn (batch, rows, width) into (batch, heads, rows, width / heads)."""
@@ -478,6 +488,8 @@ class TransformerLayer(nn.Module):
     dropout : float
     activation : nn.Module, optional
         ReLU by default.
+    product : callable
+        What multiplies tokens by weights, see :mod:`.products`.
     """
 
     def __init__(
@@ -488,27 +500,29 @@ class TransformerLayer(nn.Module):
         *,
         dropout: float = 0.1,
         activation: nn.Module | None = None,
+        product: Product = functional.linear,
     ) -> None:
         super().__init__()
-        self.self_attn = Attention(width, heads, dropout=dropout)
-        self.linear1 = Linear(width, feedforward)
-        self.linear2 = Linear(feedforward, width)
+        self.product = product
+        self.self_attn = Attention(width, heads, dropout=dropout, product=product)
+        self.linear1 = nn.Linear(width, feedforward)
+        self.linear2 = nn.Linear(feedforward, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.activation = activation or nn.ReLU()
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Tensor | Raised) -> Tensor:
+    def forward(self, given: Tensor | Raised) -> Tensor:
         """Map tokens of shape (batch, tokens, width) to the same shape."""
-        if isinstance(tokens, Raised):
-            attended = self.self_attn.between(tokens, tokens)
-            tokens = tokens.tokens
+        if isinstance(given, Raised):
+            tokens, attended = given.tokens, self.self_attn.between(given, given)
         else:
-            attended = self.self_attn(tokens, tokens)
-        attended = self.dropout(attended)
-        tokens = self.norm1(tokens + attended)
-        hidden = self.dropout(self.activation(self.linear1(tokens)))
-        encoded: Tensor = self.norm2(tokens + self.dropout(self.linear2(hidden)))
+            tokens, attended = given, self.self_attn(given, given)
+        tokens = self.norm1(tokens + self.dropout(attended))
+        hidden = self.product(tokens, self.linear1.weight, self.linear1.bias)
+        hidden = self.dropout(self.activation(hidden))
+        hidden = self.product(hidden, self.linear2.weight, self.linear2.bias)
+        encoded: Tensor = self.norm2(tokens + self.dropout(hidden))
         return encoded
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from .layers import (
     require_divisible,
     require_modalities,
 )
-from .products import Linear
+from .products import linear
 
 if TYPE_CHECKING:
     import optuna
@@ -193,7 +193,7 @@ class ChannelEncoder(nn.Module):
         super().__init__()
         self.up = nn.Linear(features, width)
         self.layers = nn.ModuleList(
-            TransformerLayer(width, heads, 2 * width, dropout=dropout)
+            TransformerLayer(width, heads, 2 * width, dropout=dropout, product=linear)
             for _ in range(layers)
         )
         self.down = nn.Linear(channels * width, width)
@@ -205,7 +205,7 @@ class ChannelEncoder(nn.Module):
         ----------
         window : Tensor of shape (windows, channels, features)
         """
-        raised = Raised.by(self.up, window)
+        raised = Raised.by(self.up, window, linear)
         tokens = raised.tokens
         for number, layer in enumerate(self.layers):
             tokens = layer(tokens if number else raised)
@@ -230,8 +230,10 @@ class CrossModalFusion(nn.Module):
         super().__init__()
         wide = 2 * width
         attending = len(tokens) if cross_attention and len(tokens) > 1 else 0
-        self.up = nn.ModuleList(Linear(width, wide) for _ in tokens)
-        self.attend = nn.ModuleList(Attention(wide, heads) for _ in range(attending))
+        self.up = nn.ModuleList(nn.Linear(width, wide) for _ in tokens)
+        self.attend = nn.ModuleList(
+            Attention(wide, heads, product=linear) for _ in range(attending)
+        )
         self.down = nn.ModuleList(nn.Linear(count * wide, wide) for count in tokens)
 
     def forward(self, tokens: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
@@ -243,7 +245,10 @@ class CrossModalFusion(nn.Module):
         present : sequence of Tensor of shape (windows, 1)
             1 where the modality was recorded, 0 where it is missing.
         """
-        wide = list(map(Raised.by, self.up, tokens))
+        wide = [
+            Raised.by(cast(nn.Linear, up), each, linear)
+            for up, each in zip(self.up, tokens, strict=True)
+        ]
         fused = []
         for own, down in enumerate(self.down):
             mixed = wide[own].tokens
@@ -255,11 +260,12 @@ class CrossModalFusion(nn.Module):
     def _hearing(
         self, own: int, wide: Sequence[Raised], present: Sequence[Tensor]
     ) -> Tensor:
-        """Return a modality's tokens, with what they take from others that are there."""
+        """Return a modality's tokens with what they take from others that are there."""
+        attend = cast(Attention, self.attend[own])
         others = [number for number in range(len(wide)) if number != own]
         if len(others) == 1:
             (other,) = others
-            heard = self.attend[own].between(wide[own], wide[other])
+            heard = attend.between(wide[own], wide[other])
             return torch.addcmul(wide[own].tokens, heard, present[other][..., None])
         memory = torch.cat([wide[other].tokens for other in others], -2)
         there = torch.cat(
@@ -269,5 +275,5 @@ class CrossModalFusion(nn.Module):
             ],
             -1,
         )
-        heard = self.attend[own](wide[own].tokens, memory, there > 0)
+        heard = attend(wide[own].tokens, memory, there > 0)
         return torch.addcmul(wide[own].tokens, heard, there.amax(-1)[..., None, None])
