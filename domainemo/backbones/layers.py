@@ -264,7 +264,7 @@ class Dropout(nn.Module):
         kept = round((1.0 - self.probability) * _SIXTEEN_BITS)
         # Of 65536 numbers `kept` lie above the bound: these become 1, the others 0.
         bound = _SIXTEEN_BITS // 2 - kept
-        drawn = _sixteen_bits(values).clamp_(bound, bound + 1).sub_(bound)
+        drawn = _sixteen_bits(values).clamp(bound, bound + 1).sub_(bound)
         return values * drawn.to(values.dtype).mul_(_SIXTEEN_BITS / kept)
 
 
@@ -427,7 +427,7 @@ class Attention(nn.Module):
         """
         width = self.out_proj.in_features
         if width < _WIDE or self.heads * memory.values.shape[-1] > width:
-            return self(query.tokens, memory.tokens)
+            return self.forward(query.tokens, memory.tokens)
         # Rows are (batch, queries * heads, features): nothing is moved for the heads.
         asked = self.product(query.values, *self._asking(query, memory))
         asked = asked.reshape(*asked.shape[:-2], -1, memory.values.shape[-1])
