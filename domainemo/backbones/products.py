@@ -62,12 +62,12 @@ def _divided(values: Tensor, weight: Tensor) -> int:
     What is only predicted, written to a file or stacked with other trainings is left
     to torch.
     """
+    if not half_width() or torch.compiler.is_compiling() or values.is_cuda:
+        return 0
+    if not torch.is_grad_enabled() or values.dtype != torch.float32:
+        return 0
     rows = values.numel() // max(values.shape[-1], 1)
     if rows < _ROWS or min(weight.shape) < _FEATURES:
-        return 0
-    if values.is_cuda or not half_width() or not torch.is_grad_enabled():
-        return 0
-    if values.dtype != torch.float32 or torch.compiler.is_compiling():
         return 0
     stacked = torch._C._functorch.is_functorch_wrapped_tensor
     if stacked(values) or stacked(weight):
