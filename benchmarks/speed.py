@@ -181,7 +181,11 @@ def costs(rows: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
 
 
 def member(
-    made: Experiment, shape: Shape, seed: int, source: int | None = None
+    made: Experiment,
+    shape: Shape,
+    seed: int,
+    source: int | None = None,
+    device: torch.device = CPU,
 ) -> Member:
     """Return a training on recordings of noise, not begun.
 
@@ -192,6 +196,7 @@ def member(
     seed : int
     source : int, optional
         Windows that train, by default as many as the shape has.
+    device : torch.device
     """
     torch.manual_seed(seed)
     modalities = shape.modalities()
@@ -200,15 +205,15 @@ def member(
     adapter = made.build_adapter(made.adapter)
     adapter.prepare(model.dims, shape.classes, shape.people - 1)
     here, there = (
-        sample(noise(modalities, seed, n), np.arange(n), backbone.sampling, CPU)[0]
+        sample(noise(modalities, seed, n), np.arange(n), backbone.sampling, device)[0]
         for n in (source or shape.source, shape.windows)
     )
     labels = torch.randint(shape.classes, (len(here),))
     domains = torch.arange(len(here)) % (shape.people - 1)
     task = Fitting(
-        model,
-        adapter,
-        LabelledSamples(here, labels, domains),
+        model.to(device),
+        adapter.to(device),
+        LabelledSamples(here, labels.to(device), domains.to(device)),
         there,
         validator=made.validator.build(),
         held_out=None,

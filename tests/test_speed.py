@@ -17,7 +17,7 @@ from domainemo.backbones.layers import channel_order
 @pytest.fixture(scope="module")
 def scripts():
     """The scripts, which import what stands beside them."""
-    names = ("speed", "released", "growth", "peak", "speed_page")
+    names = ("speed", "released", "growth", "peak", "gpu", "speed_page")
     return SimpleNamespace(**{name: script(name) for name in names})
 
 
@@ -147,6 +147,50 @@ def test_operations_and_bytes_are_those_of_a_product(scripts):
     assert traffic.bytes == 4 * (3 * 5 + 7 * 5 + 3 * 7)
     found = scripts.peak._achieved(lambda: left @ right.T, 3, (lambda: 0, lambda: 0))
     assert found["GFLOP"] * 1e9 == pytest.approx(2 * 3 * 5 * 7)
+
+
+def test_what_trains_together_is_counted_for_each(scripts, monkeypatch):
+    """With a clock by which everything takes half a second, and limits of 4 and 8."""
+    gpu, found = scripts.gpu, []
+
+    def counted(action):
+        found.append(count(action))
+        return found[-1]
+
+    count = gpu._counted
+    monkeypatch.setattr(gpu, "_counted", counted)
+    monkeypatch.setattr(gpu, "_clock", lambda action, device: (action(), 0.5)[1])
+    monkeypatch.setattr(gpu, "_limits", lambda device: (4.0, 8.0))
+    shape = scripts.speed.Shape(4, 96, 4, 7, 5)
+    device = scripts.speed.CPU
+    table = gpu.measured(shape, ["concatenation-mlp"], 3, device, 1, source=256)
+    (alone, moved), (together, _) = found
+    assert alone > 0 and together == 3 * alone
+    assert table["how"].to_list() == ["alone", "together"]
+    assert table["step, ms"].to_list() == [500, pytest.approx(500 / 3)]
+    assert table["times as fast as the first"].to_list() == [1, pytest.approx(3)]
+    assert table["of the arithmetic, %"][0] == pytest.approx(alone / 0.5e9 / 4 * 100)
+    assert table["of the memory, %"][0] == pytest.approx(moved / 0.5e9 / 8 * 100)
+
+
+def test_the_released_step_stands_beside_its_own_losses(scripts, monkeypatch):
+    monkeypatch.setattr(scripts.gpu, "_counted", lambda action: (1, 1))
+    monkeypatch.setattr(scripts.gpu, "_clock", lambda action, device: 0.5)
+    shape = scripts.speed.Shape(4, 96, 4, 7, 5)
+    device = scripts.speed.CPU
+    table = scripts.gpu.measured(shape, ["uf-ama"], 2, device, 1, source=128)
+    assert table["how"].to_list() == [
+        "as released", "alone", "together", "alone", "together",
+    ]  # fmt: skip
+    assert table["adapter"].nunique() == 2
+
+
+def test_without_a_gpu_it_says_what_to_do(scripts, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu.py", str(tmp_path / "table")])
+    with pytest.raises(SystemExit, match="--device cpu --members 4"):
+        scripts.gpu.main()
+    assert not (tmp_path / "table").exists()
 
 
 def test_one_number_grows_at_a_time_and_what_is_squared_grows_by_four(scripts):
