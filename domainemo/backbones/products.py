@@ -31,8 +31,8 @@ _SAMPLES = (32, *range(17, 65))
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return what :func:`torch.nn.functional.linear` does, to rounding.
 
-    It differs from that only where something is trained, on a processor and at a size
-    at which a convolution is faster.
+    It differs from that only on a processor, and at a size, at which a convolution is
+    faster.
 
     Parameters
     ----------
@@ -59,12 +59,11 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 def _divided(values: Tensor, weight: Tensor) -> int:
     """Return into how many samples the rows are divided; 0 where a product is faster.
 
-    What is only predicted, written to a file or stacked with other trainings is left
-    to torch.
+    What is written to a file, or stacked with other trainings, is left to torch.
     """
     if not half_width() or torch.compiler.is_compiling() or values.is_cuda:
         return 0
-    if not torch.is_grad_enabled() or values.dtype != torch.float32:
+    if values.dtype != torch.float32:
         return 0
     rows = values.numel() // max(values.shape[-1], 1)
     if rows < _ROWS or min(weight.shape) < _FEATURES:
