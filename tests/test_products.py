@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from domainemo.backbones import products
 from domainemo.backbones.layers import Attention, Raised, TransformerLayer
-from domainemo.backbones.products import half_width, linear
+from domainemo.backbones.products import convolves_faster, linear
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def convolving(monkeypatch):
         return convolve(image, *others)
 
     convolve = functional.conv2d
-    monkeypatch.setattr(products, "half_width", lambda: True)
+    monkeypatch.setattr(products, "convolves_faster", lambda: True)
     monkeypatch.setattr(products.functional, "conv2d", conv2d)
     return found
 
@@ -82,25 +82,25 @@ def test_what_is_left_to_torch_has_torchs_bits(convolving, case):
 
 
 @pytest.mark.parametrize(
-    ("capability", "maker", "expected"),
+    ("capability", "told", "expected"),
     [
-        ("AVX512", "vendor_id\t: AuthenticAMD", True),
+        ("AVX512", "vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t: 2", True),
         ("AVX512", "AMD64 Family 26 Model 2 Stepping 1, AuthenticAMD", True),
-        ("AVX512", "vendor_id\t: GenuineIntel", False),
-        ("AVX2", "vendor_id\t: AuthenticAMD", False),
+        ("AVX512", "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t: 97", False),
+        ("AVX512", "vendor_id\t: AuthenticAMD", False),
+        ("AVX512", "vendor_id\t: GenuineIntel\ncpu family\t: 26", False),
+        ("AVX2", "vendor_id\t: AuthenticAMD\ncpu family\t: 26", False),
         ("DEFAULT", "", False),
     ],
 )
-def test_processors_that_use_half_of_their_registers(
-    monkeypatch, capability, maker, expected
-):
+def test_processors_that_convolve_faster(monkeypatch, capability, told, expected):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(products, "_maker", lambda: maker)
-    half_width.cache_clear()
+    monkeypatch.setattr(products, "_processor", lambda: told)
+    convolves_faster.cache_clear()
     try:
-        assert half_width() is expected
+        assert convolves_faster() is expected
     finally:
-        half_width.cache_clear()
+        convolves_faster.cache_clear()
 
 
 # ------------------------------------------------------------------------ attention

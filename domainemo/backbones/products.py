@@ -1,13 +1,14 @@
 """Linear layers, by the faster of the two libraries that torch brings for a CPU.
 
-Torch multiplies matrices by MKL, which on processors of AMD uses half of the width of
-their registers; a convolution goes to oneDNN, which uses all of it. A linear layer is
+Torch multiplies matrices by MKL and convolves by oneDNN. On AMD's newest processors the
+second makes twice as many operations a second (`benchmarks/peak.py`). A linear layer is
 a convolution that sees one place at a time: the same products, in half of the time.
 """
 
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -61,7 +62,7 @@ def _divided(values: Tensor, weight: Tensor) -> int:
 
     What is written to a file, or stacked with other trainings, is left to torch.
     """
-    if not half_width() or torch.compiler.is_compiling() or values.is_cuda:
+    if not convolves_faster() or torch.compiler.is_compiling() or values.is_cuda:
         return 0
     if values.dtype != torch.float32:
         return 0
@@ -75,16 +76,22 @@ def _divided(values: Tensor, weight: Tensor) -> int:
 
 
 @cache
-def half_width() -> bool:
-    """Return whether MKL leaves half of this processor's registers unused."""
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+def convolves_faster() -> bool:
+    """Return whether this is a processor on which convolutions were faster.
+
+    Of AMD, with AVX-512 in its full width: of the family 26 (Zen 5) on.
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return wide and there and "AMD" in _maker()
+    told = _processor()
+    family = re.search(r"family\s*:?\s*(\d+)", told, re.IGNORECASE)
+    return there and "AMD" in told and family is not None and int(family[1]) >= 26
 
 
-def _maker() -> str:
-    """Return what the system calls the processor's maker."""
+def _processor() -> str:
+    """Return what the system says of the processor's maker and family."""
     try:
-        return Path("/proc/cpuinfo").read_text()[:1000]
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")[:1000]
     except OSError:
         return platform.processor()
