@@ -361,6 +361,14 @@ class AdapterChoices(SetupChoices, total=False):
             before="output",
         ),
     ]
+    memory: Annotated[
+        Annotated[float, Bounds(above=0)] | None,
+        Choice(
+            "GiB that trainings as one program may take; else half of what is free.",
+            words="a number above 0",
+            before="output",
+        ),
+    ]
 
 
 class RunChoices(AdapterChoices, total=False):

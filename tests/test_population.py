@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from torch.nn import functional
 
 from domainemo.core import Adapter, Source, Target
 from domainemo.data.simulator import Simulated
-from domainemo.errors import DomainemoWarning, RunError
+from domainemo.errors import ConfigurationError, DomainemoWarning, RunError
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries, find
 from domainemo.runs import job as jobs
+from domainemo.runs import units
 from domainemo.runs.experiment import experiment
+from domainemo.runs.memory import step_needed
 from domainemo.runs.run import run
 from domainemo.testing.firewall import with_random_target_labels
 from domainemo.training import population
@@ -372,6 +375,62 @@ def test_parts_that_turn_out_not_to_stack_are_run_one_by_one(monkeypatch):
         found = whole(recordings(), engine="population", baselines=False)
     expected = whole(recordings(), baselines=False)
     assert probabilities(found).tobytes() == probabilities(expected).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, [2, 2]),  # half of what is free
+        (1.9, [1, 1, 1, 1]),
+        (2.0, [2, 2]),
+        (3.5, [3, 1]),
+        (99.0, [4]),
+        (0.1, [1, 1, 1, 1]),
+    ],
+)
+def test_so_many_are_one_program_as_memory_allows(monkeypatch, given, expected):
+    """Where a training takes 1 GiB, a quarter of it of recordings."""
+    monkeypatch.setattr(units, "memory_needed", lambda inputs, jobs: 2**28)
+    monkeypatch.setattr(units, "step_needed", lambda inputs, chosen, job: 3 * 2**28)
+    monkeypatch.setattr(units, "free_on", lambda device: 4 * 2**30)
+    sizes = []
+    together = jobs._run_together
+
+    def counted(inputs, chosen, alike, reports):
+        sizes.append(len(alike))
+        return together(inputs, chosen, alike, reports)
+
+    monkeypatch.setattr(jobs, "_run_together", counted)
+    whole(recordings(), engine="population", memory=given, baselines=False)
+    assert sizes == expected
+
+
+def test_what_a_step_keeps_grows_with_the_batch_and_leaves_the_generator_alone():
+    data = recordings()
+    state = torch.random.get_rng_state()
+    needed = []
+    for size in (4, 8, 16):
+        options = {**SMALL, "training.batch_size": size}
+        made = experiment(
+            backbone="concatenation-mlp", adapter="none", device="cpu", options=options
+        )
+        fold = SimpleNamespace(source=np.arange(len(data.inputs)))
+        job = SimpleNamespace(fold=fold, classes=data.classes)
+        needed.append(step_needed(data.inputs, made, job))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    first, second = np.diff(needed)
+    assert second == 2 * first > 0
+    network = made.build_backbone(data.inputs.modalities)
+    model = Network(network, data.inputs.modalities, len(data.classes))
+    weights = sum(4 * each.numel() for each in model.parameters())
+    assert needed[0] - first == 4 * weights  # of a batch of none
+
+
+def test_memory_is_refused_where_nothing_is_one_program():
+    with pytest.raises(ConfigurationError, match=r"set the engine to population"):
+        whole(recordings(), memory=1.0)
+    with pytest.raises(ConfigurationError, match="memory"):
+        whole(recordings(), engine="population", memory=0)
 
 
 def test_a_fold_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):

@@ -548,6 +548,11 @@ def setup_choices(
     check_value("training", training, Training)
     check_value("waive", given["waive"], Sequence[str])
     check_waived(given["waive"])
+    if given.get("memory") is not None and given["engine"] != "population":
+        raise ConfigurationError(
+            f"memory is {given['memory']:g}, which is for trainings that run as one "
+            f"program; leave it out, or set the engine to population (--engine)."
+        )
     sampling = given["sampling"]
     if "sampling" in options["backbone"]:
         raise ConfigurationError(

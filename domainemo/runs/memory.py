@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import Inputs
 from ..errors import RunError
 from .job import Job, Work
 
-__all__ = ["available_memory", "check_memory", "memory_needed", "megabytes"]
+if TYPE_CHECKING:
+    from .experiment import Experiment
+
+__all__ = [
+    "available_memory",
+    "check_memory",
+    "free_on",
+    "megabytes",
+    "memory_needed",
+    "step_needed",
+]
 
 _LIBRARIES = 400_000_000  # of a process that has loaded torch and scikit-learn
 _MEMORY = Path("/proc/meminfo")
@@ -55,6 +65,57 @@ def memory_needed(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int = 1) -
         each.append(copies * used * window)
     at_once = sorted(each)[-workers:]
     return sum(at_once) + (len(at_once) * _LIBRARIES if workers > 1 else 0)
+
+
+def step_needed(inputs: Inputs, chosen: Experiment, job: Job) -> int:
+    """Return about how many bytes a training takes beside its recordings.
+
+    Weights with their gradients and the optimiser's two means; and what a step keeps
+    for its gradients, which was at most a third of what it took at once.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    chosen : Experiment
+    job : Job
+        Of a network that is as large as the others'.
+    """
+    import torch
+    from torch.autograd.graph import saved_tensors_hooks
+
+    from ..training.batches import sample
+    from ..training.model import Network
+
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.random.fork_rng(devices=[]):
+        backbone = chosen.build_backbone(inputs.modalities)
+        model = Network(backbone, inputs.modalities, len(job.classes)).train()
+        samples, _ = sample(
+            inputs, job.fold.source, backbone.sampling, torch.device("cpu")
+        )
+        shown = torch.arange(min(len(samples), 2 * chosen.training.batch_size))
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs = model(*samples.batch(shown))  # held, so that no place is reused
+    weights = {p.data_ptr(): p.nbytes for p in model.parameters()}
+    held = sum(size for place, size in kept.items() if place not in weights)
+    del outputs
+    return 4 * sum(weights.values()) + 3 * held
+
+
+def free_on(device: str) -> int | None:
+    """Return how many bytes are free on a device; None where nobody says."""
+    if not device.startswith("cuda"):
+        return available_memory()
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    return free
 
 
 def available_memory() -> int | None:

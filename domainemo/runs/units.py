@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from ..core import Inputs
 from ..errors import DomainemoWarning
-from .experiment import Setup, is_population
-from .job import Work
-from .memory import available_memory, memory_needed
+from .experiment import Experiment, Setup, is_population
+from .job import Job, Work
+from .memory import free_on, memory_needed, step_needed
 
 __all__ = ["units"]
 
@@ -18,7 +18,9 @@ _MOST = 16
 """Of one program; beyond, a step takes longer in proportion."""
 
 _SHARE = 0.5
-"""Of the free memory, for the recordings of trainings that run as one program."""
+"""Of the free memory, for trainings that run as one program where nobody says more."""
+
+_GIB = 2**30
 
 State = TypeVar("State")
 
@@ -60,15 +62,25 @@ def units(
             )
     found = []
     for group in alike.values():
-        size = _at_once(inputs, [job for job, _ in group], workers)
+        size = _at_once(inputs, chosen, [job for job, _ in group], workers)
         found += [group[at : at + size] for at in range(0, len(group), size)]
     return found
 
 
-def _at_once(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int) -> int:
+def _at_once(
+    inputs: Inputs, chosen: Experiment, jobs: Sequence[Work[Any]], workers: int
+) -> int:
     """Return how many trainings make one program, by the workers and the memory."""
-    size, free = min(-(-len(jobs) // workers), _MOST), available_memory()
-    if free is not None:
+    size = min(-(-len(jobs) // workers), _MOST)
+    allowed, free = chosen.more["memory"], free_on(chosen.device)
+    if allowed is not None:
+        room = allowed * _GIB
+    elif free is not None:
+        room = _SHARE * free
+    else:
+        return size
+    if size > 1 and isinstance(jobs[0], Job):
         needed = max(memory_needed(inputs, [job]) for job in jobs)
-        size = min(size, int(_SHARE * free / workers / max(needed, 1)))
+        needed += step_needed(inputs, chosen, jobs[0])
+        size = min(size, int(room / workers / needed))
     return max(size, 1)
