@@ -231,7 +231,7 @@ def test_the_page_claims_what_its_tables_say(scripts, kept):
         what: theirs / ours
         for what, (theirs, ours) in scripts.speed_page.ratios(kept["released"]).items()
     }
-    step, epoch, everything, last = found.values()
+    step, by_products, epoch, everything, last = found.values()
     assert (
         f"A step is {step:.2f} times as fast as the released one, an epoch {epoch:.2f} "
         f"times; with all cores {everything:.2f} times, and {last:.2f} times as fast "
@@ -242,18 +242,20 @@ def test_the_page_claims_what_its_tables_say(scripts, kept):
         rows.loc[(name, scripts.speed_page.RELEASED)]
         for name in ("as released", "uf-ama")
     )
-    assert theirs["GFLOP"] == pytest.approx(ours["GFLOP"], rel=0.01)
-    products = ours["GFLOP"] / ours["peak, GFLOP/s"]
-    moving = ours["moved, MB"] * 2**20 / ours["bandwidth, GB/s"] / 1e9
+    assert f"with torch's product alone {by_products:.2f} times" in words()
+    assert step > 1.8 and everything > 3
+    fewer = 1 - ours["GFLOP"] / theirs["GFLOP"]
     assert (
-        f"{ours['GFLOP']:.1f} billion operations, which alone take "
-        f"{1e3 * products:.0f} ms at the processor's peak"
+        f"{ours['GFLOP']:.1f} billion instead of {theirs['GFLOP']:.1f}, "
+        f"{100 * fewer:.0f} % fewer"
     ) in words()
-    assert f"it is {1e3 * (products + moving):.0f} ms in all" in words()
-    fewer = 1 - ours["moved, MB"] / theirs["moved, MB"]
-    assert f"{100 * fewer:.0f} % fewer bytes" in words()
-    wanted = 1e3 * kept["released"]["released, s"][0] / 1.8
-    assert f"{wanted:.0f} ms would be 1.8 times as fast" in words()
+    bytes_fewer = 1 - ours["moved, MB"] / theirs["moved, MB"]
+    assert f"{100 * bytes_fewer:.0f} % fewer bytes" in words()
+    reached = kept["peak"][["torch.mm, GFLOP/s", "peak, GFLOP/s"]].median()
+    assert (
+        "{:.0f} billion operations a second, its convolution {:.0f}".format(*reached)
+        in words()
+    )
 
 
 def test_shares_of_the_peak_are_as_the_page_says(scripts, kept):

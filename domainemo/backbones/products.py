@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Product", "linear"]
+__all__ = ["Product", "convolves_faster", "linear"]
 
 Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Multiplies values by weights and adds a bias, as a linear layer does."""
 
 _ROWS, _FEATURES = 1024, 64
-"""From here on a convolution was faster, or from 1.7 times as fast on."""
+"""Where convolutions began to be faster; of four times as many rows they took half."""
 
 _SAMPLES = (32, *range(17, 65))
 """How many samples the rows are divided into; torch leaves fewer to another library."""
