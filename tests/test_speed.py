@@ -231,11 +231,12 @@ def test_the_page_claims_what_its_tables_say(scripts, kept):
         what: theirs / ours
         for what, (theirs, ours) in scripts.speed_page.ratios(kept["released"]).items()
     }
-    step, by_products, epoch, everything, last = found.values()
+    step, by_products, epoch, everything, clock, last = found.values()
     assert (
         f"A step is {step:.2f} times as fast as the released one, an epoch {epoch:.2f} "
-        f"times; with all cores {everything:.2f} times, and {last:.2f} times as fast "
-        f"as the released code on one"
+        f"times; with all cores {clock:.2f} times by the clock, {everything:.2f} times "
+        f"by what its first thread computes, and {last:.2f} times as fast as the "
+        f"released code on one"
     ) in words()
     rows = kept["peak"].set_index(["backbone", "adapter"])
     theirs, ours = (
@@ -243,7 +244,7 @@ def test_the_page_claims_what_its_tables_say(scripts, kept):
         for name in ("as released", "uf-ama")
     )
     assert f"with torch's product alone {by_products:.2f} times" in words()
-    assert step > 1.8 and everything > 3
+    assert step > 1.8 and clock > 3
     fewer = 1 - ours["GFLOP"] / theirs["GFLOP"]
     assert (
         f"{ours['GFLOP']:.1f} billion instead of {theirs['GFLOP']:.1f}, "
