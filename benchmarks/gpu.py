@@ -39,7 +39,7 @@ from domainemo.backbones.products import linear
 from domainemo.files import write
 from domainemo.registry import entries
 from domainemo.runs.experiment import experiment
-from domainemo.training.population import Population
+from domainemo.training.population import Member, Population
 from domainemo.training.seeds import reproducible
 
 Action = Callable[[], object]
@@ -90,7 +90,7 @@ def measured(
         How many trainings are one program.
     device : torch.device
     steps : int
-        How many are timed; together with four more, no more than an epoch has.
+        How many are timed.
     source : int
         Windows that train.
     """
@@ -148,9 +148,20 @@ def _ways(
     )
     for each in ([one], several):
         begin(each, progress)
-    ways["alone"] = 1, partial(take_step, one)
-    ways["together"] = members, Population(several).step
+    ways["alone"] = 1, _first_again([one], partial(take_step, one))
+    ways["together"] = members, _first_again(several, Population(several).step)
     return ways
+
+
+def _first_again(members: Sequence[Member], step: Action) -> Action:
+    """Return what takes the epoch's first step, over and over: no epoch ends by it."""
+
+    def take() -> None:
+        for each in members:
+            each.number = 0
+        step()
+
+    return take
 
 
 def _seconds(

@@ -36,6 +36,7 @@ from domainemo.files import write
 from domainemo.processes import cores
 from domainemo.registry import entries
 from domainemo.runs.experiment import Experiment, experiment
+from domainemo.runs.memory import kept_by
 from domainemo.training.batches import LabelledSamples, sample
 from domainemo.training.fit import Fitting
 from domainemo.training.loop import Loop
@@ -298,24 +299,16 @@ def kept_bytes(one: Member) -> int:
     one : Member
         Begun; it is of no use afterwards.
     """
-    found: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        found[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     one.begin_epoch()
     task = one.task
     task.move_judge(1.0)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+
+    def step() -> dict[str, Tensor]:
         shown = task.show(*one.batches[0], 1.0)
         judge = task.judge.outputs(shown.target) if shown.target[0] else None
-        task.objective(shown, task.class_weights, 1.0, judge)
-    weights = {
-        each.untyped_storage().data_ptr() for each in one.loop.parts.parameters()
-    }
-    return sum(size for place, size in found.items() if place not in weights)
+        return task.objective(shown, task.class_weights, 1.0, judge)
+
+    return kept_by(step, one.loop.parts)
 
 
 if __name__ == "__main__":

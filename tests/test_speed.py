@@ -163,7 +163,8 @@ def test_what_trains_together_is_counted_for_each(scripts, monkeypatch):
     monkeypatch.setattr(gpu, "_limits", lambda device: (4.0, 8.0))
     shape = scripts.speed.Shape(4, 96, 4, 7, 5)
     device = scripts.speed.CPU
-    table = gpu.measured(shape, ["concatenation-mlp"], 3, device, 1, source=256)
+    # More steps than the epoch's eight, which none of them may end.
+    table = gpu.measured(shape, ["concatenation-mlp"], 3, device, 9, source=256)
     (alone, moved), (together, _) = found
     assert alone > 0 and together == 3 * alone
     assert table["how"].to_list() == ["alone", "together"]

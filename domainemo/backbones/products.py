@@ -62,9 +62,9 @@ def _divided(values: Tensor, weight: Tensor) -> int:
 
     What is written to a file, or stacked with other trainings, is left to torch.
     """
-    if not convolves_faster() or torch.compiler.is_compiling() or values.is_cuda:
+    if not convolves_faster() or torch.compiler.is_compiling():
         return 0
-    if values.dtype != torch.float32:
+    if values.device.type != "cpu" or values.dtype != torch.float32:
         return 0
     rows = values.numel() // max(values.shape[-1], 1)
     if rows < _ROWS or min(weight.shape) < _FEATURES:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..core import Inputs
 from ..errors import RunError
 from .job import Job, Work
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from .experiment import Experiment
 
 __all__ = [
     "available_memory",
     "check_memory",
     "free_on",
+    "kept_by",
     "megabytes",
     "memory_needed",
     "step_needed",
 ]
 
 _LIBRARIES = 400_000_000  # of a process that has loaded torch and scikit-learn
+_WINDOWS = 16  # of a sample: so many are looked at to see what a step keeps
 _MEMORY = Path("/proc/meminfo")
 _GROUPS = (
     (
@@ -81,31 +87,47 @@ def step_needed(inputs: Inputs, chosen: Experiment, job: Job) -> int:
         Of a network that is as large as the others'.
     """
     import torch
-    from torch.autograd.graph import saved_tensors_hooks
 
     from ..training.batches import sample
     from ..training.model import Network
 
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    wanted = 2 * chosen.training.batch_size  # the source's and the target's
+    few = inputs.take(job.fold.source[: _WINDOWS * wanted])
     with torch.random.fork_rng(devices=[]):
         backbone = chosen.build_backbone(inputs.modalities)
         model = Network(backbone, inputs.modalities, len(job.classes)).train()
-        samples, _ = sample(
-            inputs, job.fold.source, backbone.sampling, torch.device("cpu")
-        )
-        shown = torch.arange(min(len(samples), 2 * chosen.training.batch_size))
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
-            outputs = model(*samples.batch(shown))  # held, so that no place is reused
-    weights = {p.data_ptr(): p.nbytes for p in model.parameters()}
-    held = sum(size for place, size in kept.items() if place not in weights)
-    del outputs
-    return 4 * sum(weights.values()) + 3 * held
+        every, cpu = np.arange(len(few)), torch.device("cpu")
+        samples, _ = sample(few, every, backbone.sampling, cpu)
+        shown = torch.arange(min(len(samples), wanted))
+        kept = kept_by(lambda: model(*samples.batch(shown)), model)
+    weights = sum(each.nbytes for each in model.parameters())
+    return 4 * weights + 3 * kept * wanted // max(len(shown), 1)
+
+
+def kept_by(step: Callable[[], object], network: nn.Module) -> int:
+    """Return how many bytes a step keeps for its gradients, without the weights.
+
+    Parameters
+    ----------
+    step : callable
+        What is computed; it is let go.
+    network : Module
+        With all weights that it uses.
+    """
+    from torch.autograd.graph import saved_tensors_hooks
+
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        held = step()  # lest a place is used twice
+    del held
+    weights = {each.untyped_storage().data_ptr() for each in network.parameters()}
+    return sum(size for place, size in found.items() if place not in weights)
 
 
 def free_on(device: str) -> int | None:
