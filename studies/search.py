@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -77,6 +77,7 @@ _POLL_SECONDS = 0.5
 # Processes that end in a row with no candidate finished, before something is wrong:
 _DEATHS = 20  # where they are killed from outside
 _FAILURES = 2  # where they fail by themselves, as the next one would
+_NAMING_SECONDS = 10  # after them, what runs on no known process is dead
 _EXPLAINED = 64  # exit code of a process that an error ended which is a sentence
 
 
@@ -401,7 +402,11 @@ def _supervise(
             with starting():
                 running += [start(context) for _ in range(missing)]
             if not running:
-                return
+                for study in studies.values():
+                    _repeat_unnamed(study, task)
+                if all(_is_enough(study, task) for study in studies.values()):
+                    return
+                continue
             time.sleep(_POLL_SECONDS)
             progress = _progress(studies, task)
             tell(progress)
@@ -472,6 +477,26 @@ class _Call:
 
     def join(self) -> None:
         """Do nothing: it is dropped by whoever still works on it."""
+
+
+def _repeat_unnamed(study: Study, task: Task) -> None:
+    """Have run again what died before it was noted whose it is; nobody is at work.
+
+    Where other machines search as well, theirs have a name within moments.
+    """
+    local = is_local(task.address)
+    unnamed = _unnamed(study)
+    if unnamed and not local:
+        time.sleep(_NAMING_SECONDS)
+        for number in unnamed & _unnamed(study):
+            with suppress(ValueError, RuntimeError):  # another process was faster
+                study.tell(number, state=TrialState.FAIL)
+    repeat_killed(study, lambda _: local)
+
+
+def _unnamed(study: Study) -> set[int]:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return {each.number for each in running if WORKER not in each.user_attrs}
 
 
 def _was_of(processes: Sequence[BaseProcess | _Call], worker: str) -> bool:

@@ -7,7 +7,7 @@ import pickle
 import random
 import signal
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import domainemo
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
 from domainemo.errors import ConfigurationError, DomainemoWarning, RunError
-from domainemo.registry import find
+from domainemo.registry import find, load_plugin
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
 from domainemo.runs import job as jobs
@@ -793,6 +793,53 @@ def test_killing_workers_loses_nothing(data, tmp_path):
     np.testing.assert_array_equal(drawn, whole.candidates["adapter.weight"])
     assert found.choices[0].options == whole.choices[0].options
     assert found.choices[0].value == whole.choices[0].value
+
+
+DEADLY = """import os, signal
+from domainemo import register
+from domainemo.adapters.marginal import Marginal
+from domainemo.studies import search
+
+known = search.worker_name
+
+
+def worker_name():
+    if os.getpid() != {parent}:
+        try:
+            os.close(os.open({noted!r}, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return known()
+
+
+search.worker_name = worker_name
+
+
+@register
+class Deadly(Marginal):
+    pass
+"""
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_dies_before_it_has_a_name_is_tried_again(
+    data, tmp_path, monkeypatch, several
+):
+    """Between the moment at which it is begun and the one at which it says by whom."""
+    monkeypatch.setattr(searching, "_NAMING_SECONDS", 0.1)
+    monkeypatch.setattr(searching, "worker_name", searching.worker_name)
+    code = DEADLY.format(parent=os.getpid(), noted=str(tmp_path / "died"))
+    (tmp_path / "deadly.py").write_text(code, encoding="utf-8")
+    load_plugin(tmp_path / "deadly.py")
+    whole = tune(data, tmp_path / "whole", adapter="deadly")
+    with postgres_server() if several else nullcontext("journal") as storage:
+        choices = {"adapter": "deadly", "jobs": 2, "storage": storage}
+        found = tune(data, tmp_path / "killed", **choices).candidates
+    assert (tmp_path / "died").exists() and len(found) == 6
+    complete = found[found["state"] == "complete"]
+    assert sorted(complete["value"]) == sorted(whole.candidates["value"])
 
 
 def test_a_postgresql_server_serves_several_workers(data, tmp_path):
