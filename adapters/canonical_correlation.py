@@ -192,7 +192,7 @@ def _whitened(
 ) -> Tensor:
     """Return centred points (..., batch, dim) with a covariance of nearly one."""
     covariance = points.mT @ points / count
-    ridge = torch.full_like(count, regularisation)
+    ridge = torch.ones_like(count) * regularisation
     if relative:
         variance = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
         ridge = variance * regularisation + _FLOOR

@@ -1,9 +1,10 @@
-"""Train one candidate on the folds that choose, and score it without a target label."""
+"""Train candidates on the folds that choose, and score them without a target label."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -14,19 +15,21 @@ import numpy as np
 
 from ..choices import SELECTED_BY
 from ..core import Inputs
-from ..errors import RunError
+from ..errors import DomainemoError, RunError
 from ..parts import part
-from ..runs.experiment import Experiment
+from ..runs.experiment import Experiment, is_population
 from ..runs.folder import job_folder, read_csv
 from ..runs.job import Job, is_finished, run_jobs
 from ..runs.record import HISTORY, load_record
 from ..runs.units import units
+from ..training.loop import Report
 
 __all__ = [
+    "Candidate",
     "Score",
     "candidate_folder",
     "candidate_job",
-    "train_candidate",
+    "train_candidates",
     "values_of",
 ]
 
@@ -110,56 +113,157 @@ class Watch(Protocol):
         """Take note of a fold, the last in `scores`."""
 
 
-def train_candidate(
-    inputs: Inputs,
-    experiment: Experiment,
-    jobs: Sequence[Job],
-    folder: Path,
-    watch: Watch | None = None,
-) -> list[Score]:
-    """Train every job with these choices and return what the validator says of each.
+class Candidate:
+    """One set of choices, as it is trained and scored.
 
-    Jobs that the experiment's engine stacks train as one program, all others in turn.
-    What was finished before, as the process was killed, is not trained again.
+    Parameters
+    ----------
+    experiment : Experiment
+        With the candidate's options.
+    folder : Path
+        The candidate's.
+    watch : Watch, optional
+
+    Attributes
+    ----------
+    scores : list of Score
+        Of the folds and seeds that are over.
+    failure : Exception or None
+        What ended it, its watch for one.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, watch: Watch | None = None
+    ) -> None:
+        self.experiment, self.folder, self.watch = experiment, folder, watch
+        self.scores: list[Score] = []
+        self.failure: Exception | None = None
+
+    def take(self, best: Sequence[float], ended: int) -> None:
+        """Tell the watch of an epoch."""
+        if self.watch is not None:
+            self.watch.epoch(self.scores, best, ended)
+
+    def report(self, epochs: _Epochs, member: int, row: Mapping[str, float]) -> None:
+        """Take note of a member's epoch; end the member once the candidate is ended."""
+        try:
+            if self.failure is None:
+                epochs.take(member, row)
+        except Exception as error:
+            self.failure = error
+        if self.failure is not None:
+            raise _Ended
+
+    def finish(self, jobs: Sequence[Job]) -> None:
+        """Score jobs that are finished."""
+        try:
+            for job in jobs:
+                self.scores.append(_score(job, Path(job.folder)))
+                if self.watch is not None:
+                    self.watch.fold(self.scores)
+        except Exception as error:
+            self.failure = error
+
+
+class _Ended(DomainemoError):
+    """Ends a training whose candidate is ended, for a reason that is known there."""
+
+
+def train_candidates(
+    inputs: Inputs,
+    candidates: Sequence[Candidate],
+    jobs: Sequence[Job],
+    processes: int = 1,
+) -> None:
+    """Train every job with each candidate's choices, and score it.
+
+    Jobs that the experiment's engine stacks train as one program, those of several
+    candidates too where these differ in numbers alone; all others in turn. What was
+    finished before, as the process was killed, is not trained again.
 
     Parameters
     ----------
     inputs : Inputs
         All recordings, without labels.
-    experiment : Experiment
-        With the candidate's options.
+    candidates : sequence of Candidate
+        Each has its scores afterwards, or its failure.
     jobs : sequence of Job
         With the source's labels of each fold; their folders and adapters do not count.
-    folder : Path
-        The candidate's.
-    watch : Watch, optional
-
-    Raises
-    ------
-    RunError
-        If training diverges, or the validator's score is not finite.
+    processes : int
+        How many train candidates at once and share the memory.
     """
-    scores: list[Score] = []
-    ours = [candidate_job(job, experiment, folder) for job in jobs]
+    for group in _alike(candidates):
+        waiting = [
+            (candidate_job(job, each.experiment, each.folder), each)
+            for each in group
+            for job in jobs
+        ]
+        # One worker: the others of a study have candidates of their own.
+        chosen = group[0].experiment
+        try:
+            for unit in units(inputs, chosen, waiting, 1, processes):
+                _train_unit(inputs, unit)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].failure = error
+                continue
+            for each in group:  # one's fault is not the others'
+                each.scores, each.failure = [], None
+                train_candidates(inputs, [each], jobs, processes)
 
-    def tell(best: Sequence[float], ended: int) -> None:
-        if watch is not None:
-            watch.epoch(scores, best, ended)
 
-    # One worker: the others of a study have candidates of their own.
-    waiting = [(job, place) for place, job in enumerate(ours)]
-    for unit in units(inputs, experiment, waiting, workers=1):
-        own, epochs = [ours[place] for _, place in unit], _Epochs(tell, len(unit))
-        reports = [partial(epochs.take, member) for member in range(len(own))]
-        for job, report in zip(own, reports, strict=True):
-            _tell_again(job, report)
-        for _, error in run_jobs(inputs, experiment, own, reports):
-            raise error
-        for job in own:
-            scores.append(_score(job, Path(job.folder)))
-            if watch is not None:
-                watch.fold(scores)
-    return scores
+def _alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Divide candidates into those that can be one program, as far as options tell."""
+    groups: dict[str, list[Candidate]] = {}
+    for place, each in enumerate(candidates):
+        together = is_population(each.experiment)
+        described = _without_numbers(each.experiment) if together else place
+        groups.setdefault(json.dumps(described, default=str), []).append(each)
+    return list(groups.values())
+
+
+def _without_numbers(experiment: Experiment) -> dict[str, Any]:
+    """Describe choices but for the numbers that each training of a program may have."""
+    found = experiment.describe()
+    found["options"] = {
+        name: "a number" if _is_own(name, value) else value
+        for name, value in found["options"].items()
+    }
+    return found
+
+
+def _is_own(name: str, value: object) -> bool:
+    kind = name.partition(".")[0]
+    # A weight of 0 may switch a part off.
+    return kind in ("adapter", "training") and isinstance(value, float) and value != 0
+
+
+def _train_unit(inputs: Inputs, unit: Sequence[tuple[Any, Candidate]]) -> None:
+    """Train jobs that are one program, or one alone, and score them."""
+    own: dict[Candidate, list[Job]] = {}
+    for job, candidate in unit:
+        if candidate.failure is None:
+            own.setdefault(candidate, []).append(job)
+    several: list[tuple[Candidate, Job, Report]] = []
+    for candidate, jobs in own.items():
+        epochs = _Epochs(candidate.take, len(jobs))
+        for member, job in enumerate(jobs):
+            report = partial(candidate.report, epochs, member)
+            with suppress(_Ended):
+                _tell_again(job, report)
+            several.append((candidate, job, report))
+    left = [each for each in several if each[0].failure is None]
+    given = [(each.experiment, job, report) for each, job, report in left]
+    try:
+        failed = run_jobs(inputs, given) if given else ()
+    except DomainemoError as error:
+        failed = [(0, error)]
+    for place, why in failed:
+        candidate = left[place][0]
+        candidate.failure = candidate.failure or why
+    for candidate, jobs in own.items():
+        if candidate.failure is None:
+            candidate.finish(jobs)
 
 
 def _tell_again(job: Job, report: Callable[[Mapping[str, float]], None]) -> None:

@@ -34,7 +34,8 @@ class Repeatable(BaseSampler):
     ----------
     settings : StudySettings
     workers : int
-        Processes that draw at the same time.
+        Processes that draw at the same time; more than one where any draws several
+        candidates before it tells of the first.
     """
 
     def __init__(self, settings: StudySettings, workers: int) -> None:

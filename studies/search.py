@@ -11,9 +11,9 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -32,15 +32,19 @@ from ..errors import ConfigurationError, DomainemoError, DomainemoWarning, RunEr
 from ..places import naming_parts, unforeseen
 from ..processes import ending, follow_parent, starting
 from ..runs.execution import load_shared, shared
+from ..runs.experiment import is_population
 from ..runs.folder import LOCK, differences
 from ..runs.job import Job
 from ..runs.memory import check_memory
+from ..runs.units import MOST
 from ..words import count
 from .candidate import (
+    Candidate,
     Score,
     candidate_folder,
+    candidate_job,
     source_only,
-    train_candidate,
+    train_candidates,
     values_of,
 )
 from .findings import SCORES, SOURCE_ONLY_SCORES
@@ -189,8 +193,9 @@ def work(
 ) -> None:
     """Try candidates, one after the other, until there are enough or time is up."""
     for key, study in open_studies(task).items():
-        study.sampler = Repeatable(task.settings, task.workers)
         jobs = task.jobs[key]
+        several = _are_programs(task, jobs)
+        study.sampler = Repeatable(task.settings, task.workers + several)
         _score_source_only(inputs, task, study, jobs)
         epochs = task.space.experiment.training.epochs
         study.pruner = make_pruner(task.settings, len(jobs), epochs)
@@ -202,7 +207,10 @@ def work(
                 # Closed as soon as the candidate has its number, so that no other
                 # process counts without it.
                 trying = _Trying(inputs, task, jobs, asking)
-                study.optimize(trying, n_trials=1, catch=(Exception,))
+                if several:
+                    trying.several(study)
+                else:
+                    study.optimize(trying, n_trials=1, catch=(Exception,))
             if on_candidate is not None:
                 on_candidate()
 
@@ -219,14 +227,17 @@ def _score_source_only(
         if not held:  # another process is at it
             return
         alone = source_only(task.space.experiment)
-        try:
-            scores = train_candidate(inputs, alone, jobs, folder)
-        except RunError as error:
+        candidate = Candidate(alone, folder)
+        train_candidates(inputs, [candidate], jobs, task.workers)
+        if isinstance(candidate.failure, RunError):
             raise RunError(
                 f"Source only, which every candidate is compared with, could not be "
-                f"trained: {error}"
-            ) from error
-        study.set_user_attr(SOURCE_ONLY_SCORES, [each.record() for each in scores])
+                f"trained: {candidate.failure}"
+            ) from candidate.failure
+        if candidate.failure is not None:
+            raise candidate.failure
+        scores = [each.record() for each in candidate.scores]
+        study.set_user_attr(SOURCE_ONLY_SCORES, scores)
 
 
 def _knows_source_only(study: Study, task: Task) -> bool:
@@ -282,8 +293,21 @@ def open_studies(task: Task) -> dict[str, Study]:
     }
 
 
+def _are_programs(task: Task, jobs: Sequence[Job]) -> bool:
+    """Return whether several candidates are tried at once, as one program.
+
+    Not where other machines search as well: Optuna would not tell them of one that
+    died with its candidates.
+    """
+    experiment = task.space.experiment
+    if not is_population(experiment) or not is_local(task.address):
+        return False
+    job = candidate_job(jobs[0], experiment, task.folder)
+    return job.why_alone(experiment) is None
+
+
 class _Trying:
-    """Optuna's objective: draws a candidate, trains it, tells its values."""
+    """Draws candidates, trains them, tells their values."""
 
     def __init__(
         self, inputs: Inputs, task: Task, jobs: Sequence[Job], asking: ExitStack
@@ -291,48 +315,125 @@ class _Trying:
         self.inputs, self.task, self.jobs, self.asking = inputs, task, jobs, asking
 
     def __call__(self, trial: Trial) -> list[float]:
-        try:
-            with naming_parts():
-                values = self._train(trial, self._draw(trial))
-        except optuna.TrialPruned as error:
-            note_outcome(trial, TrialState.PRUNED, reason=str(error))
-            raise
-        except KeyboardInterrupt:
-            note_outcome(trial, TrialState.FAIL, reason=INTERRUPTED)
-            raise
-        except Exception as error:
-            known = isinstance(error, DomainemoError)
-            reason = str(error) if known else unforeseen(error)
-            note_outcome(trial, TrialState.FAIL, reason=reason)
-            raise
-        note_outcome(trial, TrialState.COMPLETE, values)
+        """Try one candidate, as Optuna asks for it."""
+        with _noting(trial):
+            with self.asking:
+                candidate = self._begin(trial)
+            self._train([candidate])
+            values = self._values(candidate)
+            note_outcome(trial, TrialState.COMPLETE, values)
         return values
 
-    def _draw(self, trial: Trial) -> dict[str, object]:
+    def several(self, study: Study) -> None:
+        """Try as many candidates as make one program, or as are left."""
+        begun: list[tuple[Trial, Candidate]] = []
+        asked: list[Trial] = []
         try:
-            trial.set_user_attr(WORKER, worker_name())
-            return self.task.space.draw(trial)
-        finally:
-            self.asking.close()
+            with self.asking:
+                for _ in range(_at_once(study, self.task, len(self.jobs))):
+                    asked.append(study.ask())
+                    with _ending(study, asked[-1]):
+                        begun.append((asked[-1], self._begin(asked[-1])))
+            self._train([candidate for _, candidate in begun])
+        except (Exception, KeyboardInterrupt) as error:
+            for trial in asked:
+                _end(study, trial, error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return
+        for trial, candidate in begun:
+            with _ending(study, trial):
+                values = self._values(candidate)
+                note_outcome(trial, TrialState.COMPLETE, values)
+                study.tell(trial, values)
 
-    def _train(self, trial: Trial, options: dict[str, object]) -> list[float]:
-        settings = self.task.settings
+    def _begin(self, trial: Trial) -> Candidate:
+        """Draw a candidate."""
+        trial.set_user_attr(WORKER, worker_name())
+        options = self.task.space.draw(trial)
         experiment = self.task.space.experiment.with_options(options)
         trial.set_user_attr(OPTIONS, options)
+        epochs = experiment.training.epochs
+        watch = _Pruning(trial, self.task.settings, epochs, self.jobs)
         folder = candidate_folder(self.task.folder, options)
-        folder.mkdir(parents=True, exist_ok=True)
-        watch = _Pruning(trial, settings, experiment.training.epochs, self.jobs)
-        # Another process may have drawn the very same options.
-        with files.lock(folder / LOCK, wait=True):
-            try:
-                scores = train_candidate(
-                    self.inputs, experiment, self.jobs, folder, watch
-                )
-            except optuna.TrialPruned:
-                for unfinished in folder.rglob("*.partial"):
-                    shutil.rmtree(unfinished, ignore_errors=True)
-                raise
-        return values_of(scores, settings.objectives)
+        return Candidate(experiment, folder, watch)
+
+    def _train(self, candidates: Sequence[Candidate]) -> None:
+        """Train candidates; of those that drew the very same options, one at a time."""
+        own = {each.folder: each for each in reversed(candidates)}
+        with ExitStack() as locks:
+            # In order, as another process may have drawn them, too.
+            for folder in sorted(own):
+                folder.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(files.lock(folder / LOCK, wait=True))
+            train_candidates(self.inputs, [*own.values()], self.jobs, self.task.workers)
+            for each in own.values():
+                if isinstance(each.failure, optuna.TrialPruned):
+                    for unfinished in each.folder.rglob("*.partial"):
+                        shutil.rmtree(unfinished, ignore_errors=True)
+        left = [each for each in candidates if each not in own.values()]
+        if left:
+            self._train(left)
+
+    def _values(self, candidate: Candidate) -> list[float]:
+        if candidate.failure is not None:
+            raise candidate.failure
+        return values_of(candidate.scores, self.task.settings.objectives)
+
+
+@contextmanager
+def _noting(trial: Trial) -> Iterator[None]:
+    """Note why a candidate ended, if something ends a block."""
+    try:
+        with naming_parts():
+            yield
+    except (Exception, KeyboardInterrupt) as error:
+        state, reason = _outcome(error)
+        note_outcome(trial, state, reason=reason)
+        raise
+
+
+@contextmanager
+def _ending(study: Study, trial: Trial) -> Iterator[None]:
+    """End a candidate, and go on, if something ends a block."""
+    try:
+        with naming_parts():
+            yield
+    except Exception as error:
+        _end(study, trial, error)
+
+
+def _end(study: Study, trial: Trial, error: BaseException) -> None:
+    """Note why a candidate ended, and tell Optuna, unless it has ended."""
+    state, reason = _outcome(error)
+    with suppress(RuntimeError):  # of one that has ended
+        note_outcome(trial, state, reason=reason)
+        study.tell(trial, state=state)
+
+
+def _outcome(error: BaseException) -> tuple[TrialState, str]:
+    """Return how a candidate ended that something ended, and why."""
+    if isinstance(error, optuna.TrialPruned):
+        return TrialState.PRUNED, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return TrialState.FAIL, INTERRUPTED
+    known = isinstance(error, DomainemoError)
+    return TrialState.FAIL, str(error) if known else unforeseen(error)
+
+
+def _at_once(study: Study, task: Task, jobs: int) -> int:
+    """Return how many candidates are begun together.
+
+    They are drawn by the same that is known wherever a study was interrupted: those
+    that were under way come first, and alone unless they are too few.
+    """
+    trials = study.get_trials(deepcopy=False)
+    waiting = sum(each.state == TrialState.WAITING for each in trials)
+    first = sum(RETRY_OF not in each.user_attrs for each in trials)
+    left = task.settings.candidates - first
+    size = max(min(MOST // jobs, -(-task.settings.candidates // task.workers)), 1)
+    new = -first % size or (0 if waiting else size)
+    return waiting + max(min(new, left), 0)
 
 
 class _Pruning:

@@ -85,20 +85,27 @@ def score_of(experiment, fold, epoch):
     return 0.9 - 0.1 * miss + 0.02 * epoch - 0.013 * fold
 
 
-def train(inputs, experiment, jobs, folder, watch=None):
-    """Score a candidate by a formula; some fail, where they must."""
-    scores = []
+def train(inputs, candidates, jobs, processes):
+    """Score candidates by a formula; some fail, where they must."""
+    for each in candidates:
+        try:
+            score(each, jobs)
+        except Exception as error:
+            each.failure = error
+
+
+def score(candidate, jobs):
+    made, watch = candidate.experiment, candidate.watch
     for fold, job in enumerate(jobs):
         for epoch in range(1, EPOCHS + 1):
-            if watch is not None:  # the later, the better
-                watch.epoch(scores, [score_of(experiment, fold, epoch)], epoch)
-        if fold == 1 and math.log10(experiment.training.learning_rate) > -1.9:
+            candidate.take([score_of(made, fold, epoch)], epoch)
+        if fold == 1 and math.log10(made.training.learning_rate) > -1.9:
             raise RunError(f"{job.fold.name}: diverged.")
-        best = score_of(experiment, fold, EPOCHS)
-        scores.append(Score(job.fold.name, 0, EPOCHS, best, 0.9, (0, 1), 10, 1.0))
+        best = score_of(made, fold, EPOCHS)
+        found = Score(job.fold.name, 0, EPOCHS, best, 0.9, (0, 1), 10, 1.0)
+        candidate.scores.append(found)
         if watch is not None:
-            watch.fold(scores)
-    return scores
+            watch.fold(candidate.scores)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +116,8 @@ def recordings():
 @pytest.fixture
 def study_of(recordings, tmp_path, monkeypatch):
     """Return a function that runs a study in a given storage to a number of tries."""
-    monkeypatch.setattr(searching, "train_candidate", train)
-    made = experiment(
+    monkeypatch.setattr(searching, "train_candidates", train)
+    single = experiment(
         backbone="concatenation-mlp",
         adapter="marginal",
         validator="source-and-information",
@@ -123,7 +130,8 @@ def study_of(recordings, tmp_path, monkeypatch):
     }
 
     @cache
-    def planned(**choices):
+    def planned(engine="single", **choices):
+        made = replace(single, more={**single.more, "engine": engine})
         settings = StudySettings(development=3, candidates=99, **choices)
         space = search_space(made, settings.search, ranges, {})
         return plan_study(recordings, space, settings)
@@ -157,19 +165,22 @@ def survives(study_of, storage, dies_at, candidates, **choices):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "pruner", "begun", "candidates"),
+    ("sampler", "pruner", "engine", "begun", "candidates"),
     [
-        ("random", "median", 0, 2),
-        ("tpe", "median", 12, 14),
-        ("tpe", "hyperband", 12, 14),
-        ("cma-es", "median", 12, 14),
+        ("random", "median", "single", 0, 2),
+        ("tpe", "median", "single", 12, 14),
+        ("tpe", "hyperband", "single", 12, 14),
+        ("cma-es", "median", "single", 12, 14),
+        ("random", "none", "population", 0, 3),
+        ("tpe", "none", "population", 15, 18),  # five at once
+        ("cma-es", "none", "population", 15, 18),
     ],
 )
 def test_killed_before_each_write_a_study_ends_the_same(
-    study_of, sampler, pruner, begun, candidates
+    study_of, sampler, pruner, engine, begun, candidates
 ):
     """From its beginning, and where the sampler has learnt and the pruner prunes."""
-    choices = {"sampler": sampler, "pruner": pruner}
+    choices = {"sampler": sampler, "pruner": pruner, "engine": engine}
     storage = Mortal()
     if begun:
         study_of(storage, begun, **choices)
@@ -178,7 +189,8 @@ def test_killed_before_each_write_a_study_ends_the_same(
     expected = candidates_of(study_of(whole, candidates, **choices))
     assert len(expected) == candidates and whole.written > 20
     if begun:
-        kinds = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+        kinds = {TrialState.COMPLETE, TrialState.FAIL}
+        kinds |= {TrialState.PRUNED} if pruner != "none" else set()
         assert {each[0] for each in expected} == kinds
     for dies_at in range(1, whole.written + 1):
         found = survives(study_of, storage, dies_at, candidates, **choices)

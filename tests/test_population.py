@@ -396,9 +396,9 @@ def test_so_many_are_one_program_as_memory_allows(monkeypatch, given, expected):
     sizes = []
     together = jobs._run_together
 
-    def counted(inputs, chosen, alike, reports):
-        sizes.append(len(alike))
-        return together(inputs, chosen, alike, reports)
+    def counted(inputs, several):
+        sizes.append(len(several))
+        return together(inputs, several)
 
     monkeypatch.setattr(jobs, "_run_together", counted)
     whole(recordings(), engine="population", memory=given, baselines=False)

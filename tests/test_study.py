@@ -447,17 +447,17 @@ def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path)
     choices["storage"] = None
     training = Training(epochs=2, batch_size=16)
     whole = tune(data, tmp_path / "whole", training=training, **choices)
-    original = searching.train_candidate
+    original = searching.train_candidates
     counted = itertools.count()
 
-    def interrupt(inputs, made, jobs, folder, watch=None):
+    def interrupt(inputs, candidates, jobs, processes):
         if next(counted) in (2, 5):
-            original(inputs, made, jobs[:1], folder, None)
+            original(inputs, candidates, jobs[:1], processes)
             raise KeyboardInterrupt
-        return original(inputs, made, jobs, folder, watch)
+        original(inputs, candidates, jobs, processes)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "train_candidate", interrupt)
+        patch.setattr(searching, "train_candidates", interrupt)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 tune(data, tmp_path / "cut", training=training, **choices)
@@ -506,18 +506,18 @@ def test_a_fold_without_a_completed_candidate_is_told(
     data, tmp_path, monkeypatch, fast
 ):
     """What the others chose is kept, and no final test leaves it out in silence."""
-    train = searching.train_candidate
+    train = searching.train_candidates
 
-    def diverge(inputs, made, jobs, folder, watch=None):
-        if watch is not None and jobs[0].fold.name == "subject 2":
+    def diverge(inputs, candidates, jobs, processes):
+        if candidates[0].watch is not None and jobs[0].fold.name == "subject 2":
             raise RunError("subject 2: Training diverged in epoch 1.")
-        return train(inputs, made, jobs, folder, watch)
+        train(inputs, candidates, jobs, processes)
 
     few = data.take(np.flatnonzero(data.inputs.windows["subject"].astype(int) < 4))
     choices = {"select": "per-fold", "development": 0, "final": True}
     choices["final_seeds"] = (1,)
     with monkeypatch.context() as patch:
-        patch.setattr(searching, "train_candidate", diverge)
+        patch.setattr(searching, "train_candidates", diverge)
         with pytest.raises(RunError) as raised:
             tune(few, tmp_path, candidates=1, **choices)
     said = str(raised.value)

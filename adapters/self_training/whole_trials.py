@@ -111,16 +111,17 @@ class WholeTrials(Alignment):
         return {**super().space(trial), "temperature": drawn}
 
 
-def sharpened(shares: Tensor, temperature: float) -> Tensor:
+def sharpened(shares: Tensor, temperature: float | Tensor) -> Tensor:
     """Return shares that are surer of the likeliest class, or, above 1, less sure.
 
     Parameters
     ----------
     shares : Tensor of shape (..., classes)
     temperature : float
-        0 gives the first of the likeliest classes all.
+        0 gives the first of the likeliest classes all. Or a Tensor above 0, of shape
+        ().
     """
-    if temperature:
+    if isinstance(temperature, Tensor) or temperature:
         return (shares.clamp(min=_TINY).log() / temperature).softmax(-1)
     places = torch.arange(shares.shape[-1], device=shares.device)
     return (places == shares.argmax(-1, keepdim=True)).to(shares.dtype)

@@ -180,9 +180,9 @@ def _run_here(
         return report
 
     for unit in divided:
-        reports = [reporting(state) for _, state in unit]
+        several = [(experiment, job, reporting(state)) for job, state in unit]
         try:
-            failed = run_jobs(inputs, experiment, [job for job, _ in unit], reports)
+            failed = run_jobs(inputs, several)
         except Exception as error:
             failed = [(place, error) for place in range(len(unit))]
         yield from _marked(unit, failed)
@@ -407,7 +407,7 @@ def _run_in_context(context: str, packed: bytes) -> Answer:
     inputs, experiment = load_shared(context)
     # Only now, as a job may name a class of a plug-in that the context has loaded.
     jobs: list[Work[Any]] = unpack(packed)
-    return run_jobs(inputs, experiment, jobs, [None] * len(jobs)), {}
+    return run_jobs(inputs, [(experiment, job, None) for job in jobs]), {}
 
 
 def _run_apart(context: Path, packed: bytes) -> Answer:
@@ -425,7 +425,7 @@ def _run_apart(context: Path, packed: bytes) -> Answer:
     jobs: list[Work[Any]] = unpack(packed)
     _check_files([job.start for job in jobs if isinstance(job, Job)])
     ours = [replace(job, folder=str(_here(context, job.folder))) for job in jobs]
-    failed = run_jobs(inputs, experiment, ours, [None] * len(ours))
+    failed = run_jobs(inputs, [(experiment, job, None) for job in ours])
     made = {place: job for place, job in enumerate(ours) if is_finished(job)}
     content = {place: give_away(job) for place, job in made.items()}
     return failed, content

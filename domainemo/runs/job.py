@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -103,6 +103,10 @@ Chosen = TypeVar("Chosen", bound=Setup)
 
 Failed = Sequence[tuple[int, Exception]]
 """Which of some jobs failed, by their places, and why."""
+
+
+Planned = tuple[Any, Any, "Report | None"]
+"""A job, what was chosen for it, and what is told of its epochs."""
 
 
 @dataclass(frozen=True)
@@ -302,26 +306,22 @@ class Job(Work[Experiment]):
         return replace(self, source_labels=labels)
 
 
-def run_jobs(
-    inputs: Inputs,
-    experiment: Setup,
-    jobs: Sequence[Work[Any]],
-    reports: Sequence[Report | None],
-) -> Failed:
+def run_jobs(inputs: Inputs, several: Sequence[Planned]) -> Failed:
     """Run jobs that belong together; return which failed, and why.
 
     Parameters
     ----------
-    inputs, experiment
-        See :func:`run_job`.
-    jobs : sequence of Work
-        One, or several trainings that run as one program.
-    reports : sequence of callable or None
-        As `run_job` takes one.
+    inputs : Inputs
+        All recordings, without labels.
+    several : sequence of tuple of Setup, Work, and callable or None
+        As :func:`run_job` takes them: one, or several trainings that run as one
+        program. What these were told is the same, or apart only in numbers that the
+        training and the adapter's losses have.
     """
-    if is_population(experiment) and jobs[0].why_alone(experiment) is None:
-        return _run_together(inputs, experiment, cast(Sequence[Job], jobs), reports)
-    run_job(inputs, experiment, jobs[0], reports[0])
+    chosen, job, report = several[0]
+    if is_population(chosen) and job.why_alone(chosen) is None:
+        return _run_together(inputs, several)
+    run_job(inputs, chosen, job, report)
     return []
 
 
@@ -374,10 +374,7 @@ def run_job(
 
 
 def _run_together(
-    inputs: Inputs,
-    experiment: Experiment,
-    jobs: Sequence[Job],
-    reports: Sequence[Report | None],
+    inputs: Inputs, several: Sequence[Planned]
 ) -> list[tuple[int, DomainemoError]]:
     """Train several folds as one program; what is there already is left alone.
 
@@ -388,12 +385,8 @@ def _run_together(
     ----------
     inputs : Inputs
         All recordings, without labels.
-    experiment : Experiment
-        Without a part from outside this package.
-    jobs : sequence of Job
-        Trainings of one adapter.
-    reports : sequence of callable or None
-        As `run_job` takes one.
+    several : sequence of tuple of Experiment, Job, and callable or None
+        Trainings of one adapter, without a part from outside this package.
 
     Returns
     -------
@@ -403,7 +396,8 @@ def _run_together(
     Warns
     -----
     DomainemoWarning
-        If they cannot be trained as one program, and were trained one by one.
+        If they cannot be trained as one program. Then those of each experiment are, or
+        all are trained one by one.
     """
     from ..training.population import Member
 
@@ -412,12 +406,13 @@ def _run_together(
 
     def attempt(place: int, act: Callable[[int, Job], None]) -> None:
         try:
-            act(place, jobs[place])
+            act(place, several[place][1])
         except DomainemoError as error:
             failures.append((place, error))
 
     def begin(place: int, job: Job) -> None:
-        begun[place] = _begun(inputs, experiment, job, reports[place])
+        experiment, _, report = several[place]
+        begun[place] = _begun(inputs, experiment, job, report)
 
     def finish(place: int, job: Job) -> None:
         with _naming(job):
@@ -427,16 +422,29 @@ def _run_together(
             _finish(job, partial_folder(job))
 
     def alone(place: int, job: Job) -> None:
-        run_job(inputs, experiment, job, reports[place])
+        experiment, _, report = several[place]
+        run_job(inputs, experiment, job, report)
 
-    with _settings_of(experiment):
-        for place, job in enumerate(jobs):
+    experiments = [experiment for experiment, *_ in several]
+    with _settings_of(experiments[0]):
+        for place, (_, job, _) in enumerate(several):
             if not is_finished(job):
                 attempt(place, begin)
         members = {place: Member(each.loop) for place, each in begun.items()}
-        one = _train_as_one([*members.values()], jobs[0].name)
+        groups: dict[int, list[int]] = {}
         for place in begun:
-            attempt(place, finish if one else alone)
+            groups.setdefault(id(experiments[place]), []).append(place)
+        if _train_as_one([*members.values()], several[0][1], len(groups)):
+            for place in begun:
+                attempt(place, finish)
+            return failures
+        if len(groups) == 1:
+            for place in begun:
+                attempt(place, alone)
+            return failures
+    for group in groups.values():
+        found = _run_together(inputs, [several[place] for place in group])
+        failures += [(group[at], error) for at, error in found]
     return failures
 
 
@@ -451,19 +459,18 @@ def _begun(
         return _Training(*own, partial, used, report)
 
 
-def _train_as_one(members: Sequence[Member], first: str) -> bool:
+def _train_as_one(members: Sequence[Member], first: Job, candidates: int) -> bool:
     """Return whether members could be trained as one program; say why not."""
     from ..training.population import NotStackable, train_together
 
     try:
         train_together(members)
     except NotStackable as reason:
-        warnings.warn(
-            f"{first} and others alike cannot be one program ({reason}), and are run "
-            f"one by one.",
-            DomainemoWarning,
-            stacklevel=3,
-        )
+        who = f"{first.name} and others alike"
+        if candidates > 1:
+            who = f"Several candidates with {first.method}"
+        told = f"{who} cannot be one program ({reason}), and are"
+        warnings.warn(f"{told} run one by one.", DomainemoWarning, stacklevel=3)
         return False
     return True
 

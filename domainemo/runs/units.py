@@ -1,4 +1,4 @@
-"""Which jobs are run as one program: trainings that differ in fold and seed alone."""
+"""Which jobs are run as one program: trainings of one method."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .experiment import Experiment, Setup, is_population
 from .job import Job, Work
 from .memory import free_on, memory_needed, step_needed
 
-__all__ = ["units"]
+__all__ = ["MOST", "units"]
 
-_MOST = 16
+MOST = 16
 """Of one program; beyond, a step takes longer in proportion."""
 
 _SHARE = 0.5
@@ -30,6 +30,7 @@ def units(
     chosen: Setup,
     waiting: Sequence[tuple[Work[Any], State]],
     workers: int,
+    processes: int | None = None,
 ) -> list[list[tuple[Work[Any], State]]]:
     """Divide jobs into those that run as one program: each alone, unless asked for.
 
@@ -41,7 +42,9 @@ def units(
     waiting : sequence of pair
         Jobs, each with something beside it.
     workers : int
-        How many units run at once.
+        How many units of these run at once.
+    processes : int, optional
+        How many share the memory; by default as many.
     """
     if not is_population(chosen):
         return [[each] for each in waiting]
@@ -62,16 +65,21 @@ def units(
             )
     found = []
     for group in alike.values():
-        size = _at_once(inputs, chosen, [job for job, _ in group], workers)
+        jobs = [job for job, _ in group]
+        size = _at_once(inputs, chosen, jobs, workers, processes or workers)
         found += [group[at : at + size] for at in range(0, len(group), size)]
     return found
 
 
 def _at_once(
-    inputs: Inputs, chosen: Experiment, jobs: Sequence[Work[Any]], workers: int
+    inputs: Inputs,
+    chosen: Experiment,
+    jobs: Sequence[Work[Any]],
+    workers: int,
+    processes: int,
 ) -> int:
     """Return how many trainings make one program, by the workers and the memory."""
-    size = min(-(-len(jobs) // workers), _MOST)
+    size = min(-(-len(jobs) // workers), MOST)
     allowed, free = chosen.more["memory"], free_on(chosen.device)
     if allowed is not None:
         room = allowed * _GIB
@@ -82,5 +90,5 @@ def _at_once(
     if size > 1 and isinstance(jobs[0], Job):
         needed = max(memory_needed(inputs, [job]) for job in jobs)
         needed += step_needed(inputs, chosen, jobs[0])
-        size = min(size, int(room / workers / needed))
+        size = min(size, int(room / processes / needed))
     return max(size, 1)

@@ -1,15 +1,17 @@
 """Several trainings as one program: weights stacked, every step taken by all at once.
 
 A member is trained as it would be alone: with its own random numbers, its own learning
-rate and at its own pace, one epoch after the other. Those that are done, or diverge,
-leave, and the rest goes on. What a member ends with does not depend on who the others
-are, but for rounding.
+rate and loss weights, and at its own pace, one epoch after the other. Those that are
+done, or diverge, leave, and the rest goes on. What a member ends with does not depend
+on who the others are, but for rounding.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from .fit import Fitting
 
 __all__ = ["Member", "NotStackable", "Population", "train_together"]
+
+_OF_EVERY_MODULE = vars(nn.Module()).keys()
+_PLAIN = (bool, int, float, str, type(None))
 
 
 class NotStackable(Exception):
@@ -102,7 +107,8 @@ def train_together(members: Sequence[Member]) -> None:
     Parameters
     ----------
     members : sequence of Member
-        Of one architecture, with the same options, and with batches of one shape.
+        Of one architecture, and with batches of one shape. Their adapters' options are
+        the same, or numbers such as loss weights, of which each has its own.
 
     Raises
     ------
@@ -147,6 +153,7 @@ class Population:
         if any(each.keys() != every[0].keys() for each in every):
             raise NotStackable("their networks differ")
         self.every = every
+        self.numbers = _numbers_apart(objectives)
         self.values = {
             name: torch.stack([each[name].detach() for each in every])
             for name in every[0]
@@ -172,6 +179,7 @@ class Population:
         self.members = [self.members[place] for place in places]
         self.every = [self.every[place] for place in places]
         self.values = {n: v.detach()[places] for n, v in self.values.items()}
+        self.numbers = {n: each[places] for n, each in self.numbers.items()}
         if places:
             self._share()
 
@@ -180,12 +188,9 @@ class Population:
         values = {name: value.detach().clone() for name, value in self.values.items()}
         states = [member.task.generator.get_state() for member in self.members]
         own = [member.generator.get_state() for member in self.members]
-        with torch.random.fork_rng(devices=[]):
-            try:
-                for group in self._alike():
-                    self._losses(group)
-            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-                raise NotStackable(_first_line(error)) from error
+        with torch.random.fork_rng(devices=[]), _stackable():
+            for group in self._alike():
+                self._losses(group)
         with torch.no_grad():
             for name, value in self.values.items():
                 value.copy_(values[name])
@@ -197,7 +202,8 @@ class Population:
         """Take the next step of every member."""
         for member in self.members:
             member.task.move_judge(member.progress)
-        parts = [(group, self._losses(group)) for group in self._alike()]
+        with _stackable():
+            parts = [(group, self._losses(group)) for group in self._alike()]
         totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
         torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
         self._descend()
@@ -232,6 +238,7 @@ class Population:
             name: value if everybody else value[list(places)]
             for name, value in self.values.items()
         }
+        numbers = {name: each[list(places)] for name, each in self.numbers.items()}
         class_weights = torch.stack([member.task.class_weights for member in members])
         device = class_weights.device
         # Of unequal length, or resumed, they are at different points of training.
@@ -241,13 +248,14 @@ class Population:
 
         def losses(
             values: dict[str, Tensor],
+            numbers: dict[tuple[str, str], Tensor],
             shown: Shown,
             class_weights: Tensor,
             progress: Tensor,
             judging: dict[str, Tensor],
             marker: Tensor,
         ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            with MemberDraws(generators, marker):
+            with MemberDraws(generators, marker), _having(objective, numbers):
                 seen = _judgement(judge, judging, shown.target)
                 arguments = (shown, class_weights, progress, seen)
                 found = functional_call(objective, values, arguments, tie_weights=False)
@@ -256,7 +264,7 @@ class Population:
         together = vmap(losses, randomness="error")
         marker = torch.zeros(len(members), device=device)
         found, changed = together(
-            values, _stacked(shown), class_weights, progress, judging, marker
+            values, numbers, _stacked(shown), class_weights, progress, judging, marker
         )
         self._put(changed, None if everybody else list(places))
         alone = len(set(places)) < len(places)
@@ -276,9 +284,7 @@ class Population:
         """Take a step of every member's optimiser, along its own gradient."""
         gradients = {name: self.values[name].grad for name in self.trained}
         found = {name: each for name, each in gradients.items() if each is not None}
-        clip = self.members[0].task.training.clip
-        if clip:
-            _clip(list(found.values()), clip)
+        _clip(list(found.values()), [each.task.training.clip for each in self.members])
         for place, (member, own) in enumerate(
             zip(self.members, self.every, strict=True)
         ):
@@ -295,6 +301,65 @@ def _check_no_tie(objective: Objective) -> None:
     names = [n for n, _ in objective.named_parameters(remove_duplicate=False)]
     if len(names) > len(list(objective.named_parameters())):
         raise NotStackable("two layers of the network share their weights")
+
+
+@contextmanager
+def _stackable() -> Iterator[None]:
+    """Take what stops a block for a part that cannot be stacked.
+
+    Whatever else it is will stop the training alone as well.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        raise NotStackable(_first_line(error)) from error
+
+
+def _numbers_apart(objectives: Sequence[Objective]) -> dict[tuple[str, str], Tensor]:
+    """Return the numbers, such as loss weights, that members have each of their own.
+
+    By the path of their module and their name, one for every member.
+
+    Raises
+    ------
+    NotStackable
+        If their options differ in anything else, or by 0, which may switch a part off.
+    """
+    found: dict[tuple[str, str], Tensor] = {}
+    every = [dict(each.named_modules()) for each in objectives]
+    device = next(objectives[0].parameters()).device
+    for path, first in every[0].items():
+        if path.split(".")[0] == "model":
+            continue
+        if any(type(each.get(path)) is not type(first) for each in every):
+            raise NotStackable("their adapters differ")
+        for name in vars(first).keys() - _OF_EVERY_MODULE:
+            values = [getattr(each[path], name) for each in every]
+            plain = all(isinstance(each, _PLAIN) for each in values)
+            if not plain or len(set(values)) == 1:
+                continue
+            if any(type(each) is not float or each == 0 for each in values):
+                raise NotStackable(
+                    f"they differ in {name}, and not by numbers above or below 0"
+                )
+            found[path, name] = torch.tensor(values, device=device)
+    return found
+
+
+@contextmanager
+def _having(
+    objective: Objective, numbers: Mapping[tuple[str, str], Tensor]
+) -> Iterator[None]:
+    """Have an objective's modules use these numbers in a block."""
+    modules = dict(objective.named_modules())
+    own = {(path, name): getattr(modules[path], name) for path, name in numbers}
+    try:
+        for (path, name), value in numbers.items():
+            modules[path].__dict__[name] = value
+        yield
+    finally:
+        for (path, name), known in own.items():
+            modules[path].__dict__[name] = known
 
 
 def _stacked(shown: Sequence[Shown]) -> Shown:
@@ -344,15 +409,20 @@ def _judgement(
     return outputs
 
 
-def _clip(gradients: Sequence[Tensor], most: float) -> None:
-    """Scale every member's gradient to a norm of `most`, if its own is larger."""
+def _clip(gradients: Sequence[Tensor], most: Sequence[float]) -> None:
+    """Scale a member's gradient to its norm in `most`, if it is larger; none to 0."""
+    if not any(most):
+        return
     norms = [
         torch.linalg.vector_norm(each, dim=tuple(range(1, each.dim())))
         if each.dim() > 1
         else each.abs()
         for each in gradients
     ]
-    factors = (most / (torch.stack(norms, 1).norm(dim=1) + 1e-6)).clamp(max=1)
+    norm = torch.stack(norms, 1).norm(dim=1)
+    factors = (
+        norm.new_tensor([each or math.inf for each in most]) / (norm + 1e-6)
+    ).clamp(max=1)
     for each in gradients:
         each.mul_(factors.view(-1, *(1,) * (each.dim() - 1)))
 
