@@ -166,12 +166,39 @@ def test_screens_that_know_the_source_are_stacked(typicality):
         assert all(each.isfinite() for each in limits) and not torch.equal(*limits)
 
 
+class Somewhere:
+    """Draws what an adapter's space allows: numbers somewhere, else the first."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def suggest_float(self, name, low, high, **kind):
+        return low + self.share * (high - low)
+
+    def suggest_int(self, name, low, high, **kind):
+        return low
+
+    def suggest_categorical(self, name, choices):
+        return choices[0]
+
+
+def numbers(adapter, share):
+    """Return the options that a study searches of an adapter, as numbers of its own."""
+    cls = find("adapter", adapter)
+    drawn = cls.space(Somewhere(share)) if hasattr(cls, "space") else {}
+    if adapter == "mixup":  # is asked of scipy: one for all
+        drawn["alpha"] = 0.3
+    return {f"adapter__{name}": value for name, value in drawn.items()}
+
+
 @pytest.mark.parametrize("adapter", STACKED)
 def test_a_member_ends_as_it_does_alone(adapter):
-    seeds = {1: 0, 2: 1}  # of unequal length
-    members = [member(s, adapter=adapter, short=n) for s, n in seeds.items()]
+    """Of unequal length, and with numbers, such as loss weights, of their own."""
+    seeds = {1: 0, 2: 1}
+    chosen = {s: {"adapter": adapter, **numbers(adapter, s / 4)} for s in seeds}
+    members = [member(s, short=n, **chosen[s]) for s, n in seeds.items()]
     for (seed, short), found in zip(seeds.items(), together(members), strict=True):
-        fitted, expected = alone(seed, adapter=adapter, short=short)
+        fitted, expected = alone(seed, short=short, **chosen[seed])
         # Adam makes a whole step of a gradient that is nothing but rounding.
         assert apart(found, expected) < 1e-3
         history = members[seed - 1].task.conclude(members[seed - 1].loop).history
@@ -201,6 +228,36 @@ def test_every_network_can_be_a_member(backbone):
     assert apart(first, expected) < 1e-9
     losses, alike = members[0].loop.history[0], fitted.history[0]
     np.testing.assert_allclose([*losses.values()], [*alike.values()], 1e-8, 1e-10)
+
+
+def test_members_have_settings_of_their_own():
+    """Of the optimiser, the loss, the schedule and what is drawn."""
+    chosen = [
+        {"training__learning_rate": 3e-3, "training__clip": 0.5},
+        {"training__weight_decay": 0.3, "training__clip": 0.0},
+        {"training__label_smoothing": 0.2, "training__epochs": 3},
+        {"training__modality_dropout": 0.5, "adapter__marginal": 5.0},
+        {"training__label_smoothing": 0.3, "training__decay": "constant"},
+    ]
+    members = [member(1, **each) for each in chosen]
+    for each, found in zip(chosen, together(members), strict=True):
+        assert apart(found, alone(1, **each)[1]) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"adapter__distance": ("mmd", "coral")}, "differ in distance"),
+        ({"adapter__weight": (0.0, 1.0)}, "differ in weight"),
+        ({"adapter__weight": (1.0, 2)}, "differ in weight"),
+        ({"training__branch_share": (0.2, 0.5)}, "a branch_share of their own: Runt"),
+    ],
+)
+def test_what_members_cannot_have_of_their_own_is_told(options, told):
+    ((name, values),) = options.items()
+    members = [member(1, adapter="marginal", **{name: each}) for each in values]
+    with pytest.raises(NotStackable, match=told):
+        together(members)
 
 
 @pytest.mark.parametrize("adapter", ["uf-ama", "cdan", "mean-teacher"])

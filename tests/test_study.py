@@ -644,14 +644,63 @@ def programs(monkeypatch):
     return sizes
 
 
-def test_folds_and_seeds_of_a_candidate_train_as_one_program(data, tmp_path, programs):
-    choices = {"candidates": 4, "seeds": [0, 1], "validator": "guarded", **SMALL}
+MMD = {"options": {**OPTIONS, "adapter.distance": "mmd"}}
+"""Candidates apart in the weight alone, which each member of a program has its own."""
+
+
+def test_folds_seeds_and_candidates_train_as_one_program(data, tmp_path, programs):
+    choices = {"candidates": 5, "seeds": [0, 1], "validator": "guarded"}
+    choices |= {**SMALL, **MMD}
     alone = tune(data, tmp_path / "alone", **choices)
     assert not programs
     found = tune(data, tmp_path / "together", engine="population", **choices)
-    assert programs == [6] * 5  # source only, and each candidate: 3 folds, 2 seeds
+    assert programs == [6, 12, 12, 6]  # source only; 3 folds, 2 seeds, 2 candidates
     close(found, alone)
     assert 'engine = "population"' in (tmp_path / "together/config.toml").read_text()
+
+
+def test_candidates_that_are_no_program_train_beside_each_other(
+    data, tmp_path, programs
+):
+    """Apart in more than numbers; what one draws twice is trained once."""
+    space = {
+        "adapter.distance": {"choices": ["mmd", "coral"]},
+        "adapter.weight": {"choices": [0.5, 2.0]},
+    }
+    choices = {"candidates": 5, "space": space, **SMALL}
+    alone = tune(data, tmp_path / "alone", **choices)
+    found = tune(data, tmp_path / "together", engine="population", **choices)
+    close(found, alone)
+    drawn = {tuple(o.items()) for o in alone.candidates[[*space]].to_dict("records")}
+    assert 1 < len(drawn) < 5 and sum(programs) == 3 + 3 * len(drawn)
+    assert sum(each > 0 for each in programs) == 3  # one for each distance
+
+
+def test_numbers_that_do_not_stack_are_tried_one_by_one(data, tmp_path, programs):
+    choices = {"adapter": "mixup", "candidates": 2, **SMALL}
+    alone = tune(data, tmp_path / "alone", **choices)
+    with pytest.warns(DomainemoWarning, match="candidates with mixup.* one by one"):
+        found = tune(data, tmp_path / "together", engine="population", **choices)
+    assert programs == [3, 6, 3, 3]
+    close(found, alone)
+
+
+def test_one_candidate_s_fault_is_not_the_others(data, tmp_path, monkeypatch):
+    """Something unforeseen ends a program; the others are tried again, without it."""
+    begun, heavy = jobs._begun, []
+
+    def broken(inputs, experiment, job, report):
+        if job.adapter.options.get("weight", 0.0) > 0.9:
+            heavy.append(job.adapter.options["weight"])
+            raise ZeroDivisionError("a fault of this one")
+        return begun(inputs, experiment, job, report)
+
+    monkeypatch.setattr(jobs, "_begun", broken)
+    found = tune(data, tmp_path, engine="population", **SMALL, **MMD).candidates
+    failed = found[found["state"] == "failed"]
+    assert 0 < len(failed) < 5 and set(failed["adapter.weight"]) == set(heavy)
+    assert failed["reason"].str.contains("a fault of this one").all()
+    assert set(found["state"]) == {"failed", "complete"}
 
 
 def test_a_program_is_compared_by_the_mean_of_its_folds_after_every_epoch(
@@ -685,12 +734,13 @@ def test_a_program_that_falls_behind_ends_as_a_whole(data, tmp_path, programs):
         candidates=9,
         space={"training.learning_rate": {"choices": [1e-7, 3e-2]}},
         training=Training(epochs=4, batch_size=4),
+        **MMD,
     )
     table = found.candidates
     pruned = table[table["state"] == "pruned"]
     assert len(pruned) and set(table["state"]) == {"pruned", "complete"}
     assert pruned["reason"].str.contains(r"trainings 1 to 3 of 3, epoch [1-3]").all()
-    assert programs == [3] * 10
+    assert programs == [3, 15, 12]
     finished = len(list((tmp_path / "candidates").rglob("record.json")))
     assert finished == 3 * (10 - len(pruned))
     assert not list((tmp_path / "candidates").rglob("*.partial"))

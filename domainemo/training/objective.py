@@ -168,15 +168,23 @@ class Objective(nn.Module):
             if branch not in counted:
                 continue
             weights = outputs.weight(branch) * class_weights[source.labels]
-            each = nn.functional.cross_entropy(
-                logits,
-                source.labels,
-                reduction="none",
-                label_smoothing=self.label_smoothing,
-            )
+            each = _cross_entropies(logits, source.labels, self.label_smoothing)
             mean = counted[branch] * (each * weights).sum()
             losses.append(mean / weights.sum().clamp(min=1e-12))
         return torch.stack(losses).sum()
+
+
+def _cross_entropies(
+    logits: Tensor, labels: Tensor, smoothing: float | Tensor
+) -> Tensor:
+    """Return every sample's; the smoothing is a Tensor where members have their own."""
+    if not isinstance(smoothing, Tensor):
+        return nn.functional.cross_entropy(
+            logits, labels, reduction="none", label_smoothing=smoothing
+        )
+    plain = nn.functional.cross_entropy(logits, labels, reduction="none")
+    even = -logits.log_softmax(-1).mean(-1)
+    return (1 - smoothing) * plain + smoothing * even
 
 
 def _divided(outputs: Outputs, sizes: list[int]) -> list[Outputs]:

@@ -188,7 +188,7 @@ class Population:
         values = {name: value.detach().clone() for name, value in self.values.items()}
         states = [member.task.generator.get_state() for member in self.members]
         own = [member.generator.get_state() for member in self.members]
-        with torch.random.fork_rng(devices=[]), _stackable():
+        with torch.random.fork_rng(devices=[]), self._stackable():
             for group in self._alike():
                 self._losses(group)
         with torch.no_grad():
@@ -198,11 +198,24 @@ class Population:
             member.task.generator.set_state(state)
             member.generator.set_state(mine)
 
+    @contextmanager
+    def _stackable(self) -> Iterator[None]:
+        """Take what stops a block for a part that cannot be stacked.
+
+        Whatever else it is will stop the training alone as well.
+        """
+        try:
+            yield
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            own = " and ".join(dict.fromkeys(name for _, name in self.numbers))
+            where = f"with a {own} of their own: " if own else ""
+            raise NotStackable(where + _first_line(error)) from error
+
     def step(self) -> None:
         """Take the next step of every member."""
         for member in self.members:
             member.task.move_judge(member.progress)
-        with _stackable():
+        with self._stackable():
             parts = [(group, self._losses(group)) for group in self._alike()]
         totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
         torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
@@ -301,18 +314,6 @@ def _check_no_tie(objective: Objective) -> None:
     names = [n for n, _ in objective.named_parameters(remove_duplicate=False)]
     if len(names) > len(list(objective.named_parameters())):
         raise NotStackable("two layers of the network share their weights")
-
-
-@contextmanager
-def _stackable() -> Iterator[None]:
-    """Take what stops a block for a part that cannot be stacked.
-
-    Whatever else it is will stop the training alone as well.
-    """
-    try:
-        yield
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-        raise NotStackable(_first_line(error)) from error
 
 
 def _numbers_apart(objectives: Sequence[Objective]) -> dict[tuple[str, str], Tensor]:
