@@ -354,10 +354,11 @@ class AdapterChoices(SetupChoices, total=False):
         ),
     ]
     engine: Annotated[
-        Literal["single", "population"] | None,
+        Literal["single", "population", "auto"] | None,
         Choice(
-            "population: several folds and seeds as one program; else one by one.",
-            words="single or population",
+            "population: several folds and seeds as one program; auto: where that is "
+            "faster; else one by one.",
+            words="single, population or auto",
             before="output",
         ),
     ]

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,7 +36,7 @@ from ..runs.experiment import is_population
 from ..runs.folder import LOCK, differences
 from ..runs.job import Job
 from ..runs.memory import check_memory
-from ..runs.units import MOST
+from ..runs.units import MOST, engine_for
 from ..words import count
 from .candidate import (
     Candidate,
@@ -170,6 +170,7 @@ def search(
     tell = on_progress or (lambda progress: None)
     with quiet():
         studies = create_studies(task)
+        task = _settled(inputs, task)
         local = is_local(task.address)
         for study in studies.values():
             repeat_killed(study, (lambda _: True) if local else _is_dead)
@@ -186,6 +187,14 @@ def search(
                 start = _starter() if executor is None else partial(_Call, executor)
                 _supervise(context, task, studies, tell, start)
         _require_success(studies)
+
+
+def _settled(inputs: Inputs, task: Task) -> Task:
+    """Return the task with the engine that an automatic one is."""
+    jobs = [job for each in task.jobs.values() for job in each]
+    every = jobs * task.settings.candidates
+    made = engine_for(inputs, task.space.experiment, every)
+    return replace(task, space=replace(task.space, experiment=made))
 
 
 def work(

@@ -1,7 +1,11 @@
 """Trainings that run as one program end as each would alone."""
 
+import json
+import re
+import shutil
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +25,7 @@ from domainemo.runs import job as jobs
 from domainemo.runs import units
 from domainemo.runs.experiment import experiment
 from domainemo.runs.memory import step_needed
+from domainemo.runs.plan import plan
 from domainemo.runs.run import run
 from domainemo.testing.firewall import with_random_target_labels
 from domainemo.training import population
@@ -462,6 +467,20 @@ def test_so_many_are_one_program_as_memory_allows(monkeypatch, given, expected):
     assert sizes == expected
 
 
+@pytest.mark.parametrize(("processes", "expected"), [(1, 8), (3, 2), (9, 1)])
+def test_processes_of_a_study_share_the_memory(monkeypatch, processes, expected):
+    """Each has jobs of its own, of which a training takes 1 GiB."""
+    monkeypatch.setattr(units, "memory_needed", lambda inputs, jobs: 2**30)
+    monkeypatch.setattr(units, "step_needed", lambda inputs, chosen, job: 0)
+    chosen = {"backbone": "concatenation-mlp", "adapter": "marginal", "device": "cpu"}
+    made = experiment(**chosen, engine="population", memory=8)
+    every = plan(recordings(), made).jobs(Path())
+    waiting = [(job, None) for job in every if job.adapter is not None] * 4
+    assert len(waiting) >= 8
+    found = units.units(recordings().inputs, made, waiting, 1, processes)
+    assert len(found[0]) == expected
+
+
 def test_what_a_step_keeps_grows_with_the_batch_and_leaves_the_generator_alone():
     data = recordings()
     state = torch.random.get_rng_state()
@@ -483,8 +502,53 @@ def test_what_a_step_keeps_grows_with_the_batch_and_leaves_the_generator_alone()
     assert needed[0] - first == 4 * weights  # of a batch of none
 
 
+@pytest.mark.parametrize(
+    ("changes", "engine", "why"),
+    [
+        ({}, "population", "the network keeps 0.1 MB .* at most 16"),
+        ({"seeds": [0]}, "single", "4 trainings of a method are few"),
+        ({"backbone": "physiosync", "options": {}}, "single", "more than 16"),
+        ({"seeds": [0], "device": "cuda"}, "population", "a GPU has room"),
+        ({"seeds": [0], "folds": ["subject 1"], "device": "cuda"}, "single", "few"),
+        ({"engine": "single"}, "single", None),
+    ],
+)
+def test_an_automatic_engine_follows_a_rule(changes, engine, why):
+    """Of the network, the device and how many there are, not of what else is free."""
+    chosen = {"backbone": "concatenation-mlp", "adapter": "marginal", "seeds": [0, 1]}
+    chosen |= {"engine": "auto", "device": "cpu", "options": SMALL} | changes
+    made = experiment(**{**chosen, "device": "cpu"})
+    made = replace(made, device=chosen["device"])  # where none need be
+    jobs = plan(recordings(), replace(made, device="cpu")).jobs(Path())
+    found = units.engine_for(recordings().inputs, made, jobs).more
+    assert found["engine"] == engine
+    if why is None:
+        assert "engine_why" not in found
+    else:
+        assert re.match(f"{engine}: .*{why}", found["engine_why"])
+
+
+def test_a_run_records_what_its_automatic_engine_was(tmp_path):
+    chosen = {"seeds": [0, 1], "baselines": False}
+    found = whole(recordings(), engine="auto", output=tmp_path / "auto", **chosen)
+    expected = whole(recordings(), engine="population", **chosen)
+    assert found.predictions.equals(expected.predictions)
+    assert 'engine = "auto"' in (tmp_path / "auto/config.toml").read_text()
+    records = [json.loads(p.read_text()) for p in tmp_path.rglob("record.json")]
+    assert len(records) == 8
+    assert all(each["engine"].startswith("population: ") for each in records)
+    # Where some are finished, fewer are left, and the rule sees all the same.
+    shutil.rmtree(next(tmp_path.rglob("record.json")).parent)
+    again = whole(recordings(), engine="auto", output=tmp_path / "auto", **chosen)
+    records = [json.loads(p.read_text()) for p in tmp_path.rglob("record.json")]
+    assert len({each["engine"] for each in records}) == 1
+    np.testing.assert_allclose(
+        again.predictions.filter(like="p_"), found.predictions.filter(like="p_"), 1e-3
+    )
+
+
 def test_memory_is_refused_where_nothing_is_one_program():
-    with pytest.raises(ConfigurationError, match=r"set the engine to population"):
+    with pytest.raises(ConfigurationError, match="set --engine to population"):
         whole(recordings(), memory=1.0)
     with pytest.raises(ConfigurationError, match="memory"):
         whole(recordings(), engine="population", memory=0)

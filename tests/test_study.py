@@ -676,6 +676,18 @@ def test_candidates_that_are_no_program_train_beside_each_other(
     assert sum(each > 0 for each in programs) == 3  # one for each distance
 
 
+@pytest.mark.parametrize(("candidates", "expected"), [(2, []), (3, [3, 9])])
+def test_a_study_s_automatic_engine_counts_all_its_trainings(
+    data, tmp_path, programs, candidates, expected
+):
+    """Of three folds each: fewer than eight are few."""
+    choices = {"candidates": candidates, "engine": "auto", **SMALL, **MMD}
+    tune(data, tmp_path, **choices)
+    assert programs == expected
+    tune(data, tmp_path, **choices)  # joins what it began
+    assert programs == expected
+
+
 def test_numbers_that_do_not_stack_are_tried_one_by_one(data, tmp_path, programs):
     choices = {"adapter": "mixup", "candidates": 2, **SMALL}
     alone = tune(data, tmp_path / "alone", **choices)

@@ -45,7 +45,7 @@ from .job import (
 )
 from .memory import check_memory
 from .record import write_file
-from .units import units
+from .units import engine_for, units
 
 __all__ = ["JobState", "Monitor", "check_call", "execute", "load_shared", "shared"]
 
@@ -145,6 +145,7 @@ def execute(
     tell(monitor)
     for stale in folder.glob(".work-*"):  # of a run that was killed
         shutil.rmtree(stale, ignore_errors=True)
+    experiment = engine_for(inputs, experiment, jobs)
     divided = units(inputs, experiment, waiting, workers)
     if executor is None:
         failures = list(_run_here(inputs, experiment, divided, monitor, tell))

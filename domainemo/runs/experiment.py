@@ -548,10 +548,10 @@ def setup_choices(
     check_value("training", training, Training)
     check_value("waive", given["waive"], Sequence[str])
     check_waived(given["waive"])
-    if given.get("memory") is not None and given["engine"] != "population":
+    if given.get("memory") is not None and given["engine"] in (None, "single"):
         raise ConfigurationError(
             f"memory is {given['memory']:g}, which is for trainings that run as one "
-            f"program; leave it out, or set the engine to population (--engine)."
+            f"program; leave it out, or set --engine to population or auto."
         )
     sampling = given["sampling"]
     if "sampling" in options["backbone"]:

@@ -804,6 +804,7 @@ def _facts(
         "seconds": round(took, 2),
         "level": sampling.level,
         **({"calibration": given} if given else {}),
+        **({"engine": why} if (why := experiment.more.get("engine_why")) else {}),
         "outside": any(part.outside for part in (*experiment.shared, *own) if part),
     }
 

@@ -21,6 +21,7 @@ __all__ = [
     "available_memory",
     "check_memory",
     "free_on",
+    "held_by_a_step",
     "kept_by",
     "megabytes",
     "memory_needed",
@@ -81,6 +82,18 @@ def step_needed(inputs: Inputs, chosen: Experiment, job: Job) -> int:
 
     Parameters
     ----------
+    inputs, chosen, job
+        See :func:`held_by_a_step`.
+    """
+    weights, kept = held_by_a_step(inputs, chosen, job)
+    return 4 * weights + 3 * kept
+
+
+def held_by_a_step(inputs: Inputs, chosen: Experiment, job: Job) -> tuple[int, int]:
+    """Return a network's bytes, and what it keeps for a step's gradients.
+
+    Parameters
+    ----------
     inputs : Inputs
     chosen : Experiment
     job : Job
@@ -101,7 +114,7 @@ def step_needed(inputs: Inputs, chosen: Experiment, job: Job) -> int:
         shown = torch.arange(min(len(samples), wanted))
         kept = kept_by(lambda: model(*samples.batch(shown)), model)
     weights = sum(each.nbytes for each in model.parameters())
-    return 4 * weights + 3 * kept * wanted // max(len(shown), 1)
+    return weights, kept * wanted // max(len(shown), 1)
 
 
 def kept_by(step: Callable[[], object], network: nn.Module) -> int:

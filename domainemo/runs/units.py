@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..core import Inputs
 from ..errors import DomainemoWarning
+from ..words import count
 from .experiment import Experiment, Setup, is_population
 from .job import Job, Work
-from .memory import free_on, memory_needed, step_needed
+from .memory import free_on, held_by_a_step, memory_needed, step_needed
 
-__all__ = ["MOST", "units"]
+__all__ = ["MOST", "engine_for", "units"]
 
 MOST = 16
 """Of one program; beyond, a step takes longer in proportion."""
@@ -22,7 +25,49 @@ _SHARE = 0.5
 
 _GIB = 2**30
 
+_FEWEST = 8
+"""Of one program on a CPU; fewer were not worth it, with whatever network."""
+
+_KEPT = 16e6
+"""Bytes that a network keeps for a step's gradients, where stacking on a CPU begins to
+cost more than it saves: 1.3 times as fast at 12 MB, 0.9 times at 23 (docs/speed.md)."""
+
 State = TypeVar("State")
+Choices = TypeVar("Choices", bound=Setup)
+
+
+def engine_for(inputs: Inputs, chosen: Choices, jobs: Sequence[Work[Any]]) -> Choices:
+    """Return choices with the engine that ``"auto"`` is, and why; others as they are.
+
+    It depends on the network, the recordings, the device and how many trainings there
+    are, not on how many run at once or how much memory is free, so that the same
+    command has the same numbers elsewhere.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        All recordings.
+    chosen : Setup
+    jobs : sequence of Work
+        All, whether or not they are finished.
+    """
+    if not isinstance(chosen, Experiment) or chosen.more["engine"] != "auto":
+        return chosen
+    trainings = [job for job in jobs if isinstance(job, Job) and job.adapter]
+    most = max(Counter(job.method for job in trainings).values(), default=0)
+    cuda = chosen.device.startswith("cuda")
+    if most < (2 if cuda else _FEWEST):
+        engine, why = "single", f"{count(most, 'training')} of a method are few"
+    elif cuda:
+        engine, why = "population", "a GPU has room for several trainings at once"
+    else:
+        _, kept = held_by_a_step(inputs, chosen, trainings[0])
+        small = kept <= _KEPT
+        engine = "population" if small else "single"
+        told = f"{'at most' if small else 'more than'} {_KEPT / 1e6:.0f}"
+        why = f"the network keeps {kept / 1e6:.1f} MB for a step's gradients, {told}"
+    more = {"engine": engine, "engine_why": f"{engine}: {why}"}
+    return replace(chosen, more={**chosen.more, **more})
 
 
 def units(
