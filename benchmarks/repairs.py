@@ -16,10 +16,9 @@ and the figure are drawn from all that is there.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
@@ -34,6 +33,7 @@ from numpy.typing import NDArray
 import domainemo as de
 from domainemo.data.simulator import CHANNELS, POSITIONS
 from domainemo.errors import ConfigurationError, DomainemoWarning
+from domainemo.processes import process_pool
 from domainemo.registry import entries, find
 
 SEEDS = range(5)
@@ -201,13 +201,8 @@ def main() -> None:
         for (_, name, how), shift, seed in product(known, SHIFTS, SEEDS)
         if (name, shift, seed) not in there
     ]
-    # Workers that import this file, as what they are asked for stands in it.
-    spawned = multiprocessing.get_context("spawn")
-    pool = (
-        ProcessPoolExecutor(chosen.jobs, mp_context=spawned)
-        if chosen.jobs > 1
-        else nullcontext()
-    )
+    several = chosen.jobs > 1
+    pool = process_pool(chosen.jobs, script=True) if several else nullcontext()
     with pool as executor, path.open("a", encoding="utf-8") as file:
         for number, row in enumerate(_cells(left, executor), 1):
             file.write(",".join(map(str, row)) + "\n")

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +32,7 @@ from pages import DOCS, TABLES, placed
 import domainemo as de
 from domainemo.adapters.kernels import maximum_mean_discrepancy
 from domainemo.choices import SELECTED_BY
-from domainemo.processes import cores
+from domainemo.processes import cores, process_pool
 from domainemo.registry import find
 from domainemo.reports.style import COLOURS, LINES, MARKERS, WIDTH, save
 from domainemo.studies.findings import SCORES, SOURCE_ONLY_SCORES, Findings
@@ -89,13 +87,8 @@ def main() -> None:
     studies = planned(chosen.seeds)
     places = [chosen.output] * len(studies)
     sweeps = [(kind, seed) for kind in RECORDINGS for seed in chosen.seeds[:FEWER]]
-    # Workers that import this file, as what they are asked for stands in it.
-    spawned = multiprocessing.get_context("spawn")
-    pool = (
-        ProcessPoolExecutor(chosen.jobs, mp_context=spawned)
-        if chosen.jobs > 1
-        else nullcontext()
-    )
+    several = chosen.jobs > 1
+    pool = process_pool(chosen.jobs, script=True) if several else nullcontext()
     with pool as executor:
         each = executor.map if executor else map
         swept = list(each(sweep, sweeps, places))

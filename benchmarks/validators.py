@@ -23,13 +23,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import nullcontext
 from functools import cache
 from itertools import product
@@ -49,6 +48,7 @@ import domainemo as de
 from domainemo.core import FUSION, Source, Target, Validator
 from domainemo.errors import DomainemoWarning
 from domainemo.files import write
+from domainemo.processes import process_pool
 from domainemo.registry import entries, find
 from domainemo.reports.style import COLOURS, WIDTH, save
 from domainemo.runs.metrics import metrics
@@ -323,13 +323,8 @@ def places(chosen: argparse.Namespace) -> list[Place]:
 
 def fill(left: Sequence[Place], chosen: argparse.Namespace) -> None:
     """Train what is missing, and keep each cell as it is done."""
-    # Workers that import this file, as what they are asked for stands in it.
-    spawned = multiprocessing.get_context("spawn")
-    pool = (
-        ProcessPoolExecutor(chosen.jobs, mp_context=spawned)
-        if chosen.jobs > 1
-        else nullcontext()
-    )
+    several = chosen.jobs > 1
+    pool = process_pool(chosen.jobs, script=True) if several else nullcontext()
     with pool as executor:
         for number, (place, found) in enumerate(_cells(left, chosen, executor), 1):
             write(place.path(chosen.output), json.dumps(found))

@@ -78,11 +78,20 @@ def cores() -> int:
 
 
 @contextmanager
-def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Open local worker processes; on an interrupt they are killed at once."""
-    pool = ProcessPoolExecutor(
-        workers, mp_context=_Workers(), initializer=follow_parent
-    )
+def process_pool(
+    workers: int, *, script: bool = False
+) -> Iterator[ProcessPoolExecutor]:
+    """Open local worker processes; on an interrupt they are killed at once.
+
+    Parameters
+    ----------
+    workers : int
+    script : bool
+        Whether they import the script that runs, as what they are asked for stands in
+        it. Others need not guard theirs by ``if __name__ == "__main__"``.
+    """
+    context = multiprocessing.get_context("spawn") if script else _Workers()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_parent)
     try:
         yield pool
     except BaseException:

@@ -195,3 +195,31 @@ def test_ctrl_c_while_one_worker_starts_ends_that_one_too(tmp_path):
     )
     assert ended(process) == (0, "")
     assert not outliving(process.pid)
+
+
+SCRIPT = """
+import os, signal, time
+from pathlib import Path
+from domainemo.processes import process_pool
+
+def asked(number):
+    Path(f"at-{number}").touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    with process_pool(2, script=True) as pool:
+        calls = [pool.submit(asked, number) for number in range(2)]
+        while len(list(Path().glob("at-*"))) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+"""
+
+
+def test_a_killed_script_leaves_no_worker_with_a_call_of_its_own(tmp_path):
+    """As the benchmarks have them: what they are asked for stands in the script."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
+    assert process.wait(timeout=60) == -signal.SIGTERM
+    assert not outliving(process.pid)
