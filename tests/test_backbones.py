@@ -385,6 +385,30 @@ def test_attention_and_transformer_layer_are_torchs():
     torch.testing.assert_close(layer(query), reference(query))
 
 
+def test_attention_of_all_heads_at_once_is_torchs():
+    torch.manual_seed(0)
+    ours = Attention(16, 4, few=True).double()
+    theirs = nn.MultiheadAttention(16, 4, batch_first=True).double()
+    ours.load_state_dict(theirs.state_dict())
+    query = torch.randn(3, 5, 16, dtype=torch.float64)
+    memory = torch.randn(3, 7, 16, dtype=torch.float64)
+    valid = torch.rand(3, 7) < 0.6
+    valid[:, 0] = True
+    for keys, there in ((memory, None), (memory, valid), (query, None)):
+        found, hidden = ours(query, keys, there), None if there is None else ~there
+        expected = theirs(query, keys, keys, key_padding_mask=hidden)[0]
+        torch.testing.assert_close(found, expected)
+        weights = torch.randn_like(found)
+        sought = [
+            torch.autograd.grad((each * weights).sum(), network.parameters())
+            for each, network in ((found, ours), (expected, theirs))
+        ]
+        for own, other in zip(*sought, strict=True):
+            torch.testing.assert_close(own, other)
+    nothing = ours(query, memory, torch.zeros(3, 7, dtype=torch.bool))
+    torch.testing.assert_close(nothing, ours.out_proj.bias.expand_as(nothing))
+
+
 def test_uf_ama_equals_the_released_network():
     model, modalities = build("uf-ama, three layers", dtype=torch.float32)
     signals, masks = batch_for(modalities, time=1)

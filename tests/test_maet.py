@@ -247,6 +247,15 @@ def test_feed_forward_layers_are_of_one_modality_first_and_of_all_after():
         assert changed == moved
 
 
+def test_shortcuts_where_nothing_is_dropped_change_no_result():
+    model, modalities = build("five", training=True)
+    signals, masks = batch_for(modalities)
+    expected = model(signals, masks)
+    model.dropout = 0.5  # as if its layers dropped: without the shortcuts
+    for branch, found in model(signals, masks).items():
+        torch.testing.assert_close(found, expected[branch])
+
+
 def test_fusion_is_a_softmax_over_the_modalities_that_are_there():
     torch.manual_seed(0)
     fusion = SummaryFusion(4)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..core import FUSION, Backbone, Modality, Sampling
 from ..registry import register
@@ -185,21 +186,24 @@ class MAET(Backbone):
         self, windows: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Embed windows of shape (batch, channels, features)."""
-        tokens = self.token_dropout(
-            torch.stack([self._tokens_of(name, windows[name]) for name in windows], -3)
-        )
-        alone = tokens
-        for layer in self.layers:
-            alone = layer(alone)
+        # What is drawn, and in which order, is left as it is without any shortcut.
+        drops = self.training and self.dropout > 0.0
+        tokens = torch.stack([self._tokens_of(name, windows[name]) for name in windows])
+        tokens = self.token_dropout(tokens.transpose(0, 1)).transpose(0, 1)
+        alone, layers = tokens, cast(list[MixtureBlock], list(self.layers))
+        experts = [None if drops else layer.experts_at_once() for layer in layers]
+        for layer, own in zip(layers, experts, strict=True):
+            alone = layer(alone, experts=own)
         summaries = self.norm(alone)[..., 1:, :].mean(-2)
-        embeddings = dict(zip(windows, summaries.unbind(-2), strict=True))
+        embeddings = dict(zip(windows, summaries, strict=True))
         if self.fusion is None:
             (embedding,) = embeddings.values()
             return {**embeddings, FUSION: embedding}
         there = torch.stack([present[name] for name in windows], -1)
-        for layer in self.layers:
-            tokens = layer(tokens, there)
-        fused = self.fusion(self.norm(tokens[..., 0, :]), there)
+        for layer, own in zip(layers, experts, strict=True):
+            last = layer is layers[-1] and not drops
+            tokens = layer(tokens, there, experts=own, last=last)
+        fused = self.fusion(self.norm(tokens[..., 0, :]).transpose(0, 1), there)
         return {**embeddings, FUSION: fused}
 
     def _tokens_of(self, name: str, window: Tensor) -> Tensor:
@@ -230,7 +234,7 @@ class Tokens(nn.Module):
         views = self.embedding(values)
         summary = self.summary.expand(*views.shape[:-2], 1, -1)
         tokens = torch.cat([summary, views], -2)
-        return tokens + self.position_embedding + self.type_embedding
+        return tokens + (self.position_embedding + self.type_embedding)
 
 
 class MixtureBlock(nn.Module):
@@ -273,37 +277,102 @@ class MixtureBlock(nn.Module):
             )
 
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, few=True)
         self.dropout = Dropout(dropout)
         self.attention_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.feedforward_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.experts = nn.ModuleDict({branch: expert() for branch in branches})
         self.mixture = expert() if mixture else None
 
-    def forward(self, tokens: Tensor, there: Tensor | None = None) -> Tensor:
-        """Map tokens of shape (..., modalities, tokens, width) to the same shape.
+    def forward(
+        self,
+        tokens: Tensor,
+        there: Tensor | None = None,
+        *,
+        experts: Experts | None = None,
+        last: bool = False,
+    ) -> Tensor:
+        """Map tokens of shape (modalities, batch, tokens, width) to the same shape.
 
         Parameters
         ----------
-        tokens : Tensor of shape (..., modalities, tokens, width)
-        there : bool Tensor of shape (..., modalities), optional
+        tokens : Tensor of shape (modalities, batch, tokens, width)
+        there : bool Tensor of shape (batch, modalities), optional
             Which modalities may be attended to. Without it each is read alone: its
             tokens see no other's.
+        experts : Experts, optional
+            What :meth:`experts_at_once` returned, where nothing is dropped: all
+            modalities' own layers in the same products, which is faster.
+        last : bool
+            Whether the summary tokens alone are asked for, as they are of the last
+            block where modalities are read together.
         """
-        rows, valid = self.attention_norm(tokens), None
-        if there is not None:
-            rows = rows.flatten(-3, -2)
-            valid = there.repeat_interleave(tokens.shape[-2], -1)
-        attended = self.dropout(self.attention(rows, rows, valid))
-        tokens = tokens + self.attention_scale * attended.reshape(tokens.shape)
-        return tokens + self.feedforward_scale * self._fed(tokens, there is not None)
+        rows = self.attention_norm(tokens)
+        if there is None:
+            attended = self.attention(rows, rows)
+        else:
+            attended, tokens = self._across(rows, tokens, there, last)
+        # What is dropped is drawn by sample.
+        attended = self.dropout(attended.transpose(0, 1)).transpose(0, 1)
+        tokens = torch.addcmul(tokens, self.attention_scale, attended)
+        fed = self._fed(tokens, there is not None, experts)
+        return torch.addcmul(tokens, self.feedforward_scale, fed)
 
-    def _fed(self, tokens: Tensor, together: bool) -> Tensor:
+    def _across(
+        self, rows: Tensor, tokens: Tensor, there: Tensor, last: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return what each token read of all modalities, and the tokens themselves."""
+        valid = there.repeat_interleave(rows.shape[-2], -1)
+        memory = query = rows.transpose(0, 1).flatten(-3, -2)
+        if last:
+            tokens = tokens[..., :1, :]
+            query = rows[..., 0, :].transpose(0, 1)
+        attended = self.attention(query, memory, valid)
+        return attended.unflatten(-2, (len(rows), -1)).transpose(0, 1), tokens
+
+    def _fed(self, tokens: Tensor, together: bool, experts: Experts | None) -> Tensor:
         if together and self.mixture is not None:
-            shared: Tensor = self.mixture(tokens)
-            return shared
-        apart = zip(self.experts.values(), tokens.unbind(-3), strict=True)
-        return torch.stack([expert(own) for expert, own in apart], -3)
+            shared: Tensor = self.mixture(tokens.transpose(0, 1))
+            return shared.transpose(0, 1)
+        if experts is not None:
+            return experts(tokens)
+        apart = zip(self.experts.values(), tokens, strict=True)
+        return torch.stack([expert(own) for expert, own in apart])
+
+    def experts_at_once(self) -> Experts:
+        """Return the modalities' own layers as one, without what they drop."""
+        norms, firsts, _, _, seconds, _ = zip(*self.experts.values(), strict=True)
+        scale, shift = _stacked(norms)
+        weight, bias = _stacked(firsts)
+        # What follows the norm is linear: the norm's weights are taken into it.
+        bias = torch.baddbmm(bias.unsqueeze(-1), weight, shift.unsqueeze(-1)).mT
+        weight = (weight * scale.unsqueeze(-2)).mT
+        out_weight, out_bias = _stacked(seconds)
+        return Experts(weight, bias, out_weight.mT, out_bias.unsqueeze(-2))
+
+
+class Experts(NamedTuple):
+    """Feed-forward layers of several modalities, each after a norm without weights.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (modalities, width, hidden)
+    bias : Tensor of shape (modalities, 1, hidden)
+    out_weight : Tensor of shape (modalities, hidden, width)
+    out_bias : Tensor of shape (modalities, 1, width)
+    """
+
+    weight: Tensor
+    bias: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Map tokens of shape (modalities, batch, tokens, width) to the same shape."""
+        rows = functional.layer_norm(tokens, tokens.shape[-1:]).flatten(1, 2)
+        hidden = functional.gelu(torch.baddbmm(self.bias, rows, self.weight))
+        fed = torch.baddbmm(self.out_bias, hidden, self.out_weight)
+        return fed.view_as(tokens)
 
 
 class SummaryFusion(nn.Module):
@@ -329,6 +398,12 @@ class SummaryFusion(nn.Module):
         """
         shares = masked_softmax(summaries @ self.weight, there)
         return (shares[..., None] * summaries).sum(-2)
+
+
+def _stacked(layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Return the weights and the biases of layers of one shape."""
+    weights = torch.stack([each.weight for each in layers])
+    return weights, torch.stack([each.bias for each in layers])
 
 
 def _small(*shape: int) -> Tensor:

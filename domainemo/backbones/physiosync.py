@@ -422,11 +422,8 @@ class Encoder(nn.Module):
         """Encode (..., inputs) as (..., 4 * width)."""
         views = self.embedding(values)
         summary = self.summary.expand(*views.shape[:-2], 1, -1)
-        tokens = (
-            torch.cat([summary, views], -2)
-            + self.position_embedding
-            + self.type_embedding
-        )
+        places = self.position_embedding + self.type_embedding
+        tokens = torch.cat([summary, views], -2) + places
         encoded: Tensor = self.norm(self.blocks(self.dropout(tokens))).flatten(-2)
         return encoded
 
@@ -461,14 +458,14 @@ class PromptedBlock(nn.Module):
             nn.Parameter(0.02 * torch.randn(prompts, width)) if prompts else None
         )
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, few=True)
         self.attention_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.feedforward = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, feedforward),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(feedforward, width),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.feedforward_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
 
@@ -479,9 +476,10 @@ class PromptedBlock(nn.Module):
             prompts = self.attention_norm(self.prompts)
             prompts = prompts.expand(*query.shape[:-2], *prompts.shape)
             memory = torch.cat([query, prompts], -2)
-        tokens = tokens + self.attention_scale * self.attention(query, memory)
-        encoded: Tensor = tokens + self.feedforward_scale * self.feedforward(tokens)
-        return encoded
+        attended = self.attention(query, memory)
+        tokens = torch.addcmul(tokens, self.attention_scale, attended)
+        fed = self.feedforward(tokens)
+        return torch.addcmul(tokens, self.feedforward_scale, fed)
 
 
 class ConfidenceGate(nn.Module):
