@@ -29,6 +29,7 @@ from .mixing import mix
 from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, learning_screens, screen_target
+from .seeds import seed_torch
 from .settings import Training
 from .whole_trials import of_whole_trials
 
@@ -195,7 +196,7 @@ def settle(
     shaping = predicting or adapter
     before = predict(model, shaping, target) if shaping.shapes_prediction else None
     batches = _in_random_order(target, training.batch_size, seed)
-    torch.manual_seed(seed)
+    seed_torch(seed)
     model.eval()
     adapter.settle(model, batches, descend)
     model.eval()
