@@ -184,7 +184,7 @@ def check_value(
 def check_fields(settings: Any, group: str = "") -> None:
     """Raise :class:`ConfigurationError` unless every field of a dataclass fits."""
     prefix = f"{group}." if group else ""
-    known = _field_types(type(settings))
+    known = _field_types(settings.__class__)
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         check_value(f"{prefix}{field.name}", value, known[field.name], field.default)
