@@ -114,9 +114,12 @@ def checks_options(cls: type, name: str) -> None:
     if hasattr(made, "checks") or inspect.Parameter.KEYWORD_ONLY not in kinds:
         return  # its parent's constructor does so already, or it has no options
 
+    # Found once: a fold makes many objects of a class.
+    found = functools.cache(lambda: option_types(made))
+
     @functools.wraps(made)
     def checking(self: Any, *arguments: Any, **options: Any) -> None:
-        annotations = option_types(made)
+        annotations = found()
         for option in options.keys() & known.keys():
             value, default = options[option], known[option].default
             if type(value).__module__ == "numpy" and value.shape == ():
@@ -181,10 +184,15 @@ def check_value(
 def check_fields(settings: Any, group: str = "") -> None:
     """Raise :class:`ConfigurationError` unless every field of a dataclass fits."""
     prefix = f"{group}." if group else ""
-    known = option_types(type(settings))
+    known = _field_types(settings.__class__)
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         check_value(f"{prefix}{field.name}", value, known[field.name], field.default)
+
+
+@functools.cache
+def _field_types(cls: type) -> Mapping[str, Any]:
+    return option_types(cls)
 
 
 def check_seeds(name: str, seeds: Any) -> list[int]:

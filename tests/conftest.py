@@ -3,8 +3,10 @@
 import gc
 import signal
 import sys
+from functools import cache
 
 import pytest
+import typer.main
 
 KINDS = [signal.SIGINT, signal.SIGTERM]
 KINDS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
@@ -21,6 +23,9 @@ PLUGIN = "domainemo_plugin_"
 # While modules are imported and tests collected nothing is thrown away; to look for it
 # took more than a third of that time.
 gc.disable()
+
+# A process answers one command line, which typer makes all commands for; here hundreds.
+typer.main.get_command = cache(typer.main.get_command)
 
 
 def pytest_collection_finish():

@@ -32,7 +32,7 @@ from domainemo.training.fit import predict
 from domainemo.training.judge import Judge
 from domainemo.training.model import Network
 from domainemo.training.screened import find_screen, screen_target
-from domainemo.training.seeds import derive_seed, reproducible
+from domainemo.training.seeds import derive_seed, reproducible, seed_torch
 from domainemo.training.settings import Training
 
 torch.set_num_threads(1)
@@ -128,6 +128,14 @@ def test_torch_is_left_as_it_was_found():
     with reproducible(1):
         torch.rand(5)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_seeds_are_torchs_own():
+    torch.manual_seed(5)
+    expected = torch.initial_seed(), torch.rand(3).tolist()
+    torch.manual_seed(6)
+    seed_torch(5)
+    assert (torch.initial_seed(), torch.rand(3).tolist()) == expected
 
 
 def test_derived_seeds_are_stable_and_distinct():

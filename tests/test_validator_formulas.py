@@ -18,6 +18,7 @@ from domainemo.errors import ConfigurationError
 from domainemo.registry import find
 from domainemo.training.mixing import mix
 from domainemo.validators.comparing import comparison
+from domainemo.validators.joined import asked_once
 from domainemo.validators.mixval import interpolation_consistency
 from domainemo.validators.shared import sampled
 from domainemo.validators.transfer_score import clustering_tendency
@@ -241,6 +242,31 @@ def test_ensemble_agreement_counts_who_predicts_with_the_mean_prediction():
 
 
 # ----------------------------------------------------------------------- combinations
+
+
+def test_members_are_asked_once_of_the_same_network(monkeypatch):
+    """Its score and its evidence need one answer; another network, another one."""
+    validator = find("validator", "rank-average")(validators=("class-ami",))
+    targets = [Target(outputs(seed), 1.0) for seed in (1, 2)]
+
+    def told():
+        return [
+            (validator(None, None, each), validator.evidence(None, None, each))
+            for each in targets
+        ]
+
+    apart = told()
+    asked = []
+    cls = find("validator", "class-ami")
+    answer = cls.__call__
+    monkeypatch.setattr(
+        cls, "__call__", lambda *given: asked.append(given) or answer(*given)
+    )
+    with asked_once():
+        assert told() == apart
+    assert len(asked) == 2
+    validator(None, None, targets[0])
+    assert len(asked) == 3
 
 
 def test_the_rank_average_ranks_each_score_and_averages(seen):

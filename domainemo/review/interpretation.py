@@ -30,7 +30,7 @@ from ..runs.record import load_record
 from ..runs.seeds import source_seed
 from ..training.batches import Samples, sample
 from ..training.fit import predict
-from ..training.seeds import reproducible
+from ..training.seeds import reproducible, seed_torch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -352,7 +352,7 @@ def _edges(trained: Model, backbone: Connected, seed: int | None) -> pd.DataFram
     upper = np.triu_indices(len(made.regions))
     before = {name: weights * np.nan for name, weights in made.weights.items()}
     if seed is not None:
-        torch.manual_seed(seed)
+        seed_torch(seed)
         fresh = trained.experiment.build_backbone(trained.modalities)
         assert isinstance(fresh, Connected)
         before = dict(fresh.connectivity().weights)

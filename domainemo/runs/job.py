@@ -55,7 +55,7 @@ from ..training.fit import (
 from ..training.loop import Loop, Report
 from ..training.model import Network
 from ..training.screened import learning_screens
-from ..training.seeds import derive_seed, reproducible
+from ..training.seeds import derive_seed, reproducible, seed_torch
 from .calibration import that_train, trials_of
 from .checks import check_asked_trials, check_divided_samples
 from .controls import control_name, control_probabilities, relabelled, retraining
@@ -613,7 +613,7 @@ class _Training:
             self.raw_scales = scales_of(inputs, fold.source)
             self.learned = learned_of(inputs, method, fold.source)
         self.seed = source_seed(job.seed, inputs.windows, fold)
-        torch.manual_seed(self.seed)
+        seed_torch(self.seed)
         backbone = experiment.build_backbone(inputs.modalities)
         if job.start is not None:
             start_from(backbone, Path(job.start), inputs.modalities)

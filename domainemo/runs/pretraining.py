@@ -27,7 +27,7 @@ from ..training.batches import sample, samples_of
 from ..training.loop import Report
 from ..training.pairs import Random, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
-from ..training.seeds import reproducible
+from ..training.seeds import reproducible, seed_torch
 from ..training.synchrony import SynchronyContrast
 from ..values import check_value
 from ..words import count
@@ -155,7 +155,7 @@ class PretrainingJob(Work[Pretraining]):
             inputs, chosen.build_normalisation(), source=source, target=_NOTHING
         )
         seed = source_seed(self.seed, inputs.windows, self.fold, PRETRAINED)
-        torch.manual_seed(seed)
+        seed_torch(seed)
         backbone = chosen.build_backbone(inputs.modalities)
         contrast = chosen.contrast.build(view_widths(backbone, inputs.modalities))
         samples, members = sample(normalised, source, backbone.sampling, device)

@@ -14,9 +14,9 @@ __all__ = ["padded", "trials_of"]
 
 def trials_of(windows: pd.DataFrame) -> Iterator[Rows]:
     """Yield the window numbers of each trial in order of time."""
-    keys = windows[["subject", "session", "trial"]]
+    groups = windows.groupby(["subject", "session", "trial"], sort=True)
     start = windows["start"].to_numpy()
-    codes = keys.groupby(list(keys.columns), sort=True).ngroup().to_numpy()
+    codes = groups["start"].ngroup().to_numpy()  # of one column: twice as quick
     order = np.lexsort((start, codes))
     edges = np.flatnonzero(np.diff(codes[order])) + 1
     yield from np.split(order.astype(np.int64), edges)

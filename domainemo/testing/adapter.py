@@ -21,6 +21,7 @@ from ..adapters.composite import without_target
 from ..core import FUSION, Adapter, EmotionData, Protocol, Target
 from ..errors import ConfigurationError
 from ..runs.checks import canonical
+from ..training.seeds import seed_torch
 from ..training.settings import Training
 from ..training.whole_trials import of_whole_trials
 from .batches import (
@@ -159,7 +160,7 @@ def _adapter_deterministic(check: Check) -> None:
         found = []
         adapter = _prepared(check, widths)
         for twin in (adapter, copy.deepcopy(adapter)):
-            torch.manual_seed(1)
+            seed_torch(1)
             found.append(_losses(twin, draw(branches, widths=widths)))
         require_equal(*found, tolerance=0.0, where="the second time")
 
@@ -227,7 +228,7 @@ def _adapter_state(check: Check) -> None:
         batch = draw(branches, widths=widths)
         found = []
         for adapter in (first, second):
-            torch.manual_seed(1)
+            seed_torch(1)
             found.append(_losses(adapter.eval(), batch))
         require_equal(*found, tolerance=0.0, where="from the loaded state")
 
@@ -340,7 +341,7 @@ def _widths(check: Check) -> Mapping[str, int]:
 def _prepared(check: Check, widths: Mapping[str, int], seed: int = 0) -> Adapter:
     """Return a new adapter that is prepared as for a training, by `seed`."""
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         adapter: Adapter = check.part(**check.options)
         adapter.prepare(widths, CLASSES, DOMAINS)
         return adapter

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core import Modality
 from ..registry import parameters
+from ..training.seeds import seed_torch
 
 __all__ = [
     "Check",
@@ -65,7 +66,7 @@ class Check:
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """Return a new object of the class, its weights drawn from `seed`."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            seed_torch(seed)
             return self.part(*arguments, **self.options)
 
     def __call__(self) -> None:
@@ -80,7 +81,7 @@ class Check:
         expected = summary.removeprefix("Require ").removesuffix(".")
         try:
             with torch.random.fork_rng(devices=()):
-                torch.manual_seed(0)
+                seed_torch(0)
                 self.function(self)
         except AssertionError as failure:
             found = str(failure)

@@ -124,7 +124,8 @@ def sample(
         array = array if array.flags.writeable else np.array(array)
         signals[name] = torch.from_numpy(array).to(device, torch.float32)
         present[name] = _finite(signals[name])
-    trials = inputs.windows.groupby(_TRIAL, sort=False).ngroup().to_numpy(copy=True)
+    groups = inputs.windows.groupby(_TRIAL, sort=False)["trial"]
+    trials = groups.ngroup().to_numpy(copy=True)
     of_samples = (torch.from_numpy(each).to(device) for each in (numbers, trials))
     return Samples(signals, present, *of_samples), members
 
@@ -179,7 +180,7 @@ def samples_of(sampling: Sampling, windows: pd.DataFrame) -> Rows:
     elif local.min() < -1 or local.max() >= len(windows):
         wrong = f"numbers beyond the {len(windows)} windows"
     else:
-        trials = windows.groupby(_TRIAL).ngroup().to_numpy()
+        trials = windows.groupby(_TRIAL)["trial"].ngroup().to_numpy()
         first = np.where(local >= 0, trials[local], len(trials)).min(1)
         if ((local >= 0) & (trials[local] != first[:, None])).any():
             wrong = "a sample of two trials, whose labels may differ"

@@ -20,6 +20,7 @@ from ..errors import ConfigurationError, DomainemoWarning, RunError
 from ..places import called, contract_error, where
 from ..statistics.temperature import best_temperature
 from ..validators.comparing import comparison
+from ..validators.joined import asked_once
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .dropout import drop_modalities
@@ -29,6 +30,7 @@ from .mixing import mix
 from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, learning_screens, screen_target
+from .seeds import seed_torch
 from .settings import Training
 from .whole_trials import of_whole_trials
 
@@ -195,7 +197,7 @@ def settle(
     shaping = predicting or adapter
     before = predict(model, shaping, target) if shaping.shapes_prediction else None
     batches = _in_random_order(target, training.batch_size, seed)
-    torch.manual_seed(seed)
+    seed_torch(seed)
     model.eval()
     adapter.settle(model, batches, descend)
     model.eval()
@@ -282,12 +284,13 @@ def _verdict(
 ) -> Verdict:
     """Return what one validator makes of what it asked for."""
     began = time.monotonic()
-    score = _score(validator, trained, held_out, target)["score"]
     evidence = None
-    if not math.isfinite(score):
-        return Verdict(None, None, time.monotonic() - began)
-    if validator.compares:
-        evidence = _evidence(validator, trained, held_out, target)
+    with asked_once():
+        score = _score(validator, trained, held_out, target)["score"]
+        if not math.isfinite(score):
+            return Verdict(None, None, time.monotonic() - began)
+        if validator.compares:
+            evidence = _evidence(validator, trained, held_out, target)
     return Verdict(score, evidence, time.monotonic() - began)
 
 
@@ -396,12 +399,13 @@ class Fitting(Task):
             if each is not None:
                 logits = each.outputs.logits[FUSION]
                 self.divergence.check_outputs(epoch, logits)
-        scores = _score(self.validator, trained, held, shown)
-        if self.validator.compares:
-            evidence = _evidence(self.validator, trained, held, shown)
-            self.compared.append((evidence, self._weights()))
-        else:
-            self._keep_if_best(epoch, scores["score"])
+        with asked_once():
+            scores = _score(self.validator, trained, held, shown)
+            if self.validator.compares:
+                evidence = _evidence(self.validator, trained, held, shown)
+                self.compared.append((evidence, self._weights()))
+            else:
+                self._keep_if_best(epoch, scores["score"])
         self.fitted.seconds += time.monotonic() - began
         if self.traced is not None:
             self.fitted.trace.append(predict(model, adapter, self.traced))

@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 from .checkpoint import Checkpoint
 from .divergence import Divergence
 from .optimiser import Adam, AdamW
-from .seeds import derive_seed
+from .seeds import derive_seed, seed_torch
 from .settings import Training
 
 __all__ = ["Loop", "Report", "Step", "Task", "descend"]
@@ -176,7 +176,7 @@ class Loop:
         """Take all epochs that are left; the weights of the last one stay."""
         self.load()
         while not self.finished:
-            torch.manual_seed(self.seed)
+            seed_torch(self.seed)
             self.finish_epoch(self.train_epoch())
 
     def train_epoch(self) -> list[dict[str, Tensor]]:

@@ -23,6 +23,7 @@ from ..errors import DomainemoError
 from .draws import MemberDraws
 from .loop import Loop
 from .objective import Objective, Shown
+from .seeds import seed_torch
 
 if TYPE_CHECKING:
     from .fit import Fitting
@@ -67,7 +68,7 @@ class Member:
     def begin_epoch(self) -> None:
         """Draw the order of the next epoch's samples."""
         self.loop.parts.train()
-        torch.manual_seed(self.loop.seed)
+        seed_torch(self.loop.seed)
         self.generator.manual_seed(self.loop.seed)
         self.batches = self.task.batches()
         self.number, self.taken = 0, []

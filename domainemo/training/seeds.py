@@ -9,13 +9,25 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["derive_seed", "reproducible"]
+__all__ = ["derive_seed", "reproducible", "seed_torch"]
 
 
 def derive_seed(*parts: object) -> int:
     """Return a seed that depends on all parts and on nothing else."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_torch(seed: int) -> None:
+    """Seed all of torch's random numbers, as `torch.manual_seed` does.
+
+    That notes the whole stack as text, thrice, for devices which a torch that was built
+    for the CPU alone never has.
+    """
+    if torch.accelerator.current_accelerator() is None:
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 @contextmanager

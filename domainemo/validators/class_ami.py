@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import cache
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..core import Source, Target, Validator
 from ..registry import register
 from .shared import Samples, embeddings_of, is_finite, kinds, logits_of, sampled
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 __all__ = ["ClassAMI", "cluster_agreement"]
 
@@ -75,12 +80,23 @@ def cluster_agreement(embeddings: Tensor, predicted: Tensor, classes: int) -> fl
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import adjusted_mutual_info_score
-    from threadpoolctl import threadpool_limits
 
     # Threads would add up in another order each time.
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings(), _pools().limit(limits=1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # of equal embeddings
         found = KMeans(n_clusters=classes, random_state=0).fit(embeddings.numpy())
     if kinds(found.labels_) < 2:
         return 0.0
     return float(adjusted_mutual_info_score(predicted.numpy(), found.labels_))
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """Return what limits the threads of the libraries that clustering has loaded.
+
+    They are looked for once: that takes longer than to cluster a few hundred samples,
+    and each epoch is scored.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

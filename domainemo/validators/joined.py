@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 from ..core import Source, Target, Validator
 from ..errors import ConfigurationError
 from ..registry import find
 
-__all__ = ["Joined", "as_asked"]
+__all__ = ["Joined", "as_asked", "asked_once"]
+
+_TOLD: ContextVar[dict[tuple[int, ...], tuple[Any, list[float]]] | None] = ContextVar(
+    "told", default=None
+)
 
 
 class Joined(Validator):
@@ -41,9 +48,17 @@ class Joined(Validator):
         self, training: Source | None, held_out: Source | None, target: Target
     ) -> list[float]:
         """Return every member's single score."""
-        return [
+        known, asked = _TOLD.get(), (self, training, held_out, target)
+        key = tuple(map(id, asked))
+        if known is not None and key in known:
+            return list(known[key][1])
+        found = [
             each(*as_asked(each, training, held_out, target)) for each in self.members
         ]
+        if known is not None:
+            # With what was asked of: another object might get its number.
+            known[key] = asked, found
+        return list(found)
 
     def refuse_compared(self) -> None:
         """Refuse members that have no score of their own, but by comparison."""
@@ -55,6 +70,20 @@ class Joined(Validator):
                     f"networks by comparing them; expected validators that score each "
                     f"by itself, such as source and class-ami."
                 )
+
+
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """Ask members once, in this block, of what is the same.
+
+    A network's score and its evidence are both made of all their scores, each of which
+    may be a training of its own.
+    """
+    token = _TOLD.set({})
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
 
 
 def as_asked(
