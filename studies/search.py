@@ -340,19 +340,20 @@ class _Trying:
         try:
             with self.asking:
                 for _ in range(_at_once(study, self.task, len(self.jobs))):
+                    # What fails here is no candidate's fault, and the next would.
                     asked.append(study.ask())
                     with _ending(study, asked[-1]):
                         begun.append((asked[-1], self._begin(asked[-1])))
             self._train([candidate for _, candidate in begun])
-        except (Exception, KeyboardInterrupt) as error:
+        except KeyboardInterrupt as error:
             for trial in asked:
                 _end(study, trial, error)
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            return
+            raise
         for trial, candidate in begun:
+            values = None
             with _ending(study, trial):
                 values = self._values(candidate)
+            if values is not None:
                 note_outcome(trial, TrialState.COMPLETE, values)
                 study.tell(trial, values)
 
@@ -369,7 +370,20 @@ class _Trying:
 
     def _train(self, candidates: Sequence[Candidate]) -> None:
         """Train candidates; of those that drew the very same options, one at a time."""
-        own = {each.folder: each for each in reversed(candidates)}
+        own: dict[Path, Candidate] = {}
+        for each in candidates:
+            own.setdefault(each.folder, each)
+        try:
+            self._train_apart(own)
+        except Exception as error:
+            for each in own.values():
+                each.failure = each.failure or error
+        left = [each for each in candidates if each not in own.values()]
+        if left:
+            self._train(left)
+
+    def _train_apart(self, own: Mapping[Path, Candidate]) -> None:
+        """Train candidates, each in a folder of its own."""
         with ExitStack() as locks:
             # In order, as another process may have drawn them, too.
             for folder in sorted(own):
@@ -380,9 +394,6 @@ class _Trying:
                 if isinstance(each.failure, optuna.TrialPruned):
                     for unfinished in each.folder.rglob("*.partial"):
                         shutil.rmtree(unfinished, ignore_errors=True)
-        left = [each for each in candidates if each not in own.values()]
-        if left:
-            self._train(left)
 
     def _values(self, candidate: Candidate) -> list[float]:
         if candidate.failure is not None:

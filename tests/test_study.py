@@ -15,6 +15,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
 from postgres import postgres_server
 
@@ -777,6 +778,53 @@ def test_a_study_of_programs_that_was_interrupted_goes_on(data, tmp_path, monkey
     table = again.candidates[again.candidates["state"] == "complete"]
     np.testing.assert_allclose(table["value"], whole.candidates["value"], atol=1e-4)
     assert again.choices[0].options == whole.choices[0].options
+
+
+def test_a_storage_that_fails_ends_a_study_of_programs(data, tmp_path, monkeypatch):
+    """And is no candidate's fault: the next one would fail alike, for ever."""
+    ask, asked = optuna.Study.ask, []
+
+    def failing(study):
+        asked.append(study)
+        if len(asked) in (3, 4):
+            raise StorageInternalError("the disk is full")
+        return ask(study)
+
+    choices = {"engine": "population", **SMALL, **MMD}
+    whole = tune(data, tmp_path / "whole", **choices)
+    monkeypatch.setattr(optuna.Study, "ask", failing)
+    for count in (3, 4):
+        with pytest.raises(Exception, match="the disk is full"):
+            tune(data, tmp_path / "failed", **choices)
+        assert len(asked) == count
+    again = tune(data, tmp_path / "failed", **choices)
+    table = again.candidates[again.candidates["state"] == "complete"]
+    np.testing.assert_allclose(
+        sorted(table["value"]), sorted(whole.candidates["value"]), atol=1e-4
+    )
+
+
+def test_a_candidate_that_is_trained_is_complete_whatever_its_storage_says(
+    data, tmp_path, monkeypatch
+):
+    """Where it fails as it is told of the second, resuming tells it again."""
+    tell, told = optuna.Study.tell, []
+
+    def failing(study, *given, **more):
+        told.append(given)
+        if len(told) == 2:
+            raise StorageInternalError("the disk is full")
+        return tell(study, *given, **more)
+
+    choices = {"engine": "population", **SMALL, **MMD}
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "tell", failing)
+        with pytest.raises(Exception, match="the disk is full"):
+            tune(data, tmp_path, **choices)
+    found = tune(data, tmp_path, **choices).candidates
+    assert (found["state"] == "complete").sum() == 5
+    assert not found["reason"].str.contains("disk").any()
+    assert found["state"][:2].eq("complete").all()
 
 
 def test_a_fold_that_diverges_in_a_program_fails_its_candidate(data, tmp_path):
