@@ -855,6 +855,20 @@ def test_an_adapter_that_is_no_program_is_tuned_fold_by_fold(data, tmp_path, pro
     assert (found.candidates["state"] == "complete").all()
 
 
+def test_candidates_that_do_not_vectorise_are_each_trained(data, tmp_path):
+    """Where the configuration does, several are drawn; none stands for another."""
+    space = {
+        "adapter.distance": {"choices": ["mmd", "transport"]},
+        "adapter.weight": {"low": 0.1, "high": 3.0},
+    }
+    choices = {"space": space, "seed": 4, **SMALL}
+    alone = tune(data, tmp_path / "alone", **choices)
+    assert (alone.candidates["adapter.distance"] == "transport").sum() > 1
+    with pytest.warns(DomainemoWarning, match="does not vectorise"):
+        found = tune(data, tmp_path / "together", engine="population", **choices)
+    close(found, alone)
+
+
 # ------------------------------------------------------------------ several at once
 
 
