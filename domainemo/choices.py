@@ -124,6 +124,8 @@ class Choice:
         if lists:
             return list[int] if lists == [Sequence[int]] else list[str]
         (kind, *_) = self.types
+        if get_origin(kind) is Annotated:  # a number with bounds
+            (kind, *_) = get_args(kind)
         if get_origin(kind) is Mapping:
             return dict
         return kind if kind in (bool, int, float) else str

@@ -201,7 +201,8 @@ def train_candidates(
         # One worker: the others of a study have candidates of their own.
         chosen = group[0].experiment
         try:
-            for unit in units(inputs, chosen, waiting, 1, processes):
+            # A candidate in as few programs as can be, as pruners compare their means.
+            for unit in units(inputs, chosen, waiting, 1, processes, len(jobs)):
                 _train_unit(inputs, unit)
         except Exception as error:
             if len(group) == 1:

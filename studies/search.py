@@ -452,6 +452,8 @@ def _at_once(study: Study, task: Task, jobs: int) -> int:
     first = sum(RETRY_OF not in each.user_attrs for each in trials)
     left = task.settings.candidates - first
     size = max(min(MOST // jobs, -(-task.settings.candidates // task.workers)), 1)
+    if waiting >= size:
+        return size
     new = -first % size or (0 if waiting else size)
     return waiting + max(min(new, left), 0)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Annotated
 
 import pytest
 
@@ -26,6 +27,7 @@ from domainemo.registry import KINDS, entries
 from domainemo.runs.experiment import Experiment, experiment
 from domainemo.studies.settings import StudySettings, TuningChoices
 from domainemo.training.settings import Training
+from domainemo.values import Bounds
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,7 @@ def test_an_unknown_keyword_is_refused(function):
         (Sequence[int], list[int]),
         (Sequence[str] | str | None, list[str]),
         (Mapping[str, object], dict),
+        (Annotated[float, Bounds(above=0)] | None, float),
     ],
 )
 def test_what_a_file_holds_follows_from_the_annotation(annotation, stored):

@@ -481,6 +481,24 @@ def test_processes_of_a_study_share_the_memory(monkeypatch, processes, expected)
     assert len(found[0]) == expected
 
 
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [(8, [6, 6]), (5, [3, 3, 3, 3]), (2, [2, 1, 2, 1, 2, 1, 2, 1])],
+)
+def test_candidates_are_divided_alike(monkeypatch, memory, expected):
+    """A pruner compares the means of their folds; a training takes 1 GiB."""
+    monkeypatch.setattr(units, "memory_needed", lambda inputs, jobs: 2**30)
+    monkeypatch.setattr(units, "step_needed", lambda inputs, chosen, job: 0)
+    chosen = {"backbone": "concatenation-mlp", "adapter": "marginal", "device": "cpu"}
+    made = experiment(**chosen, engine="population", memory=memory)
+    every = plan(recordings(), made).jobs(Path())
+    ours = [job for job in every if job.method == "marginal"][:3]
+    waiting = [(job, candidate) for candidate in range(4) for job in ours]
+    found = units.units(recordings().inputs, made, waiting, 1, 1, 3)
+    assert [len(unit) for unit in found] == expected
+    assert [each for unit in found for each in unit] == waiting
+
+
 def test_what_a_step_keeps_grows_with_the_batch_and_leaves_the_generator_alone():
     data = recordings()
     state = torch.random.get_rng_state()
@@ -510,6 +528,8 @@ def test_what_a_step_keeps_grows_with_the_batch_and_leaves_the_generator_alone()
         ({"backbone": "physiosync", "options": {}}, "single", "more than 16"),
         ({"seeds": [0], "device": "cuda"}, "population", "a GPU has room"),
         ({"seeds": [0], "folds": ["subject 1"], "device": "cuda"}, "single", "few"),
+        ({"adapter": "deep-jdot", "baselines": False}, "single", "not vectorise"),
+        ({"adapter": "deep-jdot"}, "population", "at most 16"),  # of source only
         ({"engine": "single"}, "single", None),
     ],
 )

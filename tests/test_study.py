@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -35,7 +36,7 @@ from domainemo.studies.choice import best_candidate, judged
 from domainemo.studies.findings import load_findings
 from domainemo.studies.plan import plan_study
 from domainemo.studies.pruning import make_pruner
-from domainemo.studies.sampling import Repeatable
+from domainemo.studies.sampling import RETRY_OF, Repeatable
 from domainemo.studies.settings import StudySettings
 from domainemo.studies.space import search_space
 from domainemo.training import population
@@ -853,6 +854,38 @@ def test_an_adapter_that_is_no_program_is_tuned_fold_by_fold(data, tmp_path, pro
         )
     assert programs == [3]  # source only alone
     assert (found.candidates["state"] == "complete").all()
+
+
+@pytest.mark.parametrize(
+    ("first", "waiting", "expected"),
+    [(0, 0, 5), (1, 1, 5), (3, 3, 5), (5, 5, 5), (5, 2, 2), (8, 0, 2), (10, 10, 5)],
+)
+def test_so_many_candidates_are_begun_as_make_a_program(first, waiting, expected):
+    """Of three trainings each; those of several processes are divided among them."""
+    study = optuna.create_study()
+    for _ in range(first):
+        study.tell(study.ask(), 0.0)
+    for number in range(waiting):
+        study.enqueue_trial({}, user_attrs={RETRY_OF: number} if first > 1 else {})
+    task = SimpleNamespace(settings=StudySettings(candidates=20), workers=2)
+    if first == 1:  # what begins a study counts itself
+        study = optuna.create_study()
+        study.enqueue_trial({})
+    assert searching._at_once(study, task, 3) == expected
+
+
+def test_candidates_that_do_not_vectorise_are_each_trained(data, tmp_path):
+    """Where the configuration does, several are drawn; none stands for another."""
+    space = {
+        "adapter.distance": {"choices": ["mmd", "transport"]},
+        "adapter.weight": {"low": 0.1, "high": 3.0},
+    }
+    choices = {"space": space, "seed": 4, **SMALL}
+    alone = tune(data, tmp_path / "alone", **choices)
+    assert (alone.candidates["adapter.distance"] == "transport").sum() > 1
+    with pytest.warns(DomainemoWarning, match="does not vectorise"):
+        found = tune(data, tmp_path / "together", engine="population", **choices)
+    close(found, alone)
 
 
 # ------------------------------------------------------------------ several at once

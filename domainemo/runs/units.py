@@ -53,10 +53,15 @@ def engine_for(inputs: Inputs, chosen: Choices, jobs: Sequence[Work[Any]]) -> Ch
     """
     if not isinstance(chosen, Experiment) or chosen.more["engine"] != "auto":
         return chosen
-    trainings = [job for job in jobs if isinstance(job, Job) and job.adapter]
+    networks = [job for job in jobs if isinstance(job, Job) and job.adapter]
+    one = {job.method: job for job in networks}
+    alone = {name: job.why_alone(chosen) for name, job in one.items()}
+    trainings = [job for job in networks if alone[job.method] is None]
     most = max(Counter(job.method for job in trainings).values(), default=0)
     cuda = chosen.device.startswith("cuda")
-    if most < (2 if cuda else _FEWEST):
+    if networks and not trainings:
+        engine, why = "single", next(each for each in alone.values() if each)
+    elif most < (2 if cuda else _FEWEST):
         engine, why = "single", f"{count(most, 'training')} of a method are few"
     elif cuda:
         engine, why = "population", "a GPU has room for several trainings at once"
@@ -76,6 +81,7 @@ def units(
     waiting: Sequence[tuple[Work[Any], State]],
     workers: int,
     processes: int | None = None,
+    whole: int = 1,
 ) -> list[list[tuple[Work[Any], State]]]:
     """Divide jobs into those that run as one program: each alone, unless asked for.
 
@@ -90,6 +96,9 @@ def units(
         How many units of these run at once.
     processes : int, optional
         How many share the memory; by default as many.
+    whole : int
+        So many in a row belong together: they are divided only where a program does
+        not hold them, and then all alike.
     """
     if not is_population(chosen):
         return [[each] for each in waiting]
@@ -97,9 +106,9 @@ def units(
     told: set[str] = set()
     for job, state in waiting:
         why = job.why_alone(chosen)
-        alike.setdefault(job.method if why is None else job.name, []).append(
-            (job, state)
-        )
+        # The name of one that is alone may be another candidate's, too.
+        key = job.method if why is None else job.folder
+        alike.setdefault(key, []).append((job, state))
         if why and why not in told:
             told.add(why)
             warnings.warn(
@@ -112,7 +121,10 @@ def units(
     for group in alike.values():
         jobs = [job for job, _ in group]
         size = _at_once(inputs, chosen, jobs, workers, processes or workers)
-        found += [group[at : at + size] for at in range(0, len(group), size)]
+        together = max(size - size % whole, whole)
+        for first in range(0, len(group), together):
+            part = group[first : first + together]
+            found += [part[at : at + size] for at in range(0, len(part), size)]
     return found
 
 
