@@ -209,8 +209,9 @@ def train_candidates(
                 group[0].failure = error
                 continue
             for each in group:  # one's fault is not the others'
-                each.scores, each.failure = [], None
-                train_candidates(inputs, [each], jobs, processes)
+                if each.failure is None:
+                    each.scores = []
+                    train_candidates(inputs, [each], jobs, processes)
 
 
 def _alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:

@@ -54,6 +54,7 @@ from .sampling import RETRY_OF, Repeatable
 from .settings import StudySettings
 from .space import Space
 from .storage import (
+    DEATHS,
     INTERRUPTED,
     OPTIONS,
     WORKER,
@@ -190,9 +191,12 @@ def search(
 
 
 def _settled(inputs: Inputs, task: Task) -> Task:
-    """Return the task with the engine that an automatic one is."""
-    jobs = [job for each in task.jobs.values() for job in each]
-    every = jobs * task.settings.candidates
+    """Return the task with the engine that an automatic one is.
+
+    However many candidates are asked for: more of them may be, later.
+    """
+    jobs = next(iter(task.jobs.values()))
+    every = [*jobs] * max(MOST // len(jobs), 1)
     made = engine_for(inputs, task.space.experiment, every)
     return replace(task, space=replace(task.space, experiment=made))
 
@@ -445,17 +449,21 @@ def _at_once(study: Study, task: Task, jobs: int) -> int:
     """Return how many candidates are begun together.
 
     They are drawn by the same that is known wherever a study was interrupted: those
-    that were under way come first, and alone unless they are too few.
+    that were under way come first, and others with them only if they were too few.
     """
     trials = study.get_trials(deepcopy=False)
-    waiting = sum(each.state == TrialState.WAITING for each in trials)
+    again = [each.user_attrs for each in trials if each.state == TrialState.WAITING]
     first = sum(RETRY_OF not in each.user_attrs for each in trials)
-    left = task.settings.candidates - first
+    left = max(task.settings.candidates - first, 0)
     size = max(min(MOST // jobs, -(-task.settings.candidates // task.workers)), 1)
-    if waiting >= size:
-        return size
-    new = -first % size or (0 if waiting else size)
-    return waiting + max(min(new, left), 0)
+    new = min(-first % size or (0 if again else size), left)
+    if (
+        again
+        and not new
+        and all(OPTIONS in each and each.get(DEATHS) for each in again)
+    ):
+        return 1  # one of them may have killed the others' process
+    return min(len(again) + new, max(size, new))
 
 
 class _Pruning:

@@ -678,16 +678,14 @@ def test_candidates_that_are_no_program_train_beside_each_other(
     assert sum(each > 0 for each in programs) == 3  # one for each distance
 
 
-@pytest.mark.parametrize(("candidates", "expected"), [(2, []), (3, [3, 9])])
-def test_a_study_s_automatic_engine_counts_all_its_trainings(
-    data, tmp_path, programs, candidates, expected
+def test_a_study_s_automatic_engine_is_one_however_many_candidates(
+    data, tmp_path, programs
 ):
-    """Of three folds each: fewer than eight are few."""
-    choices = {"candidates": candidates, "engine": "auto", **SMALL, **MMD}
-    tune(data, tmp_path, **choices)
-    assert programs == expected
-    tune(data, tmp_path, **choices)  # joins what it began
-    assert programs == expected
+    choices = {"engine": "auto", **SMALL, **MMD}
+    tune(data, tmp_path, candidates=1, **choices)
+    assert programs == [3, 3]
+    tune(data, tmp_path, candidates=3, **choices)  # joins what it began
+    assert programs == [3, 3, 6]
 
 
 def test_numbers_that_do_not_stack_are_tried_one_by_one(data, tmp_path, programs):
@@ -872,6 +870,19 @@ def test_so_many_candidates_are_begun_as_make_a_program(first, waiting, expected
         study = optuna.create_study()
         study.enqueue_trial({})
     assert searching._at_once(study, task, 3) == expected
+
+
+def test_candidates_whose_process_was_killed_are_begun_one_by_one():
+    """One of them may have killed it; but what was to be drawn at once is drawn so."""
+    task = SimpleNamespace(settings=StudySettings(candidates=5), workers=1)
+    drawn = {RETRY_OF: 0, "options": {}, "deaths": 1}
+    for last, expected in ((drawn, 1), ({RETRY_OF: 0}, 2), ({**drawn, "deaths": 0}, 2)):
+        study = optuna.create_study()
+        for _ in range(5):
+            study.tell(study.ask(), 0.0)
+        study.enqueue_trial({}, user_attrs=drawn)
+        study.enqueue_trial({}, user_attrs=last)
+        assert searching._at_once(study, task, 3) == expected
 
 
 def test_candidates_that_do_not_vectorise_are_each_trained(data, tmp_path):
