@@ -53,15 +53,14 @@ from .integrity import check_file, check_studies, digest_of, explained, making, 
 from .plan import StudyPlan, plan_study
 from .search import (
     Progress,
-    Task,
     create_studies,
-    open_studies,
     search,
     why_incomplete,
 )
 from .settings import SQLITE, StudySettings, TuningChoices
 from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
+from .trying import Task, open_studies
 
 __all__ = ["Effort", "run_study", "tune"]
 

@@ -22,12 +22,14 @@ from domainemo.data.simulator import Simulated
 from domainemo.errors import RunError
 from domainemo.runs.experiment import experiment
 from domainemo.studies import search as searching
+from domainemo.studies import trying
 from domainemo.studies.candidate import Score
 from domainemo.studies.plan import plan_study
-from domainemo.studies.search import Task, search
+from domainemo.studies.search import search
 from domainemo.studies.settings import StudySettings
 from domainemo.studies.space import search_space
 from domainemo.studies.storage import open_storage
+from domainemo.studies.trying import Task
 from domainemo.training.settings import Training
 
 WRITES = (
@@ -116,7 +118,7 @@ def recordings():
 @pytest.fixture
 def study_of(recordings, tmp_path, monkeypatch):
     """Return a function that runs a study in a given storage to a number of tries."""
-    monkeypatch.setattr(searching, "train_candidates", train)
+    monkeypatch.setattr(trying, "train_candidates", train)
     single = experiment(
         backbone="concatenation-mlp",
         adapter="marginal",
@@ -146,7 +148,8 @@ def study_of(recordings, tmp_path, monkeypatch):
             jobs={"": plan.jobs("")},
             folder=tmp_path,
         )
-        monkeypatch.setattr(searching, "open_storage", lambda address: storage)
+        for module in (searching, trying):
+            monkeypatch.setattr(module, "open_storage", lambda address: storage)
         search(recordings.inputs, task)
         return storage
 

@@ -31,6 +31,7 @@ from domainemo.runs import job as jobs
 from domainemo.runs.experiment import experiment
 from domainemo.runs.results import Results
 from domainemo.studies import search as searching
+from domainemo.studies import trying
 from domainemo.studies.candidate import Score, candidate_folder, values_of
 from domainemo.studies.choice import best_candidate, judged
 from domainemo.studies.findings import load_findings
@@ -449,7 +450,7 @@ def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path)
     choices["storage"] = None
     training = Training(epochs=2, batch_size=16)
     whole = tune(data, tmp_path / "whole", training=training, **choices)
-    original = searching.train_candidates
+    original = trying.train_candidates
     counted = itertools.count()
 
     def interrupt(inputs, candidates, jobs, processes):
@@ -459,7 +460,7 @@ def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path)
         original(inputs, candidates, jobs, processes)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "train_candidates", interrupt)
+        patch.setattr(trying, "train_candidates", interrupt)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 tune(data, tmp_path / "cut", training=training, **choices)
@@ -508,7 +509,7 @@ def test_a_fold_without_a_completed_candidate_is_told(
     data, tmp_path, monkeypatch, fast
 ):
     """What the others chose is kept, and no final test leaves it out in silence."""
-    train = searching.train_candidates
+    train = trying.train_candidates
 
     def diverge(inputs, candidates, jobs, processes):
         if candidates[0].watch is not None and jobs[0].fold.name == "subject 2":
@@ -519,7 +520,7 @@ def test_a_fold_without_a_completed_candidate_is_told(
     choices = {"select": "per-fold", "development": 0, "final": True}
     choices["final_seeds"] = (1,)
     with monkeypatch.context() as patch:
-        patch.setattr(searching, "train_candidates", diverge)
+        patch.setattr(trying, "train_candidates", diverge)
         with pytest.raises(RunError) as raised:
             tune(few, tmp_path, candidates=1, **choices)
     said = str(raised.value)
@@ -869,7 +870,7 @@ def test_so_many_candidates_are_begun_as_make_a_program(first, waiting, expected
     if first == 1:  # what begins a study counts itself
         study = optuna.create_study()
         study.enqueue_trial({})
-    assert searching._at_once(study, task, 3) == expected
+    assert trying._at_once(study, task, 3) == expected
 
 
 def test_candidates_whose_process_was_killed_are_begun_one_by_one():
@@ -882,7 +883,7 @@ def test_candidates_whose_process_was_killed_are_begun_one_by_one():
             study.tell(study.ask(), 0.0)
         study.enqueue_trial({}, user_attrs=drawn)
         study.enqueue_trial({}, user_attrs=last)
-        assert searching._at_once(study, task, 3) == expected
+        assert trying._at_once(study, task, 3) == expected
 
 
 def test_candidates_that_do_not_vectorise_are_each_trained(data, tmp_path):
@@ -952,9 +953,9 @@ def test_killing_workers_loses_nothing(data, tmp_path):
 DEADLY = """import os, signal
 from domainemo import register
 from domainemo.adapters.marginal import Marginal
-from domainemo.studies import search
+from domainemo.studies import trying
 
-known = search.worker_name
+known = trying.worker_name
 
 
 def worker_name():
@@ -968,7 +969,7 @@ def worker_name():
     return known()
 
 
-search.worker_name = worker_name
+trying.worker_name = worker_name
 
 
 @register
@@ -983,7 +984,7 @@ def test_what_dies_before_it_has_a_name_is_tried_again(
 ):
     """Between the moment at which it is begun and the one at which it says by whom."""
     monkeypatch.setattr(searching, "_NAMING_SECONDS", 0.1)
-    monkeypatch.setattr(searching, "worker_name", searching.worker_name)
+    monkeypatch.setattr(trying, "worker_name", trying.worker_name)
     code = DEADLY.format(parent=os.getpid(), noted=str(tmp_path / "died"))
     (tmp_path / "deadly.py").write_text(code, encoding="utf-8")
     load_plugin(tmp_path / "deadly.py")

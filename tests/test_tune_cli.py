@@ -14,7 +14,7 @@ from domainemo.cli.configuration import configure, configure_study
 from domainemo.cli.named import studies
 from domainemo.errors import DomainemoWarning
 from domainemo.registry import entries
-from domainemo.studies import search as searching
+from domainemo.studies import trying
 from domainemo.studies.space import search_space
 
 TINY = [
@@ -97,7 +97,7 @@ def same_predictions(first, second):
 
 
 def test_ctrl_c_keeps_candidates_and_the_same_command_resumes(call, monkeypatch):
-    train = searching.train_candidates
+    train = trying.train_candidates
     count = [0]
 
     def interrupt(*arguments):
@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_candidates_and_the_same_command_resumes(call, monkeypatch)
             raise KeyboardInterrupt
         return train(*arguments)
 
-    monkeypatch.setattr(searching, "train_candidates", interrupt)
+    monkeypatch.setattr(trying, "train_candidates", interrupt)
     command = ["tune", *TINY, *SEARCH, "--no-final", "--output=study"]
     code, said = call(*command)
     assert code == 4 and "the same command resumes" in said
