@@ -30,7 +30,7 @@ _FEWEST = 8
 
 _KEPT = 16e6
 """Bytes that a network keeps for a step's gradients, where stacking on a CPU begins to
-cost more than it saves: 1.3 times as fast at 12 MB, 0.9 times at 23 (docs/speed.md)."""
+cost more than it saves: 1.3 times as fast at 13 MB, as fast at 27 (docs/speed.md)."""
 
 State = TypeVar("State")
 Choices = TypeVar("Choices", bound=Setup)
