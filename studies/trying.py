@@ -302,11 +302,8 @@ def _at_once(study: Study, task: Task, jobs: int) -> int:
     left = max(task.settings.candidates - first, 0)
     size = max(min(MOST // jobs, -(-task.settings.candidates // task.workers)), 1)
     new = min(-first % size or (0 if again else size), left)
-    if (
-        again
-        and not new
-        and all(OPTIONS in each and each.get(DEATHS) for each in again)
-    ):
+    killed = all(OPTIONS in each and each.get(DEATHS) for each in again)
+    if again and killed and not new:
         return 1  # one of them may have killed the others' process
     return min(len(again) + new, max(size, new))
 

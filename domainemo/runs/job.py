@@ -106,7 +106,7 @@ Failed = Sequence[tuple[int, Exception]]
 
 
 Planned = tuple[Any, Any, "Report | None"]
-"""A job, what was chosen for it, and what is told of its epochs."""
+"""What was chosen for a job, the job, and what is told of its epochs."""
 
 
 @dataclass(frozen=True)

@@ -422,9 +422,8 @@ def _clip(gradients: Sequence[Tensor], most: Sequence[float]) -> None:
         for each in gradients
     ]
     norm = torch.stack(norms, 1).norm(dim=1)
-    factors = (
-        norm.new_tensor([each or math.inf for each in most]) / (norm + 1e-6)
-    ).clamp(max=1)
+    limits = norm.new_tensor([each or math.inf for each in most])
+    factors = (limits / (norm + 1e-6)).clamp(max=1)
     for each in gradients:
         each.mul_(factors.view(-1, *(1,) * (each.dim() - 1)))
 
