@@ -1,13 +1,15 @@
 """What training one fold costs now, and what it cost at an earlier commit.
 
     python benchmarks/since.py [--commit 68b448f] [--backbones ...]
+    python benchmarks/since.py --backbones concatenation-mlp dgcnn --members 16
     python benchmarks/since.py --commit d0b0798 --start
 
 Both are run side by side, by turns, on the same recordings of noise (62 electrodes in
 five bands and 31 eye measures, as SEED-IV has them), through `domainemo.run`: one
 subject left out, every option at its default but for the epochs. CPU seconds on one
 thread for an epoch, evaluation and what is recorded included: the difference of two
-runs of unlike length over their epochs, medians. The ratio is of one run.
+runs of unlike length over their epochs, medians. The ratio is of one run. With
+`--members` so many seeds train as one program now, and a second is one of each.
 
 With `--start`: the seconds (of the clock) of commands that should answer at once, and
 until a new process with a validator of unlabelled targets and Optuna, as every worker
@@ -23,6 +25,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +44,7 @@ def main() -> None:
     parser.add_argument("--adapters", nargs="+", default=["none", "uf-ama"])
     parser.add_argument("--epochs", type=int, default=13)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--start", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -48,7 +52,8 @@ def main() -> None:
         first_epoch()
         return
     if chosen.child:
-        print(seconds(chosen.backbones[0], chosen.adapters[0], chosen.epochs))
+        name, adapter = chosen.backbones[0], chosen.adapters[0]
+        print(seconds(name, adapter, chosen.epochs, chosen.members))
         return
     what = "command | " if chosen.start else "network | adapter | "
     print(f"| {what}{chosen.commit}, s | now, s | ratio |")
@@ -76,6 +81,7 @@ def row(name: str, adapter: str, then: Path, chosen: argparse.Namespace) -> str:
         for tree, found in took.items():
             command = [sys.executable, __file__, "--child", "--backbones", name]
             command += ["--adapters", adapter, "--epochs", str(chosen.epochs)]
+            command += ["--members", str(chosen.members if tree == ROOT else 1)]
             environment = {**os.environ, "PYTHONPATH": str(tree)}
             ended = subprocess.run(
                 command, env=environment, check=True, capture_output=True, text=True
@@ -124,8 +130,11 @@ def first_epoch() -> None:
         )
 
 
-def seconds(backbone: str, adapter: str, epochs: int) -> float:
-    """Return the CPU seconds of an epoch of one fold, the mean over all of training."""
+def seconds(backbone: str, adapter: str, epochs: int, members: int) -> float:
+    """Return the CPU seconds of an epoch of one fold, the mean over all of training.
+
+    Of several members, trainings of one program, that of each.
+    """
     import domainemo as de
     from domainemo.backbones.regions import ELECTRODES
 
@@ -153,6 +162,8 @@ def seconds(backbone: str, adapter: str, epochs: int) -> float:
         modalities=modalities,
     )
     spent = []
+    several = {"engine": "population", "seeds": list(range(members))}
+    chosen: dict[str, Any] = several if members > 1 else {}
     for each in (1, 1, epochs):  # the first one imports what is needed
         with tempfile.TemporaryDirectory() as folder:
             began = time.process_time()
@@ -165,9 +176,10 @@ def seconds(backbone: str, adapter: str, epochs: int) -> float:
                 device="cpu",
                 options={"training.epochs": each, "training.threads": 1},
                 output=Path(folder) / "run",
+                **chosen,
             )
             spent.append(time.process_time() - began)
-    return (spent[2] - spent[1]) / (epochs - 1)
+    return (spent[2] - spent[1]) / (epochs - 1) / members
 
 
 if __name__ == "__main__":
