@@ -87,7 +87,7 @@ class Task:
 def work(
     inputs: Inputs, task: Task, on_candidate: Callable[[], None] | None = None
 ) -> None:
-    """Try candidates, one after the other, until there are enough or time is up."""
+    """Try candidates, alone or several at once, till there are enough or time is up."""
     for key, study in open_studies(task).items():
         jobs = task.jobs[key]
         several = _are_programs(task, jobs)

@@ -26,7 +26,8 @@ _SHARE = 0.5
 _GIB = 2**30
 
 _FEWEST = 8
-"""Of one program on a CPU; fewer were not worth it, with whatever network."""
+"""On a CPU, so that two workers have four each: of small networks four took .75 to .87
+of the time alone, two 1.3 times it (`benchmarks/speed.py OUTPUT --members 1 2 4 8`)."""
 
 _KEPT = 16e6
 """Bytes that a network keeps for a step's gradients, where stacking on a CPU begins to
