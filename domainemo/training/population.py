@@ -21,6 +21,7 @@ from torch.func import functional_call, vmap
 from ..core import Batch, Outputs
 from ..errors import DomainemoError
 from .draws import MemberDraws
+from .freed import freed_memory_kept
 from .loop import Loop
 from .objective import Objective, Shown
 from .seeds import seed_torch
@@ -123,7 +124,7 @@ def train_together(members: Sequence[Member]) -> None:
         member.begin_epoch()
     if not going:
         return
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), freed_memory_kept():
         # Of a few kernels, vmap makes a loop: slower, and right.
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         stack = Population(going)
