@@ -60,11 +60,10 @@ class Samples:
         real = rows >= 0
         rows = rows.clamp(min=0)
         masks = {name: present[rows] & real for name, present in self.present.items()}
-        signals = {}
-        for name, values in self.signals.items():
-            lost = ~self.present[name][rows][..., None, None]
-            known = values[rows].masked_fill_(lost, 0.0)
-            signals[name] = known * masks[name][..., None, None]
+        signals = {
+            name: values[rows].masked_fill_(~masks[name][..., None, None], 0.0)
+            for name, values in self.signals.items()
+        }
         return signals, masks
 
     def same_trial(self, index: Tensor) -> Tensor:

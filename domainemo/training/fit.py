@@ -439,7 +439,9 @@ class Fitting(Task):
         target: Batch = ({}, {})
         student, trials, whole = target, there[:0], dict[str, Tensor]()
         if self.needs_target(progress):
-            target, trials = self.target.batch(there), self.target.same_trial(there)
+            target = self.target.batch(there)
+            if self.adapter.needs_trials:
+                trials = self.target.same_trial(there)
             # Teacher and judge see all modalities; the student may miss one.
             student = drop_modalities(target, dropout, generator)
             whole = {name: each[there] for name, each in self.whole_trials.items()}

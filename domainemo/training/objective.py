@@ -37,7 +37,7 @@ class Shown(NamedTuple):
     student : pair of dict
         The same samples as the network that trains sees them.
     trials : Tensor of int, shape (batch,)
-        Which of them are of the same trial; empty before an adapter needs the target.
+        Which of them are of the same trial; empty unless an adapter asks for it.
     whole_trials : dict of str to Tensor of shape (batch, classes)
         What the judge makes of their trials; empty unless an adapter asks for it.
     """
