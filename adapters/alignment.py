@@ -55,7 +55,7 @@ class Alignment(Adapter):
         """Return one loss per branch."""
         factor = self.weight * schedule_factor(self.schedule, target.progress)
         counted = levels(source.outputs, self.branches)
-        found = self.discrepancies(source, target, tuple(counted))
+        found = self.discrepancies(source, target, tuple(counted)) if counted else {}
         return {
             branch: factor * share * found[branch] for branch, share in counted.items()
         }

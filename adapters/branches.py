@@ -72,14 +72,20 @@ def levels(outputs: Outputs, branches: Branches) -> Mapping[str, float]:
     Raises
     ------
     ConfigurationError
-        If the network has no branch of that name.
+        If the network has no branch of that name, or one is named twice.
     """
     if branches == "all":
         return shares(outputs)
     if branches == "modalities":
-        names: Sequence[str] = outputs.modalities
+        names = tuple(outputs.modalities)
     else:
         names = (branches,) if isinstance(branches, str) else tuple(branches)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigurationError(
+            f"The branch {twice!r} is named twice; expected each once, as all that are "
+            f"named count alike."
+        )
     for name in names:
         if name not in outputs.logits:
             known = ("all", "modalities", *outputs.logits)

@@ -12,6 +12,8 @@ from domainemo.core import Adapter, Outputs, Source, Target
 from domainemo.registry import register
 from domainemo.values import Bounds
 
+from .alignment import Weight
+
 if TYPE_CHECKING:
     import optuna
 
@@ -72,7 +74,7 @@ class CanonicalCorrelation(Adapter):
     def __init__(
         self,
         *,
-        weight: float = 0.1,
+        weight: Weight = 0.1,
         regularisation: Annotated[
             float, Bounds(above=0, words="a number above 0, such as 1e-3")
         ] = 1e-3,

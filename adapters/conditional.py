@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from domainemo.core import FUSION, Source, Target
 from domainemo.registry import register
+from domainemo.values import Bounds
 
 from .alignment import Alignment, Weight
 from .branches import Branches, Schedule
@@ -49,7 +50,7 @@ class Conditional(Alignment):
         self,
         *,
         weight: Weight = 1.0,
-        minimum: float = 1.0,
+        minimum: Annotated[float, Bounds(least=0)] = 1.0,
         weighting: Literal["purity", "equal"] = "purity",
         branches: Branches = "all",
         schedule: Schedule = "ramp",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from domainemo.core import FUSION, Adapter, Screen, Source, Target
+from domainemo.core import FUSION, Screen, Source, Target
 from domainemo.registry import register
 
+from .alignment import Weight
 from .branches import (
     Schedule,
     beginning,
@@ -18,7 +18,7 @@ from .branches import (
     schedule_factor,
     shares,
 )
-from .screening import learned, pseudo_of, screen_of
+from .screening import Screened, learned, pseudo_of
 
 if TYPE_CHECKING:
     import optuna
@@ -27,7 +27,7 @@ __all__ = ["Consistency"]
 
 
 @register
-class Consistency(Adapter):
+class Consistency(Screened):
     r"""Cross-entropy of the fusion with the screened pseudo-labels (UF-AMA).
 
     .. math:: L = -\frac{\sum_i w_i \log p_{i \tilde y_i}}{\sum_i w_i}
@@ -52,22 +52,13 @@ class Consistency(Adapter):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         schedule: Schedule = "ramp",
         confidence: Literal["constant", "released"] = "constant",
         screen: Screen | str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(screen)
         self.weight, self.schedule, self.confidence = weight, schedule, confidence
-        self.screen = screen_of(screen)
-        self.needs_teacher = self.screen.needs_teacher
-        self.needs_trials = self.screen.needs_trials
-        self.judged_from = self.screen.judged_from
-        self.judge_momentum = self.screen.judge_momentum
-
-    def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
-        """Have the screen make its buffers."""
-        self.screen.prepare(dims, classes)
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the fusion's loss; zero where no sample is believed."""

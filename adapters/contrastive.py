@@ -14,6 +14,7 @@ from domainemo.errors import ConfigurationError
 from domainemo.registry import register
 from domainemo.values import Bounds
 
+from .alignment import Weight
 from .branches import unit
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class CrossModalContrast(Adapter):
     def __init__(
         self,
         *,
-        weight: float = 0.1,
+        weight: Weight = 0.1,
         temperature: Annotated[
             float, Bounds(above=0, words="a number above 0, such as 0.1")
         ] = 0.1,

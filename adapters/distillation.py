@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from torch import Tensor
 
-from domainemo.core import FUSION, Adapter, Pseudo, Screen, Source, Target
+from domainemo.core import FUSION, Pseudo, Screen, Source, Target
 from domainemo.registry import register
+from domainemo.values import Bounds
 
+from .alignment import Weight
 from .branches import Schedule, beginning, schedule_factor
-from .screening import learned, pseudo_of, screen_of
+from .screening import Screened, learned, pseudo_of
 
 if TYPE_CHECKING:
     import optuna
@@ -20,7 +21,7 @@ __all__ = ["Distillation"]
 
 
 @register
-class Distillation(Adapter):
+class Distillation(Screened):
     r"""Cross-entropy of each taught branch, where the fusion agrees (UF-AMA).
 
     .. math:: L = -\frac1M \sum_{m=1}^{M} \frac{\sum_i w^m_i \log p^m_{i \tilde y_i}}
@@ -48,22 +49,13 @@ class Distillation(Adapter):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
-        minimum: int = 1,
+        weight: Weight = 1.0,
+        minimum: Annotated[int, Bounds(least=0)] = 1,
         schedule: Schedule = "ramp",
         screen: Screen | str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(screen)
         self.weight, self.minimum, self.schedule = weight, minimum, schedule
-        self.screen = screen_of(screen)
-        self.needs_teacher = self.screen.needs_teacher
-        self.needs_trials = self.screen.needs_trials
-        self.judged_from = self.screen.judged_from
-        self.judge_momentum = self.screen.judge_momentum
-
-    def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
-        """Have the screen make its buffers."""
-        self.screen.prepare(dims, classes)
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return one loss per modality; zero where it is taught nothing."""

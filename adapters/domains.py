@@ -69,12 +69,12 @@ def members(domains: Tensor, weights: Tensor, count: int) -> Tensor:
     return (domains.unsqueeze(-2) == numbers) * weights.unsqueeze(-2)
 
 
-def present(belonging: Tensor, least: float = 0) -> Tensor:
-    """Return 1 for a domain whose weights, (..., batch), sum to more than `least`."""
-    return (belonging.sum(-1) > least).to(belonging.dtype)
+def present(belonging: Tensor) -> Tensor:
+    """Return 1 for a domain that has any weights among its own, (..., batch)."""
+    return (belonging.sum(-1) > 0).to(belonging.dtype)
 
 
-def mean_over_present(values: Tensor, belonging: Tensor, least: float = 0) -> Tensor:
+def mean_over_present(values: Tensor, belonging: Tensor) -> Tensor:
     """Return the mean over domains that a batch shows; zero where it shows none.
 
     Parameters
@@ -82,10 +82,8 @@ def mean_over_present(values: Tensor, belonging: Tensor, least: float = 0) -> Te
     values : Tensor of shape (..., domains)
     belonging : Tensor of shape (..., domains, batch)
         From `members`.
-    least : float
-        A domain counts whose weights sum to more than this.
     """
-    return weighted_mean(values, present(belonging, least))
+    return weighted_mean(values, present(belonging))
 
 
 def risks(logits: Tensor, labels: Tensor, belonging: Tensor) -> Tensor:

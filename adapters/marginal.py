@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import Tensor
 
 from domainemo.core import Source, Target
@@ -19,6 +18,8 @@ from .kernels import (
     normalised,
     signed_discrepancy,
 )
+from .transport.costs import distances_between
+from .transport.exact import exact_plan
 
 if TYPE_CHECKING:
     import optuna
@@ -141,11 +142,14 @@ def covariance(points: Tensor, weights: Tensor) -> Tensor:
 def transport_distance(
     source: Tensor, target: Tensor, source_weights: Tensor, target_weights: Tensor
 ) -> Tensor:
-    """Return the cost of the optimal plan from source to target, relative to scale.
+    r"""Return the cost of the optimal plan from source to target, relative to scale.
 
-    The plan is exact and without gradient (POT), the cost is the squared Euclidean
-    distance over its own mean. Balanced transport assumes that source and target
-    have the same class shares.
+    .. math:: \frac{\sum_{ij} T_{ij} c_{ij}}{\sum_{ij} p_i u_j c_{ij}}
+
+    with the squared Euclidean distances c, the weights p and u of the samples, each
+    of sum one, and the exact plan T of least cost (POT), which has no gradient. The
+    mean cost has its own: making everything smaller lowers nothing. Balanced transport
+    assumes that source and target have the same class shares.
 
     Parameters
     ----------
@@ -156,21 +160,11 @@ def transport_distance(
     -------
     Tensor of shape ()
     """
-    import ot
-
-    if not (source_weights.any() and target_weights.any()):
-        return (source.sum() + target.sum()) * 0
-    masses = [normalised(w.double()) for w in (source_weights, target_weights)]
-    costs = torch.cdist(source, target).square()
-    mean = masses[0] @ costs.detach().double() @ masses[1]
-    costs = costs / mean.to(costs).clamp(min=1e-12)
-    # The solver is combinatorial and runs on the CPU, so this one loss does not
-    # vectorise over folds.
-    plan = ot.emd(
-        *(mass.cpu().numpy() for mass in masses),
-        costs.detach().double().cpu().numpy(),
-    )
-    return (costs * torch.as_tensor(plan).to(costs)).sum()
+    masses = normalised(source_weights), normalised(target_weights)
+    costs = distances_between(source, target)
+    plan, _ = exact_plan(costs, *masses)
+    mean = masses[0] @ costs @ masses[1]
+    return (costs * plan).sum() / mean.clamp(min=1e-12)
 
 
 def _distance(

@@ -7,6 +7,7 @@ from typing import Annotated
 from domainemo.registry import register
 from domainemo.values import Bounds
 
+from .alignment import Weight
 from .contrastive import CrossModalContrast
 
 __all__ = ["MMSTGNetContrast"]
@@ -45,7 +46,7 @@ class MMSTGNetContrast(CrossModalContrast):
     def __init__(
         self,
         *,
-        weight: float = 0.1,
+        weight: Weight = 0.1,
         temperature: Annotated[
             float, Bounds(above=0, words="a number above 0, such as 0.1")
         ] = 0.1,

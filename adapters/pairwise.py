@@ -11,6 +11,7 @@ from torch.nn import functional
 from domainemo.core import Adapter, Source, Target
 from domainemo.registry import register
 
+from .alignment import Weight
 from .branches import shares
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class PairwiseSimilarity(Adapter):
 
     needs_target = False
 
-    def __init__(self, *, weight: float = 1.0) -> None:
+    def __init__(self, *, weight: Weight = 1.0) -> None:
         super().__init__()
         self.weight = weight
 

@@ -6,14 +6,37 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from domainemo.core import Pseudo, Screen, Target
+from domainemo.core import Adapter, Pseudo, Screen, Target
 from domainemo.places import called, contract_error
 from domainemo.registry import find
 from domainemo.screens.confidence import Screening
 
 from .branches import cross_entropies, soft_cross_entropies, weighted_mean
 
-__all__ = ["believed", "learned", "pseudo_of", "screen_of"]
+__all__ = ["Screened", "believed", "learned", "pseudo_of", "screen_of"]
+
+
+class Screened(Adapter):
+    """An adapter that learns what a screen believes of the target.
+
+    Parameters
+    ----------
+    screen : Screen, str or None
+        Used where no composite has screened the batch, or the name of one;
+        ``confidence`` by default.
+    """
+
+    def __init__(self, screen: Screen | str | None) -> None:
+        super().__init__()
+        self.screen = screen_of(screen)
+        self.needs_teacher = self.screen.needs_teacher
+        self.needs_trials = self.screen.needs_trials
+        self.judged_from = self.screen.judged_from
+        self.judge_momentum = self.screen.judge_momentum
+
+    def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
+        """Have the screen make its buffers."""
+        self.screen.prepare(dims, classes)
 
 
 def screen_of(given: Screen | str | None) -> Screen:

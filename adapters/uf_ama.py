@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from domainemo.core import Adapter, Screen
 from domainemo.registry import register
-from domainemo.screens.confidence import Rule, Screening
+from domainemo.screens.confidence import Rule, Screening, Share
+from domainemo.values import Bounds
 
+from .alignment import Weight
 from .branches import Branches, Schedule
 from .composite import Composite
 from .conditional import Conditional
@@ -75,7 +77,7 @@ class UFAMA(Composite):
 
     Consistency and distillation weigh little, because alignment carries: beside it
     neither added anything that could be told from zero on simulated or real people.
-    ``python benchmarks/harm.py`` makes the figures, ``docs/harm.md`` has them.
+    ``docs/harm.md`` has the figures, and the commands that make them.
 
     Parameters
     ----------
@@ -111,19 +113,19 @@ class UFAMA(Composite):
     def __init__(
         self,
         *,
-        marginal: float = 1.0,
-        conditional: float = 1.0,
-        consistency: float = 0.1,
-        distillation: float = 0.1,
-        pairwise: float = 0.1,
+        marginal: Weight = 1.0,
+        conditional: Weight = 1.0,
+        consistency: Weight = 0.1,
+        distillation: Weight = 0.1,
+        pairwise: Weight = 0.1,
         branches: Branches = "all",
         distance: Distance = "mmd",
         rule: Rule = "pooled",
-        share: float = 0.5,
-        threshold: float = 0.9,
-        teaching_floor: float = 0.0,
-        judged_from: float = 0.6,
-        minimum: int = 1,
+        share: Share = 0.5,
+        threshold: Share = 0.9,
+        teaching_floor: Share = 0.0,
+        judged_from: Share = 0.6,
+        minimum: Annotated[int, Bounds(least=0)] = 1,
         schedule: Schedule = "delayed",
         screen: Screen | str | None = None,
     ) -> None:

@@ -177,6 +177,7 @@ def test_transport_on_a_line_pairs_the_sorted(seed, n):
 
 
 def test_transport_gradient_is_that_of_the_fixed_plan():
+    """Of a quotient, whose numerator alone depends on the plan."""
     source, target, p, u = draw(0, n=4, m=4, dim=2)
     source.requires_grad_()
     transport_distance(source, target, p, u).backward()
@@ -184,8 +185,20 @@ def test_transport_gradient_is_that_of_the_fixed_plan():
     p, u = (p / p.sum()).numpy(), (u / u.sum()).numpy()
     plan, mean = ot.emd(p, u, costs), p @ costs @ u
     gaps = source.detach().numpy()[:, None] - target.numpy()[None]
-    expected = (2 * plan[..., None] * gaps).sum(1) / mean
+    gain, scale = (
+        (2 * each[..., None] * gaps).sum(1) for each in (plan, np.outer(p, u))
+    )
+    expected = (gain - (plan * costs).sum() / mean * scale) / mean
     np.testing.assert_allclose(source.grad.numpy(), expected, atol=1e-9)
+
+
+def test_transport_cannot_be_lowered_by_making_everything_smaller():
+    source, target, p, u = draw(0, n=6, m=8)
+    scale = torch.tensor(0.5, dtype=DOUBLE, requires_grad=True)
+    value = transport_distance(scale * source, scale * target, p, u)
+    value.backward()
+    assert value > 0.1
+    assert float(scale.grad) == pytest.approx(0, abs=1e-9)
 
 
 def coral(source, target):

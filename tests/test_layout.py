@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from domainemo import Simulated
 from domainemo.adapters.composite import Composite
 from domainemo.parts import describe_object
 from domainemo.registry import KINDS, entries, find
+from domainemo.values import option_types
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "domainemo"
@@ -367,6 +370,21 @@ def test_a_part_is_documented_and_has_keyword_options_with_defaults(kind, name):
         assert parameter.name in cls.__doc__, f"{parameter.name} is not documented"
 
 
+def unbounded(annotation):
+    if get_origin(annotation) in (Union, UnionType):
+        return any(map(unbounded, get_args(annotation)))
+    return annotation in (int, float)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [pair for pair in PARTS if pair[0] not in ("dataset", "protocol")]
+)
+def test_a_number_says_within_which_bounds_it_is_taken(kind, name):
+    """A loss weight below 0 would train, and maximise what should be small."""
+    types = option_types(find(kind, name))
+    assert not [option for option, each in types.items() if unbounded(each)]
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [pair for pair in PARTS if pair[0] != "dataset"]
 )
@@ -388,7 +406,7 @@ def test_an_object_shows_the_options_it_was_made_with(kind, name):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "adapters").glob("*.py")), ids=str
+    "path", sorted((REPOSITORY / "adapters").rglob("*.py")), ids=str
 )
 def test_no_loss_waits_for_the_device(path):
     """`.item()` would stall a GPU, and forbid to train many models as one program."""

@@ -247,13 +247,20 @@ def test_feed_forward_layers_are_of_one_modality_first_and_of_all_after():
         assert changed == moved
 
 
-def test_shortcuts_where_nothing_is_dropped_change_no_result():
+def test_feedforward_layers_drop_hidden_and_outgoing_values_by_sample():
+    """A factor for every sample in place of what is drawn, against a loop."""
     model, modalities = build("five", training=True)
-    signals, masks = batch_for(modalities)
-    expected = model(signals, masks)
-    model.dropout = 0.5  # as if its layers dropped: without the shortcuts
-    for branch, found in model(signals, masks).items():
-        torch.testing.assert_close(found, expected[branch])
+    block, batch = model.layers[0], 3
+    tokens = torch.randn(len(modalities), batch, 4, model.width, dtype=DOUBLE)
+    factors = torch.tensor([0.0, 2.0, 3.0], dtype=DOUBLE)
+    found = block.experts_at_once()(tokens, lambda v: v * factors[:, None, None, None])
+    for place, name in enumerate(modalities):
+        norm, up, _, _, down, _ = block.experts[name]
+        for sample, factor in enumerate(factors):
+            for row, token in enumerate(tokens[place, sample]):
+                hidden = factor * functional.gelu(up(normalised(norm, token)))
+                expected = factor * down(hidden)
+                torch.testing.assert_close(found[place, sample, row], expected)
 
 
 def test_fusion_is_a_softmax_over_the_modalities_that_are_there():

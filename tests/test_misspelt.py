@@ -245,6 +245,8 @@ def test_what_holds_nothing_is_told():
             "no branch 'eg'. Did you mean 'eeg'",
         ),
         ("dann", {"adapter.branches": ()}, "DANN works on the branches"),
+        ("dann", {"adapter.branches": ("eye", "eye")}, "'eye' is named twice"),
+        ("uf-ama", {"adapter.marginal": -1.0}, "marginal is -1.0; expected at least 0"),
         ("pytorch-adapt:MCD", {"adapter.branches": "fusoin"}, "'fusion'"),
     ],
 )

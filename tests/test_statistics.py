@@ -103,6 +103,14 @@ def test_too_few_subjects_allow_nothing(size):
     assert found.needed is None
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_subject_without_a_value_is_told(value):
+    scores = np.array([0.1, 0.5, 0.3, 0.2, 0.9, 0.4])
+    missing = np.where(np.arange(6) == 2, value, scores)
+    with pytest.raises(ConfigurationError, match="1 of 6, the first at place 2"):
+        compare(missing, scores)
+
+
 def enumerated(gap):
     """Two-sided signed-rank test by all assignments of signs; no ties, no zeros."""
     ranks = np.abs(gap).argsort().argsort() + 1

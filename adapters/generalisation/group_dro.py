@@ -82,6 +82,8 @@ class GroupDRO(Adapter):
             belonging = members(source.domains, weights, len(self.log_shares))
             each[branch] = risks(outputs.logits[branch], source.labels, belonging)
             shown[branch] = share * present(belonging)
+        if not counted:
+            return {}
         log_shares = self._raised(each, shown)
         factor = self.weight * schedule_factor(self.schedule, target.progress)
         return {

@@ -59,8 +59,8 @@ class SourceWeighting(Adapter):
         them all, and a little more than 0 selects the nearest one.
     temperature : float
         Difference of distances over which a weight falls by a factor of e; distances
-        are between 0 and 10, where domains share nothing. Large values count those
-        that are kept alike.
+        are about 0 where domains are alike, by chance a little below, and 10 where
+        they share nothing. Large values count those that are kept alike.
     momentum : float
         Share of the averaged distances that a new batch leaves as it was.
     schedule : {"constant", "ramp", "delayed", "released"}

@@ -52,7 +52,7 @@ class TTime(SourceFree):
     temperature : float
         Logits are divided by it.
     confidence : float
-        The probability from which a prediction counts for :math:`z_k`.
+        The probability above which a prediction counts for :math:`z_k`.
     learning_rate : float
         Of Adam.
     epochs : int
@@ -132,7 +132,7 @@ def confident_counts(logits: Tensor, weights: Tensor, confidence: float) -> Tens
     logits : Tensor of shape (..., batch, classes)
     weights : Tensor of shape (..., batch)
     confidence : float
-        The probability that is exceeded.
+        The probability that a confident prediction exceeds.
 
     Returns
     -------

@@ -114,7 +114,7 @@ class MAET(Backbone):
         heads: Size = 4,
         feedforward_ratio: Size = 4,
         mixture_from: Annotated[int, Bounds(0)] = 2,
-        layer_scale: float = 0.1,
+        layer_scale: Annotated[float, Bounds(least=0)] = 0.1,
         dropout: DropoutShare = 0.0,
         sampling: Sampling | None = None,
     ) -> None:
@@ -186,14 +186,12 @@ class MAET(Backbone):
         self, windows: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Embed windows of shape (batch, channels, features)."""
-        # What is drawn, and in which order, is left as it is without any shortcut.
-        drops = self.training and self.dropout > 0.0
         tokens = torch.stack([self._tokens_of(name, windows[name]) for name in windows])
         tokens = self.token_dropout(tokens.transpose(0, 1)).transpose(0, 1)
         alone, layers = tokens, cast(list[MixtureBlock], list(self.layers))
-        experts = [None if drops else layer.experts_at_once() for layer in layers]
+        experts = [layer.experts_at_once() for layer in layers]
         for layer, own in zip(layers, experts, strict=True):
-            alone = layer(alone, experts=own)
+            alone = layer(alone, own)
         summaries = self.norm(alone)[..., 1:, :].mean(-2)
         embeddings = dict(zip(windows, summaries, strict=True))
         if self.fusion is None:
@@ -201,8 +199,7 @@ class MAET(Backbone):
             return {**embeddings, FUSION: embedding}
         there = torch.stack([present[name] for name in windows], -1)
         for layer, own in zip(layers, experts, strict=True):
-            last = layer is layers[-1] and not drops
-            tokens = layer(tokens, there, experts=own, last=last)
+            tokens = layer(tokens, own, there, last=layer is layers[-1])
         fused = self.fusion(self.norm(tokens[..., 0, :]).transpose(0, 1), there)
         return {**embeddings, FUSION: fused}
 
@@ -287,9 +284,9 @@ class MixtureBlock(nn.Module):
     def forward(
         self,
         tokens: Tensor,
+        experts: Experts,
         there: Tensor | None = None,
         *,
-        experts: Experts | None = None,
         last: bool = False,
     ) -> Tensor:
         """Map tokens of shape (modalities, batch, tokens, width) to the same shape.
@@ -297,12 +294,11 @@ class MixtureBlock(nn.Module):
         Parameters
         ----------
         tokens : Tensor of shape (modalities, batch, tokens, width)
+        experts : Experts
+            What :meth:`experts_at_once` returned.
         there : bool Tensor of shape (batch, modalities), optional
             Which modalities may be attended to. Without it each is read alone: its
             tokens see no other's.
-        experts : Experts, optional
-            What :meth:`experts_at_once` returned, where nothing is dropped: all
-            modalities' own layers in the same products, which is faster.
         last : bool
             Whether the summary tokens alone are asked for, as they are of the last
             block where modalities are read together.
@@ -315,7 +311,10 @@ class MixtureBlock(nn.Module):
         # What is dropped is drawn by sample.
         attended = self.dropout(attended.transpose(0, 1)).transpose(0, 1)
         tokens = torch.addcmul(tokens, self.attention_scale, attended)
-        fed = self._fed(tokens, there is not None, experts)
+        if there is not None and self.mixture is not None:
+            fed = self.mixture(tokens.transpose(0, 1)).transpose(0, 1)
+        else:
+            fed = experts(tokens, self.dropout)
         return torch.addcmul(tokens, self.feedforward_scale, fed)
 
     def _across(
@@ -330,17 +329,8 @@ class MixtureBlock(nn.Module):
         attended = self.attention(query, memory, valid)
         return attended.unflatten(-2, (len(rows), -1)).transpose(0, 1), tokens
 
-    def _fed(self, tokens: Tensor, together: bool, experts: Experts | None) -> Tensor:
-        if together and self.mixture is not None:
-            shared: Tensor = self.mixture(tokens.transpose(0, 1))
-            return shared.transpose(0, 1)
-        if experts is not None:
-            return experts(tokens)
-        apart = zip(self.experts.values(), tokens, strict=True)
-        return torch.stack([expert(own) for expert, own in apart])
-
     def experts_at_once(self) -> Experts:
-        """Return the modalities' own layers as one, without what they drop."""
+        """Return the modalities' own layers as one: the same products, but faster."""
         norms, firsts, _, _, seconds, _ = zip(*self.experts.values(), strict=True)
         scale, shift = _stacked(norms)
         weight, bias = _stacked(firsts)
@@ -367,12 +357,18 @@ class Experts(NamedTuple):
     out_weight: Tensor
     out_bias: Tensor
 
-    def __call__(self, tokens: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, dropout: Dropout) -> Tensor:
         """Map tokens of shape (modalities, batch, tokens, width) to the same shape."""
+        shape = tokens.shape[:3]
+
+        def dropped(rows: Tensor) -> Tensor:
+            by_sample: Tensor = dropout(rows.view(*shape, -1).transpose(0, 1))
+            return by_sample.transpose(0, 1)
+
         rows = functional.layer_norm(tokens, tokens.shape[-1:]).flatten(1, 2)
         hidden = functional.gelu(torch.baddbmm(self.bias, rows, self.weight))
-        fed = torch.baddbmm(self.out_bias, hidden, self.out_weight)
-        return fed.view_as(tokens)
+        hidden = dropped(hidden).flatten(1, 2)
+        return dropped(torch.baddbmm(self.out_bias, hidden, self.out_weight))
 
 
 class SummaryFusion(nn.Module):

@@ -142,7 +142,7 @@ class PhysioSync(Backbone):
         blocks: Size = 3,
         heads: Size = 4,
         feedforward_ratio: Size = 4,
-        layer_scale: float = 0.1,
+        layer_scale: Annotated[float, Bounds(least=0)] = 0.1,
         prompts: Annotated[int, Bounds(0)] = 2,
         dropout: DropoutShare = 0.2,
         gate: Gate = 3,

@@ -155,11 +155,6 @@ class Grid:
         return cells
 
 
-def sorted_axes() -> list[str]:
-    """Return what is crossed, in the order of folders and tables."""
-    return [name.removesuffix("s") for name in AXES]
-
-
 def read_grid(file: str, said: Table) -> Grid:
     """Read the file of a benchmark and check all names in it.
 

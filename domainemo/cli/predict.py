@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,12 @@ from . import options as use
 from .completion import names_of
 from .names import check_run
 from .terminal import echo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..core import Dataset
+    from ..parts import Part
 
 __all__ = ["predict"]
 
@@ -68,16 +74,9 @@ def predict(
     check_run(run)
     from ..data.loading import load_inputs
     from ..data.table import Table
-    from ..files import doubted, write
-    from ..parts import part, unknown_option
+    from ..files import doubted
     from ..runs.model import find_trained, load_trained
-    from .configuration import (
-        dataset_place,
-        load_dataset,
-        of_group,
-        parse_options,
-        stored_experiment,
-    )
+    from .configuration import stored_experiment
 
     if output is not None and output.exists():
         raise ConfigurationError(
@@ -92,29 +91,48 @@ def predict(
             "Note: the run's figures are an oracle's; this model is the last epoch's.",
             err=True,
         )
+    reader, changed = _parts(dataset, data_root, adapt, set_ or [])
+    inputs = load_inputs(reader)
+    by: Any = normalise_by
+    if by not in (None, "own", "source"):
+        by = Table(_baseline_folder(by)).load_inputs()
+    with doubted(run):
+        table = model.predict(inputs, by, changed)
+    _show(table, output)
+
+
+def _parts(
+    dataset: str, data_root: str | None, adapt: str | None, given: list[str]
+) -> tuple[Dataset, Part | None]:
+    """Return what reads the recordings, and what adapts, with the options given."""
+    from ..parts import part, unknown_option
+    from .configuration import dataset_place, load_dataset, of_group, parse_options
+
     name, root = dataset_place(dataset, data_root)
     names = {"dataset": name, **({"adapter": adapt} if adapt else {})}
-    options = parse_options(set_ or [], names)
+    options = parse_options(given, names)
     known = ["data", *(["adapter"] if adapt else [])]
     for option in options:
         if option.partition(".")[0] not in known:
             expected = [f"{group}.NAME" for group in known]
             raise ConfigurationError(unknown_option("predict", option, expected))
     reader = load_dataset(part("dataset", name, of_group("data", options)), root)
-    inputs = load_inputs(reader)
-    by: Any = normalise_by
-    if by not in (None, "own", "source"):
-        by = Table(_baseline_folder(by)).load_inputs()
-    changed = part("adapter", adapt, of_group("adapter", options)) if adapt else None
-    with doubted(run):
-        table = model.predict(inputs, by, changed)
+    return reader, part(
+        "adapter", adapt, of_group("adapter", options)
+    ) if adapt else None
+
+
+def _show(table: pd.DataFrame, output: Path | None) -> None:
+    """Print the predictions, or write them to a file."""
+    from ..files import write
+
     text = table.to_csv(index=False)
     if output is None:
         echo(text.removesuffix("\n"), lines=True)
-    else:
-        write(output, text)
-        verb = "is" if len(table) == 1 else "are"
-        echo(f"{count(len(table), 'prediction')} {verb} in {output}.")
+        return
+    write(output, text)
+    verb = "is" if len(table) == 1 else "are"
+    echo(f"{count(len(table), 'prediction')} {verb} in {output}.")
 
 
 def _baseline_folder(given: str) -> Path:

@@ -16,7 +16,7 @@ from ..values import Bounds
 from .neighbours import with_neighbours
 from .typicality import Typicality
 
-__all__ = ["Judge", "Rule", "Screening", "confident"]
+__all__ = ["Judge", "Rule", "Screening", "Share", "confident"]
 
 Rule = Literal["pooled", "calibrated", "balanced", "absolute"]
 Judge = Literal["untaught", "mean-teacher", "current", "released"]
@@ -108,12 +108,12 @@ class Screening(Screen):
         rule: Rule = "pooled",
         share: Share = 0.5,
         threshold: Share = 0.9,
-        teaching_floor: float = 0.0,
+        teaching_floor: Share = 0.0,
         judge: Judge = "untaught",
         judged_from: Share = 0.6,
         judge_momentum: Annotated[float, Bounds(0, below=1)] = 0.99,
-        teachers: int = 2,
-        own_opinion: float = 1.0,
+        teachers: Annotated[int, Bounds(least=1)] = 2,
+        own_opinion: Annotated[float, Bounds(least=0)] = 1.0,
         contradiction: Share = 1.0,
         temperature: Literal["none", "held-out"] = "none",
         typicality: Share = 0.0,

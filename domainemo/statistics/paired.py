@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ConfigurationError
 from .bayesian import Chances, signed_rank
 from .effects import Effect, rank_biserial, standardised, to_show
 from .intervals import FEWEST, bootstrap_interval
@@ -72,8 +73,20 @@ def compare(
         Differences of up to this are practically none, for ``chances``.
     seed : int
         Of what is drawn at random.
+
+    Raises
+    ------
+    ConfigurationError
+        If a subject has no finite value by one of them.
     """
     gap = np.asarray(first - second, dtype=float)
+    if not np.isfinite(gap).all():
+        missing = np.flatnonzero(~np.isfinite(gap))
+        raise ConfigurationError(
+            f"Two methods are compared on the same subjects: found no finite value for "
+            f"{len(missing)} of {len(gap)}, the first at place {missing[0]}; expected "
+            f"one by each method. Leave these subjects out."
+        )
     low, high = bootstrap_interval(gap, seed=seed)
     return Comparison(
         difference=float(gap.mean()),
