@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigurationError
+from .outside import text_of
 from .places import where
 from .registry import (
     KINDS,
@@ -20,7 +21,7 @@ from .registry import (
     parameters,
     plugin_of,
 )
-from .values import check_value, option_types
+from .values import check_value, given_options, option_types
 from .words import listed
 
 __all__ = ["Part", "describe_object", "having", "named_controls", "of_controls", "part"]
@@ -165,12 +166,18 @@ class Part:
     @property
     def plugins(self) -> tuple[str, ...]:
         """The files outside this package that its classes come from."""
-        classes = self._own_classes()
-        if self.made is not None:
-            inner = getattr(self.made, "modules", lambda: ())()
-            classes += tuple(type(each) for each in inner)
-        found = (plugin_of(cls) for cls in classes)
+        found = (plugin_of(cls) for cls in self._inner_classes())
         return tuple(sorted({path for path in found if path is not None}))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text of its classes from outside this package that are no plug-in's."""
+        found = {
+            cls
+            for cls in self._inner_classes()
+            if _is_outside(cls) and plugin_of(cls) is None
+        }
+        return tuple(sorted(map(text_of, found)))
 
     @property
     def outside(self) -> bool:
@@ -181,6 +188,11 @@ class Part:
         if self.made is not None:
             return (type(self.made),)
         return (*(self._class(name) for name in self.names), *self._named())
+
+    def _inner_classes(self) -> tuple[type, ...]:
+        """Return also the classes of what an object is made of."""
+        inner = getattr(self.made, "modules", lambda: ())()
+        return (*self._own_classes(), *(type(each) for each in inner))
 
     def _named(self) -> Iterator[type]:
         """Yield the classes of parts that options name: an adapter's screen."""
@@ -400,7 +412,13 @@ def describe_object(value: Any) -> Any:
         for key, item in {**vars(value), **vars(value).get("_modules", {})}.items()
         if not key.startswith("_") and key != "training" and item is not None
     }
-    described = {key: describe_object(item) for key, item in inner.items()}
+    # An option that no attribute tells, as it is kept in a private one.
+    told = {
+        key: item
+        for key, item in given_options(value).items()
+        if key not in inner and item is not None
+    }
+    described = {key: describe_object(item) for key, item in {**inner, **told}.items()}
     return {"class": type(value).__qualname__, **described}
 
 

@@ -18,6 +18,8 @@ __all__ = [
     "called",
     "contract_error",
     "during_import",
+    "is_library",
+    "is_ours",
     "is_outside",
     "naming_parts",
     "unforeseen",
@@ -166,7 +168,7 @@ def _of_outside(steps: list[Step]) -> list[Step]:
         # Before, it is the code of whoever calls this package.
         if entered and (its_module.startswith(PLUGIN) or _part(frame)[1]):
             return steps[number:]
-        entered = entered or _is_ours(its_module)
+        entered = entered or is_ours(its_module)
     return []
 
 
@@ -199,23 +201,26 @@ def _named(cls: type) -> tuple[str, str]:
     return "", ""
 
 
-def _is_ours(module: Any) -> bool:
+def is_ours(module: Any) -> bool:
+    """Return whether a module, by its name, is of this package."""
     return str(module).partition(".")[0] == _PACKAGE
 
 
 def is_outside(cls: type) -> bool:
     """Return whether a class is a part's that is defined elsewhere than here."""
-    return not _is_ours(cls.__module__) and bool(_named(cls)[1])
+    return not is_ours(cls.__module__) and bool(_named(cls)[1])
 
 
 def _runs_ours(frame: FrameType) -> bool:
-    return _is_ours(frame.f_globals.get("__name__"))
+    return is_ours(frame.f_globals.get("__name__"))
 
 
 def _is_library(frame: FrameType) -> bool:
-    path = frame.f_code.co_filename
-    if _runs_ours(frame):
-        return False
+    return not _runs_ours(frame) and is_library(frame.f_code.co_filename)
+
+
+def is_library(path: str) -> bool:
+    """Return whether a file is of Python or of an installed distribution."""
     if path.startswith("<"):
         return True
     inside = any(part in Path(path).parts for part in _LIBRARIES)

@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -37,6 +37,7 @@ __all__ = [
     "kind_of",
     "leaves",
     "load_plugin",
+    "loading",
     "name_of",
     "parameters",
     "plugin_loaded",
@@ -114,6 +115,11 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
     >>> @register
     ... class MeanAlignment(Adapter): ...
     """
+    if not isinstance(name, str | None):
+        raise ConfigurationError(
+            f"A part is registered by the name {name!r}; expected a text, such as "
+            f"@register(name='mean-alignment')."
+        )
 
     def decorate(cls: T) -> T:
         key = (_kind(cls), name or name_of(cls.__name__))
@@ -121,6 +127,8 @@ def register(cls: Any = None, *, name: str | None = None) -> Any:
         built_in = _built_in(key[0]).get(key[1])
         if built_in is not None and built_in.origin != cls.__module__:
             taken = built_in.origin
+        elif key in _classes and _is_again(cls, _classes[key]):
+            taken = None
         if taken is not None and taken != _address(cls):
             raise ConfigurationError(
                 f"Two {key[0]}s are called {key[1]!r}: {taken} and "
@@ -281,6 +289,11 @@ def load_plugin(path: str | Path) -> None:
         ) from error
 
 
+def loading(paths: Sequence[str]) -> list[str]:
+    """Return the lines of Python that import plug-ins."""
+    return [f"domainemo.registry.load_plugin({path!r})" for path in paths]
+
+
 def plugin_loaded(path: str | Path) -> bool:
     """Return whether a plug-in of that file name has been imported."""
     begins = f"{_PLUGIN}{Path(path).stem}_"
@@ -336,6 +349,11 @@ def options_in_text(
 
 
 def _kind(cls: type) -> str:
+    if not isinstance(cls, type):
+        raise ConfigurationError(
+            f"{cls!r:.80} cannot be registered: expected a class, as @register stands "
+            f"above one."
+        )
     for kind in KINDS:
         if issubclass(cls, base(kind)):
             return kind
@@ -493,6 +511,18 @@ def name_of(name: str) -> str:
 
 def _first_line(text: str | None) -> str:
     return (text or "").strip().split("\n", 1)[0]
+
+
+def _is_again(cls: type, known: type) -> bool:
+    """Return whether a class is one that is known, imported by another name."""
+    files = [
+        getattr(sys.modules.get(each.__module__), "__file__", None)
+        for each in (cls, known)
+    ]
+    if None in files or cls.__module__ == known.__module__:
+        return False
+    one, other = (Path(str(file)).resolve() for file in files)
+    return one == other and cls.__qualname__ == known.__qualname__
 
 
 def _address(cls: type) -> str:

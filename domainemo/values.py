@@ -35,6 +35,7 @@ __all__ = [
     "SEEDS",
     "Bounds",
     "checks_options",
+    "given_options",
     "option_types",
     "check_fields",
     "check_seeds",
@@ -47,6 +48,7 @@ LARGEST_SEED = 2**32 - 1
 
 _LARGEST = 2**63 - 1  # of a whole number: what TOML, tensors and arrays can hold
 _SHOWN = 80  # characters of a value in a sentence
+_GIVEN = "_given_options"  # where an object keeps what it was made with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,8 @@ SEEDS = Bounds(0, LARGEST_SEED, words=f"a whole number from 0 to {LARGEST_SEED}"
 def checks_options(cls: type, name: str) -> None:
     """Have a class refuse options that do not fit, whoever makes an object of it.
 
+    What an object was made with is known of it afterwards, see :func:`given_options`.
+
     Parameters
     ----------
     cls : type
@@ -114,6 +118,12 @@ def checks_options(cls: type, name: str) -> None:
     if hasattr(made, "checks") or inspect.Parameter.KEYWORD_ONLY not in kinds:
         return  # its parent's constructor does so already, or it has no options
 
+    usual = {
+        option: parameter.default
+        for option, parameter in known.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        and parameter.default is not inspect.Parameter.empty
+    }
     # Found once: a fold makes many objects of a class.
     found = functools.cache(lambda: option_types(made))
 
@@ -126,10 +136,18 @@ def checks_options(cls: type, name: str) -> None:
                 value = options[option] = value.item()  # a number as Python has it
             annotation = annotations.get(option, Any)
             check_value(f"{name}: {option}", value, annotation, default)
+        # The outermost constructor's, before it begins: what an object is made of.
+        getattr(self, "__dict__", {}).setdefault(_GIVEN, {**usual, **options})
         made(self, *arguments, **options)
 
     checking.checks = True  # type: ignore[attr-defined]
     cls.__init__ = checking  # type: ignore[misc]
+
+
+def given_options(value: Any) -> Mapping[str, Any]:
+    """Return the options that an object was made with; empty where nobody knows."""
+    given: Mapping[str, Any] = getattr(value, "__dict__", {}).get(_GIVEN, {})
+    return given
 
 
 def option_types(made: Any) -> Mapping[str, Any]:

@@ -202,7 +202,9 @@ def run_study(
     address = address_of(folder, effort.storage)
     _check_cluster(address, effort.executor)
     context = Context(folder, places, effort.plugins, on_progress=effort.on_train)
-    known = identity(planned.tested.fingerprint(), effort.plugins)
+    known = identity(
+        planned.tested.fingerprint(), effort.plugins, planned.experiment.texts
+    )
     facts = {"signals": fingerprint(planned.tested.inputs)}
     open_folder(folder, _describe(planned, context, name, address), known, facts)
     task = _task(planned, folder, name, address, effort)

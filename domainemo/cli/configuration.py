@@ -144,6 +144,7 @@ class Configuration(Generic[Chosen]):
     def default_folder(self) -> Path:
         """Return a folder that this configuration and no other is given."""
         described = self.describe()
+        described.pop("memory", None)  # which changes nothing of what is found
         content = json.dumps(described, sort_keys=True)
         dataset = _called(self.dataset, self.data_root)
         if self.target:

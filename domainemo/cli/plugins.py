@@ -7,9 +7,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import ConfigurationError, DomainemoWarning
-from ..registry import UnknownPart, plugin_loaded
+from ..registry import UnknownPart, loading, plugin_loaded
 
 __all__ = ["COMMAND", "again_with", "only_given"]
 
@@ -32,7 +33,7 @@ def only_given(file: str | None, named: Sequence[str]) -> Iterator[None]:
     ------
     ConfigurationError
         If a part is not known while a plug-in that may hold it is not imported. The
-        message has the whole command that would allow it.
+        message has the whole command, or the line of Python, that would allow it.
 
     Warns
     -----
@@ -40,7 +41,7 @@ def only_given(file: str | None, named: Sequence[str]) -> Iterator[None]:
         Naming the plug-ins that were not imported, where all parts are known.
     """
     closed = [path for path in named if not plugin_loaded(path)]
-    allowed = again_with(*(f"--plugin={path}" for path in closed))
+    allowed = _allowing(closed)
     one = len(closed) == 1
     whose = f"the plug-in{'' if one else 's'} {', '.join(closed)}"
     try:
@@ -61,6 +62,14 @@ def only_given(file: str | None, named: Sequence[str]) -> Iterator[None]:
             DomainemoWarning,
             stacklevel=1,
         )
+
+
+def _allowing(paths: Sequence[str]) -> str:
+    """Return what imports plug-ins: a command, or what Python needs before it."""
+    running = Path(sys.argv[0])
+    if "domainemo" in (running.stem, running.parent.name):
+        return again_with(*(f"--plugin={path}" for path in paths))
+    return "\n".join(loading(paths))
 
 
 def again_with(*options: str) -> str:

@@ -21,6 +21,8 @@ __all__ = [
     "retraining",
 ]
 
+_SUM = 1e-3  # what probabilities may sum up to more or less than 1
+
 
 def control_name(control: Part) -> str:
     """Return what a control is called in tables."""
@@ -135,6 +137,11 @@ def _probabilities(
         raise contract_error(control, "predict", called(given), expected)
     if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         shown = f"{called(found)}, not all of it finite numbers"
+        raise contract_error(control, "predict", shown, expected)
+    sums = found.sum(1)
+    if (found < 0).any() or (abs(sums - 1) > _SUM).any():
+        at = int((abs(sums - 1) + (found < 0).any(1)).argmax())
+        shown = f"{found[at].tolist()} for window {at}, which are no probabilities"
         raise contract_error(control, "predict", shown, expected)
     return found
 

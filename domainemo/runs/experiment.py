@@ -20,7 +20,16 @@ from ..choices import (
     complete,
     flatten,
 )
-from ..core import Adapter, Backbone, Control, Modality, Normalisation, Sampling
+from ..core import (
+    PROVENANCE,
+    Adapter,
+    Backbone,
+    Control,
+    Modality,
+    Normalisation,
+    Protocol,
+    Sampling,
+)
 from ..data.task import merges
 from ..errors import ConfigurationError
 from ..parts import Part, named_controls, of_controls, part, unknown_option
@@ -116,6 +125,11 @@ class Setup:
     def plugins(self) -> tuple[str, ...]:
         """The files outside this package that the parts come from."""
         return tuple(sorted({path for part in self.used for path in part.plugins}))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text of parts from outside this package that are no plug-in's."""
+        return tuple(sorted({text for part in self.used for text in part.texts}))
 
     @property
     def outside(self) -> bool:
@@ -347,7 +361,7 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
     )
     _check_names(made)
     # Parts whose options clash are refused here, before any recording is read.
-    made.protocol.build()
+    _check_protocol(made.protocol.build())
     _check_screen(made)
     _check_selection(made)
     check_words(made.build_normalisation(), "by", "words")
@@ -386,6 +400,23 @@ def experiment_of(stored: Mapping[str, Any]) -> Experiment:
         known = {k: v for k, v in known.items() if k not in own}
         known |= {f"{which}.{k}": v for k, v in options.items()}
     return experiment(**given | {"device": "cpu", "options": known})
+
+
+def _check_protocol(made: Protocol) -> None:
+    """Refuse a protocol that says of itself what nobody understands."""
+    columns, of = made.disjoint, set(PROVENANCE) - {"start"}
+    if not isinstance(columns, tuple | list) or not set(columns) <= of:
+        named = ", ".join(each for each in PROVENANCE if each in of)
+        raise ConfigurationError(
+            f"{type(made).__name__} has disjoint = {columns!r}; expected a tuple of "
+            f'some of {named}, such as ("stimulus",) with its comma. Correct it in '
+            f"{where(made)}."
+        )
+    if made.unfit not in _UNFIT:
+        raise ConfigurationError(
+            f"{type(made).__name__} has unfit = {made.unfit!r}; expected one of "
+            f"{', '.join(map(repr, _UNFIT))}. Correct it in {where(made)}."
+        )
 
 
 def check_words(made: object, *needed: str) -> None:
@@ -652,6 +683,8 @@ def resolve_device(name: str) -> str:
         ) from error
     return name
 
+
+_UNFIT = ("refuse", "skip", "keep")
 
 _GROUPS = (*Experiment.parts, "control", "training")
 

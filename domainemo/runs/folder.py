@@ -74,7 +74,8 @@ _NOT_KNOWN = (
 )
 _ITS_RUN = f"{files.REMEDY} To try other choices, edit a copy of it elsewhere."
 _PLACES = ("data_root", "target_root", "plugins", "init_from")
-_LIMITS = ("study.candidates", "study.storage")
+_CALLED = {"plugins": "plugins (the code of parts from outside this package)"}
+_LIMITS = ("study.candidates", "study.storage", "memory")
 _LONGEST_NAME = 200  # of the 255 bytes that a file name may have
 _PACKAGES = (
     "domainemo",
@@ -138,7 +139,9 @@ def job_folder(run: Path, fold: str, seed: int | str, method: str) -> Path:
     return run / "folds" / folder_name(fold) / f"seed-{seed}" / folder_name(method)
 
 
-def identity(recordings: str, plugins: Sequence[str]) -> dict[str, str]:
+def identity(
+    recordings: str, plugins: Sequence[str], texts: Sequence[str] = ()
+) -> dict[str, str]:
     """Return what must not change between a run's beginning and its resumption.
 
     Parameters
@@ -146,13 +149,18 @@ def identity(recordings: str, plugins: Sequence[str]) -> dict[str, str]:
     recordings : str
         Their `fingerprint`.
     plugins : sequence of str
+        Files.
+    texts : sequence of str
+        Of other parts from outside this package.
     """
     code = sha256()
     for plugin in plugins:
         code.update(Path(plugin).read_bytes())
+    for text in texts:
+        code.update(text.encode())
     return {
         "recordings": recordings,
-        "plugins": code.hexdigest() if plugins else "none",
+        "plugins": code.hexdigest() if plugins or texts else "none",
         "torch": _version("torch"),
     }
 
@@ -353,8 +361,9 @@ def _check_unchanged(folder: Path, changed: Sequence[str]) -> None:
     kind = DataError if changed == ["recordings"] else ConfigurationError
     more = f" and {len(there) - 1} more" if len(there) > 1 else ""
     what = f" ({there[0].relative_to(folder)}{more})" if there else ""
+    named = ", ".join(_CALLED.get(each, each) for each in changed)
     raise kind(
-        f"{folder}: changed since this run began: {', '.join(changed)}. What is there "
+        f"{folder}: changed since this run began: {named}. What is there "
         f"now{what} and what would be made would not fit together. Give a new --output "
         f"folder, or restore what has changed."
     )

@@ -350,7 +350,7 @@ def run_pretraining(
     plugins : sequence of str
         Files to import in every process.
     """
-    known = identity(fingerprint(planned.inputs), plugins)
+    known = identity(fingerprint(planned.inputs), plugins, planned.chosen.texts)
     facts = {
         "modalities": list(planned.inputs.modalities),
         "signals": known["recordings"],

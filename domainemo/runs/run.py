@@ -153,7 +153,7 @@ def trained(
         All finished.
     """
     start = planned.experiment.init_from
-    known = identity(planned.fingerprint(), plugins)
+    known = identity(planned.fingerprint(), plugins, planned.experiment.texts)
     known |= {"pre-training": start.content} if start else {}
     signals = fingerprint(planned.inputs)
     open_folder(folder, description, known, {"signals": signals})
