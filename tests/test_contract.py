@@ -337,6 +337,17 @@ class LearnsFromPredicting(Marginal):
         return outputs.logits[FUSION]
 
 
+class ForgetsHowItPredicts(Marginal):
+    centre = 0.0
+
+    def forward(self, source, target):
+        self.centre = source.outputs.logits[FUSION].mean(0).detach()
+        return super().forward(source, target)
+
+    def predict(self, outputs):
+        return outputs.logits[FUSION] - self.centre
+
+
 class HidesThatItPredicts(Marginal):
     shapes_prediction = False
 
@@ -348,6 +359,7 @@ BROKEN_ADAPTERS = {
     PredictsByTheBatch: ("predicts", "'the prediction' off by .* one by one"),
     PredictsWindows: ("predicts", r"logits of shape \(12,\), not \(12, 3\)"),
     LearnsFromPredicting: ("predicts", "'seen' off by .* after a prediction"),
+    ForgetsHowItPredicts: ("keeps_prediction", "off by .* of a new one with its state"),
     HidesThatItPredicts: ("predicts", "not the fusion's, and shapes_prediction False"),
     Positional: ("options", "'weight'.*not keyword-only"),
     WithoutDefault: ("options", "'weight' without a default"),

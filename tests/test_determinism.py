@@ -114,6 +114,19 @@ def test_two_seeds_differ_and_neither_depends_on_the_other(data, tmp_path):
         assert other["model.safetensors"] != content["model.safetensors"]
 
 
+def test_whoever_computes_in_double_precision_gets_the_same_bits(data, whole, tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        second = run(data, tmp_path, seeds=(3,))
+        read = domainemo.predict(tmp_path, data, fold="subject 1", adapter="uf-ama")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert bits(whole[0]) == bits(tmp_path)
+    assert_same_tables(whole[1], second)
+    assert len(read)
+
+
 def test_torch_is_left_as_it_was_found():
     threads = torch.get_num_threads()
     with reproducible(2):

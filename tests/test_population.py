@@ -313,6 +313,25 @@ def test_a_killed_member_goes_on_from_its_checkpoint(tmp_path, monkeypatch, resu
         assert apart(state_of(model, adapter), expected) < 2e-5
 
 
+def test_a_member_that_is_ended_as_it_resumes_leaves_the_others_alone(
+    tmp_path, monkeypatch
+):
+    """Its epochs are told again, and whoever is told may have enough of it."""
+    monkeypatch.setattr("domainemo.training.loop._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    place = Checkpoint(tmp_path / "1")
+    together([member(1, place, training__epochs=1)])
+    members = [member(1, place), member(2)]
+
+    def enough(row):
+        raise RunError("fell behind")
+
+    monkeypatch.setattr(members[0].loop, "_report", enough)
+    found = together(members)
+    assert str(members[0].failure) == "fell behind"
+    assert members[1].failure is None
+    assert apart(found[1], together([member(2)])[0]) < 2e-5
+
+
 def test_draws_are_those_of_torch_alone():
     network = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.4))
 
@@ -377,7 +396,7 @@ def test_a_run_as_one_program_gives_the_same_numbers(tmp_path):
     text = ["method", "fold", "seed", "level", "epoch", "access", "normalisation"]
     assert program.table[text].equals(alone.table[text])
     assert 'engine = "population"' in (tmp_path / "config.toml").read_text()
-    again = whole(recordings(), tmp_path, engine="population", seeds=[0, 1])
+    again = whole(recordings(), tmp_path, engine="population", seeds=[0, 1], memory=9)
     assert probabilities(again).tobytes() == probabilities(program).tobytes()
 
 

@@ -111,6 +111,28 @@ MISTAKES = {
         "        self.layer = nn.Linear(2, 2)  # here\n"
         "    def forward(self, signals, masks):\n        return {}\n",
     ),
+    "made too late": (
+        "adapter",
+        1,
+        "Mine has made late.bias in a step of training",
+        "@register  # here\nclass Mine(de.Adapter):\n"
+        "    def forward(self, source, target):\n"
+        "        rows = source.outputs.embeddings['fusion']\n"
+        "        if not hasattr(self, 'late'):\n"
+        "            self.late = nn.Linear(rows.shape[-1], 1)\n"
+        "        return {'a': self.late(rows).mean()}\n",
+    ),
+    "forgets how it predicts": (
+        "adapter",
+        1,
+        "Mine predicts by something that its weights and buffers do not hold",
+        "@register  # here\nclass Mine(de.Adapter):\n    centre = 0.0\n"
+        "    def forward(self, source, target):\n"
+        "        self.centre = source.outputs.logits['fusion'].mean(0).detach()\n"
+        "        return {}\n"
+        "    def predict(self, outputs):\n"
+        "        return outputs.logits['fusion'] + self.centre\n",
+    ),
     "adapter raises": (
         "adapter",
         1,
@@ -260,6 +282,17 @@ MISTAKES = {
             ),
         )
     },
+    **{
+        f"protocol's {words}": (
+            "protocol",
+            2,
+            f"Mine has {words}",
+            f"@register  # here\nclass Mine(de.Protocol):\n    domain = 'subject'\n"
+            f"    {words}\n"
+            "    def split(self, windows):\n        return []\n",
+        )
+        for words in ("disjoint = 'stimulus'", "disjoint = ('clip',)", "unfit = 'omit'")
+    },
     "protocol raises": (
         "protocol",
         2,
@@ -327,6 +360,8 @@ MISTAKES = {
                 "np.array(['sad'] * len(test))",
             ),
             ("too few", "returned an array of shape (1,)", "labels[:1]"),
+            ("scores", "which are no probabilities", "[[-1.0, 2.0]] * len(test)"),
+            ("sums", "[0.5, 0.9] for window 0", "[[0.5, 0.9]] * len(test)"),
             ("ragged", "returned a list that is no array", "[[0.1], [0.2, 0.8]] * 2"),
             ("beyond", "returned classes from 9 to 9", "np.full(len(test), 9)"),
         )

@@ -36,9 +36,14 @@ from ..core import (
 )
 from ..data.matching import step_of
 from ..data.normalisation import learned_of, normalise, scales_of
-from ..errors import DataError, DomainemoError, DomainemoWarning
+from ..errors import (
+    ConfigurationError,
+    DataError,
+    DomainemoError,
+    DomainemoWarning,
+)
 from ..parts import Part
-from ..places import naming_parts
+from ..places import naming_parts, where
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import sample, sample_labelled, samples_of
@@ -698,6 +703,9 @@ class _Training:
             self.folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False)
         )
         probabilities = predict(model, adapter, self.test, scale)
+        assert job.adapter is not None
+        if job.adapter.outside and adapter.shapes_prediction:
+            self._check_kept(probabilities, scale)
         if job.keeps_model and len(fold.target):
             # What can be said of it without labels: it may be chosen by that.
             known = self.trained, self.held_out, self.target
@@ -707,6 +715,22 @@ class _Training:
         write_screening(self.folder, _among_all(self.seen, self.used), fitted)
         if job.keeps_model:
             self._write_model({"temperature": scale} if self.scaled else {})
+
+    def _check_kept(self, probabilities: NDArray[np.float32], scale: float) -> None:
+        """Refuse an adapter that predicts by what its state does not hold."""
+        model, trained = self.task.model, self.task.adapter
+        assert self.job.adapter is not None
+        again = self.experiment.build_adapter(self.job.adapter)
+        again.prepare(model.dims, model.classes, self.domains)
+        again.to(self.device).load_state_dict(trained.state_dict())
+        found = predict(model, again.eval(), self.test, scale)
+        if not np.array_equal(found, probabilities):
+            raise ConfigurationError(
+                f"{type(trained).__name__} predicts by something that its weights and "
+                f"buffers do not hold, so that the model of this fold, read again, "
+                f"would predict otherwise. Keep it in a buffer that prepare registers: "
+                f"{where(trained)}."
+            )
 
     def _write_model(self, more: Mapping[str, Any]) -> None:
         """Write the weights, and what a later prediction needs beside them."""

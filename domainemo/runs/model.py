@@ -32,7 +32,7 @@ from ..data.normalisation import (
 from ..data.units import warn_of_distance
 from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from ..parts import Part, part
-from ..registry import entries
+from ..registry import UnknownPart, entries, loading
 from ..training.batches import Samples, sample
 from ..training.fit import predict, settle
 from ..training.model import Network, load_state
@@ -113,7 +113,17 @@ class Model:
             If a file is damaged.
         """
         run = Path(folder)
-        chosen = experiment_of(read_stored_config(run))
+        stored = read_stored_config(run)
+        try:
+            chosen = experiment_of(stored)
+        except UnknownPart as error:
+            lines = "\n".join(loading(stored.get("plugins", ())))
+            if not lines:
+                raise
+            raise ConfigurationError(
+                f"{run}: it needs plug-ins that are not imported. {error} If you trust "
+                f"them, import them first:\n{lines}"
+            ) from error
         found = find_trained(run, fold=fold, adapter=adapter, seed=seed)
         return load_trained(found, chosen)
 
@@ -124,6 +134,8 @@ class Model:
         adapt: Any = None,
     ) -> pd.DataFrame:
         """Return a row per sample: provenance, predicted class, probabilities.
+
+        Rows stand in the order in which the samples' first windows are given.
 
         Modalities, channels and features may come in any order and spelling, and beside
         others; modalities may be missing, for some windows, for a subject or for all,
@@ -166,6 +178,8 @@ class Model:
             of another unit than those they are normalised by.
         """
         members, probabilities = self.probabilities(inputs, normalise_by, adapt)
+        as_given = members[:, 0].argsort(kind="stable")
+        members, probabilities = members[as_given], probabilities[as_given]
         windows = expect_inputs(inputs, "the recording").windows
         table = windows.iloc[members[:, 0]].reset_index(drop=True)
         columns: dict[str, Any] = {
@@ -349,6 +363,15 @@ def load_trained(folder: Path, experiment: Experiment) -> Model:
         If a file is missing or damaged, or lacks an adapter that predicts.
     """
     known, domains = files.read(folder / MODEL, _parse_model)
+    with reproducible(experiment.training.threads):
+        network, adapter = _read_trained(folder, experiment, known, domains)
+    return Model(network.eval(), adapter.eval(), experiment, **known)
+
+
+def _read_trained(
+    folder: Path, experiment: Experiment, known: Mapping[str, Any], domains: int | None
+) -> tuple[Network, Adapter]:
+    """Return the network and the adapter of a trained fold, with their weights."""
     modalities, classes = known["modalities"], known["classes"]
     backbone = experiment.build_backbone(modalities)
     network = Network(backbone, modalities, len(classes))
@@ -368,7 +391,7 @@ def load_trained(folder: Path, experiment: Experiment) -> Model:
         )
     else:
         load_weights(network.load_state_dict, folder / MODEL_WEIGHTS)
-    return Model(network.eval(), adapter.eval(), experiment, **known)
+    return network, adapter
 
 
 def _adapter(folder: Path, name: str, experiment: Experiment) -> Adapter:

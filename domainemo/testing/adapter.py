@@ -233,6 +233,23 @@ def _adapter_state(check: Check) -> None:
         require_equal(*found, tolerance=0.0, where="from the loaded state")
 
 
+def _adapter_keeps_prediction(check: Check) -> None:
+    """Require the same prediction of a new object that has loaded the state."""
+    widths = _widths(check)
+    for branches in BRANCHES:
+        first, second = (_prepared(check, widths, seed=seed) for seed in (0, 1))
+        if not first.shapes_prediction:
+            return
+        _losses(first, draw(branches, widths=widths, seed=2))
+        second.load_state_dict(first.state_dict())
+        outputs = outputs_of(draw(branches, widths=widths), "target")
+        with torch.no_grad():
+            found = [
+                {"the prediction": a.eval().predict(outputs)} for a in (first, second)
+            ]
+        require_equal(*found, tolerance=0.0, where="of a new one with its state")
+
+
 def _adapter_predicts(check: Check) -> None:
     """Require finite logits of each sample by itself, and nothing changed by it."""
     widths = _widths(check)
@@ -318,6 +335,7 @@ ADAPTER: Suite = {
     "sees_no_labels": _adapter_sees_no_labels,
     "state": _adapter_state,
     "predicts": _adapter_predicts,
+    "keeps_prediction": _adapter_keeps_prediction,
     "space": _adapter_space,
     "trains": _adapter_trains,
     "firewall": _adapter_firewall,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigurationError
+from ..places import where
 from .checkpoint import Checkpoint
 from .divergence import Divergence
 from .optimiser import Adam, AdamW
@@ -153,6 +154,7 @@ class Loop:
             self.training.weight_decay,
         )
         self.history: list[dict[str, float]] = []
+        self._kept = self.parts.state_dict().keys()
         self._seed, self._checkpoint = seed, checkpoint
         self._report = report or (lambda row: None)
         self._saved = time.monotonic()
@@ -212,7 +214,10 @@ class Loop:
         ------
         RunError
             If a loss or a weight is not finite.
+        ConfigurationError
+            If a part has made weights or buffers in a step.
         """
+        self._check_no_more()
         losses = self.task.divergence.means(self.epoch + 1, taken)
         more = self.task.after_epoch(self.epoch + 1)
         self.history.append({"epoch": self.epoch + 1, **losses, **more})
@@ -221,6 +226,19 @@ class Loop:
         if self._checkpoint and waited:
             self._save(self._checkpoint)
             self._saved = time.monotonic()
+
+    def _check_no_more(self) -> None:
+        """Refuse what was made in a step: the optimiser has never heard of it."""
+        more = sorted(self.parts.state_dict().keys() - self._kept)
+        if more:
+            place, _, name = more[0].partition(".")
+            part = self.parts[int(place)]
+            made = "__init__" if place == "0" else "prepare"
+            raise ConfigurationError(
+                f"{type(part).__name__} has made {name} in a step of training, where "
+                f"it is neither trained nor kept; expected all weights and buffers to "
+                f"be there before. Make it in {made}: {where(part)}."
+            )
 
     def descend(self, passed: float) -> None:
         """Take the optimiser's step along the gradients that there are."""

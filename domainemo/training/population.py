@@ -118,7 +118,10 @@ def train_together(members: Sequence[Member]) -> None:
         If a part cannot be stacked. What was saved in checkpoints is kept.
     """
     for member in members:
-        member.loop.load()
+        try:
+            member.loop.load()
+        except DomainemoError as error:
+            member.failure = error
     going = [member for member in members if not member.left]
     for member in going:
         member.begin_epoch()

@@ -32,8 +32,9 @@ def seed_torch(seed: int) -> None:
 
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Run a block with deterministic kernels, and leave torch as it was found."""
+    """Run a block in single precision, by deterministic kernels; leave torch as is."""
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    precision = torch.get_default_dtype()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Asking a machine for its GPUs would wake them, also where the CPU trains.
@@ -41,6 +42,7 @@ def reproducible(threads: int) -> Iterator[None]:
     devices = range(torch.cuda.device_count() if used else 0)
     with torch.random.fork_rng(devices):
         torch.set_num_threads(threads)
+        torch.set_default_dtype(torch.float32)
         # The same as `use_deterministic_algorithms`, but for the compiler, which that
         # imports, as large as all of torch beside it.
         torch.set_deterministic_debug_mode("error")
@@ -49,6 +51,7 @@ def reproducible(threads: int) -> Iterator[None]:
         try:
             yield
         finally:
+            torch.set_default_dtype(precision)
             torch.set_num_threads(before[0])
             torch.set_deterministic_debug_mode(before[1])
             torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
