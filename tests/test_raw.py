@@ -405,6 +405,25 @@ def test_epochs_and_places_of_files_are_found_by_name(tmp_path):
         de.load("mne", tmp_path, files="{subject}_{session}-*")
 
 
+def test_bands_may_be_named_or_told_by_their_edges():
+    told, named, alone = (
+        de.from_raw(make(), subject=1, window=2.0, bands=bands).inputs
+        for bands in (BANDS, ["theta", "alpha"], "alpha")
+    )
+    for other, which in ((named, slice(None)), (alone, slice(1, None))):
+        assert other.modalities["eeg"].features == tuple(BANDS)[which]
+        expected = told.signals["eeg"][..., which]
+        np.testing.assert_array_equal(other.signals["eeg"], expected)
+    with pytest.raises(ConfigurationError, match="band 'alpha' is 8; expected its low"):
+        de.from_raw(make(), subject=1, bands={"alpha": 8})
+
+
+@pytest.mark.parametrize("key", ["subject", "session"])
+def test_nobody_s_recordings_are_refused(key):
+    with pytest.raises(DataError, match=rf"{key}: found None; expected one"):
+        de.from_raw(make(), **OPTIONS | {key: None})
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

@@ -308,6 +308,16 @@ AT = {"modalities": None}
             {"subject": ["ann"] * 5 + [np.nan]},
             ["subject", "window 5 (counted", "nan", "Fill it in."],
         ),
+        ({"subject": None}, ["subject", "None", "a value, or 6"]),
+        ({"trial": None}, ["trial", "None", "a value, or 6"]),
+        (
+            {"subject": pd.array(["ann"] * 5 + [None], dtype="string")},
+            ["subject", "window 5 (counted", "<NA>", "Fill it in."],
+        ),
+        (
+            {"labels": pd.array([0, 1, 0, 1, 0, None], dtype="Int64")},
+            ["labels", "window 5 (counted", "<NA>", "Fill it in."],
+        ),
         ({"subject": ["ann"] * 5 + ["\ud800"]}, ["subject", "window 5 (counted"]),
         ({"trial": [1.5] * 6}, ["trial", "1.5", "whole number", "str(value)"]),
         ({"start": [0, 1, 2, 3, 4, None]}, ["start", "window 5 (counted", "None"]),

@@ -9,9 +9,9 @@ from typing import Any
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, data_error
 from ..registry import register
-from .clips import Bads, Bands, Cut, Feature
+from .clips import Bads, Bands, Cut, Feature, bands_of
 from .raw import Clipping, Duration
-from .recorded import Sitting, bands_of, of_sittings
+from .recorded import Sitting, of_sittings
 from .signals.features import BANDS
 
 __all__ = ["BIDS", "from_bids"]
@@ -80,7 +80,7 @@ def from_bids(
         _sittings(root, task),
         None if labels == "trial_type" else labels,  # which is the description
         stimulus,
-        Cut(feature, bands, window, step, bads),
+        Cut(feature, bands_of(bands, name or "from_bids"), window, step, bads),
         Clipping(events, duration, resample),
         classes,
         name or root.resolve().name or "BIDS recordings",

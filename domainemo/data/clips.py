@@ -27,6 +27,7 @@ from .montage import (
     standard_montage,
 )
 from .signals.features import (
+    BANDS,
     HEART_MEASURES,
     band_power,
     constant_windows,
@@ -49,13 +50,14 @@ __all__ = [
     "Feature",
     "Part",
     "assemble",
+    "bands_of",
     "columns_of",
     "features_of",
     "prepared",
 ]
 
 Array = NDArray[np.float64]
-Bands = Mapping[str, tuple[float, float]]
+Bands = Mapping[str, tuple[float, float]] | Sequence[str]
 Columns = dict[str, NDArray[np.object_]]
 
 Feature = Literal["de", "psd", "raw"]
@@ -103,7 +105,7 @@ class Cut:
     """
 
     feature: Feature
-    bands: Bands
+    bands: Mapping[str, tuple[float, float]]
     window: float
     step: float | None
     bads: Bads
@@ -126,6 +128,26 @@ class Cut:
         feature = "samples" if self.feature == "raw" else self.feature
         every = "" if self.step in (None, self.window) else f" every {self.step:g} s"
         return f"{feature}, {self.window:g} s windows{every}"
+
+
+def bands_of(given: Bands, where: str) -> dict[str, tuple[float, float]]:
+    """Return the edges of bands, of which the usual ones may be given by name."""
+    if isinstance(given, Mapping):
+        for name, edges in given.items():
+            pair = isinstance(edges, tuple | list) and len(edges) == 2
+            if not pair or not all(isinstance(edge, int | float) for edge in edges):
+                raise ConfigurationError(
+                    f"{where}: the band {name!r} is {edges!r}; expected its lower and "
+                    f"its upper edge in Hz, such as (8, 14)."
+                )
+        return {name: (low, high) for name, (low, high) in given.items()}
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not names or not set(names) <= set(BANDS) or len(set(names)) < len(names):
+        raise ConfigurationError(
+            f"{where}: found bands={given!r}; expected some of {', '.join(BANDS)}, "
+            f"each once."
+        )
+    return {name: BANDS[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -598,6 +620,11 @@ def columns_of(
         What messages call a clip.
     name : str
     """
+    for key in ("subject", "session"):
+        if given[key] is None:
+            raise data_error(
+                f"{name}, {key}", "None", f"one, or one per {what}", "Name it."
+            )
     columns = {
         key: _per_clip(key, value, events, what, name)
         for key, value in given.items()

@@ -19,6 +19,7 @@ from .clips import (
     Feature,
     Part,
     assemble,
+    bands_of,
     columns_of,
     features_of,
     prepared,
@@ -86,8 +87,8 @@ def from_epochs(
         Differential entropy, logarithm of the mean power spectral density, or the
         samples of every window, each called by its milliseconds from the window's
         onset, so that two sampling rates are never taken for one.
-    bands : mapping of str to (float, float)
-        Band edges in Hz; samples have none.
+    bands : mapping of str to (float, float), or sequence of str
+        Band edges in Hz, or names of the usual bands; samples have none.
     window : float
         Length of a window in seconds.
     step : float, optional
@@ -135,7 +136,7 @@ def from_epochs(
     ...          for s in subjects]
     >>> data = join(*parts)
     """
-    cut = Cut(feature, bands, window, step, bads)
+    cut = Cut(feature, bands_of(bands, name), window, step, bads)
     cut.check(name)
     several = list(epochs) if isinstance(epochs, list | tuple) else [epochs]
     if not several:

@@ -20,6 +20,7 @@ from ..core import (
 )
 from ..errors import DomainemoWarning, data_error
 from .given import expect_labelled
+from .matching import step_of, told_of_step
 from .soundness import lost_channels
 from .units import warn_of_units
 
@@ -57,7 +58,8 @@ def join(
     Raises
     ------
     DataError
-        If the recordings differ in what they hold, or two hold the same window.
+        If the recordings differ in what they hold or how far apart windows begin, or
+        two hold the same window.
 
     Warns
     -----
@@ -188,6 +190,7 @@ def _check_alike(first: EmotionData, other: EmotionData) -> None:
             "Make all of them with the same classes=[...].",
         )
     check_modalities(one.modalities, two.modalities, where)
+    told_of_step(two, step_of(one.windows), one.name)
 
 
 def check_modalities(

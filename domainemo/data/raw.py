@@ -22,6 +22,7 @@ from .clips import (
     Feature,
     Part,
     assemble,
+    bands_of,
     columns_of,
     features_of,
     prepared,
@@ -115,7 +116,7 @@ def from_raw(
     ...                                              "clip 3": "calm"},
     ...                 classes=["calm", "sad"])
     """
-    cut = Cut(feature, bands, window, step, bads)
+    cut = Cut(feature, bands_of(bands, name), window, step, bads)
     cut.check(name)
     clipping = Clipping(events, duration, resample)
     clipping.check(labels, name)

@@ -16,13 +16,13 @@ from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, DataError, data_error
 from ..registry import register
 from ..values import check_value
-from .clips import Bads, Cut, Feature, Part
+from .clips import Bads, Cut, Feature, Part, bands_of
 from .epochs import epochs_part
 from .montage import other_sensor
 from .raw import Clipping, Duration, joined, raw_part
 from .signals.features import BANDS
 
-__all__ = ["Recorded", "Sitting", "bands_of", "of_sittings"]
+__all__ = ["Recorded", "Sitting", "of_sittings"]
 
 _SUFFIXES = (
     *(".edf", ".bdf", ".gdf", ".fif", ".fif.gz", ".vhdr", ".set", ".cnt", ".mff"),
@@ -145,16 +145,6 @@ def _chosen(epochs: Any, clipping: Clipping) -> Any:
     if clipping.resample and clipping.resample != epochs.info["sfreq"]:
         epochs = epochs.copy().load_data().resample(clipping.resample, verbose="error")
     return epochs
-
-
-def bands_of(names: Sequence[str], where: str) -> dict[str, tuple[float, float]]:
-    """Return the edges of bands that are given by name."""
-    if not names or not set(names) <= set(BANDS) or len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"{where}: found bands={names!r}; expected some of {', '.join(BANDS)}, "
-            f"each once."
-        )
-    return {name: BANDS[name] for name in names}
 
 
 @register(name="mne")

@@ -252,7 +252,9 @@ def from_arrays(
         "start": start,
     }
     columns = {
-        key: None if values is None else _column(values, count, f"{name}, {key}")
+        key: None
+        if values is None and key == "start"
+        else _column(values, count, f"{name}, {key}")
         for key, values in given.items()
     }
     frame = _windows(columns, where=name, first=0, step=window)
@@ -841,8 +843,10 @@ def _complete(
     return replace(given, channels=channels, features=features)
 
 
-def _column(values: ArrayLike, count: int, where: str) -> NDArray[Any]:
+def _column(values: ArrayLike | None, count: int, where: str) -> NDArray[Any]:
     """Return one value per window; a single value stands for all of them."""
+    if values is None:
+        raise _error(where, "None", f"a value, or {count}, one per window", "Give it.")
     # A list that mixes strings and NaN must not become the string "nan".
     array = values if isinstance(values, np.ndarray) else np.array(values, dtype=object)
     if array.ndim == 0:
@@ -986,7 +990,7 @@ def _elements(values: Any, where: str, first: int) -> list[int | str]:
                 _show(value),
                 "a whole number or a non-empty string",
                 "Fill it in."
-                if value == "" or (pd.api.types.is_scalar(value) and pd.isna(value))
+                if (pd.api.types.is_scalar(value) and pd.isna(value)) or value == ""
                 else "Make text of it, as str(value) or value.decode() does.",
             )
     return plain
