@@ -259,6 +259,8 @@ def _train_unit(inputs: Inputs, unit: Sequence[tuple[Any, Candidate]]) -> None:
     try:
         failed = run_jobs(inputs, given) if given else ()
     except DomainemoError as error:
+        if len(own) > 1:  # nobody knows whose it is
+            raise
         failed = [(0, error)]
     for place, why in failed:
         candidate = left[place][0]

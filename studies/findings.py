@@ -35,14 +35,16 @@ from .space import range_of
 from .storage import OPTIONS, WORKER, address_of, open_storage, quiet, reason_of
 
 __all__ = [
-    "compared",
+    "Choice",
     "DEFAULTS",
+    "Findings",
+    "REPEATED",
     "SOURCE_ONLY_CANDIDATE",
     "TUNED",
-    "Choice",
-    "Findings",
     "chosen_file",
+    "compared",
     "load_findings",
+    "outcomes",
 ]
 
 FINAL = "final"
@@ -53,6 +55,9 @@ SCORES = "scores"
 
 SOURCE_ONLY_SCORES = "source_only"
 """The attribute of an Optuna study that holds what source only scored."""
+
+REPEATED = "failed and tried again"
+"""What became of a candidate whose process was killed, and that another repeats."""
 
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -341,6 +346,20 @@ def _scores(studies: Mapping[str, optuna.Study], folder: Path) -> pd.DataFrame:
 def chosen_file(folder: Path, fold: str | None) -> Path:
     """Return the configuration file of a study's choice, for a fold or for all."""
     return folder / (f"chosen-{folder_name(fold)}.toml" if fold else "chosen.toml")
+
+
+def outcomes(candidates: pd.DataFrame) -> pd.Series[Any]:
+    """Return what became of each candidate: its state, or that it was tried again.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        As :class:`Findings` has them.
+    """
+    keys = pd.MultiIndex.from_frame(candidates[["study", "candidate"]])
+    retried = candidates[["study", "retry_of"]].dropna()
+    again = keys.isin(pd.MultiIndex.from_frame(retried))
+    return candidates["state"].mask(again & (candidates["state"] == "failed"), REPEATED)
 
 
 def _choices(folder: Path, plugins: Sequence[str]) -> list[Choice]:

@@ -77,7 +77,9 @@ class StudySettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "study")
-        check_seeds("study.final_seeds", self.final_seeds)
+        seeds = check_seeds("study.final_seeds", self.final_seeds)
+        different = len(set(seeds)) == len(seeds)
+        self._require("final_seeds", different, "seeds that are all different")
         self._require("search", bool(self.search), "at least one part")
         known = get_args(Objective)
         self._require(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 import warnings
@@ -20,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..data.files.limits import LARGEST, Refusal, check_file
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, did_you_mean
 from ..files import explained, lock
 from .sampling import RETRY_OF
 from .settings import JOURNAL, SQLITE
@@ -86,12 +87,24 @@ def address_of(folder: Path, given: str | None) -> str:
         The study's.
     given : str, optional
         An address, ``"journal"``, or ``"sqlite"``, which is the default.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none of these, or would keep nothing.
     """
     if given in (None, SQLITE):
         return f"{_SQLITE_FILE}{folder.resolve() / 'study.db'}"
-    if given == JOURNAL:
-        return str(folder.resolve() / "study.journal")
-    return str(given)
+    journal = str(folder.resolve() / "study.journal")
+    if given in (JOURNAL, journal):  # an address may be given once more
+        return journal
+    if "://" not in given or re.fullmatch(r"sqlite:/*(:memory:.*)?", given):
+        raise ConfigurationError(
+            f"The storage is {given!r}.{did_you_mean(given, (SQLITE, JOURNAL))} "
+            f"Expected {SQLITE!r} or {JOURNAL!r}, which lie in the study's folder, or "
+            f"an address such as postgresql+psycopg://user@host/database."
+        )
+    return given
 
 
 def name_of(address: str) -> str:
@@ -245,6 +258,12 @@ def _explained(address: str) -> Iterator[None]:
         if file is not None and isinstance(error.__cause__, sqlite3.OperationalError):
             raise disk_error(file, error) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if is_local(address):
+            raise ConfigurationError(
+                f"{file or address}: the study's storage cannot be read: {reason}. It "
+                f"was damaged or exchanged after it had been written. Put back a copy "
+                f"of this file, or tune into another --output folder."
+            ) from error
         raise ConfigurationError(
             f"{without_password(address)}: the study's storage cannot be opened: "
             f"{reason}. Check the address, and that the server runs."

@@ -340,8 +340,9 @@ def test_an_address_that_nobody_answers(refused, monkeypatch):
     said = refused("--executor=tcp://127.0.0.1:1")
     assert "No Dask scheduler answers at tcp://127.0.0.1:1" in said
     assert "workers that it has" in refused("--executor=tcp://a:1", "--jobs=2")
-    said = refused("--executor=nonsense://a")
-    assert "No Dask scheduler answers at nonsense://a" in said
+    for address in ("nonsense://a:1", "tcp://localhost:abc", "tcp://"):
+        said = refused(f"--executor={address}")
+        assert f"'{address}' is no address of a Dask scheduler" in said
 
 
 def test_a_scheduler_without_workers(refused):

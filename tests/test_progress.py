@@ -1,9 +1,13 @@
 """What is said of progress where there is no terminal: plain lines, with time left."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from domainemo.cli.screens import Pace, Progress
+from domainemo.runs import execution
 from domainemo.runs.execution import JobState, Monitor
+from domainemo.runs.job import partial_folder
 
 
 class Clock:
@@ -53,3 +57,15 @@ def test_redirected_progress_is_lines_with_the_time_left(clock, capsys):
         assert said(100) == ["[2/3] a: done; about 100 seconds left"]
         jobs[2].failed = True
         assert said(150) == ["[3/3] b: failed"]
+
+
+@pytest.mark.parametrize("text", ["", '{"epo', '{"epoch": 3}', "[]"])
+def test_progress_that_cannot_be_read_is_no_news(tmp_path, text):
+    """A process killed as it wrote leaves any of these; it will write it again."""
+    job = SimpleNamespace(folder=str(tmp_path / "job"))
+    place = partial_folder(job)
+    place.mkdir()
+    (place / "progress.json").write_text(text)
+    state = JobState("a job")
+    execution._read_progress(job, state)
+    assert state.epoch == 0

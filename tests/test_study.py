@@ -23,7 +23,12 @@ from postgres import postgres_server
 import domainemo
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
-from domainemo.errors import ConfigurationError, DomainemoWarning, RunError
+from domainemo.errors import (
+    ConfigurationError,
+    DomainemoError,
+    DomainemoWarning,
+    RunError,
+)
 from domainemo.registry import find, load_plugin
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
@@ -180,6 +185,8 @@ def test_settings_are_read_and_misspelt_ones_told():
         StudySettings.of({"samplr": "tpe"})
     with pytest.raises(ConfigurationError, match="expected int"):
         StudySettings.of({"candidates": "many"})
+    with pytest.raises(ConfigurationError, match=r"final_seeds.*all different"):
+        StudySettings.of({"final_seeds": [0, 0]})
 
 
 # ------------------------------------------------------------------- what is chosen
@@ -1008,6 +1015,22 @@ def test_a_postgresql_server_serves_several_workers(data, tmp_path):
             tune(data, tmp_path / "b", storage=address, sampler="tpe")
     with pytest.raises(ConfigurationError, match="cannot be opened"):
         tune(data, tmp_path / "c", storage=address)
+
+
+@pytest.mark.parametrize("given", ["sqllite", "/tmp/some.db", "sqlite://"])
+def test_a_storage_that_is_none_is_told(data, tmp_path, given):
+    with pytest.raises(ConfigurationError, match=f"The storage is '{given}'.*Expected"):
+        tune(data, tmp_path / "a", storage=given)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_damaged_storage_is_told_as_a_file(data, tmp_path, storage):
+    tune(data, tmp_path, storage=storage, candidates=2, final=False)
+    (file,) = (*tmp_path.glob("study.db"), *tmp_path.glob("study.journal"))
+    file.write_bytes(b"no study's at all\n")
+    with pytest.raises(DomainemoError, match=f"{file}: .*Put back a copy"):
+        tune(data, tmp_path, storage=storage, candidates=3, final=False)
 
 
 def test_passwords_stay_out_of_the_folder(tmp_path):

@@ -111,7 +111,7 @@ def test_ctrl_c_keeps_candidates_and_the_same_command_resumes(call, monkeypatch)
     code, said = call(*command)
     assert code == 4 and "the same command resumes" in said
     code, said = call(*command)
-    assert code == 0 and "Candidates: 3 complete, 1 failed" in said
+    assert code == 0 and "Candidates: 3 complete, 1 failed and tried again" in said
     assert count[0] == 5
 
 

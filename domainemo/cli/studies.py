@@ -115,8 +115,10 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
 
 def show_findings(findings: Findings) -> None:
     """Print what was chosen, what it was worth, and what to type next."""
+    from ..studies.findings import outcomes
+
     console = Console()
-    states = findings.candidates["state"].value_counts()
+    states = outcomes(findings.candidates).value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     console.say(f"Candidates: {counts}.")
     if not findings.choices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,6 +81,20 @@ def check_cluster(where: str | Path, jobs: int | None = None) -> None:
             import dask_jobqueue
 
             assert dask_jobqueue
+    if _is_address(where):
+        _check_address(where)
+
+
+def _check_address(address: str) -> None:
+    """Refuse what no scheduler can have as its address, which Dask would wait for."""
+    from distributed.comm.registry import backends
+
+    scheme, _, place = address.partition("://")
+    if scheme not in backends or not re.fullmatch(r"[^\s/]+:\d{1,5}/?", place):
+        raise ConfigurationError(
+            f"{address!r} is no address of a Dask scheduler; expected one such as "
+            f"tcp://host:8786, with its port, as `dask scheduler` prints it."
+        )
 
 
 def _is_address(where: str) -> bool:
@@ -221,7 +236,14 @@ def _slurm(file: str, workers: int, threads: int) -> Iterator[tuple[Client, int]
             f"takes jobs, such as the cluster's login node."
         )
     slots = max(asked["cores"] // threads, 1)
-    slurm = slurm_cluster(asked, slots)
+    try:
+        slurm = slurm_cluster(asked, slots)
+    except Exception as error:  # of every kind, for values that do not fit
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise ConfigurationError(
+            f"{file}: dask-jobqueue refuses what [{_TABLE}] asks for: {reason}. "
+            f"Correct it; memory, for one, is a text such as '4GB'."
+        ) from error
     try:
         _check_script(file, slurm.job_script())
         slurm.adapt(minimum_jobs=workers, maximum_jobs=workers)

@@ -20,11 +20,13 @@ from ..runs.results import Results
 from ..statistics.paired import compare
 from ..studies.findings import (
     DEFAULTS,
+    REPEATED,
     SOURCE_ONLY_CANDIDATE,
     TUNED,
     Choice,
     Findings,
     load_findings,
+    outcomes,
 )
 from ..studies.storage import address_of
 from ..words import but_for_calibration, count, duration, listed, were
@@ -534,12 +536,12 @@ def _stopped(findings: Findings) -> list[Block]:
         frame = frame.drop(columns="fold's study")
     if frame["retry of"].isna().all():
         frame = frame.drop(columns="retry of")
-    counts = stopped["state"].value_counts()
+    counts = outcomes(table).value_counts()
     words = " and ".join(
         f"{count(counts[state], 'candidate')} {were(counts[state])} pruned"
         if state == "pruned"
-        else f"{count(counts[state], 'candidate')} failed"
-        for state in ("pruned", "failed")
+        else f"{count(counts[state], 'candidate')} {state}"
+        for state in ("pruned", "failed", REPEATED)
         if state in counts
     )
     again = int(table["retry_of"].notna().sum())

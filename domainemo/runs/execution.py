@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -327,12 +327,11 @@ def _grouped(failures: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _read_progress(job: Work[Any], state: JobState) -> None:
-    try:
+    """Take note of how far a job is; what cannot be read will be written again."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
         text = (partial_folder(job) / PROGRESS).read_text(encoding="utf-8")
-    except OSError:
-        return
-    content = json.loads(text)
-    state.epoch, state.loss = content["epoch"], content["loss"]
+        content = json.loads(text)
+        state.epoch, state.loss = content["epoch"], content["loss"]
 
 
 @contextmanager
