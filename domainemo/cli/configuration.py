@@ -141,10 +141,15 @@ class Configuration(Generic[Chosen]):
             places["plugins"] = [str(Path(path).resolve()) for path in self.plugins]
         return {**places, **described, "options": options | described["options"]}
 
+    def describe_results(self) -> dict[str, Any]:
+        """Return everything that what is found depends on."""
+        described = self.describe()
+        described.pop("memory", None)
+        return described
+
     def default_folder(self) -> Path:
         """Return a folder that this configuration and no other is given."""
-        described = self.describe()
-        described.pop("memory", None)  # which changes nothing of what is found
+        described = self.describe_results()
         content = json.dumps(described, sort_keys=True)
         dataset = _called(self.dataset, self.data_root)
         if self.target:
@@ -298,7 +303,11 @@ class StudyConfiguration:
         """Return a folder that this study and no other is given."""
         settings = self.settings.describe()
         settings.pop("candidates")
-        content = [self.base.describe(), settings, repr(sorted(self.ranges.items()))]
+        content = [
+            self.base.describe_results(),
+            settings,
+            repr(sorted(self.ranges.items())),
+        ]
         digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
         stem = self.base.default_folder().name.rpartition("-")[0]
         return Path("runs") / f"study-{stem}-{digest}"

@@ -154,7 +154,7 @@ class Loop:
             self.training.weight_decay,
         )
         self.history: list[dict[str, float]] = []
-        self._kept = self.parts.state_dict().keys()
+        self._kept = set(self.parts.state_dict())
         self._seed, self._checkpoint = seed, checkpoint
         self._report = report or (lambda row: None)
         self._saved = time.monotonic()
