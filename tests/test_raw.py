@@ -86,6 +86,27 @@ def test_recordings_that_begin_late_are_cut_at_the_same_moments():
     np.testing.assert_array_equal(one.inputs.signals["eeg"], two.inputs.signals["eeg"])
 
 
+@pytest.mark.parametrize("dated", [False, True])
+@pytest.mark.parametrize("first", [0, 300])
+def test_what_was_cropped_off_moves_no_clip(dated, first, tmp_path):
+    """Against MNE's own epochs, which know where an annotation lies."""
+    whole = make(start=first)
+    if dated:
+        whole.set_meas_date(1e9)
+    whole.crop(0.5, 19.5)
+    whole.save(tmp_path / "cropped_raw.fif", verbose="error")
+    for raw in (whole, mne.io.read_raw(tmp_path / "cropped_raw.fif", verbose="error")):
+        events, _ = mne.events_from_annotations(raw, verbose="error")
+        epochs = mne.Epochs(
+            raw, events, tmin=0, tmax=1.99, baseline=None, verbose="error"
+        )
+        data = de.from_raw(raw, subject=1, feature="raw", window=2.0)
+        first_of_each = data.inputs.windows["start"] == 0
+        found = data.inputs.signals["eeg"][first_of_each.to_numpy()]
+        expected = 1e6 * epochs.get_data(verbose="error")
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
 def test_several_files_of_one_sitting_count_on_and_differ_in_spelling():
     loud = dict.fromkeys(["EEG FZ-REF", "CZ.", "Pz"], "eeg")
     raws = [make(), make(CLIPS[1:], loud, seed=1)]

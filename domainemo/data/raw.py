@@ -313,6 +313,8 @@ def _samples(raw: mne.io.BaseRaw) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     """Return the first sample of each annotation, and how many it lasts."""
     told = raw.annotations
     first = raw.time_as_index(told.onset, use_rounding=True, origin=told.orig_time)
+    if told.orig_time is None:  # then MNE counts from before what was cropped off
+        first = first - raw.first_samp
     length = np.round(np.asarray(told.duration) * raw.info["sfreq"]).astype(np.int64)
     return np.asarray(first, dtype=np.int64), length
 
