@@ -284,7 +284,7 @@ def test_epochs_that_do_not_fit_are_named():
     fails(r"lab: found a ndarray; expected mne.Epochs", epochs=signals())
     fails("no epochs", epochs=make()[:0])
     fails("epochs of 8.5 s; expected at least one window of 10 s", window=10.0)
-    fails("holds 0 samples", error=ConfigurationError, window=0.0)
+    fails("holds 0 samples", error=ConfigurationError, window=1e-3)
     fails(r"lab, label: found values of shape \(3,\); expected one per", [1, 2, 3])
     fails("lab, label: found 'happy'.*there is none", "happy")
     fails("'flet'.*Did you mean 'felt'", "flet", epochs=described)

@@ -173,6 +173,56 @@ def test_a_changed_file_is_read_again_and_its_old_entry_goes(root):
     assert new != old
 
 
+def test_files_that_change_places_are_read_again(root):
+    """Of one size and one time of change: as DEAP's are, out of one archive."""
+    for name in ("2.txt", "10.txt"):
+        (root / name).write_text("1 0 1\n1 1 2 3\n".replace("3", name[0]))
+        os.utime(root / name, ns=(10**18, 10**18))
+    first = domainemo.load(Notebook(root), jobs=1)
+    for old, new in (("2", "spare"), ("10", "2"), ("spare", "10")):
+        os.rename(root / f"{old}.txt", root / f"{new}.txt")
+    second = domainemo.load(Notebook(root), jobs=1)
+    assert len(reads(root)) == 4
+    assert first.inputs.signals["eeg"][2] == second.inputs.signals["eeg"][5]
+
+
+def test_links_by_another_name_are_read_again(root, tmp_path):
+    """A link's name may tell the subject, and what it leads to nothing."""
+    store = tmp_path / "store"
+    root.rename(store)
+    root.mkdir()
+    for name, kept in (("2", "2"), ("3", "10")):
+        (root / f"{name}.txt").symlink_to(store / f"{kept}.txt")
+    assert set(domainemo.load(Notebook(root), jobs=1).inputs.windows["subject"]) == {
+        2,
+        3,
+    }
+    (root / "3.txt").rename(root / "7.txt")
+    assert set(domainemo.load(Notebook(root), jobs=1).inputs.windows["subject"]) == {
+        2,
+        7,
+    }
+
+
+def test_a_link_that_leads_nowhere_is_told(root):
+    (root / "3.txt").symlink_to(root / "nothing.txt")
+    for cache in (True, False):
+        with pytest.raises(DataError, match=r"3\.txt"):
+            domainemo.load(Notebook(root), cache=cache, jobs=1)
+
+
+def test_codes_for_missing_values_are_told_each_time(root):
+    lines = "".join(f"1 {n % 2} {n}\n" for n in range(40)) + "1 0 -9999 -9999\n"
+    (root / "2.txt").write_text(lines.replace("1 ", "1 ", 1))
+    for _ in range(2):
+        with pytest.warns(
+            DomainemoWarning, match="the value -9999, far from all"
+        ) as told:
+            domainemo.load(Notebook(root), jobs=1)
+        assert len(told) == 1
+    assert len(reads(root)) == 2
+
+
 def test_one_more_file_is_another_state(root):
     domainemo.load(Notebook(root), jobs=1)
     (root / "3.txt").write_text("1 0 1\n1 1 2 3\n")

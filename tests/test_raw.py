@@ -439,10 +439,35 @@ def test_bands_may_be_named_or_told_by_their_edges():
         de.from_raw(make(), subject=1, bands={"alpha": 8})
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0, "2", True])
+@pytest.mark.parametrize("key", ["window", "step"])
+def test_lengths_that_are_none_are_refused(key, value):
+    with pytest.raises(ConfigurationError, match=rf"{key} is .*; expected seconds"):
+        de.from_raw(make(), **OPTIONS | {key: value})
+
+
+def test_numbers_may_be_numpy_s():
+    usual = de.from_raw(make(), duration=2, **OPTIONS)
+    data = de.from_raw(make(), duration=np.int64(2), **OPTIONS | {"window": np.int8(2)})
+    assert data.inputs.windows.equals(usual.inputs.windows)
+
+
 @pytest.mark.parametrize("key", ["subject", "session"])
 def test_nobody_s_recordings_are_refused(key):
     with pytest.raises(DataError, match=rf"{key}: found None; expected one"):
         de.from_raw(make(), **OPTIONS | {key: None})
+
+
+def test_a_folder_that_may_not_be_read_is_told(lab, monkeypatch):
+    """Its recordings would be missing without a word."""
+
+    def walk(root, onerror):
+        onerror(PermissionError(13, "Permission denied", str(lab / "bob")))
+        return iter(())
+
+    monkeypatch.setattr("os.walk", walk)
+    with pytest.raises(DataError, match=r"bob: found a folder that cannot be read"):
+        de.load("mne", lab, window=2.0)
 
 
 @pytest.mark.parametrize(
@@ -510,7 +535,7 @@ def test_a_bids_folder_is_read(tmp_path):
         '{"Name": "films", "BIDSVersion": "1.9.0"}'
     )
     (tmp_path / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\n")
-    runs = [(person, run) for person in ("01", "02") for run in (1, 2)]
+    runs = [(person, run) for person in ("01", "02") for run in (2, 10)]
     values = [write_bids(tmp_path, *each, seed) for seed, each in enumerate(runs)]
     options = {"events": ["film"], "stimulus": "stim_file", "window": 2.0}
     data = de.from_bids(tmp_path, "emotion", task="film", bands=BANDS, **options)

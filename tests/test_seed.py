@@ -276,6 +276,14 @@ def test_subjects_and_sessions_are_ordered_as_numbers_and_dates(tmp_path):
     ]
 
 
+def test_suffixes_may_be_in_capitals(tmp_path):
+    touch(tmp_path, "7_20131106.MAT", "7_20131030.mat")
+    assert [name for *_, name in names(tmp_path)] == [
+        "7_20131030.mat",
+        "7_20131106.MAT",
+    ]
+
+
 def test_a_published_date_tells_the_session_where_files_are_missing(tmp_path):
     touch(tmp_path, "7_20131106.mat", "7_20131030.mat", "2_20140419.mat")
     # Counting the files of subject 7 would call them sessions 1 and 2.

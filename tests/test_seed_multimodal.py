@@ -138,6 +138,9 @@ def test_the_fixture_tells_neighbours_apart():
 
 
 def test_windows_of_one_second_put_the_eye_on_the_eeg_clock(one):
+    # Each of the eye's windows stands in four rows, which splits must not tear apart.
+    made = SEEDMultimodal(one, window=1.0).modalities()
+    assert made["eye"].span == 4 and made["eeg"].span is None
     trials = read(one, window=1.0)
     assert list(trials) == [(8, 2, trial) for trial in range(1, 16)]
     for (_, _, number), trial in trials.items():

@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, data_error
 from ..registry import register
 from .clips import Bads, Bands, Cut, Feature, bands_of
 from .raw import Clipping, Duration
-from .recorded import Sitting, of_sittings
+from .recorded import Sitting, natural, of_sittings
 from .signals.features import BANDS
 
 __all__ = ["BIDS", "from_bids"]
@@ -121,7 +121,11 @@ def _sittings(root: Path, task: str | None) -> list[Sitting]:
             "one of them",
             "Name it with task.",
         )
-    chosen.sort(key=lambda path: (path.subject, path.session or "", path.run or ""))
+    chosen.sort(
+        key=lambda path: [
+            natural(each or "") for each in (path.subject, path.session, path.run)
+        ]
+    )
     return [
         Sitting(path.subject, path.session or "1", Path(path.fpath), _reader(path))
         for path in chosen

@@ -25,6 +25,7 @@ import pandas as pd
 from .. import __version__, files
 from ..core import EmotionData, Inputs, Modality
 from ..errors import ConfigurationError, DomainemoWarning
+from .sentinels import sentinels
 
 __all__ = ["cache_folder", "entry_folder", "read_entry", "write_entry"]
 
@@ -43,17 +44,21 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("domainemo"))
 
 
-def entry_folder(name: str, choices: Mapping[str, Any], files: list[Path]) -> Path:
+def entry_folder(
+    data_set: str, choices: Mapping[str, Any], files: list[Path], root: Path = Path()
+) -> Path:
     """Return the folder of an entry, whether it is there or not.
 
     Parameters
     ----------
-    name : str
-        The data set's name.
+    data_set : str
+        Its name.
     choices : mapping
         Its root and its options, as plain values.
     files : list of Path
         Every file that is read.
+    root : Path
+        As the paths of those begin that lie where the data set does.
 
     Returns
     -------
@@ -64,25 +69,29 @@ def entry_folder(name: str, choices: Mapping[str, Any], files: list[Path]) -> Pa
     state = sha256(f"{__version__} {np.__version__} {_code()}".encode())
     for path in files:
         status = path.stat()
-        state.update(
-            f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
-        )
-    first = f"{name}-{sha256(chosen.encode()).hexdigest()[:16]}"
+        # By its name, which may tell the subject, and as the very file that it is, as
+        # two of one size and time may have changed places.
+        name = path.relative_to(root) if path.is_relative_to(root) else path.name
+        facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        state.update(f"{name}\0{path.resolve()}\0{facts}\n".encode())
+    first = f"{data_set}-{sha256(chosen.encode()).hexdigest()[:16]}"
     return cache_folder() / first / state.hexdigest()[:24]
 
 
-def read_entry(folder: Path) -> EmotionData | None:
+def read_entry(folder: Path, *, warn: bool = True) -> EmotionData | None:
     """Return an entry with its arrays mapped, or None if it is not there or not whole.
 
     Parameters
     ----------
     folder : Path
         From :func:`entry_folder`.
+    warn : bool
+        Whether to warn of values once more.
 
     Warns
     -----
     DomainemoWarning
-        If it is there and not whole.
+        If it is there and not whole; and of what was warned of as it was read.
     """
     if not folder.exists():
         return None
@@ -106,6 +115,8 @@ def read_entry(folder: Path) -> EmotionData | None:
         labels = np.load(folder / _LABELS)
         told = stored["name"], stored["labelled_trials"]
         inputs = Inputs(signals, windows, modalities, *told)
+        for text in stored["sentinels"] if warn else ():
+            warnings.warn(text, DomainemoWarning, stacklevel=3)
         return EmotionData(inputs, labels, tuple(stored["classes"]))
     except Exception as error:  # damaged in any way
         warnings.warn(
@@ -143,6 +154,7 @@ def write_entry(folder: Path, data: EmotionData) -> None:
                 "name": data.inputs.name,
                 "labelled_trials": data.inputs.labelled_trials,
                 "classes": data.classes,
+                "sentinels": list(sentinels(data.inputs)),
                 "modalities": {k: asdict(v) for k, v in data.inputs.modalities.items()},
             }
             text = json.dumps(description, indent=1)
@@ -150,7 +162,7 @@ def write_entry(folder: Path, data: EmotionData) -> None:
             files.record(partial)
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
     except ConfigurationError:
-        if not folder.exists() or read_entry(folder) is None:
+        if not folder.exists() or read_entry(folder, warn=False) is None:
             raise
     for other in folder.parent.iterdir():
         # Of files that have changed since. Who has them mapped keeps them.

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -114,6 +115,14 @@ class Cut:
         """Refuse what is no feature, and the like; `name` is of the recordings."""
         check_value(f"{name}: feature", self.feature, Feature)
         check_value(f"{name}: bads", self.bads, Bads)
+        told = {"window": self.window, "step": self.step}
+        for key, value in told.items():
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            fits = number and 0 < float(value or 0) < np.inf
+            if not (fits or (key == "step" and value is None)):
+                raise ConfigurationError(
+                    f"{name}: {key} is {value!r}; expected seconds, more than 0."
+                )
 
     def samples(self, rate: float) -> int:
         """Return the samples in a window."""

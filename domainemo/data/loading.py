@@ -6,12 +6,13 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..core import Dataset, EmotionData, Inputs
-from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from ..places import called, naming_parts, where
 from ..registry import find, parameters
 from ..values import check_value, option_types
@@ -70,13 +71,14 @@ def load(
     >>> data = load("seed-iv", "recordings", smoothing="moving-average")
     """
     dataset = named(dataset, root, options)
-    if not isinstance(dataset, Reader):
-        return _loaded(dataset)
-    folder = _entry(dataset) if cache else None
-    kept = read_entry(folder) if folder else None
-    if kept is not None:
-        return kept
-    data = dataset.load(jobs=jobs, on_read=on_read)
+    with _readable():
+        if not isinstance(dataset, Reader):
+            return _loaded(dataset)
+        folder = _entry(dataset) if cache else None
+        kept = read_entry(folder) if folder else None
+        if kept is not None:
+            return kept
+        data = dataset.load(jobs=jobs, on_read=on_read)
     return data if folder is None else _keep(folder, data)
 
 
@@ -98,7 +100,8 @@ def load_inputs(dataset: Dataset, *, cache: bool = True) -> Inputs:
     """
     if isinstance(dataset, Reader):
         return load(dataset, cache=cache).inputs
-    inputs = dataset.load_inputs()
+    with _readable():
+        inputs = dataset.load_inputs()
     if not isinstance(inputs, Inputs):
         raise DataError(
             f"The data set {type(dataset).__name__} loaded {called(inputs)}; expected "
@@ -106,6 +109,22 @@ def load_inputs(dataset: Dataset, *, cache: bool = True) -> Inputs:
             f"{where(dataset, 'load_inputs')}."
         )
     return inputs
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say which file or folder cannot be read, where the system refuses it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise data_error(
+            error.filename,
+            f"what cannot be read ({error.strerror})",
+            "files and folders that are there and may be read",
+            "Put it back, mend the link, or have it made readable.",
+        ) from error
 
 
 def _loaded(dataset: Dataset) -> EmotionData:
@@ -177,12 +196,13 @@ def _make(
 def _entry(reader: Reader) -> Path:
     kind = type(reader)
     choices = {k: v for k, v in vars(reader).items() if not k.startswith("_")}
-    choices["root"] = str(Path(choices.get("root") or ".").resolve())
+    root = choices.get("root") or "."
+    choices["root"] = str(Path(root).resolve())
     choices["class"] = f"{kind.__module__}.{kind.__qualname__}"
     code = getattr(sys.modules.get(kind.__module__), "__file__", None)
     files = [*reader.files(), *([Path(code)] if code else [])]
     name = str(getattr(kind, "registered_name", kind.__name__))
-    return entry_folder(name, choices, files)
+    return entry_folder(name, choices, files, Path(root))
 
 
 def _keep(folder: Path, data: EmotionData) -> EmotionData:
@@ -196,4 +216,4 @@ def _keep(folder: Path, data: EmotionData) -> EmotionData:
             DomainemoWarning,
             stacklevel=3,
         )
-    return read_entry(folder) or data
+    return read_entry(folder, warn=False) or data

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -166,7 +167,7 @@ def _check_number(where: str, value: Any, expected: str) -> None:
     """Refuse what is neither left out, nor a word that is expected, nor above 0."""
     if value is None or repr(value) in expected:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not (number and 0 < value < np.inf):
         raise ConfigurationError(
             f"{where} is {value!r}; expected {expected}, more than 0."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from .montage import other_sensor
 from .raw import Clipping, Duration, joined, raw_part
 from .signals.features import BANDS
 
-__all__ = ["Recorded", "Sitting", "of_sittings"]
+__all__ = ["Recorded", "Sitting", "natural", "of_sittings"]
 
 _SUFFIXES = (
     *(".edf", ".bdf", ".gdf", ".fif", ".fif.gz", ".vhdr", ".set", ".cnt", ".mff"),
@@ -253,7 +254,7 @@ class Recorded(Dataset):
                 self.root, "no such folder", "the folder of recordings", "Correct it."
             )
         found = {}
-        for path in self.root.rglob("*"):
+        for path in _below(self.root):
             place = path.relative_to(self.root).as_posix()
             matched = self._pattern.fullmatch(place)
             hidden = any(part.startswith(".") for part in Path(place).parts)
@@ -272,6 +273,21 @@ class Recorded(Dataset):
                 continue  # read with the file that it continues
             session = told.get("session") or "1"
             yield Sitting(told["subject"], session, path, partial(_opened, path))
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """Yield all that lies in a folder; refuse it where a part cannot be read."""
+
+    def refuse(error: OSError) -> None:
+        raise data_error(
+            error.filename,
+            f"a folder that cannot be read ({error.strerror})",
+            "one that may be, or that lies elsewhere",
+            "Have it made readable, or move it out of the folder of recordings.",
+        ) from error
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        yield from (Path(folder, name) for name in (*folders, *names))
 
 
 def _pattern(files: str) -> re.Pattern[str]:
@@ -296,13 +312,13 @@ def _pattern(files: str) -> re.Pattern[str]:
 def _in_order(found: tuple[Path, Mapping[str, str]]) -> tuple[Any, ...]:
     path, told = found
     return (
-        _natural(told["subject"]),
-        _natural(told.get("session") or ""),
-        _natural(path.name),
+        natural(told["subject"]),
+        natural(told.get("session") or ""),
+        natural(path.name),
     )
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
     """Return a key by which run 10 comes after run 2."""
     parts = re.split(r"(\d+)", text)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -14,7 +14,7 @@ from ..errors import DomainemoWarning
 from .normalisation import let_go
 from .soundness import listed
 
-__all__ = ["warn_of_sentinels"]
+__all__ = ["sentinels", "warn_of_sentinels"]
 
 _NINES = [float(digit * length) for digit in "789" for length in range(3, 8)]
 _TENS = [10.0**power for power in range(10, 39)]
@@ -46,8 +46,6 @@ class _Found:
 def warn_of_sentinels(inputs: Inputs) -> None:
     """Warn where a number that programs write for a missing value is in the signals.
 
-    It is there at least twice, and far from all other values of its channel.
-
     Parameters
     ----------
     inputs : Inputs
@@ -55,22 +53,34 @@ def warn_of_sentinels(inputs: Inputs) -> None:
     Warns
     -----
     DomainemoWarning
-        Naming the modality, the channels, the value, its share, and the subjects.
+        What :func:`sentinels` says.
+    """
+    for text in sentinels(inputs):
+        warnings.warn(text, DomainemoWarning, stacklevel=3)
+
+
+def sentinels(inputs: Inputs) -> Iterator[str]:
+    """Yield what is to be said of each code for a missing value in the signals.
+
+    It is there at least twice, and far from all other values of its channel. Named are
+    the modality, the channels, the value, its share, and the subjects.
+
+    Parameters
+    ----------
+    inputs : Inputs
     """
     for name, modality in inputs.modalities.items():
         array = inputs.signals[name]
         for found in _codes_in(array):
             subjects = inputs.windows["subject"].iloc[found.rows].astype(str).unique()
             place = _places(modality, found.columns)
-            warnings.warn(
+            yield (
                 f"{inputs.name}, modality {name!r}, {place}: found the value "
                 f"{found.code:.7g}, far from all others, in "
                 f"{len(found.rows) / len(array):.1%} of the windows, of "
                 f"subject{'s' * (len(subjects) > 1)} {listed(subjects.tolist())}. It "
                 f"looks like a code for a missing value, and is taken for a "
-                f"measurement. Replace it by NaN, which means that a value is missing.",
-                DomainemoWarning,
-                stacklevel=3,
+                f"measurement. Replace it by NaN, which means that a value is missing."
             )
 
 

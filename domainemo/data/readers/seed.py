@@ -55,7 +55,7 @@ _DATES = {
     14: ("20140601", "20140615", "20140627"),
     15: ("20130709", "20131016", "20131105"),
 }
-_FILE = re.compile(r"(\d+)_(\d{8})\.mat")
+_FILE = re.compile(r"(\d+)_(\d{8})\.mat", re.IGNORECASE)
 _RECORDING_KEY = re.compile(r".*_eeg(\d+)")
 
 _RAW = "Preprocessed_EEG"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,10 @@ class SEEDMultimodal(Reader):
         """Describe ``eeg``, 62 electrodes with five bands, and ``eye``, 33 measures."""
         return {
             "eeg": Modality(SEED_ELECTRODES, tuple(SEED_BANDS), "eeg"),
-            "eye": eye_modality(NUMBERED_MEASURES),
+            # Of each 4 s once, whatever the EEG's windows: repeated in shorter ones.
+            "eye": replace(
+                eye_modality(NUMBERED_MEASURES), span=4.0 if self.window < 4 else None
+            ),
         }
 
     def title(self) -> str:
