@@ -31,7 +31,8 @@ of the time alone, two 1.3 times it (`benchmarks/speed.py OUTPUT --members 1 2 4
 
 _KEPT = 16e6
 """Bytes that a network keeps for a step's gradients, where stacking on a CPU begins to
-cost more than it saves: 1.3 times as fast at 13 MB, as fast at 27 (docs/speed.md)."""
+cost more than it saves: 1.4 times as fast at 13 MB; above, three of four networks lose
+(docs/speed.md)."""
 
 State = TypeVar("State")
 Choices = TypeVar("Choices", bound=Setup)
