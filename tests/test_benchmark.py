@@ -115,6 +115,8 @@ def made(tmp_path_factory):
         ("adapters = 5", "adapters is 5; expected a list of names, or a table"),
         ("adapters = []", "adapters is .*; expected a list of names"),
         ('adapters = ["dann", "dann"]', "expected each of them once"),
+        ('[adapters."source only"]\nadapter = "dann"', "is called as a baseline is"),
+        ('[adapters."majority class"]\nadapter = "dann"', "called as a baseline is"),
         ("[adapters.dann]\nseeds = [1]", "adapters.dann has no option 'seeds'"),
         ("[adapters.dann]\noptions = {training.epochs = 1}", "cannot be compared"),
         ("[adapters.dann]\noptions = {adapter.wieght = 1}", "'weight'"),
@@ -141,6 +143,17 @@ def made(tmp_path_factory):
 def test_what_is_misspelt_is_told_before_anything_is_read(wrong, sentence, tmp_path):
     with pytest.raises(de.ConfigurationError, match=sentence):
         grid(tmp_path, wrong)
+
+
+def test_folders_of_one_name_need_names_of_their_own(tmp_path):
+    for place in ("x", "y"):
+        (tmp_path / place / "t").mkdir(parents=True)
+    folders = [str(tmp_path / place / "t") for place in ("x", "y")]
+    (tmp_path / "bench.toml").write_text(f"datasets = {json.dumps(folders)}\n")
+    with pytest.raises(
+        de.ConfigurationError, match="two would be called 't'; expected"
+    ):
+        read_grid(str(tmp_path / "bench.toml"), {})
 
 
 def test_a_file_that_is_not_there(tmp_path):

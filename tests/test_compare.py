@@ -200,6 +200,21 @@ def test_data_sets_are_compared_each_by_itself_and_then_together():
     expected = (weights * z).sum() / np.sqrt(20)
     assert found.combined["source only"].z == pytest.approx(expected)
     assert "Over 2 data sets, source only is worse" in conclusions(found)[-1]
+    assert not any(each.notes for each in found.datasets)
+
+
+def test_choices_that_differ_between_data_sets_are_said():
+    """A p over both would else be of two questions, without a word."""
+    options = {"training.epochs": 3, "data.window": 4}
+    other = replace(
+        results("another", uf_ama=EVEN, source_only=EVEN),
+        description={**ONE.description, "calibration": 1, "options": options},
+    )
+    first = results(uf_ama=EVEN + GAINS, source_only=EVEN)
+    alone, beside = (each.notes for each in de.compare(first, other).datasets)
+    assert not alone
+    told = "of another data set, in calibration and training.epochs."
+    assert beside == [f"run 2 differs from run 1, {told}"]
 
 
 # ------------------------------------------------------------------------- sentences

@@ -383,6 +383,8 @@ def test_the_command(source, target, tmp_path, monkeypatch, capsys):
     assert '"protocol.classes" = "negative=bad,positive=good"' in kept
     said = run(*chosen, "--target-classes=negative=bad,positive=good", "--dry-run")
     assert "subject 2" in said and "No fold tests" not in said
+    said = run("--target-classes=negative=bad", code=2)
+    assert "expected --protocol cross-dataset with it, found no --protocol" in said
     said = run("--protocol=cross-dataset", code=3)
     assert "of which 1 is among those of" in said
     said = run("--protocol=cross-dataset", "--target-classes=negativ=bad", code=2)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..choices import RunChoices
+from ..errors import ConfigurationError
+from ..registry import entries
 from . import options as use
 from .stopping import interruptible
 
@@ -54,6 +57,8 @@ def adapt(
 
     chosen, short = use.read(RunChoices, said)
     sets = [*short, *(set_ or ())]
+    if config is None:
+        _check_target(chosen, target_together, target_classes)
     if target_together:
         sets.append("protocol.together=true")
     if target_classes is not None:
@@ -63,6 +68,24 @@ def adapt(
     with interruptible():
         use.check_executing(executor, jobs)
         _run(configure(chosen, sets, config), output, jobs, executor, dry_run, cache)
+
+
+def _check_target(
+    chosen: Mapping[str, Any], together: bool, classes: str | None
+) -> None:
+    """Refuse what is said of a target where there is none, or of another protocol."""
+    protocol, other = chosen["protocol"], "cross-dataset"
+    ours = {e.name for e in entries("protocol") if e.origin.startswith("domainemo.")}
+    if classes is not None and (protocol is None or protocol in ours - {other}):
+        raise ConfigurationError(
+            f"--target-classes says what classes are called in another data set; "
+            f"expected --protocol {other} with it, found "
+            f"{'no --protocol' if protocol is None else protocol}."
+        )
+    if together and chosen["target"] is None:
+        raise ConfigurationError(
+            "--target-together is of the people that --target names; found no --target."
+        )
 
 
 def _run(

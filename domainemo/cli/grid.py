@@ -281,8 +281,15 @@ def _entries(file: str, axis: str, value: Any) -> dict[str, dict[str, Any]]:
     if isinstance(value, list | tuple) and all(isinstance(e, str) for e in value):
         called = {_label(name, each): {name: each} for each in value}
         if len(called) < len(value):
+            again = len(set(value)) < len(value)
+            names = [_label(name, each) for each in value]
+            twice = next(each for each in names if names.count(each) > 1)
             raise ConfigurationError(
                 f"{file}: {axis} is {value!r}; expected each of them once."
+                if again
+                else f"{file}: {axis} is {value!r}, of which two would be called "
+                f"{twice!r}; expected different names. Give each its own in a table "
+                f"[{axis}.NAME], with {name} = ..."
             )
     elif isinstance(value, Mapping) and all(
         isinstance(each, Mapping) for each in value.values()
@@ -295,8 +302,18 @@ def _entries(file: str, axis: str, value: Any) -> dict[str, dict[str, Any]]:
             f"{file}: {axis} is {value!r}; expected {AXES[axis].expected}."
         )
     for label, keys in called.items():
+        if axis == "adapters" and label in _baselines():
+            raise ConfigurationError(
+                f"{file}: the adapter {label!r} is called as a baseline is; expected a "
+                f"name of its own. Rename [adapters.{label}]."
+            )
         _check(file, f"{axis}.{label}", name, keys)
     return called
+
+
+def _baselines() -> set[str]:
+    """Return what tables call that which runs beside adapters."""
+    return {"source only", *(e.name.replace("-", " ") for e in entries("control"))}
 
 
 def _label(name: str, value: str) -> str:

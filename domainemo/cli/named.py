@@ -64,6 +64,9 @@ def read_configuration(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
 
     place, shipped = Path(name), studies()
     path = place / "config.toml" if place.is_dir() else place
+    whole = place / "benchmark.toml"
+    if whole.is_file() and not path.exists():
+        raise _for_a_benchmark(str(whole))
     if path.exists() or (place.is_dir() and name not in shipped):
         found = read_config(path)
         if is_benchmark(found):

@@ -11,7 +11,7 @@ from ..runs.folder import flat
 from ..runs.results import Results
 from ..words import listed
 
-__all__ = ["by_dataset", "check_comparable", "what_differs"]
+__all__ = ["beside_recordings", "by_dataset", "check_comparable", "what_differs"]
 
 _TRIAL = ["subject", "session", "trial"]
 # What decides who is trained and tested; a difference here is another question.
@@ -154,6 +154,21 @@ def what_differs(runs: Mapping[str, Results]) -> list[str]:
         words = [f"{name} {what}" for name, what in access.items()]
         found.append(f"Access to the target: {'; '.join(words)}.")
     return found
+
+
+def beside_recordings(first: str, one: Results, name: str, other: Results) -> list[str]:
+    """Return in a sentence in what runs of two data sets differ, beside these.
+
+    Parameters
+    ----------
+    first, name : str
+        What the runs are called.
+    one, other : Results
+    """
+    own = ("dataset", "recordings", "data", "target")
+    keys = [key for key in _differing(one, other) if key.partition(".")[0] not in own]
+    told = f"{name} differs from {first}, of another data set, in {listed(keys)}."
+    return [told] if keys else []
 
 
 def _main_access(results: Results) -> str:

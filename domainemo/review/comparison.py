@@ -22,7 +22,12 @@ from ..statistics.ranks import Ranks, friedman
 from ..statistics.several import Combined, holm, stouffer
 from ..values import check_value
 from ..words import count, listed
-from .comparable import by_dataset, check_comparable, what_differs
+from .comparable import (
+    beside_recordings,
+    by_dataset,
+    check_comparable,
+    what_differs,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -253,6 +258,9 @@ def compare(
         _on_dataset(name, groups[name], labels[name], metric, level, chosen, rope)
         for name in groups
     ]
+    firsts = [next(iter(group.items())) for group in groups.values()]
+    for each, (name, results) in zip(datasets[1:], firsts[1:], strict=True):
+        each.notes.extend(beside_recordings(*firsts[0], name, results))
     combined = _combined(datasets, metric)
     corrected = holm([each.p for each in combined.values()])
     ps = {name: float(p) for name, p in zip(combined, corrected, strict=True)}
