@@ -146,14 +146,13 @@ def test_what_is_misspelt_is_told_before_anything_is_read(wrong, sentence, tmp_p
 
 
 def test_folders_of_one_name_need_names_of_their_own(tmp_path):
-    for place in ("x", "y"):
-        (tmp_path / place / "t").mkdir(parents=True)
-    folders = [str(tmp_path / place / "t") for place in ("x", "y")]
-    (tmp_path / "bench.toml").write_text(f"datasets = {json.dumps(folders)}\n")
-    with pytest.raises(
-        de.ConfigurationError, match="two would be called 't'; expected"
-    ):
-        read_grid(str(tmp_path / "bench.toml"), {})
+    folders = [tmp_path / place / "t" for place in ("x", "y")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "dataset.toml").touch()
+    named = json.dumps([str(folder) for folder in folders])
+    with pytest.raises(de.ConfigurationError, match="two would be called 't'; expect"):
+        grid(tmp_path, f"datasets = {named}\n")
 
 
 def test_a_file_that_is_not_there(tmp_path):
