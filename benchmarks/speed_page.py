@@ -32,7 +32,7 @@ __all__ = ["NAME", "drawn", "kept", "per_doubling", "ratios", "rendered", "share
 NAME = "speed"
 MEASURED = ("speed", "growth", "peak", "released")
 RELEASED = "uf-ama-released-seed-iv"
-_LABELLED_LEFT = ("physiosync", "r2gfanet", "released losses, here")
+_LABELLED_LEFT = ("mmstg-net", "physiosync", "r2gfanet", "released losses, here")
 
 
 def measured(output: Path) -> dict[str, pd.DataFrame]:
