@@ -126,6 +126,16 @@ def test_what_was_done_to_classes_is_said(recwarn):
     assert alone.inputs.name == "A" and len(recwarn) == 2
 
 
+def test_who_is_left_out_is_not_counted_among_what_is():
+    chosen = {
+        **CHOICES,
+        "exclude": ("2",),
+        "options": {"protocol.classes": "positive=happy"},
+    }
+    planned = plan_target(A, B, experiment(**chosen))
+    assert "A (left out: 4 windows of negative)" in planned.inputs.name
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [

@@ -17,7 +17,7 @@ from ..errors import DomainemoWarning
 from ..words import count
 from .beside import lay_beside
 from .calibration import give_labels
-from .checks import choose
+from .checks import choose, ordered
 from .experiment import Experiment
 from .folds import chosen_folds, fit_folds, lay_out_folds
 from .leaks import check_leaks
@@ -56,6 +56,8 @@ def plan_cross_dataset(
     source = expect_labelled(source, "the source")
     target = expect_labelled(target, "the target")
     check_trials(target)
+    # First, so that what is left out of them counts nobody who is left out.
+    source = source.take(ordered(source.inputs, chosen.exclude))
     before = source.inputs.modalities
     source, task = choose(source, chosen, beside=target.inputs)
     theirs = without_the_same(target.inputs, before, source.inputs.modalities)
@@ -63,7 +65,7 @@ def plan_cross_dataset(
     named = getattr(chosen.protocol.build(), "classes", None)
     source, target = share_classes(source, target, named)
     source = _with_shared_channels(source, target.inputs)
-    made = lay_beside(source, target.inputs, chosen)
+    made = lay_beside(source, target.inputs, replace(chosen, exclude=()))
     labels = np.append(made.source.labels, target.labels[made.target])
     data = EmotionData(made.inputs, labels, source.classes)
     folds = lay_out_folds(made.inputs, chosen, made.windows)
