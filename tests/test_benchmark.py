@@ -872,6 +872,14 @@ def test_a_table_in_the_docs_is_what_a_benchmark_wrote(name):
     assert shown == as_markdown(read_findings(path))
 
 
+def test_a_bar_in_a_name_divides_no_cell(made):
+    table = read_findings(made[0] / "table.csv")
+    named = table.assign(method=table["method"].str.replace("source", "a | b"))
+    rows = [line for line in as_markdown(named).splitlines() if line.startswith("|")]
+    cells = {len(re.split(r"(?<!\\)\|", row)) for row in rows}
+    assert any(r"a \| b" in row for row in rows) and len(cells) == 1
+
+
 def test_every_table_that_is_kept_is_shown():
     kept = {path.stem for path in (DOCS / "tables").glob("*.csv")}
     assert kept == {*KEPT, "hollow-numbers"}  # which has a test of its own

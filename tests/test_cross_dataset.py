@@ -350,6 +350,17 @@ def test_the_shipped_checks():
     check(CrossDataset, options={"held_out": 0.3})
 
 
+def test_a_person_of_one_class_is_left_out_of_the_target(source, target):
+    """`--exclude` is of the source: the advice would be refused itself."""
+    labels = target.labels.copy()
+    labels[(target.inputs.windows["subject"] == 2).to_numpy()] = 0
+    alike = dataclasses.replace(target, labels=labels)
+    with pytest.raises(DataError) as caught:
+        de.adapt(source, alike, **CHOICES)
+    assert "leave the person out of the target's recordings" in str(caught.value)
+    assert "--exclude" not in str(caught.value)
+
+
 def test_what_cannot_be_tested_is_refused(source, target):
     with pytest.raises(ConfigurationError, match="Name them with --target"):
         de.run(source, **CHOICES)

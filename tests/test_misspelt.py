@@ -255,3 +255,8 @@ def test_a_branch_that_is_not_there_is_told_before_training(adapter, options, to
     with pytest.raises(ConfigurationError) as caught:
         plan(data, experiment(adapter=adapter, options=options, device="cpu"))
     assert told in str(caught.value)
+
+
+def test_a_fold_named_twice_is_told():
+    with pytest.raises(ConfigurationError, match="expected each of them once"):
+        experiment(folds=["subject 1", "subject 1"], device="cpu")

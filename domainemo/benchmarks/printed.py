@@ -165,4 +165,5 @@ def _circumstances(done: pd.DataFrame) -> Iterator[str]:
 
 
 def _line(cells: Iterable[Any]) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    # A name may hold what divides the cells.
+    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

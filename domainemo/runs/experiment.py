@@ -354,7 +354,7 @@ def experiment(**choices: Unpack[RunChoices]) -> Experiment:
         else part("validator", given["validator"], options["validator"]),
         baselines=given["baselines"],
         init_from=None if start is None else read_initialisation(start),
-        folds=tuple([folds] if isinstance(folds, str) else _names("folds", folds)),
+        folds=_once("folds", [folds] if isinstance(folds, str) else folds),
         controls=_controls(
             given["controls"], given["baselines"], options["control"], scaled
         ),
@@ -648,6 +648,16 @@ def _some(option: str, given: Any) -> tuple[str, ...] | None:
             f"{option} is an empty list; expected at least one name, or None for all."
         )
     return names
+
+
+def _once(option: str, given: Any) -> tuple[str, ...]:
+    """Return names that are all different."""
+    names = _names(option, given)
+    if len(set(names)) < len(names):
+        raise ConfigurationError(
+            f"The {option} are {', '.join(names)}; expected each of them once."
+        )
+    return tuple(names)
 
 
 def _names(option: str, given: Any) -> list[str]:

@@ -307,12 +307,14 @@ def fit_folds(
     DataError
         If there are others, and the protocol skips none; or if there are no others.
     """
-    unfit = chosen.protocol.build().unfit
+    protocol = chosen.protocol.build()
+    unfit = protocol.unfit
     skipped = _unfit_folds(data, folds) if unfit == "skip" else {}
     if len(skipped) < len(folds):
         folds = [fold for fold in folds if fold.name not in skipped]
     skippable = "unfit" in chosen.protocol.describe()
-    _check_classes(data, folds, skippable, together=unfit == "keep")
+    told = {"together": unfit == "keep", "apart": protocol.takes_target}
+    _check_classes(data, folds, skippable, **told)
     return folds, skipped
 
 
@@ -353,7 +355,11 @@ def _unfit_folds(
 
 
 def _check_classes(
-    data: EmotionData, folds: list[Fold], skippable: bool, together: bool = False
+    data: EmotionData,
+    folds: list[Fold],
+    skippable: bool,
+    together: bool = False,
+    apart: bool = False,
 ) -> None:
     """Refuse folds that cannot be trained or scored.
 
@@ -365,6 +371,8 @@ def _check_classes(
         Whether the protocol can be told to skip such folds.
     together : bool
         See :func:`_unfit_folds`.
+    apart : bool
+        Whether those who are tested are recordings of their own.
 
     Raises
     ------
@@ -391,10 +399,16 @@ def _check_classes(
         if skippable
         else ""
     )
+    if apart:
+        mend = f"{skip}or leave the person out of the target's recordings."
+        mend = mend[0].upper() + mend[1:]
+    else:
+        mend = (
+            f"Leave the subject out (--exclude), {skip}or lay out other folds, as the "
+            f"protocol has it: fewer, of pooled sessions, another seed, or unit='time'."
+        )
     raise DataError(
         f"{data.inputs.name}, {'; '.join(shown[:4])}{more}; expected at least two "
         f"classes in either part, and none in the test part that training never sees, "
-        f"as accuracy means nothing otherwise. Leave the subject out (--exclude), "
-        f"{skip}or lay out other folds, as the protocol has it: fewer, of pooled "
-        f"sessions, another seed, or unit='time'."
+        f"as accuracy means nothing otherwise. {mend}"
     )
