@@ -452,3 +452,18 @@ def test_recordings_without_labels(tmp_path, function):
             de.tune(inputs, output=tmp_path / "study")
         else:
             getattr(de, function)(inputs)
+
+
+def test_a_person_of_one_session_is_named_in_the_results():
+    """Nobody chose to leave that person out, and no fold can test who has no other."""
+    data = Simulated(subjects=3, sessions=2, trials=6, windows=(2, 3)).load()
+    windows = data.inputs.windows
+    lonely = (windows["subject"] == 2) & (windows["session"] == 2)
+    data = data.take(np.flatnonzero(~lonely))
+    chosen = {"protocol": "cross-session", "backbone": "concatenation-mlp"}
+    results = de.run(data, **chosen, epochs=1, baselines=False)
+    why = "subject 2: no fold tests it, as it lacks another session"
+    assert f"skipped {why}" in results.how()
+    assert set(results.table["subject"]) == {1, 3}
+    few = de.run(data, **chosen, epochs=1, baselines=False, exclude=["2"])
+    assert "skipped" not in few.how()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -73,7 +73,8 @@ class Plan:
     sampling : Sampling
         What was asked for, or else the backbone's own.
     skipped : mapping of str to str
-        Why folds are not run that the protocol was told to skip, by their names.
+        Why folds are not run that the protocol was told to skip, by their names; and of
+        subjects, where nobody was left out on purpose, that have none.
     shown : DataFrame or None
         Where windows come from as tables say it, where `inputs` calls people otherwise.
     target : str
@@ -181,7 +182,8 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         )
     data, task = choose(data, chosen)
     inputs, rows = prepare(data.inputs, chosen)
-    folds = chosen_folds(lay_out_folds(inputs, chosen), chosen.folds)
+    laid_out = lay_out_folds(inputs, chosen)
+    folds = chosen_folds(laid_out, chosen.folds)
     data = replace(data, inputs=inputs, labels=data.labels[rows])
     check_trials(data)
     folds, short = give_labels(data, folds, chosen)
@@ -193,7 +195,13 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         described, weights = chosen.describe(), backbone.state_dict()
         check_initialisation(chosen.init_from, described, inputs, folds, weights)
     made = inputs, data.labels, data.classes, chosen, folds, backbone.sampling
-    return Plan(*made, skipped=short | unfit, waived=waived, task=task)
+    # Who is only to train was chosen so; of sessions, everybody was to be tested.
+    alone = {
+        f"subject {name}": "no fold tests it, as it lacks another session"
+        for name in untested(inputs, laid_out)
+        if protocol.domain == "session"
+    }
+    return Plan(*made, skipped=alone | short | unfit, waived=waived, task=task)
 
 
 def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
@@ -278,10 +286,16 @@ def missing_share(inputs: Inputs) -> dict[str, float]:
 
 
 def subjects_without_fold(planned: Plan) -> list[Any]:
+    """Return the subjects that no fold tests, and of whom nothing else is said."""
+    found = untested(planned.inputs, planned.folds)
+    return [name for name in found if f"subject {name}" not in planned.skipped]
+
+
+def untested(inputs: Inputs, folds: Iterable[Fold]) -> list[Any]:
     """Return the subjects that no fold tests."""
-    windows = planned.inputs.windows
-    tested = {s for fold in planned.folds for s in windows["subject"].iloc[fold.test]}
-    return in_order(set(windows["subject"]) - tested)
+    subjects = inputs.windows["subject"]
+    tested = {name for fold in folds for name in subjects.iloc[fold.test]}
+    return in_order(set(subjects) - tested)
 
 
 def labelled_rows(
