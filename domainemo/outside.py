@@ -5,17 +5,25 @@ from __future__ import annotations
 import dis
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from .places import is_library, is_ours
+from .places import is_library, is_ours, is_standard
 
-__all__ = ["text_of"]
+__all__ = ["is_plain", "text_of"]
 
 _SCRIPT = "__main__"
-_PLAIN = (bool, int, float, str)
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is numbers, words, or lists and mappings of them."""
+    if isinstance(value, tuple | list):
+        return all(map(is_plain, value))
+    if isinstance(value, Mapping):
+        return all(is_plain(each) for pair in value.items() for each in pair)
+    return isinstance(value, bool | int | float | str)
 
 
 def text_of(cls: type) -> str:
@@ -29,44 +37,57 @@ def text_of(cls: type) -> str:
     ----------
     cls : type
     """
-    found = dict(_texts("", cls, whole=True))
-    return "\n".join(f"{where}\n{found[where]}" for where in sorted(found))
+    return "\n".join(sorted(_texts("", cls, set(), whole=True)))
 
 
 def _texts(
-    name: str, value: Any, seen: set[Any] | None = None, *, whole: bool = False
-) -> Iterator[tuple[str, str]]:
-    """Yield what a name stands for, and all that this names, each with its text."""
-    seen = set() if seen is None else seen
-    if isinstance(value, _PLAIN):
-        yield f"{name} = {value!r}", ""
+    name: str, value: Any, seen: set[int], *, whole: bool = False
+) -> Iterator[str]:
+    """Yield the text of what a name stands for, and of all that this names."""
+    if is_plain(value):
+        yield f"{name} = {value!r}"
         return
+    value = _bare(value)
     module = _module_of(value)
-    if module is None:
+    if module is None or id(value) in seen:
         return
+    seen.add(id(value))
     if module.__name__ != _SCRIPT:
         # Of a library the part's own module, and no other.
         yield from _of_module(module, seen, whole=whole)
-    elif isinstance(value, type | FunctionType) and value not in seen:
-        seen.add(value)
-        yield value.__qualname__, _source(value)
+    elif not isinstance(value, ModuleType):
+        yield f"{value.__qualname__}\n{_source(value)}"
+        for base in getattr(value, "__bases__", ()):
+            yield from _texts("", base, seen)
         for each in sorted(set(_named(value))):
             if each in vars(module):
                 yield from _texts(each, vars(module)[each], seen)
 
 
-def _of_module(
-    module: ModuleType, seen: set[Any], *, whole: bool
-) -> Iterator[tuple[str, str]]:
+def _of_module(module: ModuleType, seen: set[int], *, whole: bool) -> Iterator[str]:
     file = getattr(module, "__file__", None)
-    library = file is None or is_library(file)
-    if module in seen or is_ours(module.__name__) or (library and not whole):
+    if file is None or is_standard(file) or is_ours(module.__name__):
         return
-    seen.add(module)
-    yield module.__name__, _source(module)
-    for name, value in vars(module).items() if not library else ():
-        if not isinstance(value, _PLAIN):  # which its text has
+    library = is_library(file)
+    # Anything of a module stands for it; its name tells it from others in `seen`.
+    if hash(module.__name__) in seen or (library and not whole):
+        return
+    seen.add(hash(module.__name__))
+    yield f"{module.__name__}\n{_source(module)}"
+    for name, value in list(vars(module).items()) if not library else ():
+        if not is_plain(value):  # which its text has
             yield from _texts(name, value, seen)
+
+
+def _bare(value: Any) -> Any:
+    """Return the function that a method, a property or a decorated one is made of."""
+    for attribute in ("__func__", "fget", "func"):
+        inner = inspect.getattr_static(value, attribute, None)
+        if isinstance(value, type | ModuleType) or not callable(inner):
+            continue
+        value = getattr(value, attribute)
+    wrapped = not isinstance(value, type) and hasattr(value, "__wrapped__")
+    return inspect.unwrap(value) if wrapped else value
 
 
 def _module_of(value: Any) -> ModuleType | None:
@@ -78,14 +99,33 @@ def _module_of(value: Any) -> ModuleType | None:
 
 
 def _source(value: Any) -> str:
-    """Return a text; where nobody knows it, what was compiled of it."""
+    """Return a text; where nobody knows it, that of its methods or what they became."""
     try:
         if isinstance(value, ModuleType):
             file = inspect.getsourcefile(value)
             return Path(file).read_text(encoding="utf-8") if file else ""
         return inspect.getsource(value)
     except (OSError, TypeError, UnicodeDecodeError):
-        return " ".join(code.co_code.hex() for code in _codes(value))
+        pass
+    if isinstance(value, type):  # in a notebook its methods have one
+        plain = (f"{k} = {v!r}" for k, v in vars(value).items() if is_plain(v))
+        return "\n".join(sorted([*plain, *map(_source, _methods(value))]))
+    return "\n".join(map(_compiled, _codes(value)))
+
+
+def _compiled(code: CodeType) -> str:
+    constants = [each for each in code.co_consts if is_plain(each)]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _methods(cls: type) -> Iterator[FunctionType | type]:
+    """Yield a class's own functions, and the classes that are defined in it."""
+    for value in map(_bare, vars(cls).values()):
+        inside = isinstance(value, type) and value.__qualname__.startswith(
+            f"{cls.__qualname__}."
+        )
+        if inside or isinstance(value, FunctionType):
+            yield value
 
 
 def _named(value: Any) -> Iterator[str]:
@@ -94,16 +134,13 @@ def _named(value: Any) -> Iterator[str]:
         for step in dis.get_instructions(code):
             if step.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME")):
                 yield str(step.argval)
-    yield from (base.__name__ for base in getattr(value, "__bases__", ()))
 
 
 def _codes(value: Any) -> Iterator[CodeType]:
     """Yield what was compiled of a function, or of a class's methods, and inside."""
     if isinstance(value, type):
-        for each in vars(value).values():
-            each = getattr(each, "__func__", getattr(each, "fget", each))
-            if isinstance(each, FunctionType | type):
-                yield from _codes(inspect.unwrap(each))
+        for each in _methods(value):
+            yield from _codes(each)
     elif isinstance(value, FunctionType):
         yield from _codes(value.__code__)
     elif isinstance(value, CodeType):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigurationError
-from .outside import text_of
+from .outside import is_plain, text_of
 from .places import where
 from .registry import (
     KINDS,
@@ -413,10 +413,11 @@ def describe_object(value: Any) -> Any:
         if not key.startswith("_") and key != "training" and item is not None
     }
     # An option that no attribute tells, as it is kept in a private one.
+    kept = vars(value).keys() | vars(value).get("_modules", {}).keys()
     told = {
         key: item
         for key, item in given_options(value).items()
-        if key not in inner and item is not None
+        if key not in kept and is_plain(item)
     }
     described = {key: describe_object(item) for key, item in {**inner, **told}.items()}
     return {"class": type(value).__qualname__, **described}

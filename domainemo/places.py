@@ -21,6 +21,7 @@ __all__ = [
     "is_library",
     "is_ours",
     "is_outside",
+    "is_standard",
     "naming_parts",
     "unforeseen",
     "where",
@@ -223,8 +224,16 @@ def is_library(path: str) -> bool:
     """Return whether a file is of Python or of an installed distribution."""
     if path.startswith("<"):
         return True
-    inside = any(part in Path(path).parts for part in _LIBRARIES)
-    return inside or path.startswith(_STANDARD)
+    return _is_installed(path) or path.startswith(_STANDARD)
+
+
+def is_standard(path: str) -> bool:
+    """Return whether a file is of Python itself."""
+    return path.startswith(_STANDARD) and not _is_installed(path)
+
+
+def _is_installed(path: str) -> bool:
+    return any(part in Path(path).parts for part in _LIBRARIES)
 
 
 def _place(step: Step) -> str:

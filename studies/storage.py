@@ -96,9 +96,11 @@ def address_of(folder: Path, given: str | None) -> str:
     if given in (None, SQLITE):
         return f"{_SQLITE_FILE}{folder.resolve() / 'study.db'}"
     journal = str(folder.resolve() / "study.journal")
-    if given in (JOURNAL, journal):  # an address may be given once more
+    # An address may be given once more, in any spelling.
+    if given == JOURNAL or str(Path(given).resolve()) == journal:
         return journal
-    if "://" not in given or re.fullmatch(r"sqlite:/*(:memory:.*)?", given):
+    nowhere = re.search(r"^sqlite[^:]*:/*$|:memory:|mode=memory", given)
+    if "://" not in given or nowhere:
         raise ConfigurationError(
             f"The storage is {given!r}.{did_you_mean(given, (SQLITE, JOURNAL))} "
             f"Expected {SQLITE!r} or {JOURNAL!r}, which lie in the study's folder, or "

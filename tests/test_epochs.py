@@ -19,6 +19,7 @@ from domainemo.data.signals.features import (
     differential_entropy,
     heart_measures,
 )
+from domainemo.data.table import from_arrays
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 
 mne = pytest.importorskip("mne")
@@ -499,6 +500,31 @@ def test_the_advice_keeps_a_person_one_person():
         join(person(1), person(1))
     assert "number_trials=True" in str(caught.value)
     assert "own subject" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ([0, 1, 2], [0, 4, 8], "every 1 s, 4 s"),
+        ([0], [0, 4, 8], None),  # of one alone nobody can tell
+        ([0, 1, 2], [0, 2, 3], None),  # one was lost
+    ],
+)
+def test_windows_of_several_lengths_are_told(recwarn, first, second, told):
+    parts = [
+        from_arrays(
+            {"eye": np.random.default_rng(0).normal(size=(6, 2))},
+            subject=who,
+            trial=np.repeat([1, 2], 3) if len(starts) == 3 else np.arange(6),
+            start=np.tile(starts, 6 // len(starts)),
+            labels=np.tile([0, 1], 3) if len(starts) == 1 else np.repeat([0, 1], 3),
+        )
+        for who, starts in (("ann", first), ("bob", second))
+    ]
+    recwarn.clear()
+    assert len(join(*parts).labels) == 12
+    said = [str(each.message) for each in recwarn]
+    assert [told in each for each in said] == ([True] if told else []), said
 
 
 def test_recordings_of_one_sitting_are_joined_with_trials_numbered_on():

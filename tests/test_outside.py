@@ -1,8 +1,10 @@
 """A run that goes on knows its own parts again: their code and their options."""
 
 import importlib
+import linecache
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -33,7 +35,7 @@ CHOSEN = {"backbone": "concatenation-mlp", "epochs": 2, "baselines": False}
 def forgotten():
     """Forget what a test registers."""
     yield
-    for name in ("of-own", "holds-its-shift-back"):
+    for name in ("of-own", "holds-its-shift-back", "holds-more"):
         registry._classes.pop(("adapter", name), None)
 
 
@@ -117,8 +119,66 @@ def test_of_a_script_what_a_class_names_counts(by, tmp_path):
     begun = said()
     assert begun == said(other=2)
     assert begun != said(factor=3.0)
-    # What was typed in has no text, and numbers within a function are part of that.
-    assert (begun != said(twice=3)) == (by == "file")
+    assert begun != said(twice=3)
+
+
+def in_a_script(monkeypatch, code, name="<cell>", readable=False):
+    """Run code as that of a notebook, whose module is in no file; return its names."""
+    module = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    if readable:
+        lines = code.splitlines(keepends=True)
+        monkeypatch.setitem(linecache.cache, name, (len(code), None, lines, name))
+    exec(compile(code, name, "exec"), vars(module))
+    return vars(module)
+
+
+CELL = """
+import functools
+from domainemo import Adapter
+from of_own_strength import strength as other
+
+class Base:
+    pass
+
+class Part(Adapter, Base):
+    weight = 0.5
+
+    class Inner:
+        factor = 1
+
+    @functools.cached_property
+    def scale(self):
+        return 0.1
+
+    @functools.lru_cache
+    def forward(self, source, target):
+        return {"a": SIZES[0] * other() * self.scale * source.sum()}
+
+Part.best = Part
+SIZES = [1, {"a": 2}]
+"""
+
+
+@pytest.mark.parametrize("readable", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("weight = 0.5", "weight = 7"),
+        ("return 0.1", "return 0.9"),
+        (".sum()", ".mean()"),
+        ("factor = 1", "factor = 2"),
+        ('"a": 2}', '"a": 3}'),
+    ],
+)
+def test_of_a_notebook_every_method_counts(monkeypatch, module, old, new, readable):
+    module(strength=1.0)
+    texts = [
+        text_of(in_a_script(monkeypatch, code, readable=readable)["Part"])
+        for code in (CELL, "# more\n" + CELL, CELL.replace(old, new))
+    ]
+    assert texts[0] == texts[1] != texts[2]
+    assert "return 1.0" in texts[0]  # of the module beside it
 
 
 def test_parts_of_this_package_have_no_text_of_their_own():
@@ -164,6 +224,30 @@ def test_an_object_is_made_again_by_options_that_no_attribute_tells(
         assert both[f"p_{name}"].equals(both[f"p_{name}_then"])
     with pytest.raises(ConfigurationError, match=r"adapter.shift: there 5.0, now 0.0"):
         de.run(data, adapter=holding(), output=output, **CHOSEN)
+
+
+class HoldsMore(Adapter):
+    """Do nothing, by a function that no configuration can hold."""
+
+    needs_target = False
+
+    def __init__(self, *, function=torch.sigmoid, shift: float | None = 5.0) -> None:
+        super().__init__()
+        self._function, self.shift = function, shift
+
+    def forward(self, source, target):
+        return {}
+
+
+def test_what_no_configuration_can_hold_is_left_out(data, tmp_path):
+    made = register(HoldsMore)(function=torch.tanh)
+    for _ in range(2):
+        assert len(de.run(data, adapter=made, output=tmp_path, **CHOSEN).predictions)
+    named = {"fold": "subject 1", "adapter": HoldsMore.registered_name}
+    assert len(de.predict(tmp_path, data, **named))
+    assert describe_object(made) == {"class": "HoldsMore", "shift": 5.0}
+    made.shift = None
+    assert describe_object(made) == {"class": "HoldsMore"}
 
 
 def test_what_an_object_was_made_with_is_told_unless_it_was_changed(holding):

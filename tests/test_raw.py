@@ -435,8 +435,14 @@ def test_bands_may_be_named_or_told_by_their_edges():
         assert other.modalities["eeg"].features == tuple(BANDS)[which]
         expected = told.signals["eeg"][..., which]
         np.testing.assert_array_equal(other.signals["eeg"], expected)
+    numpys = {name: np.array(edges, np.float32) for name, edges in BANDS.items()}
+    other = de.from_raw(make(), subject=1, window=2.0, bands=numpys).inputs
+    np.testing.assert_array_equal(other.signals["eeg"], told.signals["eeg"])
     with pytest.raises(ConfigurationError, match="band 'alpha' is 8; expected its low"):
         de.from_raw(make(), subject=1, bands={"alpha": 8})
+    for bands in (None, 3, ["theta", ["alpha"]]):
+        with pytest.raises(ConfigurationError, match=r"expected some of delta, theta"):
+            de.from_raw(make(), subject=1, bands=bands)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0, "2", True])

@@ -114,7 +114,7 @@ MISTAKES = {
     "made too late": (
         "adapter",
         1,
-        "Mine has made late.bias in a step of training",
+        "Mine has made late.bias in a step of training, too late",
         "@register  # here\nclass Mine(de.Adapter):\n"
         "    def forward(self, source, target):\n"
         "        rows = source.outputs.embeddings['fusion']\n"

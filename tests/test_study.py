@@ -1017,7 +1017,9 @@ def test_a_postgresql_server_serves_several_workers(data, tmp_path):
         tune(data, tmp_path / "c", storage=address)
 
 
-@pytest.mark.parametrize("given", ["sqllite", "/tmp/some.db", "sqlite://"])
+@pytest.mark.parametrize(
+    "given", ["sqllite", "/tmp/some.db", "sqlite://", "sqlite:///:memory:"]
+)
 def test_a_storage_that_is_none_is_told(data, tmp_path, given):
     with pytest.raises(ConfigurationError, match=f"The storage is '{given}'.*Expected"):
         tune(data, tmp_path / "a", storage=given)

@@ -24,10 +24,10 @@ import pandas as pd
 
 from .. import __version__, files
 from ..core import EmotionData, Inputs, Modality
-from ..errors import ConfigurationError, DomainemoWarning
+from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from .sentinels import sentinels
 
-__all__ = ["cache_folder", "entry_folder", "read_entry", "write_entry"]
+__all__ = ["cache_folder", "entry_folder", "read_entry", "unreadable", "write_entry"]
 
 _WINDOWS = "windows.parquet"
 _LABELS = "labels.npy"
@@ -60,6 +60,11 @@ def entry_folder(
     root : Path
         As the paths of those begin that lie where the data set does.
 
+    Raises
+    ------
+    DataError
+        If one of them is not there.
+
     Returns
     -------
     Path
@@ -68,7 +73,10 @@ def entry_folder(
     chosen = json.dumps(choices, sort_keys=True, default=str)
     state = sha256(f"{__version__} {np.__version__} {_code()}".encode())
     for path in files:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from error
         # By its name, which may tell the subject, and as the very file that it is, as
         # two of one size and time may have changed places.
         name = path.relative_to(root) if path.is_relative_to(root) else path.name
@@ -76,6 +84,16 @@ def entry_folder(
         state.update(f"{name}\0{path.resolve()}\0{facts}\n".encode())
     first = f"{data_set}-{sha256(chosen.encode()).hexdigest()[:16]}"
     return cache_folder() / first / state.hexdigest()[:24]
+
+
+def unreadable(path: str | Path, error: OSError) -> DataError:
+    """Return the error that names a file or folder which the system refuses."""
+    return data_error(
+        path,
+        f"what cannot be read ({error.strerror})",
+        "files and folders that are there and may be read",
+        "Put it back, mend the link, or have it made readable.",
+    )
 
 
 def read_entry(folder: Path, *, warn: bool = True) -> EmotionData | None:

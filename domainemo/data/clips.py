@@ -143,15 +143,21 @@ def bands_of(given: Bands, where: str) -> dict[str, tuple[float, float]]:
     """Return the edges of bands, of which the usual ones may be given by name."""
     if isinstance(given, Mapping):
         for name, edges in given.items():
-            pair = isinstance(edges, tuple | list) and len(edges) == 2
-            if not pair or not all(isinstance(edge, int | float) for edge in edges):
+            pair = isinstance(edges, tuple | list | np.ndarray) and len(edges) == 2
+            if not pair or not all(isinstance(edge, Real) for edge in edges):
                 raise ConfigurationError(
                     f"{where}: the band {name!r} is {edges!r}; expected its lower and "
                     f"its upper edge in Hz, such as (8, 14)."
                 )
-        return {name: (low, high) for name, (low, high) in given.items()}
-    names = (given,) if isinstance(given, str) else tuple(given)
-    if not names or not set(names) <= set(BANDS) or len(set(names)) < len(names):
+        return {name: (float(low), float(high)) for name, (low, high) in given.items()}
+    names = (given,) if isinstance(given, str) else given
+    listed = isinstance(names, tuple | list) and all(isinstance(n, str) for n in names)
+    if (
+        not listed
+        or not names
+        or not set(names) <= set(BANDS)
+        or len(set(names)) < len(names)
+    ):
         raise ConfigurationError(
             f"{where}: found bands={given!r}; expected some of {', '.join(BANDS)}, "
             f"each once."

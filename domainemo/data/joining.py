@@ -20,8 +20,7 @@ from ..core import (
 )
 from ..errors import DomainemoWarning, data_error
 from .given import expect_labelled
-from .matching import step_of, told_of_step
-from .soundness import lost_channels
+from .soundness import listed, lost_channels
 from .units import warn_of_units
 
 __all__ = ["called_alike", "check_modalities", "join"]
@@ -58,14 +57,14 @@ def join(
     Raises
     ------
     DataError
-        If the recordings differ in what they hold or how far apart windows begin, or
-        two hold the same window.
+        If the recordings differ in what they hold, or two hold the same window.
 
     Warns
     -----
     DomainemoWarning
-        If a channel is lost for a subject, which training would refuse, or if a
-        subject's values are on another scale than the others'.
+        If a channel is lost for a subject, which training would refuse, if a subject's
+        values are on another scale than the others', or if windows follow one another
+        at several distances.
     """
     if not datas:
         raise data_error("join", "no recordings", "at least one", "Give some.")
@@ -104,9 +103,33 @@ def join(
     order = windows.sort_values(_PLACE, kind="stable").index.to_numpy()
     joined = EmotionData(inputs, labels, datas[0].classes).take(order)
     _note_lost(joined.inputs)
+    _note_steps(datas)
     if len(datas) > 1:
         warn_of_units(joined.inputs)
     return joined
+
+
+def _note_steps(datas: Sequence[EmotionData]) -> None:
+    """Warn of windows that may be of several lengths, which nothing else tells."""
+    steps = [_finest_step(data.inputs.windows) for data in datas]
+    found = [step for step in steps if step is not None]
+    if found and max(found) > 1.01 * min(found):
+        told = ", ".join(f"{s:g} s" for s in sorted({round(s, 3) for s in found}))
+        names = dict.fromkeys(data.inputs.name for data in datas)
+        warnings.warn(
+            f"{listed([*names])}: windows follow one another every {told}. What is "
+            f"measured depends on a window's length: where these are of several, cut "
+            f"all recordings into windows of one, and compute the features anew.",
+            DomainemoWarning,
+            stacklevel=3,
+        )
+
+
+def _finest_step(windows: pd.DataFrame) -> float | None:
+    """Return the shortest time from a window to its trial's next; some may be lost."""
+    place = ["subject", "session", "trial"]
+    steps = windows.sort_values("start").groupby(place, sort=False)["start"].diff()
+    return float(steps.min()) if steps.notna().any() else None
 
 
 def _check_distinct(windows: pd.DataFrame, names: str) -> None:
@@ -190,7 +213,6 @@ def _check_alike(first: EmotionData, other: EmotionData) -> None:
             "Make all of them with the same classes=[...].",
         )
     check_modalities(one.modalities, two.modalities, where)
-    told_of_step(two, step_of(one.windows), one.name)
 
 
 def check_modalities(

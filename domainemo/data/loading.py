@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Dataset, EmotionData, Inputs
-from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
-from ..places import called, naming_parts, where
+from ..errors import ConfigurationError, DataError, DomainemoWarning
+from ..places import called, is_outside, naming_parts, where
 from ..registry import find, parameters
 from ..values import check_value, option_types
-from .cache import entry_folder, read_entry, write_entry
+from .cache import entry_folder, read_entry, unreadable, write_entry
 from .reader import OnRead, Reader
 
 __all__ = ["load", "load_inputs", "named", "takes_root"]
@@ -71,7 +71,7 @@ def load(
     >>> data = load("seed-iv", "recordings", smoothing="moving-average")
     """
     dataset = named(dataset, root, options)
-    with _readable():
+    with _readable(dataset):
         if not isinstance(dataset, Reader):
             return _loaded(dataset)
         folder = _entry(dataset) if cache else None
@@ -100,7 +100,7 @@ def load_inputs(dataset: Dataset, *, cache: bool = True) -> Inputs:
     """
     if isinstance(dataset, Reader):
         return load(dataset, cache=cache).inputs
-    with _readable():
+    with _readable(dataset):
         inputs = dataset.load_inputs()
     if not isinstance(inputs, Inputs):
         raise DataError(
@@ -112,19 +112,14 @@ def load_inputs(dataset: Dataset, *, cache: bool = True) -> Inputs:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _readable(dataset: Dataset) -> Iterator[None]:
     """Say which file or folder cannot be read, where the system refuses it."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or is_outside(type(dataset)):
             raise
-        raise data_error(
-            error.filename,
-            f"what cannot be read ({error.strerror})",
-            "files and folders that are there and may be read",
-            "Put it back, mend the link, or have it made readable.",
-        ) from error
+        raise unreadable(error.filename, error) from error
 
 
 def _loaded(dataset: Dataset) -> EmotionData:

@@ -23,7 +23,7 @@ from .normalisation import Scale
 from .soundness import listed
 from .units import distances
 
-__all__ = ["Matched", "channels_within_reach", "match", "step_of", "told_of_step"]
+__all__ = ["Matched", "channels_within_reach", "match", "step_of"]
 
 _Array = NDArray[np.float32]
 
@@ -111,7 +111,7 @@ def match(
     places = _places(tuple(modalities), tuple(inputs.modalities), spelling)
     if not places:
         raise _nothing_in_common(inputs, modalities, wanted_of)
-    warnings = told_of_step(inputs, step, wanted_of)
+    warnings = _told_of_step(inputs, step, wanted_of)
     notes = _left_out(inputs.name, "modality", inputs.modalities, places, wanted_of)
     fitted: dict[str, _Array] = {}
     absent: list[str] = []
@@ -202,21 +202,8 @@ def _same_step(found: Any, step: float) -> Any:
     return np.abs(found - step) <= _SAME_STEP * step
 
 
-def told_of_step(inputs: Inputs, step: float | None, wanted_of: str) -> list[str]:
-    """Refuse windows at another distance; tell where none can be compared.
-
-    Parameters
-    ----------
-    inputs : Inputs
-    step : float or None
-        From `step_of`, of what they are to be like.
-    wanted_of : str
-        What that is.
-
-    Raises
-    ------
-    DataError
-    """
+def _told_of_step(inputs: Inputs, step: float | None, wanted_of: str) -> list[str]:
+    """Refuse windows at another distance; tell where none can be compared."""
     if step is None:
         return []
     found = step_of(inputs.windows)

@@ -90,8 +90,8 @@ def _check_address(address: str) -> None:
     from distributed.comm.registry import backends
 
     scheme, _, place = address.partition("://")
-    fits = scheme == "inproc" or re.fullmatch(r"[^\s/]+:\d{1,5}/?", place)
-    if scheme not in backends or not fits:
+    fits = scheme == "inproc" or re.fullmatch(r"[^\s/]+:\d{1,5}(/\S*)?", place)
+    if scheme.lower() not in backends or not fits:
         raise ConfigurationError(
             f"{address!r} is no address of a Dask scheduler; expected one such as "
             f"tcp://host:8786, with its port, as `dask scheduler` prints it."

@@ -21,7 +21,7 @@ __all__ = [
     "retraining",
 ]
 
-_SUM = 1e-3  # what probabilities may sum up to more or less than 1
+_SUM = 1e-3  # how far from probabilities rounding may lead
 
 
 def control_name(control: Part) -> str:
@@ -138,12 +138,12 @@ def _probabilities(
     if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         shown = f"{called(found)}, not all of it finite numbers"
         raise contract_error(control, "predict", shown, expected)
-    sums = found.sum(1)
-    if (found < 0).any() or (abs(sums - 1) > _SUM).any():
-        at = int((abs(sums - 1) + (found < 0).any(1)).argmax())
+    off = np.maximum(abs(found.sum(1) - 1), -found.min(1, initial=0.0))
+    if (off > _SUM).any():
+        at = int(off.argmax())
         shown = f"{found[at].tolist()} for window {at}, which are no probabilities"
         raise contract_error(control, "predict", shown, expected)
-    return found
+    return found.clip(min=0)
 
 
 def _side_by_side(

@@ -719,10 +719,21 @@ class _Training:
     def _check_kept(self, probabilities: NDArray[np.float32], scale: float) -> None:
         """Refuse an adapter that predicts by what its state does not hold."""
         model, trained = self.task.model, self.task.adapter
+        if not np.array_equal(predict(model, trained, self.test, scale), probabilities):
+            return  # it draws as it predicts, and will do so then
         assert self.job.adapter is not None
-        again = self.experiment.build_adapter(self.job.adapter)
-        again.prepare(model.dims, model.classes, self.domains)
-        again.to(self.device).load_state_dict(trained.state_dict())
+        with torch.random.fork_rng(devices=[]):
+            again = self.experiment.build_adapter(self.job.adapter)
+            again.prepare(model.dims, model.classes, self.domains)
+        try:
+            again.to(self.device).load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"{type(trained).__name__} has weights or buffers that are not those "
+                f"that prepare makes, so that the model of this fold cannot be read "
+                f"again: {str(error).splitlines()[-1].strip()} Make all of them there, "
+                f"and of one size: {where(trained)}."
+            ) from error
         found = predict(model, again.eval(), self.test, scale)
         if not np.array_equal(found, probabilities):
             raise ConfigurationError(

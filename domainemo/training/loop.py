@@ -235,9 +235,9 @@ class Loop:
             part = self.parts[int(place)]
             made = "__init__" if place == "0" else "prepare"
             raise ConfigurationError(
-                f"{type(part).__name__} has made {name} in a step of training, where "
-                f"it is neither trained nor kept; expected all weights and buffers to "
-                f"be there before. Make it in {made}: {where(part)}."
+                f"{type(part).__name__} has made {name} in a step of training, too "
+                f"late to be trained and to be read again; expected all weights and "
+                f"buffers to be there before. Make it in {made}: {where(part)}."
             )
 
     def descend(self, passed: float) -> None:
