@@ -122,6 +122,19 @@ MISTAKES = {
         "            self.late = nn.Linear(rows.shape[-1], 1)\n"
         "        return {'a': self.late(rows).mean()}\n",
     ),
+    "lets a buffer grow": (
+        "adapter",
+        1,
+        "Mine has weights or buffers that are not those that prepare makes",
+        "@register  # here\nclass Mine(de.Adapter):\n"
+        "    def prepare(self, dims, classes, domains):\n"
+        "        self.register_buffer('seen', torch.zeros(0, classes))\n"
+        "    def forward(self, source, target):\n"
+        "        rows = source.outputs.logits['fusion'].detach()\n"
+        "        self.seen = torch.cat([self.seen, rows])\n        return {}\n"
+        "    def predict(self, outputs):\n"
+        "        return outputs.logits['fusion'] + self.seen.mean(0)\n",
+    ),
     "forgets how it predicts": (
         "adapter",
         1,

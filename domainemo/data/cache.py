@@ -60,15 +60,15 @@ def entry_folder(
     root : Path
         As the paths of those begin that lie where the data set does.
 
-    Raises
-    ------
-    DataError
-        If one of them is not there.
-
     Returns
     -------
     Path
         One folder for the choices, and in it one for the state of files and code.
+
+    Raises
+    ------
+    DataError
+        If one of them is not there.
     """
     chosen = json.dumps(choices, sort_keys=True, default=str)
     state = sha256(f"{__version__} {np.__version__} {_code()}".encode())
