@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["but_for_calibration", "count", "duration", "in_order", "listed", "were"]
+__all__ = [
+    "but_for_calibration",
+    "count",
+    "duration",
+    "in_order",
+    "listed",
+    "natural",
+    "were",
+]
 
 
 def count(number: int, noun: str) -> str:
@@ -51,10 +59,11 @@ def but_for_calibration(given: bool) -> str:
 
 def in_order(names: Iterable[Any]) -> list[Any]:
     """Return distinct names in natural order: session "2" before session "10"."""
-    return sorted(set(names), key=_natural)
+    return sorted(set(names), key=natural)
 
 
-def _natural(name: Any) -> list[tuple[bool, int, str]]:
+def natural(name: Any) -> list[tuple[bool, int, str]]:
+    """Return a key by which "2" comes before "10"."""
     parts = re.split(r"([0-9]+)", str(name))
     numbers = [re.fullmatch("[0-9]{1,4000}", part) is not None for part in parts]
     return [

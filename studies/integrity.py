@@ -14,15 +14,10 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import DataError, DomainemoError, data_error
-from .storage import disk_error, file_of
+from ..errors import DomainemoError
+from .storage import damaged, disk_error, file_of
 
 __all__ = ["check_file", "check_studies", "digest_of", "explained", "making", "named"]
-
-_REMEDY = (
-    "The study was not begun anew, since its candidates would be lost. Put back a copy "
-    "of this file, or tune into another --output folder."
-)
 
 
 def check_file(address: str) -> None:
@@ -44,9 +39,9 @@ def check_file(address: str) -> None:
     if path is None:
         return
     if not path.is_file():
-        raise _damaged(path, "no such file")
+        raise damaged(path, "no such file")
     if not path.stat().st_size:
-        raise _damaged(path, "an empty file")
+        raise damaged(path, "an empty file")
 
 
 def digest_of(studies: Mapping[str, Study]) -> str:
@@ -91,7 +86,7 @@ def check_studies(
             _check_database(path)
         found = digest_of(studies)
     if digest not in (None, found):
-        raise _damaged(path, "other candidates than as the study last stopped")
+        raise damaged(path, "other candidates than as the study last stopped")
 
 
 def _check_database(path: Path) -> None:
@@ -100,7 +95,7 @@ def _check_database(path: Path) -> None:
     with closing(sqlite3.connect(place, uri=True)) as connection:
         (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
-        raise _damaged(path, f"a damaged database ({' '.join(found.split())})")
+        raise damaged(path, f"a damaged database ({' '.join(found.split())})")
 
 
 @contextmanager
@@ -169,8 +164,4 @@ def explained(address: str) -> Iterator[None]:
             raise
         reason = " ".join(str(error).splitlines()[:1])[:200].rstrip(". ")
         found = f"a file that cannot be used ({type(error).__name__}: {reason})"
-        raise _damaged(path, found) from error
-
-
-def _damaged(path: Path, found: str) -> DataError:
-    return data_error(path, found, "the candidates of the study", _REMEDY)
+        raise damaged(path, found) from error

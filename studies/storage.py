@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..data.files.limits import LARGEST, Refusal, check_file
-from ..errors import ConfigurationError, did_you_mean
+from ..errors import ConfigurationError, DataError, data_error, did_you_mean
 from ..files import explained, lock
 from .sampling import RETRY_OF
 from .settings import JOURNAL, SQLITE
@@ -69,6 +69,10 @@ _SILENT = {TrialState.FAIL: KILLED, TrialState.PRUNED: "fell behind the others"}
 """Why a candidate ended that left no word."""
 
 _SQLITE_FILE = "sqlite:///"
+_REMEDY = (
+    "The study was not begun anew, since its candidates would be lost. Put back a copy "
+    "of this file, or tune into another --output folder."
+)
 
 _call = ""
 """How this process's name begins."""
@@ -261,15 +265,17 @@ def _explained(address: str) -> Iterator[None]:
             raise disk_error(file, error) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if is_local(address):
-            raise ConfigurationError(
-                f"{file or address}: the study's storage cannot be read: {reason}. It "
-                f"was damaged or exchanged after it had been written. Put back a copy "
-                f"of this file, or tune into another --output folder."
-            ) from error
+            found = f"a file that cannot be used ({type(error).__name__}: {reason})"
+            raise damaged(file or Path(address), found) from error
         raise ConfigurationError(
             f"{without_password(address)}: the study's storage cannot be opened: "
             f"{reason}. Check the address, and that the server runs."
         ) from error
+
+
+def damaged(path: Path, found: str) -> DataError:
+    """Return the error that names a file of a study, and how it goes on."""
+    return data_error(path, found, "the candidates of the study", _REMEDY)
 
 
 def disk_error(file: Path, error: Exception) -> ConfigurationError:

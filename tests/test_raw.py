@@ -472,7 +472,7 @@ def test_a_folder_that_may_not_be_read_is_told(lab, monkeypatch):
         return iter(())
 
     monkeypatch.setattr("os.walk", walk)
-    with pytest.raises(DataError, match=r"bob: found a folder that cannot be read"):
+    with pytest.raises(DataError, match=r"bob: found what cannot be read"):
         de.load("mne", lab, window=2.0)
 
 

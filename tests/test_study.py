@@ -1018,7 +1018,7 @@ def test_a_postgresql_server_serves_several_workers(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given", ["sqllite", "/tmp/some.db", "sqlite://", "sqlite:///:memory:"]
+    "given", ["sqllite", "some/place.db", "sqlite://", "sqlite:///:memory:"]
 )
 def test_a_storage_that_is_none_is_told(data, tmp_path, given):
     with pytest.raises(ConfigurationError, match=f"The storage is '{given}'.*Expected"):

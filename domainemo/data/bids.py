@@ -9,9 +9,10 @@ from typing import Any
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, data_error
 from ..registry import register
+from ..words import natural
 from .clips import Bads, Bands, Cut, Feature, bands_of
 from .raw import Clipping, Duration
-from .recorded import Sitting, natural, of_sittings
+from .recorded import Sitting, of_sittings
 from .signals.features import BANDS
 
 __all__ = ["BIDS", "from_bids"]

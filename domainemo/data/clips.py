@@ -52,6 +52,7 @@ __all__ = [
     "Part",
     "assemble",
     "bands_of",
+    "check_number",
     "columns_of",
     "features_of",
     "prepared",
@@ -115,14 +116,9 @@ class Cut:
         """Refuse what is no feature, and the like; `name` is of the recordings."""
         check_value(f"{name}: feature", self.feature, Feature)
         check_value(f"{name}: bads", self.bads, Bads)
-        told = {"window": self.window, "step": self.step}
-        for key, value in told.items():
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            fits = number and 0 < float(value or 0) < np.inf
-            if not (fits or (key == "step" and value is None)):
-                raise ConfigurationError(
-                    f"{name}: {key} is {value!r}; expected seconds, more than 0."
-                )
+        check_number(f"{name}: window", self.window, "seconds")
+        if self.step is not None:
+            check_number(f"{name}: step", self.step, "seconds")
 
     def samples(self, rate: float) -> int:
         """Return the samples in a window."""
@@ -137,6 +133,15 @@ class Cut:
         feature = "samples" if self.feature == "raw" else self.feature
         every = "" if self.step in (None, self.window) else f" every {self.step:g} s"
         return f"{feature}, {self.window:g} s windows{every}"
+
+
+def check_number(where: str, value: Any, expected: str) -> None:
+    """Refuse what is no number above 0."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and 0 < value < np.inf):
+        raise ConfigurationError(
+            f"{where} is {value!r}; expected {expected}, more than 0."
+        )
 
 
 def bands_of(given: Bands, where: str) -> dict[str, tuple[float, float]]:

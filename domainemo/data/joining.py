@@ -20,6 +20,7 @@ from ..core import (
 )
 from ..errors import DomainemoWarning, data_error
 from .given import expect_labelled
+from .matching import step_of
 from .soundness import listed, lost_channels
 from .units import warn_of_units
 
@@ -111,7 +112,7 @@ def join(
 
 def _note_steps(datas: Sequence[EmotionData]) -> None:
     """Warn of windows that may be of several lengths, which nothing else tells."""
-    steps = [_finest_step(data.inputs.windows) for data in datas]
+    steps = [step_of(data.inputs.windows) for data in datas]
     found = [step for step in steps if step is not None]
     if found and max(found) > 1.01 * min(found):
         told = ", ".join(f"{s:g} s" for s in sorted({round(s, 3) for s in found}))
@@ -123,13 +124,6 @@ def _note_steps(datas: Sequence[EmotionData]) -> None:
             DomainemoWarning,
             stacklevel=3,
         )
-
-
-def _finest_step(windows: pd.DataFrame) -> float | None:
-    """Return the shortest time from a window to its trial's next; some may be lost."""
-    place = ["subject", "session", "trial"]
-    steps = windows.sort_values("start").groupby(place, sort=False)["start"].diff()
-    return float(steps.min()) if steps.notna().any() else None
 
 
 def _check_distinct(windows: pd.DataFrame, names: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +23,7 @@ from .clips import (
     Part,
     assemble,
     bands_of,
+    check_number,
     columns_of,
     features_of,
     prepared,
@@ -159,19 +159,10 @@ class Clipping:
                 f"{name}: labels were given, and others by events; expected one of "
                 f"them. Give events as a list of descriptions."
             )
-        _check_number(f"{name}: duration", self.duration, "seconds, or 'next'")
-        _check_number(f"{name}: resample", self.resample, "a rate in Hz")
-
-
-def _check_number(where: str, value: Any, expected: str) -> None:
-    """Refuse what is neither left out, nor a word that is expected, nor above 0."""
-    if value is None or repr(value) in expected:
-        return
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and 0 < value < np.inf):
-        raise ConfigurationError(
-            f"{where} is {value!r}; expected {expected}, more than 0."
-        )
+        if self.duration not in (None, "next"):
+            check_number(f"{name}: duration", self.duration, "seconds, or 'next'")
+        if self.resample is not None:
+            check_number(f"{name}: resample", self.resample, "a rate in Hz")
 
 
 @dataclass(frozen=True)

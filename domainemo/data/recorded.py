@@ -17,13 +17,15 @@ from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, DataError, data_error
 from ..registry import register
 from ..values import check_value
+from ..words import natural
+from .cache import unreadable
 from .clips import Bads, Cut, Feature, Part, bands_of
 from .epochs import epochs_part
 from .montage import other_sensor
 from .raw import Clipping, Duration, joined, raw_part
 from .signals.features import BANDS
 
-__all__ = ["Recorded", "Sitting", "natural", "of_sittings"]
+__all__ = ["Recorded", "Sitting", "of_sittings"]
 
 _SUFFIXES = (
     *(".edf", ".bdf", ".gdf", ".fif", ".fif.gz", ".vhdr", ".set", ".cnt", ".mff"),
@@ -279,12 +281,7 @@ def _below(root: Path) -> Iterator[Path]:
     """Yield all that lies in a folder; refuse it where a part cannot be read."""
 
     def refuse(error: OSError) -> None:
-        raise data_error(
-            error.filename,
-            f"a folder that cannot be read ({error.strerror})",
-            "one that may be, or that lies elsewhere",
-            "Have it made readable, or move it out of the folder of recordings.",
-        ) from error
+        raise unreadable(error.filename, error) from error
 
     for folder, folders, names in os.walk(root, onerror=refuse):
         yield from (Path(folder, name) for name in (*folders, *names))
@@ -316,12 +313,6 @@ def _in_order(found: tuple[Path, Mapping[str, str]]) -> tuple[Any, ...]:
         natural(told.get("session") or ""),
         natural(path.name),
     )
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Return a key by which run 10 comes after run 2."""
-    parts = re.split(r"(\d+)", text)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _opened(path: Path) -> tuple[Any, list[str]]:

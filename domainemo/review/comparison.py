@@ -258,13 +258,20 @@ def compare(
         _on_dataset(name, groups[name], labels[name], metric, level, chosen, rope)
         for name in groups
     ]
-    firsts = [next(iter(group.items())) for group in groups.values()]
-    for each, (name, results) in zip(datasets[1:], firsts[1:], strict=True):
-        each.notes.extend(beside_recordings(*firsts[0], name, results))
+    _note_unlike(datasets, groups)
     combined = _combined(datasets, metric)
     corrected = holm([each.p for each in combined.values()])
     ps = {name: float(p) for name, p in zip(combined, corrected, strict=True)}
     return Compared(metric, chosen, rope, datasets, combined, ps)
+
+
+def _note_unlike(
+    datasets: Sequence[OnDataset], groups: Mapping[str, Mapping[str, Results]]
+) -> None:
+    """Note in what the runs of each data set differ from those of the first."""
+    first, *others = (next(iter(group.items())) for group in groups.values())
+    for each, (name, results) in zip(datasets[1:], others, strict=True):
+        each.notes.extend(beside_recordings(*first, name, results))
 
 
 def _read(runs: Sequence[str | Path | Results]) -> dict[str, Results]:

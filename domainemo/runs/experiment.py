@@ -528,11 +528,7 @@ def _controls(
             "controls were named, but the baselines, of which they are, are left out. "
             "Leave out one of both (--controls, --no-baselines)."
         )
-    called = [control_name(each) for each in chosen]
-    if len(set(called)) < len(called):
-        raise ConfigurationError(
-            f"The controls are {', '.join(called)}; expected each of them once."
-        )
+    _once("controls", [control_name(each) for each in chosen])
     own = of_controls(options, [each.name for each in chosen] if baselines else [])
     return tuple(
         each.with_options(own[each.name]) if own.get(each.name) else each

@@ -19,8 +19,7 @@ def freed_memory_kept() -> Iterator[None]:
 
     The tensors of a step are freed, and are needed again by the next. On Linux glibc
     returns large ones to the system, which hands them back page by page, each one
-    cleared: a seventh of the time of 16 stacked trainings of dgcnn. After the block the
-    system has them back. Elsewhere nothing is done.
+    cleared. After the block the system has them back. Elsewhere nothing is done.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
