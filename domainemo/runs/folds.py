@@ -400,7 +400,8 @@ def _check_classes(
         else ""
     )
     if apart:
-        mend = f"{skip}or leave the person out of the target's recordings."
+        either = f"{skip}or " if skip else ""
+        mend = f"{either}leave the person out of the target's recordings."
         mend = mend[0].upper() + mend[1:]
     else:
         mend = (
