@@ -197,7 +197,7 @@ class TuningChoices(AdapterChoices, total=False):
     development: Annotated[
         int | Sequence[str],
         Choice(
-            "How many subjects choose, or which, such as 1,5,9.",
+            "How many subjects choose (0: half), or which, such as 1,5,9.",
             StudySettings.development,
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -557,6 +558,38 @@ def test_a_bids_folder_is_read(tmp_path):
     assert again.labels.tolist() == data.labels.tolist()
     with pytest.raises(DataError, match="EEG of the tasks film; expected some of the"):
         de.from_bids(tmp_path, task="rest")
+
+
+def without_a_label(root, person, *films):
+    """Turn a person's films into some of which nobody told the label."""
+    for path in (root / f"sub-{person}").rglob("*_events.tsv"):
+        told = path.read_text()
+        for film in films:
+            told = re.sub(rf"\t\w+\t{film}$", rf"\tn/a\t{film}", told, flags=re.M)
+        path.write_text(told)
+
+
+def test_clips_of_a_bids_folder_without_a_label_are_left_out(tmp_path):
+    pytest.importorskip("mne_bids")
+    (tmp_path / "dataset_description.json").write_text(
+        '{"Name": "films", "BIDSVersion": "1.9.0"}'
+    )
+    for seed, person in enumerate(("01", "02")):
+        write_bids(tmp_path, person, 1, seed)
+    options = {"events": ["film"], "stimulus": "stim_file", "window": 2.0}
+    whole = de.from_bids(tmp_path, "emotion", bands=BANDS, **options).inputs
+    without_a_label(tmp_path, "01", "sea")
+    data = de.from_bids(tmp_path, "emotion", bands=BANDS, **options)
+    windows = data.inputs.windows
+    assert windows["subject"].tolist() == ["01", "02", "02", "02"]
+    assert windows["trial"].tolist() == [2, 1, 1, 2]  # clips keep their numbers
+    assert [data.classes[n] for n in data.labels] == ["tense", "calm", "calm", "tense"]
+    np.testing.assert_array_equal(data.inputs.signals["eeg"], whole.signals["eeg"][2:])
+    assert "1 clips without a label left out" in data.inputs.name
+    without_a_label(tmp_path, "01", "fire")
+    without_a_label(tmp_path, "02", "fire", "sea")
+    with pytest.raises(DataError, match="n/a for every clip in the column 'emotion'"):
+        de.from_bids(tmp_path, "emotion", bands=BANDS, **options)
 
 
 def test_without_its_library_a_bids_folder_says_what_to_install(tmp_path, monkeypatch):

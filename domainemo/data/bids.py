@@ -50,7 +50,8 @@ def from_bids(
         The folder that holds ``sub-*``.
     labels : str, optional
         The column of ``events.tsv`` that holds the label. The events' names
-        (``trial_type``), or what `events` makes of them, where it is not given.
+        (``trial_type``), or what `events` makes of them, where it is not given. Clips
+        of which it says ``n/a`` are left out, and the name of the recordings says so.
     task : str, optional
         Of several tasks, the one to read.
     stimulus : str, optional

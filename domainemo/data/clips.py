@@ -6,6 +6,7 @@ Epochs and raw recordings are made ready and cut here alike. A clip becomes a tr
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     import mne
 
 __all__ = [
+    "BAD_WINDOWS",
+    "UNLABELLED",
     "Bads",
     "Bands",
     "Clip",
@@ -92,6 +95,10 @@ _EYES = ("eyegaze", "pupil")
 
 _NO_SIGNALS = ("stim", "misc", "syst", "exci", "ias", "chpi", "dipole", "gof")
 """Channel types that hold triggers, answers or the machine's state."""
+
+BAD_WINDOWS = "windows annotated as bad left out"
+UNLABELLED = "clips without a label left out"
+"""Notes that stand behind a number, which several files add up."""
 
 _WORDS = {"interpolate": ", interpolated", "nan": "", "drop": ", left out"}
 
@@ -444,7 +451,7 @@ def features_of(
             values[:, bad] = np.nan
             arrays[number][kind] = values.astype(np.float32)
     lost = sum(int((~_windows_kept(clip, rate, cut)).sum()) for clip in clips)
-    told = [f"{lost} windows annotated as bad left out"] if lost else []
+    told = [f"{lost} {BAD_WINDOWS}"] if lost else []
     starts: list[Array] = [
         np.asarray(clip.start + cut.hop(rate) / rate * np.flatnonzero(rows))
         for clip, rows in zip(clips, kept, strict=True)
@@ -812,8 +819,11 @@ def _common(parts: Sequence[Part], cut: Cut, name: str) -> dict[str, Modality]:
 
 
 def _summed(notes: Sequence[str]) -> list[str]:
-    """Return notes once each, those that count windows as their sum."""
-    words = " windows annotated as bad left out"
-    lost = sum(int(note.removesuffix(words)) for note in notes if note.endswith(words))
-    others = [note for note in dict.fromkeys(notes) if not note.endswith(words)]
-    return [*others, f"{lost}{words}"] if lost else others
+    """Return notes once each, those that count what was left out as their sum."""
+    others, totals = dict.fromkeys(notes), Counter[str]()
+    for note in notes:
+        number, _, words = note.partition(" ")
+        if words in (BAD_WINDOWS, UNLABELLED):
+            totals[words] += int(number)
+            others.pop(note, None)
+    return [*others, *(f"{total} {words}" for words, total in totals.items())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..registry import register
 from ..values import check_value
 from ..words import natural
 from .cache import unreadable
-from .clips import Bads, Cut, Feature, Part, bands_of
+from .clips import UNLABELLED, Bads, Cut, Feature, Part, bands_of
 from .epochs import epochs_part
 from .montage import other_sensor
 from .raw import Clipping, Duration, joined, raw_part
@@ -98,13 +98,49 @@ def of_sittings(
         counted[place] = so_far + drawn
         part.notes.extend(notes)
         _check_new(part, each.path, met)
+        part = _labelled(part, labels)
         parts.append(part)
         places += [place] * len(part.events)
+    if not places:
+        raise data_error(
+            f"{name}, labels",
+            f"n/a for every clip in the column {labels!r}",
+            "the label of some",
+            "Name another column.",
+        )
     subjects, sessions = (
         np.array(column, dtype=object) for column in zip(*places, strict=True)
     )
     place_of = {"subject": subjects, "session": sessions, "trial": None}
     return joined(parts, place_of, labels, stimulus, cut, clipping, classes, name)
+
+
+def _labelled(part: Part, labels: str | None) -> Part:
+    """Return a part without the clips of which the column says n/a.
+
+    So BIDS writes what is not there. Clips keep their numbers.
+    """
+    told = part.events.metadata
+    if told is None or labels not in told:
+        return part
+    kept = np.flatnonzero(told[labels].astype(str).str.strip().str.lower() != "n/a")
+    lost = len(told) - len(kept)
+    if not lost:
+        return part
+    events = replace(
+        part.events,
+        names=tuple(part.events.names[clip] for clip in kept),
+        codes=tuple(part.events.codes[clip] for clip in kept),
+        numbers=tuple(part.events.numbers[clip] for clip in kept),
+        metadata=told.iloc[kept],
+    )
+    return replace(
+        part,
+        arrays=[part.arrays[clip] for clip in kept],
+        starts=[part.starts[clip] for clip in kept],
+        events=events,
+        notes=[*part.notes, f"{lost} {UNLABELLED}"],
+    )
 
 
 def _check_new(part: Part, path: Path, met: dict[bytes, Path]) -> None:
