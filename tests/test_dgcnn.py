@@ -1,13 +1,12 @@
 """DGCNN against its spectral definition, and what may not change its output."""
 
-import copy
-import math
+from functools import partial
 
+import networks
 import pytest
 import torch
+from networks import DOUBLE, OF_DGCNN, SMALL, batch_for, eeg, measures, pair
 from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
-from torch.nn import functional
 
 from domainemo.backbones.dgcnn import DGCNN
 from domainemo.backbones.regions import ELECTRODES
@@ -16,82 +15,14 @@ from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import find
 from domainemo.samplings.trials import Trials
 from domainemo.samplings.windows import Windows
-from domainemo.testing import checks
 
 torch.set_num_threads(1)
-DOUBLE = torch.float64
-SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3", "Cz", "P4", "O1", "Oz", "O2")
-
-
-def eeg(channels=SMALL, features=3):
-    return Modality(tuple(channels), tuple("abcde"[:features]), "eeg")
-
-
-def measures(count, kind="eye", features=1):
-    names = tuple(f"{kind} {i}" for i in range(count))
-    return Modality(names, tuple(map(str, range(features))), kind)
-
-
-def pair(channels=SMALL, count=7):
-    return {"eeg": eeg(channels), "eye": measures(count)}
-
-
-CASES = {
-    "pair": (pair(), {}),
-    "EEG alone": ({"eeg": eeg()}, {"width": 12}),
-    "five": (
-        {
-            "ecg": measures(2, "physiology", 3),
-            **pair(),
-            "gsr": measures(1),
-            "breath": measures(4, "physiology"),
-        },
-        {"width": 12, "filters": 7, "companion_hidden": 5},
-    ),
-    "exact, order 4, prior": (
-        pair(),
-        {"spectrum": "exact", "order": 4, "prior": 0.5, "filters": 9},
-    ),
-}
+CASES = OF_DGCNN
 every_case = pytest.mark.parametrize("case", CASES)
-
-
-def build(case="pair", *, seed=0, dtype=DOUBLE, training=False):
-    modalities, options = CASES[case]
-    torch.manual_seed(seed)
-    model = DGCNN(modalities, **options)
-    with torch.no_grad():  # some edges are cut by the ReLU
-        model.graph.weight.sub_(0.04)
-    return model.to(dtype).train(training), modalities
-
-
-def batch_for(modalities, *, batch=4, time=5, dtype=DOUBLE):
-    """Signals, and masks of unlike lengths with one sensor gap; sample 0 is whole."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([max(time - i, 1) for i in range(batch)])
-    signals, masks = {}, {}
-    for number, (name, modality) in enumerate(modalities.items()):
-        shape = (batch, time, len(modality.channels), len(modality.features))
-        masks[name] = torch.arange(time) < lengths[:, None]
-        if batch > 1 and time > 2:
-            masks[name][1, number % (time - 1)] = False
-        signals[name] = torch.randn(shape, generator=generator, dtype=dtype)
-    return signals, masks
+build = partial(networks.build, DGCNN)
 
 
 # -------------------------------------------------------------------------- contract
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        pytest.param(each, id=f"{case}-{each.name}")
-        for case, (modalities, options) in CASES.items()
-        for each in checks(DGCNN, options=options, sensors=[modalities])
-    ],
-)
-def test_shipped_checks(check):
-    check()
 
 
 def test_name_size_and_defaults():
@@ -234,47 +165,6 @@ def test_an_edge_below_zero_is_cut():
 # ----------------------------------------------------------------------- invariances
 
 
-@every_case
-@pytest.mark.parametrize("time", [1, 5])
-@pytest.mark.parametrize("extra", [1, 17])
-def test_more_padding_changes_no_bit(case, time, extra):
-    model, modalities = build(case, dtype=torch.float32)
-    signals, masks = batch_for(modalities, time=time, dtype=torch.float32)
-    junk = (0, 0, 0, 0, 0, extra)
-    longer = {n: functional.pad(s, junk, value=9.0) for n, s in signals.items()}
-    padded = {n: functional.pad(m, (0, extra)) for n, m in masks.items()}
-    before, after = model(signals, masks), model(longer, padded)
-    assert all(torch.equal(before[b], after[b]) for b in before)
-
-
-@every_case
-@pytest.mark.parametrize("junk", [7.0, math.nan, math.inf])
-def test_what_stands_in_masked_places_is_never_seen(case, junk):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    spoilt = {
-        name: signal.masked_fill(~masks[name][..., None, None], junk)
-        for name, signal in signals.items()
-    }
-    clean, dirty = model(signals, masks), model(spoilt, masks)
-    assert all(torch.equal(clean[branch], dirty[branch]) for branch in clean)
-
-
-@every_case
-def test_a_sample_does_not_depend_on_its_batch(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    together = model(signals, masks)
-    for i in range(4):
-        own = slice(i, i + 1)
-        alone = model(
-            {n: s[own] for n, s in signals.items()},
-            {n: m[own] for n, m in masks.items()},
-        )
-        for branch in together:
-            torch.testing.assert_close(alone[branch], together[branch][own])
-
-
 def test_weights_are_bound_to_channels_by_name():
     first = pair(ELECTRODES)
     old = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "FP1": "Fp1"}
@@ -300,59 +190,7 @@ def test_weights_are_bound_to_channels_by_name():
     assert not torch.allclose(expected["eeg"], wrong["eeg"])
 
 
-@every_case
-def test_a_modality_branch_sees_its_modality_alone(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    before = model(signals, masks)
-    for changed in modalities:
-        after = model({**signals, changed: signals[changed] + 1.0}, masks)
-        for branch in before:
-            same = torch.equal(before[branch], after[branch])
-            assert same == (branch not in (changed, FUSION))
-
-
-@every_case
-def test_any_sensor_may_be_missing(case):
-    model, modalities = build(case, training=True)
-    signals, masks = batch_for(modalities)
-    for lost in (*([name] for name in modalities), list(modalities)):
-        partly = {n: m & (n not in lost) for n, m in masks.items()}
-        model.zero_grad()
-        embeddings = model(signals, partly)
-        torch.stack([e.square().sum() for e in embeddings.values()]).sum().backward()
-        assert all(e.isfinite().all() for e in embeddings.values())
-        assert not any(embeddings[name].any() for name in lost)
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        assert gradients and all(g.isfinite().all() for g in gradients)
-
-
 def test_eeg_alone_is_its_own_fusion():
     model, modalities = build("EEG alone")
     embeddings = model(*batch_for(modalities))
     assert torch.equal(embeddings["eeg"], embeddings[FUSION])
-
-
-# ----------------------------------------------------------------------- populations
-
-
-@every_case
-@pytest.mark.parametrize("stack_buffers", [True, False])
-def test_stacked_networks_equal_a_loop(case, stack_buffers):
-    models = [build(case, seed=seed)[0] for seed in range(3)]
-    signals, masks = batch_for(CASES[case][0])
-    several = {n: torch.stack([s, s + 1, s * 2]) for n, s in signals.items()}
-    parameters, buffers = stack_module_state(models)
-    skeleton = copy.deepcopy(models[0])
-    if not stack_buffers:
-        buffers = dict(skeleton.named_buffers())
-
-    def run(parameters, buffers, signals):
-        return functional_call(skeleton, (parameters, buffers), (signals, masks))
-
-    axes = (0, 0 if stack_buffers else None, 0)
-    found = vmap(run, in_dims=axes)(parameters, buffers, several)
-    for i, model in enumerate(models):
-        expected = model({n: s[i] for n, s in several.items()}, masks)
-        for branch in expected:
-            torch.testing.assert_close(found[branch][i], expected[branch])

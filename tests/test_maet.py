@@ -1,88 +1,30 @@
 """MAET against a loop over samples and windows, and what may not change its output."""
 
-import copy
 import math
+from functools import partial
 
+import networks
 import pytest
 import torch
+from networks import DOUBLE, OF_MAET, batch_for, eeg, measures, pair
 from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
 from domainemo.backbones.maet import MAET, SummaryFusion
 from domainemo.backbones.regions import ELECTRODES
-from domainemo.core import FUSION, Modality
+from domainemo.core import FUSION
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
 from domainemo.samplings.trials import Trials
 from domainemo.samplings.windows import Windows
-from domainemo.testing import checks
 
 torch.set_num_threads(1)
-DOUBLE = torch.float64
-SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3")
-
-
-def sensor(kind, channels, features=1):
-    if isinstance(channels, int):
-        channels = [f"{kind} {i}" for i in range(channels)]
-    return Modality(tuple(channels), tuple(map(str, range(features))), kind)
-
-
-PAIR = {"eeg": sensor("eeg", SMALL, 4), "eye": sensor("eye", 7)}
-FIVE = {
-    **PAIR,
-    "ecg": sensor("physiology", 2, 3),
-    "gsr": sensor("skin", 1),
-    "breath": sensor("belt", 3),
-}
-CASES = {
-    "pair": (PAIR, {}),
-    "EEG alone": ({"eeg": PAIR["eeg"]}, {"view_count": 1}),
-    "eyes alone": ({"eye": PAIR["eye"]}, {"mixture_from": 0}),
-    "five": (FIVE, {"mixture_from": 0, "blocks": 2, "view_count": 2}),
-    "nothing mixed": (PAIR, {"mixture_from": 2, "blocks": 2, "dropout": 0.3}),
-}
+PAIR, CASES = pair(), OF_MAET
 every_case = pytest.mark.parametrize("case", CASES)
-
-
-def build(case="pair", *, seed=0, dtype=DOUBLE, training=False):
-    modalities, options = CASES[case]
-    torch.manual_seed(seed)
-    model = MAET(modalities, **{"width": 8, "feedforward_ratio": 2, **options})
-    with torch.no_grad():
-        for parameter in model.parameters():  # nothing stays at zero or one
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model.to(dtype).train(training), modalities
-
-
-def batch_for(modalities, *, batch=4, time=5, dtype=DOUBLE):
-    """Signals, and masks of unlike lengths with one sensor gap; sample 0 is whole."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([max(time - i, 1) for i in range(batch)])
-    signals, masks = {}, {}
-    for number, (name, modality) in enumerate(modalities.items()):
-        shape = (batch, time, len(modality.channels), len(modality.features))
-        masks[name] = torch.arange(time) < lengths[:, None]
-        if batch > 1 and time > 2:
-            masks[name][1, number % (time - 1)] = False
-        signals[name] = torch.randn(shape, generator=generator, dtype=dtype)
-    return signals, masks
+build = partial(networks.build, MAET)
 
 
 # -------------------------------------------------------------------------- contract
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        pytest.param(each, id=f"{case}-{each.name}")
-        for case, (modalities, options) in CASES.items()
-        for each in checks(MAET, options=options, sensors=[modalities])
-    ],
-)
-def test_shipped_checks(check):
-    check()
 
 
 def released_size(inputs, width=32, views=5, blocks=3, shared=1):
@@ -98,7 +40,7 @@ def released_size(inputs, width=32, views=5, blocks=3, shared=1):
 
 def test_name_size_and_defaults():
     assert find("backbone", "maet") is MAET
-    cap, eyes = sensor("eeg", ELECTRODES, 5), sensor("eye", 33)
+    cap, eyes = eeg(ELECTRODES, 5), measures(33)
     keys = 3 * 32  # the bias of keys, which shifts all scores alike, is not released
     for modalities, expected in (
         ({"eeg": cap, "eye": eyes}, released_size([310, 33]) + keys),
@@ -115,7 +57,7 @@ def test_name_size_and_defaults():
 
 def test_initial_values_are_the_released_ones():
     torch.manual_seed(0)
-    model = MAET({"eeg": sensor("eeg", ELECTRODES, 5), "eye": sensor("eye", 33)})
+    model = MAET({"eeg": eeg(ELECTRODES, 5), "eye": measures(33)})
     head = model.head(FUSION, 32, 7)
     for path, values in (*model.named_parameters(), *head.named_parameters()):
         if path.endswith("_scale"):
@@ -304,117 +246,3 @@ def test_modalities_may_come_in_any_order():
     expected, found = model(signals, masks), other(signals, masks)
     for branch in expected:
         torch.testing.assert_close(expected[branch], found[branch])
-
-
-@every_case
-@pytest.mark.parametrize("time", [1, 5])
-@pytest.mark.parametrize("extra", [1, 17])
-def test_more_padding_changes_no_bit(case, time, extra):
-    model, modalities = build(case, dtype=torch.float32)
-    signals, masks = batch_for(modalities, time=time, dtype=torch.float32)
-    junk = (0, 0, 0, 0, 0, extra)
-    longer = {n: functional.pad(s, junk, value=9.0) for n, s in signals.items()}
-    padded = {n: functional.pad(m, (0, extra)) for n, m in masks.items()}
-    before, after = model(signals, masks), model(longer, padded)
-    assert all(torch.equal(before[b], after[b]) for b in before)
-
-
-@every_case
-@pytest.mark.parametrize("junk", [7.0, math.nan, math.inf])
-def test_what_stands_in_masked_places_is_never_seen(case, junk):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    spoilt = {
-        name: signal.masked_fill(~masks[name][..., None, None], junk)
-        for name, signal in signals.items()
-    }
-    clean, dirty = model(signals, masks), model(spoilt, masks)
-    assert all(torch.equal(clean[branch], dirty[branch]) for branch in clean)
-
-
-@every_case
-def test_a_sample_does_not_depend_on_its_batch(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    together = model(signals, masks)
-    for i in range(4):
-        own = slice(i, i + 1)
-        alone = model(
-            {n: s[own] for n, s in signals.items()},
-            {n: m[own] for n, m in masks.items()},
-        )
-        for branch in together:
-            torch.testing.assert_close(alone[branch], together[branch][own])
-
-
-def test_weights_are_bound_to_channels_by_name():
-    model, modalities = build(dtype=torch.float32)
-    old = {"T7": "T3", "Fp1": "FP1"}
-    turned, orders = {}, {}
-    for name, modality in modalities.items():
-        order = torch.randperm(len(modality.channels)).tolist()
-        names = tuple(
-            old.get(modality.channels[i], modality.channels[i]) for i in order
-        )
-        turned[name] = Modality(names, modality.features, modality.kind)
-        orders[name] = order
-    other = MAET(turned, width=8, feedforward_ratio=2).eval()
-    other.load_state_dict(model.state_dict())
-    signals, masks = batch_for(modalities, dtype=torch.float32)
-    moved = {name: s[:, :, orders[name]] for name, s in signals.items()}
-    expected, found = model(signals, masks), other(moved, masks)
-    assert all(torch.equal(expected[b], found[b]) for b in expected)
-    wrong = other(signals, masks)
-    assert not any(torch.allclose(expected[b], wrong[b]) for b in expected)
-
-
-@every_case
-def test_a_modality_branch_sees_its_modality_alone(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    before = model(signals, masks)
-    for changed in modalities:
-        after = model({**signals, changed: signals[changed] + 1.0}, masks)
-        for branch in before:
-            same = torch.equal(before[branch], after[branch])
-            assert same == (branch not in (changed, FUSION))
-
-
-@every_case
-def test_any_sensor_may_be_missing(case):
-    model, modalities = build(case, training=True)
-    signals, masks = batch_for(modalities)
-    for lost in (*([name] for name in modalities), list(modalities)):
-        partly = {n: m & (n not in lost) for n, m in masks.items()}
-        model.zero_grad()
-        embeddings = model(signals, partly)
-        torch.stack([e.square().sum() for e in embeddings.values()]).sum().backward()
-        assert all(e.isfinite().all() for e in embeddings.values())
-        assert not any(embeddings[name].any() for name in lost)
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        assert gradients and all(g.isfinite().all() for g in gradients)
-
-
-# ----------------------------------------------------------------------- populations
-
-
-@every_case
-@pytest.mark.parametrize("stack_buffers", [True, False])
-def test_stacked_networks_equal_a_loop(case, stack_buffers):
-    models = [build(case, seed=seed)[0] for seed in range(3)]
-    signals, masks = batch_for(CASES[case][0])
-    several = {n: torch.stack([s, s + 1, s * 2]) for n, s in signals.items()}
-    parameters, buffers = stack_module_state(models)
-    skeleton = copy.deepcopy(models[0])
-    if not stack_buffers:
-        buffers = dict(skeleton.named_buffers())
-
-    def run(parameters, buffers, signals):
-        return functional_call(skeleton, (parameters, buffers), (signals, masks))
-
-    axes = (0, 0 if stack_buffers else None, 0)
-    found = vmap(run, in_dims=axes)(parameters, buffers, several)
-    for i, model in enumerate(models):
-        expected = model({n: s[i] for n, s in several.items()}, masks)
-        for branch in expected:
-            torch.testing.assert_close(found[branch][i], expected[branch])

@@ -1,14 +1,15 @@
 """MMSTG-Net against explicit equations, and what may not change its output."""
 
-import copy
 import re
 import tomllib
+from functools import partial
 from pathlib import Path
 
+import networks
 import pytest
 import torch
+from networks import DOUBLE, OF_MMSTG_NET, SMALL, batch_for, eeg, measures, pair
 from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
 from domainemo.backbones.graphs import (
@@ -29,67 +30,11 @@ from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import find
 from domainemo.samplings.sequences import Sequences
 from domainemo.samplings.trials import Trials
-from domainemo.testing import checks
 
 torch.set_num_threads(1)
-DOUBLE = torch.float64
-SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3", "Cz", "P4", "O1", "Oz", "O2")
-
-
-def eeg(channels=SMALL):
-    return Modality(tuple(channels), ("delta", "theta", "alpha"), "eeg")
-
-
-def measures(count, kind="eye", features=1):
-    names = tuple(f"{kind} {i}" for i in range(count))
-    return Modality(names, tuple(map(str, range(features))), kind)
-
-
-def pair(channels=SMALL, count=7):
-    return {"eeg": eeg(channels), "eye": measures(count)}
-
-
-FIVE = {
-    "ecg": measures(2, "physiology", 3),
-    **pair(),
-    "gsr": measures(1),
-    "breath": measures(4, "physiology"),
-}
-CASES = {
-    "pair": (pair(), {}),
-    "EEG alone": ({"eeg": eeg()}, {}),
-    "five": (FIVE, {"width": 24, "kernels": (1, 7), "block_widths": (8, 8, 12)}),
-    "exact, electrodes": (
-        pair(),
-        {"spectrum": "exact", "readout": "electrodes", "partition": "6", "prior": 0.0},
-    ),
-    "electrodes, side by side": (
-        pair(),
-        {"graphs": "electrodes", "fused_by": "concatenation"},
-    ),
-    "regions, frozen": (pair(), {"graphs": "regions", "adjacency": "frozen"}),
-    "distances, one scale": (pair(), {"adjacency": "distance", "kernels": (3,)}),
-}
+CASES = OF_MMSTG_NET
 every_case = pytest.mark.parametrize("case", CASES)
-
-
-def build(case="pair", *, seed=0, dtype=DOUBLE, training=False):
-    modalities, options = CASES[case]
-    torch.manual_seed(seed)
-    return MMSTGNet(modalities, **options).to(dtype).train(training), modalities
-
-
-def batch_for(modalities, *, batch=4, time=6, dtype=DOUBLE):
-    """Signals, and masks of unlike lengths with one sensor gap; sample 0 is whole."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([max(time - i, 1) for i in range(batch)])
-    signals, masks = {}, {}
-    for number, (name, modality) in enumerate(modalities.items()):
-        shape = (batch, time, len(modality.channels), len(modality.features))
-        masks[name] = torch.arange(time) < lengths[:, None]
-        masks[name][1, number % 4] = False
-        signals[name] = torch.randn(shape, generator=generator, dtype=dtype)
-    return signals, masks
+build = partial(networks.build, MMSTGNet)
 
 
 def gap(first, second):
@@ -97,18 +42,6 @@ def gap(first, second):
 
 
 # -------------------------------------------------------------------------- contract
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        pytest.param(each, id=f"{case}-{each.name}")
-        for case, (modalities, options) in CASES.items()
-        for each in checks(MMSTGNet, options=options, sensors=[modalities])
-    ],
-)
-def test_shipped_checks(check):
-    check()
 
 
 def test_name_size_and_defaults():
@@ -167,42 +100,6 @@ def test_unfit_options_are_explained():
 # ----------------------------------------------------------------------- invariances
 
 
-@every_case
-def test_more_padding_changes_nothing(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    longer = {n: functional.pad(s, (0, 0, 0, 0, 0, 3)) for n, s in signals.items()}
-    padded = {n: functional.pad(m, (0, 3)) for n, m in masks.items()}
-    assert gap(model(signals, masks), model(longer, padded)) < 1e-13
-
-
-@every_case
-@pytest.mark.parametrize("junk", [7.0, float("nan"), float("inf")])
-def test_what_stands_in_masked_places_is_never_seen(case, junk):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    spoilt = {
-        name: signal.masked_fill(~masks[name][..., None, None], junk)
-        for name, signal in signals.items()
-    }
-    clean, dirty = model(signals, masks), model(spoilt, masks)
-    assert all(torch.equal(clean[branch], dirty[branch]) for branch in clean)
-
-
-@every_case
-def test_a_sample_does_not_depend_on_its_batch(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    together = model(signals, masks)
-    for i in range(4):
-        own = slice(i, i + 1)
-        alone = model(
-            {n: s[own] for n, s in signals.items()},
-            {n: m[own] for n, m in masks.items()},
-        )
-        assert gap(alone, {b: e[own] for b, e in together.items()}) < 1e-13
-
-
 @pytest.mark.parametrize("readout", ["regions", "electrodes"])
 def test_weights_are_bound_to_channels_by_name(readout):
     first = pair(ELECTRODES)
@@ -226,33 +123,6 @@ def test_weights_are_bound_to_channels_by_name(readout):
     edges = model.electrode_graph.adjacency()
     assert torch.equal(edges, other.electrode_graph.adjacency())
     assert [modern.get(name, name) for name in model.nodes] == list(other.nodes)
-
-
-@every_case
-def test_a_modality_branch_sees_its_modality_alone(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    before = model(signals, masks)
-    for changed in modalities:
-        after = model({**signals, changed: signals[changed] + 1.0}, masks)
-        for branch in before:
-            same = torch.equal(before[branch], after[branch])
-            assert same == (branch not in (changed, FUSION))
-
-
-@every_case
-def test_any_sensor_may_be_missing(case):
-    model, modalities = build(case, training=True)
-    signals, masks = batch_for(modalities)
-    for lost in (*([name] for name in modalities), list(modalities)):
-        partly = {n: m & (n not in lost) for n, m in masks.items()}
-        model.zero_grad()
-        embeddings = model(signals, partly)
-        torch.stack([e.square().sum() for e in embeddings.values()]).sum().backward()
-        assert all(e.isfinite().all() for e in embeddings.values())
-        assert not any(embeddings[name].any() for name in lost)
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        assert gradients and all(g.isfinite().all() for g in gradients)
 
 
 def test_time_matters_and_so_does_place():
@@ -386,30 +256,6 @@ def test_eeg_alone_is_fused_from_eeg_alone():
     assert gate("eeg", features, projections, present) is features["eeg"]
 
 
-# ----------------------------------------------------------------------- populations
-
-
-@every_case
-@pytest.mark.parametrize("stack_buffers", [True, False])
-def test_stacked_networks_equal_a_loop(case, stack_buffers):
-    models = [build(case, seed=seed)[0] for seed in range(3)]
-    signals, masks = batch_for(CASES[case][0])
-    several = {n: torch.stack([s, s + 1, s * 2]) for n, s in signals.items()}
-    parameters, buffers = stack_module_state(models)
-    skeleton = copy.deepcopy(models[0])
-    if not stack_buffers:
-        buffers = dict(skeleton.named_buffers())
-
-    def run(parameters, buffers, signals):
-        return functional_call(skeleton, (parameters, buffers), (signals, masks))
-
-    axes = (0, 0 if stack_buffers else None, 0)
-    found = vmap(run, in_dims=axes)(parameters, buffers, several)
-    for i, model in enumerate(models):
-        expected = model({n: s[i] for n, s in several.items()}, masks)
-        assert gap(expected, {b: e[i] for b, e in found.items()}) < 1e-10
-
-
 # -------------------------------------------------------------------------- switches
 
 
@@ -504,7 +350,7 @@ def test_side_by_side_there_is_no_gate():
 # ---------------------------------------------------------------------- connectivity
 
 
-@pytest.mark.parametrize("case", ["pair", "regions, frozen", "distances, one scale"])
+@pytest.mark.parametrize("case", ["whole", "regions, frozen", "distances, one scale"])
 def test_connectivity_is_the_mean_edge_between_regions(case):
     model, _ = build(case)
     made = model.connectivity()

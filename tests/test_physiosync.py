@@ -1,7 +1,9 @@
-import copy
+from functools import partial
 
+import networks
 import pytest
 import torch
+from networks import FEW, OF_PHYSIOSYNC, batch_for, eeg, measures
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
@@ -13,66 +15,20 @@ from domainemo.backbones.physiosync import (
     PhysioSync,
 )
 from domainemo.backbones.regions import ELECTRODES
-from domainemo.core import FUSION, Modality
+from domainemo.core import FUSION
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
 from domainemo.samplings.sequences import Sequences
 from domainemo.samplings.trials import Trials
 
 torch.set_num_threads(1)
-SMALL = ("Fp1", "AF3", "F7", "Fz", "T7", "C3")
-
-
-def sensor(kind, channels, features):
-    if isinstance(channels, int):
-        channels = [f"{kind} {i}" for i in range(channels)]
-    return Modality(tuple(channels), tuple(map(str, range(features))), kind)
-
-
-PAIR = {"eeg": sensor("eeg", SMALL, 4), "ecg": sensor("physiology", 2, 7)}
-CASES = {
-    "pair": (PAIR, {}),
-    "EEG alone": ({"eeg": PAIR["eeg"]}, {"length": 3}),
-    "no EEG": ({"ecg": PAIR["ecg"]}, {"blocks": 1}),
-    "five": (
-        {**PAIR, "eye-1": sensor("eye", 5, 1), "a": PAIR["ecg"], "b": PAIR["ecg"]},
-        {"length": 1, "blocks": 1, "prompts": 0, "gate": 2},
-    ),
-    "short alone": (PAIR, {"resolutions": "short", "blocks": 1}),
-    "long, no gate": (PAIR, {"resolutions": "long", "blocks": 1, "gate": 0}),
-}
+PAIR, CASES = FEW, OF_PHYSIOSYNC
 every_case = pytest.mark.parametrize("case", CASES)
-
-
-def build(case="pair", *, seed=0, dtype=torch.float32, training=False, **options):
-    modalities, more = CASES[case]
-    torch.manual_seed(seed)
-    sizes = {"short_width": 8, "long_width": 12, "fusion_hidden": 24}
-    model = PhysioSync(modalities, **{**sizes, **more, **options})
-    with torch.no_grad():
-        for parameter in model.parameters():  # nothing stays at zero or one
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.to(dtype).train(training), modalities
+build = partial(networks.build, PhysioSync)
 
 
 def resolutions(model):
     return ("long", "short") if model.resolutions == "both" else (model.resolutions,)
-
-
-def batch_for(modalities, *, batch=4, time=5, seed=0, dtype=torch.float32):
-    """Signals, and masks of unlike lengths with one sensor gap; sample 0 is whole."""
-    generator = torch.Generator().manual_seed(seed)
-    lengths = torch.tensor([max(time - i, 1) for i in range(batch)])
-    signals, masks = {}, {}
-    for number, (name, modality) in enumerate(modalities.items()):
-        shape = (batch, time, len(modality.channels), len(modality.features))
-        mask = torch.arange(time) < lengths[:, None]
-        if batch > 1 and time > 2:
-            mask[1, number % (time - 1)] = False
-        signals[name] = torch.randn(shape, generator=generator, dtype=dtype)
-        signals[name] *= mask[..., None, None]
-        masks[name] = mask
-    return signals, masks
 
 
 def parameters_of_encoder(inputs, width, blocks, prompts):
@@ -103,8 +59,8 @@ def test_registered_name_sampling_and_published_sizes():
     assert isinstance(sampling, Sequences) and sampling.length == 4
     trials = Trials()
     assert PhysioSync(PAIR, sampling=trials).sampling is trials
-    seed = {"eeg": sensor("eeg", ELECTRODES, 5), "eye": sensor("eye", 33, 1)}
-    deap = {"eeg": sensor("eeg", ELECTRODES[:32], 128), "gsr": sensor("gsr", 1, 128)}
+    seed = {"eeg": eeg(ELECTRODES, 5), "eye": measures(33)}
+    deap = {"eeg": eeg(ELECTRODES[:32], 128), "gsr": measures(1, "gsr", 128)}
     released = {"short_width": 128, "long_width": 640}
     with torch.device("meta"):
         models = PhysioSync(seed), PhysioSync(deap, **released)
@@ -149,7 +105,7 @@ def test_a_switch_takes_its_modules_away(options, gone, fused):
 
 def test_one_second_of_dreamer_as_released():
     """EEG of 14 electrodes and ECG of two leads, one encoder each, 512 features."""
-    dreamer = {"eeg": sensor("eeg", ELECTRODES[:14], 128), "ecg": sensor("ecg", 2, 128)}
+    dreamer = {"eeg": eeg(ELECTRODES[:14], 128), "ecg": measures(2, "ecg", 128)}
     with torch.device("meta"):
         model = PhysioSync(dreamer, resolutions="short", length=1, short_width=128)
     inputs = {
@@ -205,7 +161,7 @@ def test_what_is_out_of_range_is_explained():
 
 
 def test_prompts_and_dropout_are_for_the_eeg_alone():
-    model, _ = build("pair", training=True)
+    model, _ = build(training=True)
     for encoders in (model.short_encoders, model.long_encoders):
         for name, encoder in encoders.items():
             eeg = name == "eeg"
@@ -213,90 +169,6 @@ def test_prompts_and_dropout_are_for_the_eeg_alone():
             for block in encoder.blocks:
                 found = block.prompts
                 assert (found is not None and len(found) == 2) == eeg
-
-
-# ---------------------------------------------------------------------- invariances
-
-
-@every_case
-@pytest.mark.parametrize("time", [1, 5, 7])
-@pytest.mark.parametrize("extra", [1, 6])
-def test_more_padding_changes_no_bit(case, time, extra):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities, time=time)
-    junk = (0, 0, 0, 0, 0, extra)
-    longer = {n: functional.pad(s, junk, value=9.0) for n, s in signals.items()}
-    padded = {n: functional.pad(m, (0, extra)) for n, m in masks.items()}
-    for method in (model, model.views):
-        before, after = method(signals, masks), method(longer, padded)
-        assert all(torch.equal(before[b], after[b]) for b in before)
-
-
-@every_case
-@pytest.mark.parametrize("junk", [7.0, float("nan"), float("inf")])
-def test_what_stands_in_masked_places_is_never_seen(case, junk):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    spoilt = {
-        name: signal.masked_fill(~masks[name][..., None, None], junk)
-        for name, signal in signals.items()
-    }
-    for method in (model, model.views):
-        clean, dirty = method(signals, masks), method(spoilt, masks)
-        assert all(torch.equal(clean[b], dirty[b]) for b in clean)
-
-
-@every_case
-def test_a_sample_does_not_depend_on_its_batch(case):
-    model, modalities = build(case, dtype=torch.float64)
-    signals, masks = batch_for(modalities, time=7, dtype=torch.float64)
-    together = model(signals, masks)
-    for i in range(4):
-        own = slice(i, i + 1)
-        alone = model(
-            {n: s[own] for n, s in signals.items()},
-            {n: m[own] for n, m in masks.items()},
-        )
-        for branch in together:
-            torch.testing.assert_close(alone[branch], together[branch][own])
-
-
-def test_weights_are_bound_to_channels_by_name():
-    model, modalities = build()
-    old = {"T7": "T3", "Fp1": "FP1"}
-    turned, orders = {}, {}
-    for name, modality in modalities.items():
-        order = torch.randperm(len(modality.channels)).tolist()
-        channels = [modality.channels[i] for i in order]
-        names = tuple(old.get(channel, channel) for channel in channels)
-        turned[name] = Modality(names, modality.features, modality.kind)
-        orders[name] = order
-    assert any(order != sorted(order) for order in orders.values())
-    other = PhysioSync(
-        turned, short_width=8, long_width=12, fusion_hidden=24, length=5
-    ).eval()
-    other.load_state_dict(model.state_dict())
-    signals, masks = batch_for(modalities)
-    moved = {name: s[:, :, orders[name]] for name, s in signals.items()}
-    expected, found = model(signals, masks), other(moved, masks)
-    assert all(torch.equal(expected[b], found[b]) for b in expected)
-    kept = other(signals, masks)
-    assert not torch.equal(kept["eeg"], expected["eeg"])
-
-
-@every_case
-def test_a_modality_branch_sees_its_modality_alone(case):
-    model, modalities = build(case)
-    signals, masks = batch_for(modalities)
-    before, views = model(signals, masks), model.views(signals, masks)
-    for changed in modalities:
-        other = {**signals, changed: signals[changed] + 1.0}
-        after = model(other, masks)
-        for branch in before:
-            same = torch.equal(before[branch], after[branch])
-            assert same == (branch not in (changed, FUSION))
-        for view, value in model.views(other, masks).items():
-            assert torch.equal(value, views[view]) == (view.split("/")[0] != changed)
 
 
 # ----------------------------------------------------------------------- equations
@@ -439,14 +311,14 @@ def loop(model, modalities, signals, masks, i):
 @pytest.mark.parametrize(
     ("case", "time"),
     [
-        *(("pair", time) for time in (1, 5, 8, 13)),
+        *(("whole", time) for time in (1, 5, 8, 13)),
         ("short alone", 8),
         ("long, no gate", 8),
     ],
 )
 def test_network_equals_a_loop_over_windows(case, time):
-    model, modalities = build(case, dtype=torch.float64)
-    signals, masks = batch_for(modalities, time=time, dtype=torch.float64)
+    model, modalities = build(case)
+    signals, masks = batch_for(modalities, time=time)
     masks["ecg"][2] = False
     masks["eeg"][0, 5:10] = False
     found = {**model(signals, masks), **model.views(signals, masks)}
@@ -461,7 +333,7 @@ def test_network_equals_a_loop_over_windows(case, time):
 
 def test_a_single_window_is_its_short_view():
     model, modalities = build(dtype=torch.float64)
-    signals, masks = batch_for(modalities, time=1, dtype=torch.float64)
+    signals, masks = batch_for(modalities, time=1)
     found = model.views(signals, masks)["ecg/short"]
     order = model.get_buffer("_channels_ecg")
     windows = signals["ecg"][:, 0, order].flatten(1)
@@ -469,26 +341,6 @@ def test_a_single_window_is_its_short_view():
 
 
 # --------------------------------------------------------------------- lost sensors
-
-
-@every_case
-@pytest.mark.parametrize("time", [2, 6])
-def test_any_sensor_may_be_missing(case, time):
-    model, modalities = build(case, training=True)
-    signals, masks = batch_for(modalities, time=time)
-    for lost in (*([name] for name in modalities), list(modalities)):
-        partly = {n: m & (n not in lost) for n, m in masks.items()}
-        model.zero_grad()
-        embeddings, views = model(signals, partly), model.views(signals, partly)
-        everything = [*embeddings.values(), *views.values()]
-        sum(e.square().sum() for e in everything).backward()
-        assert all(e.isfinite().all() for e in everything)
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        assert gradients and all(g.isfinite().all() for g in gradients)
-        for name in lost:
-            assert not embeddings[name].any()
-            for resolution in resolutions(model):
-                assert not views[f"{name}/{resolution}"].any()
 
 
 def test_a_missing_modality_is_zero_in_the_fusion():
@@ -504,41 +356,7 @@ def test_a_missing_modality_is_zero_in_the_fusion():
     assert torch.equal(windows.abs().sum(-1) > 0, masks["eeg"])
 
 
-@every_case
-def test_gradients_reach_every_parameter(case):
-    model, modalities = build(case, training=True)
-    signals, masks = batch_for(modalities, batch=8)
-    sum(e.square().sum() for e in model(signals, masks).values()).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.any(), name
-
-
 # ---------------------------------------------------------- populations, checkpoints
-
-
-@every_case
-@pytest.mark.parametrize("stack_buffers", [True, False])
-def test_stacked_networks_equal_a_loop(case, stack_buffers):
-    models = [build(case, seed=seed, dtype=torch.float64)[0] for seed in range(3)]
-    modalities = CASES[case][0]
-    signals, masks = batch_for(modalities, time=6, dtype=torch.float64)
-    several = {n: torch.stack([s, s + 1, s * 2]) for n, s in signals.items()}
-    parameters, buffers = stack_module_state(models)
-    skeleton = copy.deepcopy(models[0])
-    if not stack_buffers:
-        buffers = dict(skeleton.named_buffers())
-
-    def run(parameters, buffers, signals):
-        return functional_call(skeleton, (parameters, buffers), (signals, masks))
-
-    axes = (0, 0 if stack_buffers else None, 0)
-    found = vmap(run, in_dims=axes, randomness="different")(
-        parameters, buffers, several
-    )
-    for i, model in enumerate(models):
-        expected = model({n: s[i] for n, s in several.items()}, masks)
-        for branch in expected:
-            torch.testing.assert_close(found[branch][i], expected[branch])
 
 
 def test_stacked_networks_train():
