@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import open_recordings
 import pandas as pd
-from scipy.stats import wilcoxon
 
 import domainemo as de
 from domainemo.adapters.composite import Composite
@@ -31,6 +30,8 @@ from domainemo.adapters.marginal import Marginal
 from domainemo.adapters.pairwise import PairwiseSimilarity
 from domainemo.data.readers.esports import EYE, PHYSIOLOGY
 from domainemo.screens.confidence import Screening
+from domainemo.statistics.paired import wilcoxon
+from domainemo.statistics.ties import gap_between
 
 SEEDS = range(5)
 RARE = 3  # clips of the planted case's rarer class; of the other there are six
@@ -188,8 +189,8 @@ def rows(found: Mapping[str, pd.Series]) -> Iterator[str]:
     yield "| method | mean | less source only | p | worst | lose more than .05 |"
     yield "|---|---|---|---|---|---|"
     for method, values in found.items():
-        gaps = values - found["source only"]
-        p = wilcoxon(gaps).pvalue if gaps.any() else 1.0
+        gaps = gap_between(values, found["source only"])
+        p = wilcoxon(gaps.to_numpy())
         yield (
             f"| {method} | {values.mean():.3f} | {gaps.mean():+.3f} | {p:.2g} | "
             f"{gaps.min():+.2f} | {(gaps < -0.05).sum()} of {len(gaps)} |"

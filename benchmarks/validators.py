@@ -53,6 +53,7 @@ from domainemo.registry import entries, find
 from domainemo.reports.style import COLOURS, WIDTH, save
 from domainemo.runs.metrics import metrics
 from domainemo.statistics.intervals import bootstrap_interval
+from domainemo.statistics.ties import tied
 from domainemo.validators.comparing import comparison
 from domainemo.validators.guarded import Guarded
 from domainemo.validators.joined import as_asked
@@ -400,7 +401,7 @@ def _rank(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
     known = np.isfinite(scores)
     if len(set(scores[known])) < 2 or len(set(truth[known])) < 2:
         return math.nan
-    return float(spearmanr(scores[known], truth[known]).statistic)
+    return float(spearmanr(scores[known], tied(truth[known])).statistic)
 
 
 def epochs_of(cells: Cells) -> Iterator[dict[str, Any]]:

@@ -9,13 +9,16 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domainemo.benchmarks.findings import tiers
 from domainemo.errors import ConfigurationError
 from domainemo.statistics.bayesian import Chances, signed_rank
 from domainemo.statistics.effects import Effect, rank_biserial, standardised, to_show
 from domainemo.statistics.intervals import bootstrap_interval
-from domainemo.statistics.paired import Comparison, compare, sign_flip
+from domainemo.statistics.paired import Comparison, compare, sign_flip, wilcoxon
 from domainemo.statistics.ranks import friedman
 from domainemo.statistics.several import holm, stouffer
+from domainemo.statistics.ties import gap_between
+from domainemo.validators.comparing import all_sound
 
 quick = settings(max_examples=20, deadline=None, database=None)
 
@@ -381,3 +384,53 @@ def test_ranks_need_three_methods_and_all_values():
         friedman(DEMSAR.iloc[:, :2])
     with pytest.raises(ConfigurationError, match="1 missing"):
         friedman(DEMSAR.replace(0.599, np.nan))
+
+
+# ------------------------------------------------------------------ ties and rounding
+
+
+@quick
+@given(
+    st.integers(5, 12).flatmap(
+        lambda n: st.lists(
+            st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=n, max_size=n
+        )
+    ),
+    st.sampled_from([3, 7, 10, 21, 60]),
+)
+def test_shares_that_differ_by_as_much_are_tied(counts, of):
+    """Scores are numbers of parts: what is true of the parts is true of the scores."""
+    first, second = np.array(counts, dtype=float).T
+    parts, gap = first - second, first / of - second / of
+    assert wilcoxon(gap) == wilcoxon(parts)
+    assert sign_flip(gap) == pytest.approx(sign_flip(parts))
+    assert rank_biserial(gap).value == rank_biserial(parts).value
+    shares = gap_between(first / of, second / of)
+    assert (np.sign(shares) == np.sign(parts)).all()
+    same = {"rel": 1e-9, "abs": 1e-9, "nan_ok": True}
+    assert standardised(shares).value == pytest.approx(
+        standardised(parts).value, **same
+    )
+    table = pd.DataFrame({"a": first, "b": second, "c": first[::-1]})
+    expected, found = friedman(table), friedman(table / of)
+    assert found.average.to_dict() == expected.average.to_dict()
+    assert found.p == pytest.approx(expected.p, nan_ok=True)
+
+
+def test_the_order_of_seeds_makes_no_difference():
+    scores = np.array([0.6, 0.7, 0.8])
+    assert scores.mean() != scores[1]  # by the last bit
+    found = compare(np.full(8, scores.mean()), np.full(8, scores[1]))
+    assert (found.difference, found.p, found.permutation) == (0, 1, 1)
+    assert (found.rank_biserial.value, found.standardised.value) == (0, 0)
+    whole = pd.DataFrame({"a": [scores.mean()] * 8, "b": [0.7] * 8, "c": [0.5] * 8})
+    assert friedman(whole).average.to_dict() == {"a": 1.5, "b": 1.5, "c": 3}
+    assert tiers(whole).to_dict() == {"a": 1, "b": 1, "c": 3}
+    assert tiers(whole[["c", "b", "a"]]).to_dict() == {"a": 1, "b": 1, "c": 3}
+
+
+def test_a_constant_network_is_at_chance():
+    for classes, folds in itertools.product(range(2, 8), range(1, 60)):
+        known = [1 / classes] * folds
+        assert not all_sound(range(classes), known, classes)
+        assert all_sound(range(classes), [*known, 0.99], classes)

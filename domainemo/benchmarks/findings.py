@@ -20,6 +20,7 @@ from ..runs.metrics import METRICS
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import wilcoxon
 from ..statistics.several import holm
+from ..statistics.ties import gap_between, tied
 from .cells import Outcome
 from .printed import as_latex, as_markdown, difference_columns
 
@@ -104,7 +105,7 @@ class Group:
 
     def gap(self, method: Method, other: Method | None) -> NDArray[np.float64] | None:
         """Return each subject's difference to another method; None to none."""
-        return None if other is None else self.of(method) - self.of(other)
+        return None if other is None else gap_between(self.of(method), self.of(other))
 
     def of(self, method: Method) -> NDArray[np.float64]:
         """Return the subjects' scores under a method."""
@@ -117,8 +118,8 @@ class Group:
             why = "no subject has a score under every method"
             unscored = [self._names(*method) | {"why": why} for method in self.rows]
             return pd.DataFrame([*unscored, *self._failed()])
-        ranks, means = tiers(self.scores), self.scores.mean()
-        places = self.scores.rank(axis=1, ascending=False).mean()
+        ranks, means = tiers(self.scores), tied(self.scores.mean())
+        places = tied(self.scores).rank(axis=1, ascending=False).mean()
         order = sorted(self.methods, key=lambda each: (ranks[each], -means[each]))
         bases = self._differences(order, self.base, "")
         linears = self._differences(order, self.linear, "linear_")
@@ -159,6 +160,7 @@ class Group:
 
     def _row(self, method: Method) -> dict[str, Any]:
         values, rows = self.of(method), self.rows[method]
+        scored = rows[rows["subject"].isin(self.scores.index)]
         low, high = bootstrap_interval(values)
         trained = rows.drop_duplicates(["fold", "seed"])
         return {
@@ -167,7 +169,7 @@ class Group:
             "low": low,
             "high": high,
             "deviation": values.std(ddof=1) if len(values) > 1 else np.nan,
-            **{name: rows.groupby("subject")[name].mean().mean() for name in METRICS},
+            **{name: scored.groupby("subject")[name].mean().mean() for name in METRICS},
             "balanced_accuracy": values.mean(),
             "parameters": trained["parameters"].max(),
             "seconds": trained["seconds"].mean(),
@@ -314,11 +316,12 @@ def tiers(scores: pd.DataFrame, level: float = 0.05) -> pd.Series[int]:
     level : float
         Of the tests.
     """
-    left = list(scores.mean().sort_values(ascending=False, kind="stable").index)
+    left = list(tied(scores.mean()).sort_values(ascending=False, kind="stable").index)
     ranks: dict[Any, int] = {}
     while left:
         best, *others = left
-        p = holm([wilcoxon((scores[best] - scores[e]).to_numpy()) for e in others])
+        gaps = [gap_between(scores[best], scores[each]) for each in others]
+        p = holm([wilcoxon(gap.to_numpy()) for gap in gaps])
         below = [each for each, its in zip(others, p, strict=True) if its < level]
         rank = len(ranks) + 1
         ranks |= {each: rank for each in left if each not in below}

@@ -13,6 +13,7 @@ from ..runs.experiment import experiment_of
 from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
+from ..statistics.ties import gap_between
 from ..words import count
 
 __all__ = [
@@ -65,7 +66,7 @@ def beside_the_best_control(results: Results) -> str:
     if not names or math.isnan(means[results.method]):
         return "with no control beside it that would say whether that is much"
     best = max(names, key=means.__getitem__)
-    gap = means[results.method] - means[best]
+    gap = round(means[results.method] - means[best], 9)  # whatever rounding left
     where = "above" if gap > 0 else "below" if gap < 0 else "the same as"
     of = f", the best of {len(names)} controls" if len(names) > 1 else ""
     both = wide[[results.method, best]].dropna().to_numpy(dtype=float)
@@ -124,7 +125,7 @@ def difference(results: Results, found: Comparison) -> str:
 def gains(results: Results) -> pd.Series[float]:
     """Return each subject's difference from source only, the largest gain first."""
     wide = results.per_subject()
-    gap = wide[results.method] - wide[baseline(results)]
+    gap = gap_between(wide[results.method], wide[baseline(results)])
     return gap.sort_values(ascending=False, kind="stable")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..statistics.ties import tied
 from ..studies.findings import SOURCE_ONLY_CANDIDATE, Findings, compared
 from ..studies.storage import quiet
 
@@ -497,7 +498,7 @@ def _correlation(table: pd.DataFrame) -> float:
     from scipy.stats import spearmanr
 
     found = [
-        float(spearmanr(theirs["value"], theirs["true_accuracy"]).statistic)
+        float(spearmanr(theirs["value"], tied(theirs["true_accuracy"])).statistic)
         for _, theirs in table.groupby("study")
         if len(theirs) >= _FEWEST
         and theirs["value"].nunique() > 1

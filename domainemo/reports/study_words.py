@@ -11,6 +11,7 @@ import pandas as pd
 from ..runs.experiment import SOURCE_ONLY
 from ..runs.results import Results
 from ..statistics.paired import Comparison, compare
+from ..statistics.ties import gap_between, tied
 from ..studies.findings import (
     DEFAULTS,
     SOURCE_ONLY_CANDIDATE,
@@ -213,7 +214,7 @@ def _what_did_better(results: Results) -> list[str]:
     """Name the controls with a higher mean than what was tuned."""
     means = results.per_subject().mean()
     controls = means.drop([TUNED, *_TUNED_AGAINST], errors="ignore")
-    higher = controls[controls > means[TUNED]].sort_values(ascending=False)
+    higher = controls[tied(controls - means[TUNED]) > 0].sort_values(ascending=False)
     if not len(higher):
         return []
     named = [f"{name} ({mean:.3f})" for name, mean in higher.items()]
@@ -231,7 +232,7 @@ def paired(results: Results, method: str) -> pd.DataFrame | None:
 
 def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
     """Return a paired difference in words, and what may be concluded from it."""
-    gap = wide[TUNED] - wide[method]
+    gap = gap_between(wide[TUNED], wide[method])
     shares = (
         f"{count(int((gap > 0).sum()), 'subject')} gained, {int((gap < 0).sum())} "
         f"lost, {int((gap == 0).sum())} stayed the same"

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..runs.results import Results
+from ..statistics.ties import tied
 from ..words import in_order
 from .reading import baseline, class_names
 
@@ -155,7 +156,7 @@ def typical_fold(results: Results) -> str:
     values = results.per_fold()
     other = baseline(results)
     gain = values[results.method] - (0 if other is None else values[other])
-    ranked = gain.sort_values(kind="stable")
+    ranked = tied(gain).sort_values(kind="stable")
     return str(ranked.index[(len(ranked) - 1) // 2])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import FEWEST
+from .ties import tied
 
 __all__ = ["FEWEST_TO_SHOW", "Effect", "rank_biserial", "standardised", "to_show"]
 
@@ -103,7 +104,8 @@ def rank_biserial(gap: NDArray[np.float64], *, level: float = 0.95) -> Effect:
     """
     from scipy.stats import norm, rankdata
 
-    nan, moved = float("nan"), gap[gap != 0]
+    nan, gap = float("nan"), tied(gap)
+    moved = gap[gap != 0]
     if not len(moved):
         return Effect(0.0, nan, nan)
     ranks = rankdata(np.abs(moved))

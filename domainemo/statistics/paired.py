@@ -11,6 +11,7 @@ from ..errors import ConfigurationError
 from .bayesian import Chances, signed_rank
 from .effects import Effect, rank_biserial, standardised, to_show
 from .intervals import FEWEST, bootstrap_interval
+from .ties import gap_between, tied
 
 __all__ = ["Comparison", "compare", "sign_flip", "wilcoxon"]
 
@@ -79,7 +80,7 @@ def compare(
     ConfigurationError
         If a subject has no finite value by one of them.
     """
-    gap = np.asarray(first - second, dtype=float)
+    gap = gap_between(np.asarray(first, dtype=float), np.asarray(second, dtype=float))
     if not np.isfinite(gap).all():
         missing = np.flatnonzero(~np.isfinite(gap))
         raise ConfigurationError(
@@ -115,6 +116,7 @@ def wilcoxon(gap: NDArray[np.float64]) -> float:
 
     if len(gap) < FEWEST:
         return float("nan")
+    gap = tied(gap)
     if not gap.any():
         return 1.0
     sizes = np.abs(gap)
@@ -144,9 +146,15 @@ def _flipped(values: NDArray[np.float64], seed: int) -> float:
     """Return the two-sided p of a sum among those of randomly signed values."""
     from scipy.stats import permutation_test
 
+    step = float(np.abs(values).sum()) / 2**30  # sums that differ by less are equal
+
+    def total(signed: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = (signed.sum(axis) / (step or 1.0)).round()
+        return sums
+
     found = permutation_test(
         (values,),
-        np.sum,
+        total,
         permutation_type="samples",
         vectorized=True,
         n_resamples=9999,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..errors import ConfigurationError
 from .intervals import FEWEST
+from .ties import tied
 
 __all__ = ["Ranks", "friedman"]
 
@@ -65,6 +66,7 @@ def friedman(table: pd.DataFrame, *, level: float = 0.95, lower: bool = False) -
             f"Found {methods} methods and {int(table.isna().sum().sum())} missing "
             f"values; ranks need three methods or more, each with all subjects."
         )
+    table = tied(table)
     ranks = table.rank(axis=1, ascending=lower)
     average = ranks.mean().sort_values(kind="stable")
     if subjects < FEWEST:
