@@ -75,7 +75,8 @@ class Conditional(Alignment):
             self.minimum,
         )
         if self.weighting == "purity":
-            found = purity(assignments).unsqueeze(-2) * found
+            recorded = target.outputs.weight(FUSION)
+            found = purity(assignments, recorded).unsqueeze(-2) * found
         return dict(zip(branches, found.mean(-1).unbind(-1), strict=True))
 
     def discrepancy(self, source: Source, target: Target, branch: str) -> Tensor:
@@ -140,22 +141,25 @@ def _of_classes(
     return signed_discrepancy(kernel, members, assigned)
 
 
-def purity(assignments: Tensor) -> Tensor:
+def purity(assignments: Tensor, weights: Tensor | None = None) -> Tensor:
     r"""Return how clearly soft assignments single out each class, from 0 to 1.
 
-    .. math:: \frac{\sum_i u_{ic}^2 / \sum_i u_{ic} - 1/C}{1 - 1/C}
+    .. math:: \frac{\sum_i w_i u_{ic}^2 / \sum_i w_i u_{ic} - 1/C}{1 - 1/C}
 
     is 0 for uniform assignments and 1 where every sample belongs to one class.
 
     Parameters
     ----------
     assignments : Tensor of shape (..., batch, classes)
+    weights : Tensor of shape (..., batch), optional
+        The :math:`w` of the equation; all 1 by default.
 
     Returns
     -------
     Tensor of shape (..., classes)
     """
     chance = 1 / assignments.shape[-1]
-    mass = assignments.sum(-2).clamp(min=1e-12)
-    found = assignments.square().sum(-2) / mass
+    counted = assignments if weights is None else assignments * weights.unsqueeze(-1)
+    mass = counted.sum(-2).clamp(min=1e-12)
+    found = (assignments * counted).sum(-2) / mass
     return ((found - chance) / max(1 - chance, 1e-12)).clamp(min=0)

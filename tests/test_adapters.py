@@ -292,6 +292,15 @@ def test_conditional_weighs_classes_and_levels(weighting):
         assert float(losses[branch]) == pytest.approx(2 * share * mean, rel=1e-5)
 
 
+def test_purity_is_of_the_samples_that_count():
+    assignments = torch.rand(7, 3, generator=torch.Generator().manual_seed(0))
+    assignments = assignments / assignments.sum(-1, keepdim=True)
+    there = torch.tensor([1, 0, 1, 1, 0, 1, 1])
+    torch.testing.assert_close(
+        purity(assignments, there.float()), purity(assignments[there.bool()])
+    )
+
+
 def test_purity_at_its_ends():
     assert not purity(torch.full((5, 4), 0.25)).any()
     assert torch.equal(purity(torch.eye(4)), torch.ones(4))

@@ -252,6 +252,50 @@ def test_adabn_undoes_what_shifts_a_layer_of_it():
         torch.testing.assert_close(out.var(0), 0 * out[0] + 1, atol=2e-2, rtol=0)
 
 
+def of_the_eyes(network):
+    """Return the normalisation of the eyes' encoder, and what it is given."""
+    encoder = network.backbone.encoders["eye"]
+    (norm,) = (m for m in encoder.modules() if isinstance(m, MaskedBatchNorm))
+    given = []
+    norm.register_forward_hook(lambda _, inputs, __: given.append(inputs))
+    return norm, given
+
+
+def test_adabn_counts_the_samples_in_which_a_sensor_is_there():
+    torch.manual_seed(0)
+    network = Network(Concatenation(MODALITIES, normalisation="batch"), MODALITIES, 3)
+    norm, given = of_the_eyes(network)
+    batches = [batch(12, seed=seed, shift=seed) for seed in (1, 5, 9)]
+    batches[1][1]["eye"][2:] = False  # one sample: it has no variance, and no say
+    batches[2][1]["eye"][:] = False
+    batches[2][1]["eye"][4:7] = True
+    normalise_by_target(network, batches)
+    here = [values[there] for values, there in given]
+    assert [len(each) for each in here] == [8, 1, 3]
+    means, variances = (
+        (8 * getattr(here[0], name)(0) + 3 * getattr(here[2], name)(0)) / 11
+        for name in ("mean", "var")
+    )
+    torch.testing.assert_close(norm.running_mean, means)
+    torch.testing.assert_close(norm.running_var, variances)
+
+
+def test_adabn_leaves_a_sensor_that_the_target_lacks_as_it_was():
+    torch.manual_seed(0)
+    network = Network(Concatenation(MODALITIES, normalisation="batch"), MODALITIES, 3)
+    norm, _ = of_the_eyes(network)
+    network.train()
+    network(*batch(shift=2.0))
+    network.eval()
+    before = {name: value.clone() for name, value in norm.named_buffers()}
+    batches = [batch(12, seed=seed, shift=7.0) for seed in range(3)]
+    for _, masks in batches:
+        masks["eye"][1:] = False
+    normalise_by_target(network, batches)
+    assert all(torch.equal(value, before[n]) for n, value in norm.named_buffers())
+    assert norm.momentum == MaskedBatchNorm(1).momentum and not norm._forward_pre_hooks
+
+
 def test_both_work_in_a_run_and_adabn_on_a_finished_model(tmp_path):
     data = de.load("simulated", subjects=3, sessions=1, trials=6, windows=[3, 4])
     choices = {

@@ -291,6 +291,11 @@ class Explodes(Adapter):
         }
 
 
+class CountsTheLost(Adapter):
+    def forward(self, source, target):
+        return {"sure": target.outputs.logits[FUSION].softmax(-1).square().mean()}
+
+
 class BeginsWithoutSaying(Marginal):
     begins = 0.5
 
@@ -368,6 +373,7 @@ BROKEN_ADAPTERS = {
     GivesNoReason: ("vectorises", "not a word of it in the docstring"),
     NaNOnAbsentClass: ("hostile_batches", "nan with a class absent from the source"),
     NaNGradient: ("hostile_batches", "gradient of .* with identical embeddings"),
+    CountsTheLost: ("lost_samples", "'sure' is .*, and .*expected them to have no"),
     Overwrites: ("leaves_inputs_alone", "target/embeddings/fusion changed in place"),
     NotScalar: ("losses", r"shape \(8,\)"),
     NotTensor: ("losses", "'gap' as a float"),

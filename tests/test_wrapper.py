@@ -333,6 +333,21 @@ def test_statistics_come_from_recorded_windows_alone():
     assert all(p.grad.any() for p in model.network.parameters() if p.requires_grad)
 
 
+def test_layers_that_alone_are_in_training_mode_see_recorded_windows_alone():
+    """As test-time adaptation has it: all but batch normalisation in evaluation."""
+    model, alike = lab(Lab(norm=nn.BatchNorm1d)), lab(Lab(norm=nn.BatchNorm1d)).train()
+    alike.load_state_dict(model.state_dict())
+    signals, masks = batch_for()
+    norms = [each for each in model.modules() if isinstance(each, nn.BatchNorm1d)]
+    for each in norms:
+        each.train()
+    assert not model.training
+    found, expected = model(signals, masks), alike(signals, masks)
+    assert all(torch.equal(found[branch], expected[branch]) for branch in found)
+    states = model.state_dict(), alike.state_dict()
+    assert norms and all(torch.equal(v, states[1][n]) for n, v in states[0].items())
+
+
 @pytest.mark.parametrize("recorded", [0, 1])
 def test_too_few_windows_leave_the_statistics_alone(recorded):
     model = lab(Lab(norm=nn.BatchNorm1d))

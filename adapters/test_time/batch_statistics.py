@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from domainemo.core import Batch, Descend
@@ -44,7 +45,8 @@ def normalise_by_target(network: nn.Module, batches: Sequence[Batch]) -> None:
     """Replace the running statistics of batch normalisation by those of some batches.
 
     Each layer's mean and variance become the means of the batches' own, weighted by
-    their size; dropout is off.
+    how many of their samples reached it; dropout is off. A layer that no batch had two
+    samples for, as its sensor is lost, keeps what it knew.
 
     Parameters
     ----------
@@ -74,20 +76,42 @@ def normalise_by_target(network: nn.Module, batches: Sequence[Batch]) -> None:
             "adabn: the recording is a single sample, which has no variance; expected "
             "two at least. Bring a longer recording, or leave --adapt out."
         )
-    was_training, momenta = network.training, [layer.momentum for layer in layers]
+    was_training = network.training
     network.eval()
-    seen = 0
     try:
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.train()
-        with torch.no_grad():
-            for size, batch in zip(sizes, batches, strict=True):
-                seen += size
-                for layer in layers:
-                    layer.momentum = size / seen  # a mean over all batches so far
+        with ExitStack() as layers_learn, torch.no_grad():
+            for layer in layers:
+                layers_learn.enter_context(_learning(layer))
+            for batch in batches:
                 network(*batch)
     finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
         network.train(was_training)
+
+
+@contextmanager
+def _learning(layer: _BatchNorm) -> Iterator[None]:
+    """Have a layer take the mean of the statistics of what it is given in a block."""
+    momentum = layer.momentum
+    known = {name: buffer.clone() for name, buffer in layer.named_buffers()}
+    seen = 0
+
+    def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Weigh a batch by its samples; a masked layer is told which are there."""
+        nonlocal seen
+        here = int(given[1].sum()) if len(given) > 1 else len(given[0])
+        if layer.training:
+            seen += here if here > 1 else 0
+            # A mean over all batches so far; one sample has no variance.
+            layer.momentum = here / seen if here > 1 else 0.0
+
+    hook = layer.register_forward_pre_hook(count)
+    layer.reset_running_stats()
+    layer.train()
+    try:
+        yield
+    finally:
+        hook.remove()
+        layer.momentum = momentum
+        if not seen:
+            for name, buffer in layer.named_buffers():
+                buffer.copy_(known[name])

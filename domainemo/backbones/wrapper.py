@@ -222,7 +222,8 @@ class Wrapped(Backbone):
         runs, recorded = self._cut(signals, masks)
         there = {name: mask.any(-1) for name, mask in recorded.items()}
         there[FUSION] = torch.stack(list(there.values())).any(0)
-        if self.training and any(True for _ in _norms(self.network)):
+        # Also where these alone are in training mode, as test-time adaptation has it.
+        if any(True for _ in _norms(self.network)):
             values = self._read_recorded(runs, recorded, there[FUSION])
         else:
             values = self._read(runs, recorded)

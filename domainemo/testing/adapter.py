@@ -36,6 +36,7 @@ from .batches import (
     outputs_of,
     source_of,
     trials_of,
+    without_samples,
 )
 from .firewall import SMALL_NETWORK, FirstFold, with_random_target_labels
 from .requirements import (
@@ -122,6 +123,30 @@ def _adapter_hostile(check: Check) -> None:
         for where, change in hostile(branches).items():
             _require_finite(
                 _prepared(check, widths), change(draw(branches, widths=widths)), where
+            )
+
+
+def _adapter_lost(check: Check) -> None:
+    """Require that a target sample of which nothing is recorded counts for nothing."""
+    widths, rows = _widths(check), slice(3, 6)  # a whole trial
+    for branches in BRANCHES:
+        batch = without_samples(draw(branches, widths=widths), "target", rows)
+        other = dict(batch)
+        for path in batch:
+            if path.startswith("target/logits/"):
+                other[path] = batch[path].clone()
+                other[path][rows] = batch[path][rows].flip(-1) * 9
+        found = []
+        for tensors in (batch, other):
+            seed_torch(0)
+            found.append(_losses(_prepared(check, widths), tensors))
+        for name, loss in found[0].items():
+            require(
+                torch.allclose(loss, found[1][name], rtol=1e-4, atol=1e-6),
+                f"the loss {name!r} is {loss.detach().item():.5g}, and "
+                f"{found[1][name].detach().item():.5g} where the network's outputs for "
+                f"samples of which no sensor recorded anything are others; expected "
+                f"them to have no weight (outputs.weight(branch))",
             )
 
 
@@ -329,6 +354,7 @@ ADAPTER: Suite = {
     "gradients": _adapter_gradients,
     "leaves_inputs_alone": _adapter_leaves_inputs,
     "hostile_batches": _adapter_hostile,
+    "lost_samples": _adapter_lost,
     "begins": _adapter_begins,
     "deterministic": _adapter_deterministic,
     "vectorises": _adapter_vectorises,

@@ -25,6 +25,7 @@ __all__ = [
     "outputs_of",
     "source_of",
     "trials_of",
+    "without_samples",
 ]
 
 Tensors = dict[str, Tensor]
@@ -144,6 +145,18 @@ def _target_like_source(batch: Tensors) -> Tensors:
     return {
         path: batch[path.replace("target/", "source/")] for path, _ in batch.items()
     }
+
+
+def without_samples(batch: Tensors, role: str, rows: slice) -> Tensors:
+    """Lose all sensors of some samples, as the library does."""
+    changed = dict(batch)
+    for path in batch:
+        if path.startswith(role) and "/logits/" not in path and path.count("/") == 2:
+            changed[path] = batch[path].clone()
+            changed[path][rows] = 0
+    there = torch.ones(len(batch[f"{role}/logits/{FUSION}"]), dtype=torch.bool)
+    there[rows] = False
+    return changed | {f"{role}/present/{FUSION}": there}
 
 
 def _without(branch: str, role: str, rows: slice) -> Change:
