@@ -1,5 +1,6 @@
 """Metrics: by hand, against slow loops and scikit-learn's own figures."""
 
+import itertools
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from domainemo.runs.metrics import (
     SHOWN,
     auroc,
     calibration_error,
+    confidence_bins,
     log_loss,
     metrics,
     selective_accuracy,
@@ -173,6 +175,14 @@ def test_calibration_by_hand():
     # (0.9, 1]: 1 of 2 right, 0.935 sure; (0.6, 0.7]: 1, 0.65; (0.5, 0.6]: 1, 0.55.
     expected = 2 / 4 * 0.435 + 1 / 4 * 0.35 + 1 / 4 * 0.45
     assert calibration_error(labels, probabilities) == pytest.approx(expected)
+
+
+def test_a_mean_is_in_the_bin_of_what_it_is_the_mean_of():
+    for percent, windows in itertools.product(range(50, 101), range(2, 60)):
+        confidence = np.array([percent / 100])
+        mean = np.full(windows, percent / 100).cumsum()[-1:] / windows
+        assert confidence_bins(mean) == confidence_bins(confidence)
+        assert confidence_bins(confidence) == -(-percent // 10) - 1
 
 
 @pytest.mark.parametrize("right", [0, 3, 10])

@@ -228,6 +228,15 @@ def expected_measures(times, window, length=120.0, around=16.0):
     return 60 / statistics.median(gaps), 1e3 * statistics.stdev(gaps), 1e3 * rmssd
 
 
+@pytest.mark.parametrize("rate", [51.2, 55.0])
+def test_no_heart_beats_faster_than_200_times_a_minute(rate):
+    times = np.arange(0, 60, 1 / rate)
+    for beats, told in ((3.2, True), (3.45, False)):
+        found = pulse_measures(np.sin(2 * np.pi * beats * times), rate)[3, 0]
+        assert np.isfinite(found) == told
+        assert not told or found == pytest.approx(60 * beats, abs=2)
+
+
 @pytest.mark.parametrize(("mean", "deviation"), [(1.2, 0.06), (0.8, 0.03), (0.6, 0.03)])
 def test_pulse_measures_are_those_of_the_known_beats(mean, deviation):
     times = beats(mean=mean, deviation=deviation)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..runs.metrics import BINS, confidence_bins
 from ..runs.results import Results
 from ..statistics.ties import tied
 from ..words import in_order
@@ -27,7 +28,6 @@ Array = NDArray[np.float64]
 
 _RESAMPLES = 2_000
 _FEWEST_TRIALS = 5
-_BINS = 10  # as in metrics.calibration_error
 
 
 def confusion(rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -91,16 +91,16 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
     probabilities = rows.filter(regex="^p_").to_numpy()
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == rows["label"].to_numpy()
-    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
-    samples = np.bincount(bins, minlength=_BINS)
-    sums = (np.bincount(bins, each, _BINS) for each in (confidence, right))
+    bins = confidence_bins(confidence)
+    samples = np.bincount(bins, minlength=BINS)
+    sums = (np.bincount(bins, each, BINS) for each in (confidence, right))
     with np.errstate(invalid="ignore"):
         means = [each / samples for each in sums]
-    low = np.arange(_BINS) / _BINS
+    low = np.arange(BINS) / BINS
     return pd.DataFrame(
         {
             "low": low,
-            "high": low + 1 / _BINS,
+            "high": low + 1 / BINS,
             "samples": samples,
             "confidence": means[0],
             "accuracy": means[1],

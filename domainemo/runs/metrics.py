@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from ..errors import RunError
 
 __all__ = [
+    "BINS",
     "LOWER",
     "METRICS",
     "SHOWN",
     "auroc",
     "calibration_error",
+    "confidence_bins",
     "log_loss",
     "metrics",
     "selective_accuracy",
@@ -42,7 +44,9 @@ METRICS = (
 LOWER = ("calibration_error", "log_loss")
 """Of which a lower value is the better one."""
 
-_BINS = 10
+BINS = 10
+"""Of confidence, for calibration."""
+
 _DECIMALS = 9  # to which means of the same values agree, whatever their order
 _LEAST = 1e-7  # about what single precision can tell from a certain prediction
 
@@ -110,9 +114,20 @@ def calibration_error(
     """
     confidence = probabilities.max(1)
     correct = probabilities.argmax(1) == labels
-    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
-    gaps = np.bincount(bins, confidence - correct, minlength=_BINS)
+    bins = confidence_bins(confidence)
+    gaps = np.bincount(bins, confidence - correct, minlength=BINS)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def confidence_bins(confidence: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the bin of each confidence, of ten equal ones, each with its upper end.
+
+    Parameters
+    ----------
+    confidence : ndarray of float, shape (samples,)
+    """
+    tenths = np.round(confidence.astype(np.float64) * BINS, _DECIMALS)
+    return np.clip(np.ceil(tenths).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def auroc(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:

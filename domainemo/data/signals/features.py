@@ -387,7 +387,9 @@ def _variability(intervals: Array, duration: float) -> tuple[float, float, float
     usual = np.median(intervals)
     normal = np.abs(intervals - usual) <= _NORMAL_DEVIATION * usual
     covered = intervals[normal].sum() >= _LEAST_COVERAGE * duration
-    if not covered or normal.sum() < 3 or usual > _LONGEST_INTERVAL:
+    if not covered or normal.sum() < 3:
+        return nothing
+    if not _REFRACTORY <= usual <= _LONGEST_INTERVAL:
         return nothing
     successive = normal[1:] & normal[:-1]
     changes = np.diff(intervals)[successive]
