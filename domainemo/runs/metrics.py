@@ -126,7 +126,7 @@ def confidence_bins(confidence: NDArray[np.floating]) -> NDArray[np.int64]:
     ----------
     confidence : ndarray of float, shape (samples,)
     """
-    tenths = np.round(confidence.astype(np.float64) * BINS, _DECIMALS)
+    tenths = np.round((confidence * BINS).astype(np.float64), _DECIMALS)
     return np.clip(np.ceil(tenths).astype(np.int64) - 1, 0, BINS - 1)
 
 

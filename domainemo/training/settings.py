@@ -44,8 +44,8 @@ class Training:
     decay : {"cosine", "constant", "warm-restarts"}
         How the learning rate develops: to zero along half a cosine over all epochs; not
         at all; or, as in PhysioSync's released fine-tuning, along one in each third of
-        the epochs (rounded down: a remainder begins another), epoch by epoch (Loshchilov
-        and Hutter, 2017).
+        the epochs (rounded down: a remainder begins another), epoch by epoch
+        (Loshchilov and Hutter, 2017).
     label_smoothing : float
         Of the source's classification loss.
     branch_share : float
