@@ -485,6 +485,8 @@ def _source_labels(y: ArrayLike, source: Mask) -> NDArray[Any]:
     if not source.all():
         _check_masks(_is_masked(labels), source)
     known: NDArray[Any] = labels[source]
+    if known.dtype == object and all(isinstance(each, bool) for each in known):
+        known = known.astype(bool)  # which None among them had made objects
     if known.dtype.kind == "f":
         assert_all_finite(known, input_name="y")
     check_classification_targets(known)

@@ -132,7 +132,8 @@ def checks_options(cls: type, name: str) -> None:
         annotations = found()
         for option in options.keys() & known.keys():
             value, default = options[option], known[option].default
-            if type(value).__module__ == "numpy" and value.shape == ():
+            shape = getattr(value, "shape", None)  # its functions have none
+            if type(value).__module__ == "numpy" and shape == ():
                 value = options[option] = value.item()  # a number as Python has it
             annotation = annotations.get(option, Any)
             check_value(f"{name}: {option}", value, annotation, default)

@@ -109,7 +109,7 @@ def control_probabilities(
     given = control.predict(inputs.windows, labelled, labels, target, tested, values)
     by_window = np.zeros((len(inputs), classes))
     known = _probabilities(control, given, len(tested), classes)
-    by_window[tested, : known.shape[1]] = known
+    by_window[tested] = known
     weights = (members >= 0)[..., None]
     averaged = (by_window[members] * weights).sum(1) / weights.sum(1)
     return np.asarray(averaged, dtype=np.float32)
@@ -121,7 +121,7 @@ def _probabilities(
     """Return what a control predicts of each tested window, as probabilities."""
     expected = (
         f"an array with a class's number, 0 to {classes - 1}, or the probabilities "
-        f"of the classes, for each of {tested} windows"
+        f"of all {classes} classes, in order, for each of {tested} windows"
     )
     try:
         found = np.asarray(given)
@@ -133,7 +133,7 @@ def _probabilities(
             shown = f"classes from {found.min()} to {found.max()}"
             raise contract_error(control, "predict", shown, expected)
         found = np.eye(classes)[found]
-    if found.ndim != 2 or len(found) != tested or found.shape[1] > classes:
+    if found.ndim != 2 or len(found) != tested or found.shape[1] != classes:
         raise contract_error(control, "predict", called(given), expected)
     if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         shown = f"{called(found)}, not all of it finite numbers"

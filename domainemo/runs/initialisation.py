@@ -213,7 +213,8 @@ def weights_of(state: Mapping[str, Tensor]) -> bytes:
     """Return weights by name as a safetensors file holds them."""
     from safetensors.torch import save
 
-    return save({name: value.cpu().contiguous() for name, value in state.items()})
+    # Copies: layers may share weights, which such a file does not know.
+    return save({name: each.cpu().contiguous().clone() for name, each in state.items()})
 
 
 def rows_digest(rows: Rows) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..core import FUSION, Adapter, Backbone, Batch, Modality, Outputs
-from ..places import called, contract_error
+from ..errors import ConfigurationError
+from ..places import called, contract_error, where
 
 __all__ = ["Network", "load_state", "nothing", "predicted", "state_of"]
 
@@ -53,6 +55,8 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict(
             {name: backbone.head(name, dim, classes) for name, dim in self.dims.items()}
         )
+        for name, dim in self.dims.items():
+            _check_head(backbone, name, self.heads[name], dim, classes)
 
     def forward(
         self, signals: Mapping[str, Tensor], masks: Mapping[str, Tensor]
@@ -114,13 +118,53 @@ def _branch_dims(
     backbone: Backbone, modalities: Mapping[str, Modality]
 ) -> dict[str, int]:
     """Pass two empty samples through the backbone to see what comes out."""
+    for name, weight in backbone.named_parameters():
+        if weight.is_floating_point() and weight.dtype != torch.float32:
+            raise ConfigurationError(
+                f"The backbone {type(backbone).__name__} has the weights {name!r} in "
+                f"{weight.dtype}; expected torch.float32, in which signals are and all "
+                f"is trained. Leave out .double() and the like: {where(backbone)}."
+            )
     signals, masks = nothing(modalities)
-    training = backbone.training
-    backbone.eval()
-    with torch.no_grad():
+    before = {name: signal._version for name, signal in signals.items()}
+    with _evaluated(backbone):
         embeddings = _embeddings(backbone, signals, masks)
-    backbone.train(training)
+    for name, signal in signals.items():
+        if signal._version != before[name]:
+            raise ConfigurationError(
+                f"The backbone {type(backbone).__name__} changes the signals {name!r} "
+                f"in place, which others are handed, too; expected them as they were. "
+                f"Make a new tensor (x = x + 1, not x += 1): "
+                f"{where(backbone, 'forward')}."
+            )
     return {name: value.shape[-1] for name, value in embeddings.items()}
+
+
+def _check_head(
+    backbone: Backbone, name: str, head: nn.Module, dim: int, classes: int
+) -> None:
+    """Refuse a classifier that has no logit of each class."""
+    with _evaluated(head):
+        logits = head(torch.zeros(2, dim))
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+        raise contract_error(
+            backbone,
+            "head",
+            f"a module that makes {called(logits)} of two embeddings of {name!r}",
+            f"a logit of each of {classes} classes, (2, {classes})",
+        )
+
+
+@contextmanager
+def _evaluated(module: nn.Module) -> Iterator[None]:
+    """Call a module as where it predicts, without gradients, in a block."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
 
 
 def _embeddings(

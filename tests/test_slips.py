@@ -1,0 +1,106 @@
+"""Slips of own parts that a run refuses before it trains, or that make no difference."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import domainemo as de
+from domainemo.backbones.concatenation import Concatenation
+from domainemo.controls.logistic_regression import LogisticRegression
+
+torch.set_num_threads(1)
+QUICK = {"epochs": 1, "baselines": False, "adapter": "none", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return de.Simulated(subjects=2, sessions=1, trials=6, windows=(3, 3)).load()
+
+
+class Small(Concatenation):
+    """A small network."""
+
+    by_position = True
+
+    def __init__(self, modalities):
+        super().__init__(modalities, hidden=(), width=4, fusion_width=6)
+
+
+class InPlace(Small):
+    """It scales what others are handed, too."""
+
+    def forward(self, signals, masks):
+        for name in signals:
+            signals[name] *= 2.0
+        return super().forward(signals, masks)
+
+
+class Double(Small):
+    """Its weights are of another precision."""
+
+    def __init__(self, modalities):
+        super().__init__(modalities)
+        self.double()
+
+
+class OneMore(Small):
+    """Its classifiers have a logit too many."""
+
+    def head(self, branch, dim, classes):
+        return nn.Linear(dim, classes + 1)
+
+
+class Shared(Small):
+    """Two layers have one weight, and two branches one classifier."""
+
+    def __init__(self, modalities):
+        super().__init__(modalities)
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.classifier = nn.Linear(4, 3)
+
+    def forward(self, signals, masks):
+        found = super().forward(signals, masks)
+        return {**found, "fusion": self.second(self.first(found["fusion"]))}
+
+    def head(self, branch, dim, classes):
+        return super().head(branch, dim, classes) if dim == 6 else self.classifier
+
+
+class Known(LogisticRegression):
+    """It tells probabilities of the classes that it met, and of no other."""
+
+    def predict(self, windows, source, labels, target, test, values):
+        return np.full((len(test), 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("cls", "told"),
+    [
+        (InPlace, "changes the signals 'e.*' in place.*not x .= 1"),
+        (Double, "has the weights .* in torch.float64; expected torch.float32"),
+        (OneMore, r"shape \(2, 4\).*expected a logit of each of 3 classes"),
+    ],
+)
+def test_what_no_training_could_mend_is_refused(data, cls, told, tmp_path):
+    de.register(cls)
+    with pytest.raises(de.ConfigurationError, match=told):
+        de.run(data, backbone=cls, output=tmp_path / "run", **QUICK)
+    assert not list(tmp_path.glob("run/folds/*/*/*"))
+
+
+def test_shared_weights_are_kept_and_read_again(data, tmp_path):
+    de.register(Shared)
+    found = de.run(data, backbone=Shared, output=tmp_path / "run", **QUICK).predictions
+    one = data.take(np.flatnonzero(data.inputs.windows["subject"] == 1))
+    again = de.predict(tmp_path / "run", one, fold="subject 1")
+    own = found[found["fold"] == "subject 1"]
+    columns = [f"p_{name}" for name in data.classes]
+    np.testing.assert_allclose(again[columns], own[columns], atol=1e-6)
+
+
+def test_a_control_tells_of_every_class(data):
+    de.register(Known)
+    with pytest.raises(de.DomainemoError, match="probabilities of all 3 classes"):
+        de.run(data, controls=[Known], **{**QUICK, "baselines": True})
