@@ -229,6 +229,14 @@ class Part:
                 told = unknown_option(where, option, list(known))
                 raise ConfigurationError(told + having(self.kind, option))
             check_value(f"{where}: {option}", value, *known[option])
+            default = known[option][1]
+            if value is None and default is not None:
+                raise ConfigurationError(
+                    f"{where}: {option} is None, and its default {default!r}; expected "
+                    f"a value, as no configuration file can hold None, and what is "
+                    f"trained would be read again with the default. Make None the "
+                    f"default."
+                )
         list(self._named())  # which refuses a name that nothing has
 
 

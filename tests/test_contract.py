@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-from domainemo import registry
 from domainemo.adapters.composite import Composite
 from domainemo.adapters.consistency import Consistency
 from domainemo.adapters.distillation import Distillation
@@ -92,18 +91,12 @@ def test_variant(check):
 # ------------------------------------------------------------- parts of third parties
 
 
-@pytest.fixture
-def own_registry(monkeypatch):
-    """Forget what a test registers."""
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-
-
 def page_blocks():
     text = PAGE.read_text(encoding="utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def test_fifteen_lines_in_one_file(tmp_path, own_registry):
+def test_fifteen_lines_in_one_file(tmp_path):
     path = tmp_path / "mean_alignment.py"
     path.write_text(page_blocks()[0], encoding="utf-8")
     assert len([line for line in page_blocks()[0].splitlines() if line.strip()]) <= 15
@@ -115,7 +108,7 @@ def test_fifteen_lines_in_one_file(tmp_path, own_registry):
     assert "mean-alignment" in {entry.name for entry in entries("adapter")}
 
 
-def test_options_are_drawn_as_the_page_says(own_registry, monkeypatch):
+def test_options_are_drawn_as_the_page_says(monkeypatch):
     module = types.ModuleType("page_of_the_new_adapter")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     written, _, drawn = page_blocks()
@@ -654,7 +647,7 @@ def test_broken_validator(part):
     assert_caught(part, *BROKEN_VALIDATORS[part])
 
 
-def test_register_is_of_use_here(own_registry):
+def test_register_is_of_use_here():
     @register(name="gap")
     class Gap(Adapter):
         """The squared gap."""

@@ -56,12 +56,11 @@ def commands(kind):
 
 
 @pytest.fixture
-def own_registry(monkeypatch):
+def own_registry():
     """Forget what a test registers, and import its files anew."""
     for kind in registry.KINDS:  # what is built in stays imported
         for entry in registry.entries(kind):
             registry.find(kind, entry.name)
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     yield
     for name in [each for each in sys.modules if each.startswith(registry._PLUGIN)]:
         del sys.modules[name]

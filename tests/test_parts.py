@@ -12,7 +12,6 @@ from domainemo import (
     Screen,
     Sequences,
     register,
-    registry,
 )
 from domainemo.adapters.composite import Composite
 from domainemo.adapters.marginal import Marginal
@@ -22,12 +21,11 @@ from domainemo.registry import KINDS, entries, find, parameters
 
 
 @pytest.fixture(autouse=True)
-def own_registry(monkeypatch):
+def own_registry():
     """Forget what a test registers; what is built in stays imported."""
     for kind in KINDS:
         for entry in entries(kind):
             find(kind, entry.name)
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
 
 
 def typed():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from domainemo import Adapter, ConfigurationError, registry
+from domainemo import Adapter, ConfigurationError
 from domainemo.registry import KINDS, entries, find, load_plugin, parameters, register
 
 PLUGIN = '''
@@ -28,12 +28,11 @@ class {name}(Adapter):
 
 
 @pytest.fixture(autouse=True)
-def own_registry(monkeypatch):
+def own_registry():
     """Forget what a test registers; what is built in stays imported."""
     for kind in KINDS:
         for entry in entries(kind):
             find(kind, entry.name)
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:

@@ -1,4 +1,4 @@
-"""Slips of own parts that a run refuses before it trains, or that make no difference."""
+"""Slips of parts of one's own: refused before anything trains, or harmless."""
 
 import numpy as np
 import pytest
@@ -73,6 +73,65 @@ class Known(LogisticRegression):
 
     def predict(self, windows, source, labels, target, test, values):
         return np.full((len(test), 2), 0.5)
+
+
+class Listed(Small):
+    """It has a layer in a plain list, which is neither trained nor kept."""
+
+    def __init__(self, modalities):
+        super().__init__(modalities)
+        self.more = [nn.Linear(6, 6)]
+
+    def forward(self, signals, masks):
+        found = super().forward(signals, masks)
+        return {**found, "fusion": 3 * self.more[0](found["fusion"])}
+
+
+class Drifts(Small):
+    """It predicts by a mean that no buffer holds."""
+
+    mean = 0.0
+
+    def forward(self, signals, masks):
+        found = super().forward(signals, masks)
+        if self.training:
+            self.mean = 0.9 * self.mean + found["fusion"].detach().mean(0)
+        return {**found, "fusion": found["fusion"] - self.mean}
+
+
+class Forgets(Small):
+    """It predicts by a buffer that is not kept."""
+
+    def __init__(self, modalities):
+        super().__init__(modalities)
+        self.register_buffer("mean", torch.zeros(6), persistent=False)
+
+    def forward(self, signals, masks):
+        found = super().forward(signals, masks)
+        if self.training:
+            self.mean.copy_(found["fusion"].detach().mean(0))
+        return {**found, "fusion": found["fusion"] - self.mean}
+
+
+class Optional(Small):
+    """It has an option that may be None, and is not by default."""
+
+    def __init__(self, modalities, *, scale: float | None = 3.0):
+        super().__init__(modalities)
+
+
+@pytest.mark.parametrize("cls", [Listed, Drifts, Forgets])
+def test_a_network_that_would_be_read_otherwise_is_refused(data, cls):
+    de.register(cls)
+    told = f"{cls.__name__} predicts by something that its weights and buffers do not"
+    with pytest.raises(de.DomainemoError, match=told):
+        de.run(data, backbone=cls, **QUICK)
+
+
+def test_none_is_refused_where_no_file_could_hold_it(data):
+    de.register(Optional)
+    with pytest.raises(de.ConfigurationError, match=r"scale is None, .*default 3\.0"):
+        de.run(data, backbone=Optional, options={"backbone.scale": None}, **QUICK)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import domainemo as de
-from domainemo import ConfigurationError, Simulated, StudySettings, Training, registry
+from domainemo import ConfigurationError, Simulated, StudySettings, Training
 from domainemo.cli import main
 from domainemo.data.loading import load
 from domainemo.parts import Part, part
@@ -107,7 +107,6 @@ def test_numbers_keep_within_bounds(annotation, fitting, beyond, words):
 
 
 def test_a_part_from_outside_is_checked_by_its_annotations_alone(monkeypatch):
-    monkeypatch.setattr(registry, "_classes", {**registry._classes})
 
     @de.register(name="outside-check")
     class Outside(de.Adapter):

@@ -133,7 +133,7 @@ def _probabilities(
             shown = f"classes from {found.min()} to {found.max()}"
             raise contract_error(control, "predict", shown, expected)
         found = np.eye(classes)[found]
-    if found.ndim != 2 or len(found) != tested or found.shape[1] != classes:
+    if found.ndim != 2 or len(found) != tested or found.shape[1] > classes:
         raise contract_error(control, "predict", called(given), expected)
     if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         shown = f"{called(found)}, not all of it finite numbers"
@@ -143,6 +143,8 @@ def _probabilities(
         at = int(off.argmax())
         shown = f"{found[at].tolist()} for window {at}, which are no probabilities"
         raise contract_error(control, "predict", shown, expected)
+    if found.shape[1] < classes:  # of which ones, nobody could tell
+        raise contract_error(control, "predict", called(found), expected)
     return found.clip(min=0)
 
 

@@ -37,13 +37,12 @@ from ..core import (
 from ..data.matching import step_of
 from ..data.normalisation import learned_of, normalise, scales_of
 from ..errors import (
-    ConfigurationError,
     DataError,
     DomainemoError,
     DomainemoWarning,
 )
 from ..parts import Part
-from ..places import naming_parts, where
+from ..places import naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import sample, sample_labelled, samples_of
@@ -74,6 +73,7 @@ from .folder import (
     read_json,
 )
 from .initialisation import start_from
+from .kept import check_kept
 from .record import (
     FACTS,
     HISTORY,
@@ -704,8 +704,9 @@ class _Training:
         )
         probabilities = predict(model, adapter, self.test, scale)
         assert job.adapter is not None
-        if job.adapter.outside and adapter.shapes_prediction:
-            self._check_kept(probabilities, scale)
+        again = functools.partial(predict, samples=self.test, temperature=scale)
+        kept = self.task, self.inputs.modalities, self.domains
+        check_kept(experiment, job.adapter, *kept, again)
         if job.keeps_model and len(fold.target):
             # What can be said of it without labels: it may be chosen by that.
             known = self.trained, self.held_out, self.target
@@ -715,33 +716,6 @@ class _Training:
         write_screening(self.folder, _among_all(self.seen, self.used), fitted)
         if job.keeps_model:
             self._write_model({"temperature": scale} if self.scaled else {})
-
-    def _check_kept(self, probabilities: NDArray[np.float32], scale: float) -> None:
-        """Refuse an adapter that predicts by what its state does not hold."""
-        model, trained = self.task.model, self.task.adapter
-        if not np.array_equal(predict(model, trained, self.test, scale), probabilities):
-            return  # it draws as it predicts, and will do so then
-        assert self.job.adapter is not None
-        with torch.random.fork_rng(devices=[]):
-            again = self.experiment.build_adapter(self.job.adapter)
-            again.prepare(model.dims, model.classes, self.domains)
-        try:
-            again.to(self.device).load_state_dict(trained.state_dict())
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"{type(trained).__name__} has weights or buffers that are not those "
-                f"that prepare makes, so that the model of this fold cannot be read "
-                f"again: {str(error).splitlines()[-1].strip()} Make all of them there, "
-                f"and of one size: {where(trained)}."
-            ) from error
-        found = predict(model, again.eval(), self.test, scale)
-        if not np.array_equal(found, probabilities):
-            raise ConfigurationError(
-                f"{type(trained).__name__} predicts by something that its weights and "
-                f"buffers do not hold, so that the model of this fold, read again, "
-                f"would predict otherwise. Keep it in a buffer that prepare registers: "
-                f"{where(trained)}."
-            )
 
     def _write_model(self, more: Mapping[str, Any]) -> None:
         """Write the weights, and what a later prediction needs beside them."""
