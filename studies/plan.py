@@ -96,6 +96,13 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
             f"--validator {SELECTED_BY}."
         )
     whole = plan(data, experiment)
+    again = sorted({*settings.final_seeds} & {*experiment.seeds})
+    if again:
+        raise ConfigurationError(
+            f"study.final_seeds has {', '.join(map(str, again))}, by which candidates "
+            f"are trained and chosen; expected seeds that the study does not use. "
+            f"Name others with --final-seeds, or none: then three are taken."
+        )
     if not settings.final_seeds:
         settings = replace(settings, final_seeds=_fresh(experiment.seeds))
     if settings.select == "per-fold":

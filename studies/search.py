@@ -10,9 +10,9 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -25,6 +25,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, DomainemoWarning, RunError
 from ..places import unforeseen
@@ -38,6 +39,7 @@ from .integrity import named
 from .sampling import RETRY_OF
 from .storage import (
     WORKER,
+    file_of,
     is_alive,
     is_local,
     name_worker,
@@ -114,7 +116,7 @@ def search(
         If memory does not suffice, or source only or no candidate could be trained.
     """
     tell = on_progress or (lambda progress: None)
-    with quiet():
+    with quiet(), _alone_on(task):
         studies = create_studies(task)
         task = _settled(inputs, task)
         local = is_local(task.address)
@@ -133,6 +135,26 @@ def search(
                 start = _starter() if executor is None else partial(_Call, executor)
                 _supervise(context, task, studies, tell, start)
         _require_success(studies)
+
+
+@contextmanager
+def _alone_on(task: Task) -> Iterator[None]:
+    """Hold a file of candidates that lies elsewhere than in the study's own folder.
+
+    Whoever finds a candidate running in a local file takes it for one that was killed.
+    """
+    file = file_of(task.address) if is_local(task.address) else None
+    if file is None or file.resolve().parent == task.folder.resolve():
+        yield
+        return
+    with files.lock(file.with_name(f"{file.name}.lock"), wait=False) as held:
+        if not held:
+            raise ConfigurationError(
+                f"{file}: another study is being searched in this file. Wait for it, "
+                f"give each study a file of its own, or a PostgreSQL database, which "
+                f"several may share (--storage postgresql+psycopg://...)."
+            )
+        yield
 
 
 def _settled(inputs: Inputs, task: Task) -> Task:

@@ -164,6 +164,12 @@ def search_space(
                 f"The space names {name}; a control stands beside what is chosen and "
                 f"is not searched. Set it with --set {name}=VALUE."
             )
+        if name == "training.label_share" and ranges[name] is not False:
+            raise ConfigurationError(
+                f"The space names {name}; all candidates are trained with the same "
+                f"labels, as more of them are always better. Set it with "
+                f"--set {name}=SHARE."
+            )
     set_back = {name: known.get(name) for name, each in ranges.items() if each is False}
     space = Space(
         experiment=experiment,

@@ -24,7 +24,7 @@ from domainemo.registry import entries, find
 from domainemo.runs import job as jobs
 from domainemo.runs import units
 from domainemo.runs.experiment import experiment
-from domainemo.runs.memory import step_needed
+from domainemo.runs.memory import held_by_a_step, step_needed
 from domainemo.runs.plan import plan
 from domainemo.runs.run import run
 from domainemo.testing.firewall import with_random_target_labels
@@ -332,6 +332,36 @@ def test_a_member_that_is_ended_as_it_resumes_leaves_the_others_alone(
     assert apart(found[1], together([member(2)])[0]) < 2e-5
 
 
+def test_a_checkpoint_holds_its_own_member_alone(tmp_path, monkeypatch):
+    """What others have learned may be of this one's target."""
+    monkeypatch.setattr("domainemo.training.loop._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    chosen, sizes = {"training__epochs": 1}, []
+    for seeds in ([1], [1, 2, 3]):
+        places = [Checkpoint(tmp_path / f"{seed} of {len(seeds)}") for seed in seeds]
+        members = zip(seeds, places, strict=True)
+        together([member(seed, place, **chosen) for seed, place in members])
+        content = places[0].load(torch.device("cpu"))
+        held = [v for v in content["parts"].values() if v.numel()]
+        assert all(v.untyped_storage().nbytes() == v.nbytes for v in held)
+        sizes.append(len(places[0].path.read_bytes()))
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
+
+
+@pytest.mark.parametrize("when", ["load", "finish_epoch"])
+def test_a_member_with_an_error_that_nobody_foresaw_leaves_the_others_alone(when):
+    members = [member(seed) for seed in (1, 2, 3)]
+
+    def broken(*given):
+        raise KeyError("best")
+
+    setattr(members[1].loop, when, broken)
+    found = together(members)
+    assert isinstance(members[1].failure, RunError)
+    assert "KeyError: 'best'" in str(members[1].failure)
+    assert members[0].failure is members[2].failure is None
+    assert apart(found[0], together([member(1)])[0]) < 2e-5
+
+
 def test_draws_are_those_of_torch_alone():
     network = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.4))
 
@@ -518,6 +548,26 @@ def test_candidates_are_divided_alike(monkeypatch, memory, expected):
     assert [each for unit in found for each in unit] == waiting
 
 
+def test_the_weights_that_are_compared_of_every_epoch_are_reckoned_with():
+    data, needed = recordings(), {}
+    fold = SimpleNamespace(source=np.arange(len(data.inputs)))
+    job = SimpleNamespace(fold=fold, classes=data.classes)
+    for validator in ("entropy", "rank-average"):
+        for epochs in (10, 30):
+            made = experiment(
+                backbone="concatenation-mlp",
+                adapter="none",
+                validator=validator,
+                device="cpu",
+                options={"training.epochs": epochs},
+            )
+            weights, _ = held_by_a_step(data.inputs, made, job)
+            needed[validator, epochs] = step_needed(data.inputs, made, job)
+    assert needed["entropy", 10] == needed["entropy", 30]
+    grown = needed["rank-average", 30] - needed["rank-average", 10]
+    assert grown == 20 * weights
+
+
 def test_what_a_step_keeps_grows_with_the_batch_and_leaves_the_generator_alone():
     data = recordings()
     state = torch.random.get_rng_state()
@@ -591,6 +641,22 @@ def test_memory_is_refused_where_nothing_is_one_program():
         whole(recordings(), memory=1.0)
     with pytest.raises(ConfigurationError, match="memory"):
         whole(recordings(), engine="population", memory=0)
+
+
+def test_a_fold_that_cannot_be_written_is_named_and_the_others_are_kept(
+    tmp_path, monkeypatch
+):
+    finish = jobs._Training.finish
+
+    def broken(self, *given):
+        if self.job.fold.name == "subject 2":
+            raise ValueError("no foresight")
+        finish(self, *given)
+
+    monkeypatch.setattr(jobs._Training, "finish", broken)
+    with pytest.raises(RunError, match=r"(?s)1 of 4 jobs failed.*no foresight"):
+        whole(recordings(), tmp_path, engine="population", baselines=False)
+    assert len(list(tmp_path.glob("folds/*/*/*/record.json"))) == 3
 
 
 def test_a_fold_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):

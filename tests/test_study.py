@@ -21,6 +21,7 @@ from optuna.trial import TrialState, create_trial
 from postgres import postgres_server
 
 import domainemo
+from domainemo import files
 from domainemo.core import EmotionData
 from domainemo.data.simulator import Simulated
 from domainemo.errors import (
@@ -215,6 +216,35 @@ def study_of(*candidates, alone=None):
     if alone is not None:
         study.set_user_attr("source_only", [score(alone)])
     return study
+
+
+def test_final_runs_have_seeds_that_candidates_were_not_chosen_by(data, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"final_seeds has 0, by which"):
+        tune(data, tmp_path, final=True, final_seeds=(1, 0))
+
+
+def test_the_labels_of_all_candidates_are_the_same(data, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"all candidates .* same labels"):
+        tune(data, tmp_path, space={"training.label_share": [0.1, 1.0]})
+
+
+def test_a_file_of_candidates_elsewhere_is_of_one_study_at_a_time(data, tmp_path):
+    file = tmp_path / "shared.db"
+    chosen = {"storage": f"sqlite:///{file}", "candidates": 1}
+    with files.lock(tmp_path / "shared.db.lock", wait=False) as held:
+        assert held
+        with pytest.raises(ConfigurationError, match=r"shared\.db: another study is"):
+            tune(data, tmp_path / "study", **chosen)
+    tune(data, tmp_path / "study", **chosen)
+
+
+def test_what_a_killed_study_shared_with_its_workers_is_gone(data, tmp_path):
+    tune(data, tmp_path, candidates=1)
+    stale = tmp_path / ".work-0123"
+    stale.mkdir()
+    (stale / "0.npy").write_bytes(b"signals")
+    tune(data, tmp_path, candidates=2, jobs=2)
+    assert not list(tmp_path.glob(".work-*"))
 
 
 def test_the_highest_sound_candidate_is_chosen():

@@ -143,8 +143,6 @@ def execute(
         check_memory(inputs, [job for job, _ in waiting], workers)
     tell = on_progress or (lambda monitor: None)
     tell(monitor)
-    for stale in folder.glob(".work-*"):  # of a run that was killed
-        shutil.rmtree(stale, ignore_errors=True)
     experiment = engine_for(inputs, experiment, jobs)
     divided = units(inputs, experiment, waiting, workers)
     if executor is None:
@@ -367,6 +365,8 @@ def shared(
     ConfigurationError
         If the content cannot be sent to workers, see :func:`~domainemo.processes.pack`.
     """
+    for stale in folder.glob(".work-*"):  # of a run that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     # A name of its own: workers keep what they have read under it.
     context = folder / f".work-{uuid.uuid4().hex}"
     try:

@@ -40,9 +40,10 @@ from ..errors import (
     DataError,
     DomainemoError,
     DomainemoWarning,
+    RunError,
 )
 from ..parts import Part
-from ..places import naming_parts
+from ..places import naming_parts, unforeseen
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import sample, sample_labelled, samples_of
@@ -414,6 +415,8 @@ def _run_together(
             act(place, several[place][1])
         except DomainemoError as error:
             failures.append((place, error))
+        except Exception as error:  # whatever it is, the others are kept
+            failures.append((place, RunError(unforeseen(error))))
 
     def begin(place: int, job: Job) -> None:
         experiment, _, report = several[place]

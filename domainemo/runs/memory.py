@@ -77,8 +77,9 @@ def memory_needed(inputs: Inputs, jobs: Sequence[Work[Any]], workers: int = 1) -
 def step_needed(inputs: Inputs, chosen: Experiment, job: Job) -> int:
     """Return about how many bytes a training takes beside its recordings.
 
-    Weights with their gradients and the optimiser's two means; and three times what a
-    step keeps for its gradients: at once it took 1.9 to 3.2 times that.
+    Weights with their gradients and the optimiser's two means; those of every epoch
+    where a validator compares them; and three times what a step keeps for its
+    gradients: at once it took 1.9 to 3.2 times that.
 
     Parameters
     ----------
@@ -86,7 +87,9 @@ def step_needed(inputs: Inputs, chosen: Experiment, job: Job) -> int:
         See :func:`held_by_a_step`.
     """
     weights, kept = held_by_a_step(inputs, chosen, job)
-    return 4 * weights + 3 * kept
+    validator = chosen.validator and chosen.validator.build()
+    epochs = chosen.training.epochs if validator and validator.compares else 1
+    return (3 + epochs) * weights + 3 * kept
 
 
 def held_by_a_step(inputs: Inputs, chosen: Experiment, job: Job) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -47,7 +47,7 @@ class Checkpoint:
     def save(self, content: dict[str, Any]) -> None:
         """Write everything that a training needs to go on, atomically."""
         file = BytesIO()
-        torch.save({**content, "owner": self.owner}, file)
+        torch.save({**_alone(content), "owner": self.owner}, file)
         rest = file.getvalue()
         files.write(self.path, sha256(rest).digest() + rest)
 
@@ -74,3 +74,19 @@ class Checkpoint:
             found = "the checkpoint of another training"
             raise data_error(self.path, found, "this one's", _REMEDY)
         return loaded
+
+
+def _alone(value: Any) -> Any:
+    """Return content without what lies beside a tensor in memory.
+
+    Of a population the members' weights are parts of one tensor, and a file would hold
+    all of it: what others have learned, also of this member's target.
+    """
+    if isinstance(value, torch.Tensor):
+        whole = value.untyped_storage().nbytes() <= value.nbytes
+        return value if whole else value.clone()
+    if isinstance(value, Mapping):
+        return {key: _alone(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_alone, value))
+    return value

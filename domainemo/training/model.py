@@ -118,11 +118,12 @@ def _branch_dims(
     backbone: Backbone, modalities: Mapping[str, Modality]
 ) -> dict[str, int]:
     """Pass two empty samples through the backbone to see what comes out."""
+    usual = torch.get_default_dtype()
     for name, weight in backbone.named_parameters():
-        if weight.is_floating_point() and weight.dtype != torch.float32:
+        if weight.is_floating_point() and weight.dtype != usual:
             raise ConfigurationError(
                 f"The backbone {type(backbone).__name__} has the weights {name!r} in "
-                f"{weight.dtype}; expected torch.float32, in which signals are and all "
+                f"{weight.dtype}; expected {usual}, in which signals are and all "
                 f"is trained. Leave out .double() and the like: {where(backbone)}."
             )
     signals, masks = nothing(modalities)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ..core import Batch, Outputs
-from ..errors import DomainemoError
+from ..errors import DomainemoError, RunError
+from ..places import unforeseen
 from .draws import MemberDraws
 from .freed import freed_memory_kept
 from .loop import Loop
@@ -89,6 +90,13 @@ class Member:
         here, there = self.batches[self.number]
         return self.task.show(here, there, self.progress)
 
+    def fail(self, error: Exception) -> None:
+        """Leave the population because of an error."""
+        if isinstance(error, DomainemoError):
+            self.failure = error
+        else:
+            self.failure = RunError(unforeseen(error))
+
     def finish_step(self, losses: dict[str, Tensor]) -> None:
         """Count a step; after an epoch's last, look at what it has left."""
         self.taken.append(losses)
@@ -97,8 +105,8 @@ class Member:
             return
         try:
             self.loop.finish_epoch(self.taken)
-        except DomainemoError as error:
-            self.failure = error
+        except Exception as error:  # whatever it is, the others go on
+            self.fail(error)
         if not self.left:
             self.begin_epoch()
 
@@ -120,8 +128,8 @@ def train_together(members: Sequence[Member]) -> None:
     for member in members:
         try:
             member.loop.load()
-        except DomainemoError as error:
-            member.failure = error
+        except Exception as error:
+            member.fail(error)
     going = [member for member in members if not member.left]
     for member in going:
         member.begin_epoch()
