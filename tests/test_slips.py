@@ -1,5 +1,8 @@
 """Slips of parts of one's own: refused before anything trains, or harmless."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,18 @@ from domainemo.backbones.concatenation import Concatenation
 from domainemo.controls.logistic_regression import LogisticRegression
 
 torch.set_num_threads(1)
+MINE = '''
+import domainemo as de
+from domainemo.backbones.concatenation import Concatenation
+
+
+@de.register
+class Mine(Concatenation):
+    """A network of one's own."""
+
+    def __init__(self, modalities):
+        super().__init__(modalities, width=4)
+'''
 QUICK = {"epochs": 1, "baselines": False, "adapter": "none", "device": "cpu"}
 
 
@@ -163,3 +178,22 @@ def test_a_control_tells_of_every_class(data):
     de.register(Known)
     with pytest.raises(de.DomainemoError, match="probabilities of all 3 classes"):
         de.run(data, controls=[Known], **{**QUICK, "baselines": True})
+
+
+def test_old_weights_in_new_code_are_told(data, tmp_path, monkeypatch, recwarn):
+    (tmp_path / "mine_once.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("mine_once")
+    run = tmp_path / "run"
+    de.run(data, backbone=mine.Mine, output=run, **QUICK)
+    recwarn.clear()
+    de.predict(run, data, fold="subject 1")
+    assert not [each for each in recwarn if "other code" in str(each.message)]
+    (tmp_path / "mine_once.py").write_text(
+        MINE.replace("width=4", "width=4, hidden=()")
+    )
+    monkeypatch.delitem(sys.modules, "mine_once")
+    importlib.invalidate_caches()
+    importlib.import_module("mine_once")
+    with pytest.warns(de.DomainemoWarning, match="trained with other code"):
+        de.predict(run, data, fold="subject 1")

@@ -66,6 +66,8 @@ __all__ = [
 CONFIG = "config.toml"
 LOCK = ".lock"
 ENVIRONMENT = "environment.json"
+NO_CODE = "none"
+"""What that file says of code from outside this package where there is none."""
 JOB_FACTS = "record.json"
 DISTANCES = "distances.parquet"
 _NOT_KNOWN = (
@@ -160,7 +162,7 @@ def identity(
         code.update(text.encode())
     return {
         "recordings": recordings,
-        "plugins": code.hexdigest() if plugins or texts else "none",
+        "plugins": code.hexdigest() if plugins or texts else NO_CODE,
         "torch": _version("torch"),
     }
 

@@ -39,7 +39,14 @@ from ..training.model import Network, load_state
 from ..training.seeds import derive_seed, reproducible
 from .checks import canonical, check_divided_samples, check_signals
 from .experiment import Experiment, experiment_of
-from .folder import check_job, read_json, read_stored_config
+from .folder import (
+    ENVIRONMENT,
+    NO_CODE,
+    check_job,
+    identity,
+    read_json,
+    read_stored_config,
+)
 from .initialisation import load_weights
 from .record import FACTS, MODEL, MODEL_WEIGHTS, RECORDED
 
@@ -361,11 +368,37 @@ def load_trained(folder: Path, experiment: Experiment) -> Model:
     ------
     DataError
         If a file is missing or damaged, or lacks an adapter that predicts.
+
+    Warns
+    -----
+    DomainemoWarning
+        If the code of parts from outside this package is not what it was.
     """
+    _warn_of_code(folder.parents[3], experiment)
     known, domains = files.read(folder / MODEL, _parse_model)
     with reproducible(experiment.training.threads):
         network, adapter = _read_trained(folder, experiment, known, domains)
     return Model(network.eval(), adapter.eval(), experiment, **known)
+
+
+def _warn_of_code(run: Path, experiment: Experiment) -> None:
+    """Warn where old weights meet new code, which may make something else of them."""
+    known = read_json(run / ENVIRONMENT).get("plugins", NO_CODE)
+    if known == NO_CODE:
+        return
+    plugins = read_stored_config(run).get("plugins", ())
+    try:
+        now = identity("", plugins, experiment.texts)["plugins"]
+    except OSError:  # the file has moved: nobody can compare
+        return
+    if now != known:
+        warnings.warn(
+            f"{run}: parts of your own were trained with other code than they have "
+            f"now, so that the weights may predict otherwise than they did. Bring the "
+            f"earlier code back, or run this again into a new folder.",
+            DomainemoWarning,
+            stacklevel=4,
+        )
 
 
 def _read_trained(
