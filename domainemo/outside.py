@@ -12,7 +12,7 @@ from typing import Any
 
 from .places import is_library, is_ours, is_standard
 
-__all__ = ["is_plain", "text_of"]
+__all__ = ["code_of", "is_plain", "text_of"]
 
 _SCRIPT = "__main__"
 
@@ -26,8 +26,8 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, bool | int | float | str)
 
 
-def text_of(cls: type) -> str:
-    """Return the text that makes a class what it is.
+def text_of(cls: Any) -> str:
+    """Return the text that makes a class or a function what it is.
 
     That of its module, and of every module beside it which this one names. Of a script
     or notebook, which changes for other reasons too, it is the class itself, and the
@@ -35,9 +35,27 @@ def text_of(cls: type) -> str:
 
     Parameters
     ----------
-    cls : type
+    cls : type or function
     """
     return "\n".join(sorted(_texts("", cls, set(), whole=True)))
+
+
+def code_of(value: Any) -> str:
+    """Return what a function was compiled to, and the plain values it has caught.
+
+    Empty of anything else. It tells two functions of one text apart.
+
+    Parameters
+    ----------
+    value : object
+    """
+    bare = _bare(value)
+    if not isinstance(bare, FunctionType):
+        return ""
+    caught = [each.cell_contents for each in bare.__closure__ or ()]
+    usual = (*caught, *(bare.__defaults__ or ()), *(bare.__kwdefaults__ or {}).items())
+    compiled = "\n".join(map(_compiled, _codes(bare)))
+    return f"{compiled} {[each for each in usual if is_plain(each)]}"
 
 
 def _texts(

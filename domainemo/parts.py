@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 from .errors import ConfigurationError
-from .outside import is_plain, text_of
+from .outside import code_of, is_plain, text_of
 from .places import where
 from .registry import (
     KINDS,
@@ -413,8 +415,9 @@ def describe_object(value: Any) -> Any:
         return ["none" if item is None else describe_object(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): describe_object(item) for key, item in value.items()}
-    if not hasattr(value, "__dict__"):
-        return repr(value)
+    told = _in_words(value)
+    if told is not None or not hasattr(value, "__dict__"):
+        return told or repr(value)
     inner = {
         key: item
         for key, item in {**vars(value), **vars(value).get("_modules", {})}.items()
@@ -422,13 +425,48 @@ def describe_object(value: Any) -> Any:
     }
     # An option that no attribute tells, as it is kept in a private one.
     kept = vars(value).keys() | vars(value).get("_modules", {}).keys()
-    told = {
+    given = {
         key: item
         for key, item in given_options(value).items()
         if key not in kept and is_plain(item)
     }
-    described = {key: describe_object(item) for key, item in {**inner, **told}.items()}
+    described = {key: describe_object(item) for key, item in {**inner, **given}.items()}
+    weights: Mapping[str, Any] = getattr(value, "state_dict", dict)()
+    if weights:
+        described["weights"] = _digest(*map(_bytes_of, weights.values()))
     return {"class": type(value).__qualname__, **described}
+
+
+def _in_words(value: Any) -> str | None:
+    """Return the name of a function or class, or the shape of an array; None of others.
+
+    With it a digest of its text or its numbers, by which it is told from another one.
+    """
+    if isinstance(value, functools.partial):
+        inner = (value.func, *value.args, *value.keywords.items())
+        return f"partial of {', '.join(str(describe_object(each)) for each in inner)}"
+    numbers = hasattr(value, "tobytes") or hasattr(value, "detach")  # NumPy's, torch's
+    if numbers and not isinstance(value, type):
+        shape = tuple(value.shape)
+        return f"{type(value).__name__} {shape} {_digest(_bytes_of(value))}"
+    name = getattr(value, "__qualname__", None) or (
+        callable(value) and getattr(value, "__name__", None)
+    )
+    if not isinstance(name, str) or not name:
+        return None
+    text = text_of(value) + code_of(value) if _is_outside(value) else ""
+    module = getattr(value, "__module__", None) or ""
+    return f"{module}.{name} {_digest(text.encode())}" if text else f"{module}.{name}"
+
+
+def _bytes_of(value: Any) -> bytes:
+    """Return the numbers of an array or a tensor."""
+    array = value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    return bytes(array.tobytes())
+
+
+def _digest(*contents: bytes) -> str:
+    return sha256(b"".join(contents)).hexdigest()[:12]
 
 
 _KNOWN = {"builtins", "collections", "domainemo", "numpy", "pathlib", "torch"}

@@ -1,5 +1,6 @@
 """Slips of parts of one's own: refused before anything trains, or harmless."""
 
+import functools
 import importlib
 import sys
 
@@ -189,11 +190,42 @@ def test_old_weights_in_new_code_are_told(data, tmp_path, monkeypatch, recwarn):
     recwarn.clear()
     de.predict(run, data, fold="subject 1")
     assert not [each for each in recwarn if "other code" in str(each.message)]
-    (tmp_path / "mine_once.py").write_text(
-        MINE.replace("width=4", "width=4, hidden=()")
-    )
+    (tmp_path / "mine_once.py").write_text(f"{MINE}        self.dropout = 0.5\n")
     monkeypatch.delitem(sys.modules, "mine_once")
     importlib.invalidate_caches()
     importlib.import_module("mine_once")
     with pytest.warns(de.DomainemoWarning, match="trained with other code"):
         de.predict(run, data, fold="subject 1")
+
+
+class Far(de.Adapter):
+    """It aligns by whatever it is given."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, source, target):
+        gap = source.outputs.embeddings["fusion"] - target.outputs.embeddings["fusion"]
+        by = self.by if callable(self.by) else lambda values: values * sum(self.by)
+        return {"gap": by(gap.mean(-2)).square().sum(-1)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda values: values, lambda values: 9 * values),
+        (torch.tensor([1.0, 2.0]), torch.tensor([9.0, 2.0])),
+        (np.arange(2000.0), np.arange(2000.0)[::-1] + 1),
+        (functools.partial(torch.mul, other=2), functools.partial(torch.mul, other=3)),
+        (nn.Linear(6, 6), nn.Linear(6, 6)),
+        (torch.sin, torch.cos),
+    ],
+)
+def test_a_folder_knows_what_an_object_holds(data, tmp_path, one, other):
+    chosen = {**QUICK, "backbone": "concatenation-mlp", "output": tmp_path / "run"}
+    small = {"backbone.width": 4, "backbone.fusion_width": 6, "backbone.hidden": ()}
+    for _ in range(2):
+        de.run(data, **{**chosen, "adapter": Far(one)}, options=small)
+    with pytest.raises(de.ConfigurationError, match="adapter"):
+        de.run(data, **{**chosen, "adapter": Far(other)}, options=small)
