@@ -461,8 +461,13 @@ def _in_words(value: Any) -> str | None:
 
 def _bytes_of(value: Any) -> bytes:
     """Return the numbers of an array or a tensor."""
-    array = value.detach().cpu().numpy() if hasattr(value, "detach") else value
-    return bytes(array.tobytes())
+    if not hasattr(value, "detach"):
+        return bytes(value.tobytes())
+    numbers = value.detach().cpu()
+    try:
+        return bytes(numbers.numpy().tobytes())
+    except TypeError:  # a precision that NumPy does not have
+        return bytes(numbers.double().numpy().tobytes())
 
 
 def _digest(*contents: bytes) -> str:

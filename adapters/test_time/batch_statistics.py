@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,16 +96,20 @@ def _learning(layer: _BatchNorm) -> Iterator[None]:
     known = {name: buffer.clone() for name, buffer in layer.named_buffers()}
     seen = 0
 
-    def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def count(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Weigh a batch by its samples; a masked layer is told which are there."""
         nonlocal seen
-        here = int(given[1].sum()) if len(given) > 1 else len(given[0])
+        values, *masks = [
+            each for each in (*given, *named.values()) if isinstance(each, Tensor)
+        ]
+        told = [mask for mask in masks if mask.dtype == torch.bool]
+        here = int(told[0].sum()) if told else len(values)
         if layer.training:
             seen += here if here > 1 else 0
             # A mean over all batches so far; one sample has no variance.
             layer.momentum = here / seen if here > 1 else 0.0
 
-    hook = layer.register_forward_pre_hook(count)
+    hook = layer.register_forward_pre_hook(count, with_kwargs=True)
     layer.reset_running_stats()
     layer.train()
     try:

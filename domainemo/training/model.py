@@ -118,18 +118,18 @@ def _branch_dims(
     backbone: Backbone, modalities: Mapping[str, Modality]
 ) -> dict[str, int]:
     """Pass two empty samples through the backbone to see what comes out."""
-    usual = torch.get_default_dtype()
-    for name, weight in backbone.named_parameters():
-        if weight.is_floating_point() and weight.dtype != usual:
-            raise ConfigurationError(
-                f"The backbone {type(backbone).__name__} has the weights {name!r} in "
-                f"{weight.dtype}; expected {usual}, in which signals are and all "
-                f"is trained. Leave out .double() and the like: {where(backbone)}."
-            )
     signals, masks = nothing(modalities)
     before = {name: signal._version for name, signal in signals.items()}
-    with _evaluated(backbone):
-        embeddings = _embeddings(backbone, signals, masks)
+    try:
+        with _evaluated(backbone):
+            embeddings = _embeddings(backbone, signals, masks)
+    except RuntimeError as error:
+        raise (_of_another_precision(backbone) or error) from None
+    for name, value in embeddings.items():
+        if value.dtype != torch.get_default_dtype():
+            shown = f"an embedding of {name!r} in {value.dtype}"
+            expected = f"{torch.get_default_dtype()}, in which signals are"
+            raise contract_error(backbone, "forward", shown, expected)
     for name, signal in signals.items():
         if signal._version != before[name]:
             raise ConfigurationError(
@@ -139,6 +139,19 @@ def _branch_dims(
                 f"{where(backbone, 'forward')}."
             )
     return {name: value.shape[-1] for name, value in embeddings.items()}
+
+
+def _of_another_precision(backbone: Backbone) -> ConfigurationError | None:
+    """Return what is wrong with weights that signals cannot be multiplied by."""
+    usual = torch.get_default_dtype()
+    for name, weight in backbone.named_parameters():
+        if weight.is_floating_point() and weight.dtype != usual:
+            return ConfigurationError(
+                f"The backbone {type(backbone).__name__} has the weights {name!r} in "
+                f"{weight.dtype}; expected {usual}, in which signals are and all "
+                f"is trained. Leave out .double() and the like: {where(backbone)}."
+            )
+    return None
 
 
 def _check_head(
