@@ -106,6 +106,12 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
     if not settings.final_seeds:
         settings = replace(settings, final_seeds=_fresh(experiment.seeds))
     if settings.select == "per-fold":
+        if isinstance(settings.development, tuple) and settings.development:
+            raise ConfigurationError(
+                f"study.development names {len(settings.development)} subjects, but "
+                f"with --select per-fold each fold chooses for itself, and no subjects "
+                f"for all; leave one of them out."
+            )
         each = {fold.name: replace(whole, folds=[fold]) for fold in whole.folds}
         return StudyPlan(space, settings, each, whole)
     chosen = _development(whole, settings)

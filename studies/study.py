@@ -29,12 +29,14 @@ from ..runs.at_once import Jobs, at_once, check_jobs
 from ..runs.execution import Monitor
 from ..runs.experiment import experiment
 from ..runs.folder import (
+    CONFIG,
     fingerprint,
     identity,
     locked,
     open_folder,
     origin,
     read_json,
+    read_stored_config,
     rerun,
 )
 from ..values import Bounds, check_fields
@@ -57,7 +59,7 @@ from .search import (
     search,
     why_incomplete,
 )
-from .settings import SQLITE, StudySettings, TuningChoices
+from .settings import JOURNAL, SQLITE, StudySettings, TuningChoices
 from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
 from .trying import Task, open_studies
@@ -205,6 +207,7 @@ def run_study(
     known = identity(
         planned.tested.fingerprint(), effort.plugins, planned.experiment.texts
     )
+    _check_storage(folder, address)
     facts = {"signals": fingerprint(planned.tested.inputs)}
     open_folder(folder, _describe(planned, context, name, address), known, facts)
     task = _task(planned, folder, name, address, effort)
@@ -219,6 +222,19 @@ def run_study(
                 run_final(planned, choices, replace(context, executor=executor))
             _write_after_the_fact(planned, folder, address)
     return load_findings(folder, address)
+
+
+def _check_storage(folder: Path, address: str) -> None:
+    """Refuse another storage than the one in which a study's candidates are."""
+    if not (is_expected(folder / STUDY) and is_expected(folder / CONFIG)):
+        return
+    there = str(read_stored_config(folder).get("study", {}).get("storage", ""))
+    here = name_of(address)
+    if there != here and not {there, here}.isdisjoint({SQLITE, JOURNAL}):
+        raise ConfigurationError(
+            f"{folder}: the candidates of this study are in {there!r}; found --storage "
+            f"{here!r}. Leave --storage as it was, or give another --output folder."
+        )
 
 
 def _describe(

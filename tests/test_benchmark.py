@@ -786,6 +786,22 @@ def test_from_python_what_is_misspelt_is_told_too(given, said, sentence, tmp_pat
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("theirs", ["table.tex", "config.toml", "cells"])
+def test_a_folder_that_is_no_benchmarks_is_left_alone(tmp_path, theirs):
+    place = tmp_path / theirs
+    place.write_text("mine") if "." in theirs else place.mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    if theirs == "config.toml":
+        (tmp_path / "cells").mkdir()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    if theirs == "cells":  # of a benchmark that was killed, with a note beside it
+        de.benchmark(tomllib.loads(ONE), output=tmp_path)
+        return
+    with pytest.raises(de.ConfigurationError, match="nothing was written"):
+        de.benchmark(tomllib.loads(ONE), output=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_from_python_what_has_no_number_says_why(tmp_path):
     text = ONE.replace('["marginal"]', f'["{REFUSED}"]')
     table = de.benchmark(tomllib.loads(text), output=tmp_path / "made")

@@ -203,6 +203,18 @@ def test_data_sets_are_compared_each_by_itself_and_then_together():
     assert not any(each.notes for each in found.datasets)
 
 
+def test_people_are_counted_once_whatever_they_were_adapted_from():
+    """A data set is that of the people who were tested."""
+    first = edited(results(a=EVEN + GAINS, source_only=EVEN), target="elsewhere")
+    second = edited(results("another", a=EVEN, source_only=EVEN), target="elsewhere")
+    third = edited(first, target="anywhere")
+    found = de.compare(first, second)
+    assert [each.name for each in found.datasets] == ["elsewhere"]
+    assert not found.combined and found.datasets[0].values.shape == (12, 2)
+    apart = de.compare(first, third)
+    assert [each.name for each in apart.datasets] == ["elsewhere", "anywhere"]
+
+
 def test_choices_that_differ_between_data_sets_are_said():
     """A p over both would else be of two questions, without a word."""
     options = {"training.epochs": 3, "data.window": 4}

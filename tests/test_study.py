@@ -223,6 +223,22 @@ def test_final_runs_have_seeds_that_candidates_were_not_chosen_by(data, tmp_path
         tune(data, tmp_path, final=True, final_seeds=(1, 0))
 
 
+def test_a_refused_storage_leaves_a_study_as_it_is(data, tmp_path):
+    tune(data, tmp_path, candidates=1, storage="sqlite")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    for other in ("journal", "postgresql+psycopg://me@127.0.0.1:1/x"):
+        with pytest.raises(ConfigurationError, match="candidates of this study are in"):
+            tune(data, tmp_path, candidates=1, storage=other)
+    after = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    assert after == before
+    tune(data, tmp_path, candidates=2, storage="sqlite")
+
+
+def test_who_chooses_is_refused_where_each_fold_does(data, tmp_path):
+    with pytest.raises(ConfigurationError, match="each fold chooses for itself"):
+        tune(data, tmp_path, select="per-fold", development=("1", "99"))
+
+
 def test_the_labels_of_all_candidates_are_the_same(data, tmp_path):
     with pytest.raises(ConfigurationError, match=r"all candidates .* same labels"):
         tune(data, tmp_path, space={"training.label_share": [0.1, 1.0]})

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from .. import files
 from ..core import EmotionData
-from ..errors import DomainemoError
+from ..errors import ConfigurationError, DomainemoError
 from ..runs.execution import Monitor
-from ..runs.folder import locked
+from ..runs.folder import CONFIG, LOCK, locked
 from ..runs.initialisation import read_initialisation
 from ..runs.plan import plan
 from ..runs.pretraining import plan_pretraining, run_pretraining
 from ..runs.run import run_plan
-from .cells import STARTED, Cell, Outcome, check_cells
+from .cells import CELLS, STARTED, Cell, Outcome, check_cells
 
 __all__ = ["Load", "run_cells", "with_data"]
 
@@ -25,6 +25,23 @@ Load = Callable[[str], EmotionData]
 """Reads and matches the data set that a benchmark calls so."""
 
 OnCell = Callable[[Outcome], None]
+
+
+def _check_root(root: Path) -> None:
+    """Refuse a folder that holds anything but a benchmark."""
+    if not root.is_dir():
+        return
+    ours = {files.RECORD, LOCK}
+    names = {path.name for path in root.iterdir() if not files.is_partial(path)}
+    if names <= ours or (CELLS in names and CONFIG not in names):
+        return
+    found = f"files but no {CELLS}, so this is no benchmark's folder"
+    if CONFIG in names:
+        found = f"a {CONFIG}, so this is the folder of a run"
+    raise ConfigurationError(
+        f"{root}: found {found}; nothing was written. Give an --output folder that is "
+        f"new or empty."
+    )
 
 
 def run_cells(
@@ -62,6 +79,7 @@ def run_cells(
         If the folder holds a cell of another configuration, or another process runs
         this benchmark there.
     """
+    _check_root(root)
     check_cells(cells, root)
     with files.explained(root):
         root.mkdir(parents=True, exist_ok=True)

@@ -25,11 +25,21 @@ _SAME = {
 
 
 def by_dataset(runs: Mapping[str, Results]) -> dict[str, dict[str, Results]]:
-    """Return the runs of each data set, under their names."""
+    """Return the runs of each data set whose people were tested, under their names.
+
+    That is the target's, where a run has one of its own: whatever it was trained on,
+    its people are no others.
+    """
     found: dict[str, dict[str, Results]] = {}
     for name, results in runs.items():
-        found.setdefault(str(results.table["dataset"].iloc[0]), {})[name] = results
+        found.setdefault(_tested(results), {})[name] = results
     return found
+
+
+def _tested(results: Results) -> str:
+    first = results.table.iloc[0]
+    target = first.get("target")
+    return str(target if isinstance(target, str) and target else first["dataset"])
 
 
 def check_comparable(runs: Mapping[str, Results], level: str | None) -> None:
