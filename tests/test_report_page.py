@@ -161,6 +161,19 @@ def test_text_is_never_taken_for_html(tmp_path):
     assert json.loads(script["text"]) == {EVIL: EVIL}
 
 
+def test_a_file_that_is_no_report_is_left_alone(tmp_path):
+    page = tmp_path / "paper.html"
+    page.write_text("<html>mine</html>")
+    content = {"title": "one", "summary": [], "sections": [], "data": {}}
+    with pytest.raises(ConfigurationError, match="was not overwritten"):
+        write_report(page, **content)
+    assert page.read_text() == "<html>mine</html>"
+    page.unlink()
+    write_report(page, **content)
+    write_report(page, **{**content, "title": "two"})
+    assert "two" in page.read_text()
+
+
 def test_data_come_back_as_they_were(tmp_path):
     data = {
         "number": 0.1,

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import files
-from ..errors import printable
+from ..errors import ConfigurationError, printable
 from .style import render
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ class Section:
     blocks: Sequence[Block]
 
 
+_OURS = b'<script type="application/json" id="data">'
+"""What every page holds, and hardly another one."""
+
+
 def write_report(
     path: Path,
     *,
@@ -123,7 +127,7 @@ def write_report(
     ----------
     path : Path
         The page, ``report.html``; its figures (SVG and PDF) and tables (CSV, numbers
-        in full) go to the folder ``report``. Existing files are replaced.
+        in full) go to the folder ``report``. An earlier report is replaced.
     title : str
     summary : sequence of Block
         What stands between the title and the contents.
@@ -139,6 +143,8 @@ def write_report(
 
     Raises
     ------
+    ConfigurationError
+        If there is a file that is no report.
     ValueError
         If `path` does not end in ``.html``, if a figure's or a table's name is no plain
         file name, or if two figures have the same.
@@ -147,6 +153,11 @@ def write_report(
     """
     if path.suffix != ".html":
         raise ValueError(f"{path}: expected a file name that ends in .html")
+    if path.is_file() and _OURS not in path.read_bytes():
+        raise ConfigurationError(
+            f"{path}: this file exists, is no report, and was not overwritten; name "
+            f"another one."
+        )
     page = _Page(quote(path.stem))
     content = {
         "title": title,
