@@ -22,6 +22,7 @@ from domainemo.reports.page import (
     Note,
     Section,
     Table,
+    is_report,
     write_report,
 )
 from domainemo.reports.style import COLOURS, HATCHES, WIDTH, render, save
@@ -161,17 +162,12 @@ def test_text_is_never_taken_for_html(tmp_path):
     assert json.loads(script["text"]) == {EVIL: EVIL}
 
 
-def test_a_file_that_is_no_report_is_left_alone(tmp_path):
+def test_a_report_is_told_from_other_pages(tmp_path):
     page = tmp_path / "paper.html"
     page.write_text("<html>mine</html>")
-    content = {"title": "one", "summary": [], "sections": [], "data": {}}
-    with pytest.raises(ConfigurationError, match="was not overwritten"):
-        write_report(page, **content)
-    assert page.read_text() == "<html>mine</html>"
-    page.unlink()
-    write_report(page, **content)
-    write_report(page, **{**content, "title": "two"})
-    assert "two" in page.read_text()
+    assert not is_report(page)
+    write_report(page, title="one", summary=[], sections=[], data={})
+    assert is_report(page)
 
 
 def test_data_come_back_as_they_were(tmp_path):

@@ -707,6 +707,10 @@ def test_the_command_says_what_it_lacks(call, folder, tmp_path, fast):
 def test_the_command_tells_a_study_and_refuses_the_rest(call, tmp_path, monkeypatch):
     code, text = call("report", "nothing")
     assert code == 2 and "found no config.toml" in text
+    Path("paper.html").write_text("mine")
+    code, text = call("report", "run", "--no-recordings", "--output=paper.html")
+    assert code == 2 and "was not overwritten" in text
+    assert Path("paper.html").read_text() == "mine"
     code, text = call("report", "nothing", "--output=report.pdf")
     assert code == 2 and "found the ending '.pdf'" in text
     (tmp_path / "pre").mkdir()

@@ -56,8 +56,9 @@ def report(
     Raises
     ------
     ConfigurationError
-        If the folder is none of these, or the page is no .html.
+        If the folder is none of these, or the page is no .html, or another file.
     """
+    from ..reports.page import is_report
     from ..runs.folder import check_no_link
 
     folder = Path(folder)
@@ -68,6 +69,11 @@ def report(
         )
     if output is None:
         check_no_link(path.with_suffix(""))
+    elif path.is_file() and not is_report(path):
+        raise ConfigurationError(
+            f"{path}: this file exists, is no report, and was not overwritten; name "
+            f"another one."
+        )
     if _is_study(folder):
         from ..reports.study import write_study_report
 

@@ -18,13 +18,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import files
-from ..errors import ConfigurationError, printable
+from ..errors import printable
 from .style import render
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
-__all__ = ["Block", "Code", "Figure", "Note", "Section", "Table", "write_report"]
+__all__ = [
+    "Block",
+    "Code",
+    "Figure",
+    "Note",
+    "Section",
+    "Table",
+    "is_report",
+    "write_report",
+]
 
 _MISSING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -108,6 +117,11 @@ _OURS = b'<script type="application/json" id="data">'
 """What every page holds, and hardly another one."""
 
 
+def is_report(path: Path) -> bool:
+    """Return whether a file is a page that `write_report` wrote."""
+    return _OURS in path.read_bytes()
+
+
 def write_report(
     path: Path,
     *,
@@ -127,7 +141,7 @@ def write_report(
     ----------
     path : Path
         The page, ``report.html``; its figures (SVG and PDF) and tables (CSV, numbers
-        in full) go to the folder ``report``. An earlier report is replaced.
+        in full) go to the folder ``report``. Existing files are replaced.
     title : str
     summary : sequence of Block
         What stands between the title and the contents.
@@ -143,8 +157,6 @@ def write_report(
 
     Raises
     ------
-    ConfigurationError
-        If there is a file that is no report.
     ValueError
         If `path` does not end in ``.html``, if a figure's or a table's name is no plain
         file name, or if two figures have the same.
@@ -153,11 +165,6 @@ def write_report(
     """
     if path.suffix != ".html":
         raise ValueError(f"{path}: expected a file name that ends in .html")
-    if path.is_file() and _OURS not in path.read_bytes():
-        raise ConfigurationError(
-            f"{path}: this file exists, is no report, and was not overwritten; name "
-            f"another one."
-        )
     page = _Page(quote(path.stem))
     content = {
         "title": title,
