@@ -30,7 +30,7 @@ from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, DomainemoWarning, RunError
 from ..places import unforeseen
 from ..processes import ending, follow_parent, starting
-from ..runs.execution import load_shared, shared
+from ..runs.execution import forget_shared, load_shared, shared
 from ..runs.folder import differences
 from ..runs.memory import check_memory
 from ..runs.units import MOST, engine_for
@@ -117,6 +117,7 @@ def search(
     """
     tell = on_progress or (lambda progress: None)
     with quiet(), _alone_on(task):
+        forget_shared(task.folder)
         studies = create_studies(task)
         task = _settled(inputs, task)
         local = is_local(task.address)

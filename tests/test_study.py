@@ -254,12 +254,13 @@ def test_a_file_of_candidates_elsewhere_is_of_one_study_at_a_time(data, tmp_path
     tune(data, tmp_path / "study", **chosen)
 
 
-def test_what_a_killed_study_shared_with_its_workers_is_gone(data, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_killed_study_shared_with_its_workers_is_gone(data, tmp_path, workers):
     tune(data, tmp_path, candidates=1)
     stale = tmp_path / ".work-0123"
     stale.mkdir()
     (stale / "0.npy").write_bytes(b"signals")
-    tune(data, tmp_path, candidates=2, jobs=2)
+    tune(data, tmp_path, candidates=2, jobs=workers)
     assert not list(tmp_path.glob(".work-*"))
 
 

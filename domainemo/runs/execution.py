@@ -47,7 +47,15 @@ from .memory import check_memory
 from .record import write_file
 from .units import engine_for, units
 
-__all__ = ["JobState", "Monitor", "check_call", "execute", "load_shared", "shared"]
+__all__ = [
+    "JobState",
+    "Monitor",
+    "check_call",
+    "execute",
+    "forget_shared",
+    "load_shared",
+    "shared",
+]
 
 _POLL_SECONDS = 0.25
 
@@ -143,6 +151,7 @@ def execute(
         check_memory(inputs, [job for job, _ in waiting], workers)
     tell = on_progress or (lambda monitor: None)
     tell(monitor)
+    forget_shared(folder)
     experiment = engine_for(inputs, experiment, jobs)
     divided = units(inputs, experiment, waiting, workers)
     if executor is None:
@@ -332,6 +341,18 @@ def _read_progress(job: Work[Any], state: JobState) -> None:
         state.epoch, state.loss = content["epoch"], content["loss"]
 
 
+def forget_shared(folder: Path) -> None:
+    """Remove what a run or a study that was killed had laid out for its workers.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run or the study, which nobody else is at.
+    """
+    for stale in folder.glob(".work-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
 @contextmanager
 def shared(
     inputs: Inputs,
@@ -365,8 +386,6 @@ def shared(
     ConfigurationError
         If the content cannot be sent to workers, see :func:`~domainemo.processes.pack`.
     """
-    for stale in folder.glob(".work-*"):  # of a run that was killed
-        shutil.rmtree(stale, ignore_errors=True)
     # A name of its own: workers keep what they have read under it.
     context = folder / f".work-{uuid.uuid4().hex}"
     try:
