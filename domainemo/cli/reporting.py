@@ -58,7 +58,6 @@ def report(
     ConfigurationError
         If the folder is none of these, or the page is no .html, or another file.
     """
-    from ..reports.page import is_report
     from ..runs.folder import check_no_link
 
     folder = Path(folder)
@@ -69,11 +68,14 @@ def report(
         )
     if output is None:
         check_no_link(path.with_suffix(""))
-    elif path.is_file() and not is_report(path):
-        raise ConfigurationError(
-            f"{path}: this file exists, is no report, and was not overwritten; name "
-            f"another one."
-        )
+    elif path.is_file():
+        from ..reports.page import is_report
+
+        if not is_report(path):
+            raise ConfigurationError(
+                f"{path}: this file exists, is no report, and was not overwritten; "
+                f"name another one."
+            )
     if _is_study(folder):
         from ..reports.study import write_study_report
 
