@@ -11,13 +11,14 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from .errors import ConfigurationError, DataError, DomainemoError
+from .errors import ConfigurationError, DataError, DomainemoError, RunError
 
 __all__ = [
     "PLUGIN",
     "called",
     "contract_error",
     "during_import",
+    "foreseen",
     "is_library",
     "is_ours",
     "is_outside",
@@ -65,6 +66,13 @@ def naming_parts() -> Iterator[None]:
             f"{whose} failed: {_words(error)}, in {_place(_innermost(steps))}. Correct "
             f"it there."
         ) from error
+
+
+def foreseen(error: BaseException) -> DomainemoError:
+    """Return an error that is a sentence: itself where it is one."""
+    if isinstance(error, DomainemoError):
+        return error
+    return RunError(unforeseen(error))
 
 
 def unforeseen(error: BaseException) -> str:

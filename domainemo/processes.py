@@ -25,8 +25,8 @@ from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from types import FunctionType, ModuleType
 from typing import Any
 
-from .errors import ConfigurationError, DomainemoError, RunError, show_notes
-from .places import unforeseen
+from .errors import ConfigurationError, RunError, show_notes
+from .places import foreseen
 
 __all__ = [
     "can_fork",
@@ -244,10 +244,9 @@ def _answer(there: Connection, call: Callable[[Tell], None]) -> None:
     try:
         call(tell)
     except Exception as error:
-        known = isinstance(error, DomainemoError) and _can_send(error)
-        words = str(error) if isinstance(error, DomainemoError) else unforeseen(error)
+        known = foreseen(error)
         told = "".join(traceback.format_exception(error))
-        there.send((error if known else RunError(words), told))
+        there.send((known if _can_send(known) else RunError(str(known)), told))
     else:
         there.send(None)
 

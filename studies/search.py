@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from .. import files
 from ..core import Inputs
 from ..errors import ConfigurationError, DomainemoError, DomainemoWarning, RunError
-from ..places import unforeseen
+from ..places import foreseen, unforeseen
 from ..processes import ending, follow_parent, starting
 from ..runs.execution import forget_shared, load_shared, shared
 from ..runs.folder import differences
@@ -358,7 +358,7 @@ def _work_in(context: Path) -> None:
             work(inputs, task)
     except Exception as error:
         known = isinstance(error, DomainemoError)
-        words = str(error) if known else unforeseen(error)
+        words = str(foreseen(error))
         (context / f"{os.getpid()}.error").write_text(words, encoding="utf-8")
         sys.exit(_EXPLAINED if known else 1)
 

@@ -17,8 +17,8 @@ from optuna.trial import Trial, TrialState
 
 from .. import files
 from ..core import Inputs
-from ..errors import DomainemoError, RunError
-from ..places import naming_parts, unforeseen
+from ..errors import RunError
+from ..places import foreseen, naming_parts
 from ..runs.experiment import is_population
 from ..runs.folder import LOCK
 from ..runs.job import Job
@@ -286,8 +286,7 @@ def _outcome(error: BaseException) -> tuple[TrialState, str]:
         return TrialState.PRUNED, str(error)
     if isinstance(error, KeyboardInterrupt):
         return TrialState.FAIL, INTERRUPTED
-    known = isinstance(error, DomainemoError)
-    return TrialState.FAIL, str(error) if known else unforeseen(error)
+    return TrialState.FAIL, str(foreseen(error))
 
 
 def _at_once(study: Study, task: Task, jobs: int) -> int:

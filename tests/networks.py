@@ -142,6 +142,26 @@ NETWORKS = {
 }
 
 
+def turned(modalities, old):
+    """Return sensors with their channels in another order, some by `old` names.
+
+    And where each channel was before.
+    """
+    orders = {
+        name: torch.randperm(len(each.channels)).tolist()
+        for name, each in modalities.items()
+    }
+    other = {
+        name: Modality(
+            tuple(old.get(each.channels[i], each.channels[i]) for i in orders[name]),
+            each.features,
+            each.kind,
+        )
+        for name, each in modalities.items()
+    }
+    return other, orders
+
+
 def build(cls, case="whole", *, seed=0, dtype=DOUBLE, training=False, **options):
     """Return a network, of which no weight stands at zero or one, and its sensors."""
     modalities, own = NETWORKS[cls][case]

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from scipy.stats import combine_pvalues, rankdata, wilcoxon
 
 import domainemo as de
-from domainemo.benchmarks.cells import Cell, Outcome
+from domainemo.benchmarks.cells import PLACES, Cell, Outcome
 from domainemo.benchmarks.findings import gather, read_findings, tiers
 from domainemo.benchmarks.printed import as_markdown, difference_columns
 from domainemo.benchmarks.running import run_cells
@@ -786,7 +786,7 @@ def test_from_python_what_is_misspelt_is_told_too(given, said, sentence, tmp_pat
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("theirs", ["table.tex", "config.toml", "cells"])
+@pytest.mark.parametrize("theirs", ["table.tex", "config.toml", *PLACES])
 def test_a_folder_that_is_no_benchmarks_is_left_alone(tmp_path, theirs):
     place = tmp_path / theirs
     place.write_text("mine") if "." in theirs else place.mkdir()
@@ -794,7 +794,7 @@ def test_a_folder_that_is_no_benchmarks_is_left_alone(tmp_path, theirs):
     if theirs == "config.toml":
         (tmp_path / "cells").mkdir()
     before = sorted(path.name for path in tmp_path.iterdir())
-    if theirs == "cells":  # of a benchmark that was killed, with a note beside it
+    if theirs in PLACES:  # of a benchmark that was killed, with a note beside it
         de.benchmark(tomllib.loads(ONE), output=tmp_path)
         return
     with pytest.raises(de.ConfigurationError, match="nothing was written"):

@@ -5,12 +5,12 @@ from functools import partial
 import networks
 import pytest
 import torch
-from networks import DOUBLE, OF_DGCNN, SMALL, batch_for, eeg, measures, pair
+from networks import DOUBLE, OF_DGCNN, SMALL, batch_for, eeg, measures, pair, turned
 from torch import nn
 
 from domainemo.backbones.dgcnn import DGCNN
 from domainemo.backbones.regions import ELECTRODES
-from domainemo.core import FUSION, Modality
+from domainemo.core import FUSION
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.registry import find
 from domainemo.samplings.trials import Trials
@@ -168,15 +168,7 @@ def test_an_edge_below_zero_is_cut():
 def test_weights_are_bound_to_channels_by_name():
     first = pair(ELECTRODES)
     old = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "FP1": "Fp1"}
-    orders = {n: torch.randperm(len(m.channels)).tolist() for n, m in first.items()}
-    second = {
-        n: Modality(
-            tuple(old.get(m.channels[i], m.channels[i]) for i in orders[n]),
-            m.features,
-            m.kind,
-        )
-        for n, m in first.items()
-    }
+    second, orders = turned(first, old)
     options = {"prior": 0.3}
     model, other = DGCNN(first, **options).eval(), DGCNN(second, **options).eval()
     other.load_state_dict(model.state_dict())

@@ -5,14 +5,14 @@ import math
 
 import pytest
 import torch
-from networks import NETWORKS, batch_for, build
+from networks import NETWORKS, batch_for, build, turned
 from safetensors.torch import load, save
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from domainemo.backbones.layers import Dropout
-from domainemo.core import FUSION, Modality
+from domainemo.core import FUSION
 from domainemo.registry import entries, find
 from domainemo.testing import checks
 
@@ -143,19 +143,8 @@ def test_a_sample_does_not_depend_on_its_batch(cls, case):
 @every_case
 def test_weights_are_bound_to_channels_by_name(cls, case):
     model, modalities = build(cls, case, dtype=torch.float32)
-    old = {"T7": "t3", "Fp1": "FP1"}
-    orders = {
-        n: torch.randperm(len(m.channels)).tolist() for n, m in modalities.items()
-    }
-    turned = {
-        name: Modality(
-            tuple(old.get(each.channels[i], each.channels[i]) for i in orders[name]),
-            each.features,
-            each.kind,
-        )
-        for name, each in modalities.items()
-    }
-    other = cls(turned, **NETWORKS[cls][case][1]).eval()
+    sensors, orders = turned(modalities, {"T7": "t3", "Fp1": "FP1"})
+    other = cls(sensors, **NETWORKS[cls][case][1]).eval()
     other.load_state_dict(model.state_dict())
     signals, masks = batch_for(modalities, dtype=torch.float32)
     moved = {name: signal[:, :, orders[name]] for name, signal in signals.items()}

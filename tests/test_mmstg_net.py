@@ -8,7 +8,7 @@ from pathlib import Path
 import networks
 import pytest
 import torch
-from networks import DOUBLE, OF_MMSTG_NET, SMALL, batch_for, eeg, measures, pair
+from networks import DOUBLE, OF_MMSTG_NET, SMALL, batch_for, eeg, measures, pair, turned
 from torch import nn
 from torch.nn import functional
 
@@ -53,8 +53,8 @@ def test_name_size_and_defaults():
     assert isinstance(sampling, Sequences)
     assert (sampling.length, sampling.stride) == (8, 4)
     whole = Trials()
-    turned = MMSTGNet(pair(), partition=6, kernels=[1, 3], sampling=whole)
-    assert (turned.partition, turned.kernels, turned.sampling) == ("6", (1, 3), whole)
+    other = MMSTGNet(pair(), partition=6, kernels=[1, 3], sampling=whole)
+    assert (other.partition, other.kernels, other.sampling) == ("6", (1, 3), whole)
     assert isinstance(model.head(FUSION, 128, 3)[1], nn.Linear)
 
 
@@ -104,15 +104,7 @@ def test_unfit_options_are_explained():
 def test_weights_are_bound_to_channels_by_name(readout):
     first = pair(ELECTRODES)
     modern = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6"}
-    orders = {n: torch.randperm(len(m.channels)).tolist() for n, m in first.items()}
-    second = {
-        n: Modality(
-            tuple(modern.get(m.channels[i], m.channels[i]) for i in orders[n]),
-            m.features,
-            m.kind,
-        )
-        for n, m in first.items()
-    }
+    second, orders = turned(first, modern)
     model = MMSTGNet(first, readout=readout).eval()
     other = MMSTGNet(second, readout=readout).eval()
     other.load_state_dict(model.state_dict())

@@ -14,10 +14,10 @@ from ..runs.experiment import Experiment
 from ..runs.folder import CONFIG, differences, flat, folder_name, read_stored_config
 from ..runs.pretraining import Pretraining
 
-__all__ = ["CELLS", "STARTED", "Cell", "Outcome", "check_cells"]
+__all__ = ["PLACES", "STARTED", "Cell", "Outcome", "check_cells"]
 
-CELLS = "cells"
-"""The folder of a benchmark in which its runs are."""
+PLACES = ("cells", "pretraining")
+"""The folders of a benchmark in which its runs are, and what they start from."""
 
 STARTED = ("init_from", "initialisation")
 """What the configuration of a run says of where its networks start."""
@@ -65,11 +65,11 @@ class Cell:
 
     def folder(self, root: Path) -> Path:
         """Return its run's folder in a benchmark's."""
-        return root.joinpath(CELLS, *map(folder_name, self.key))
+        return root.joinpath(PLACES[0], *map(folder_name, self.key))
 
     def pretraining_folder(self, root: Path) -> Path:
         """Return its pre-training's, which all adapters of a network share."""
-        return root.joinpath("pretraining", *map(folder_name, self.key[:-1]))
+        return root.joinpath(PLACES[1], *map(folder_name, self.key[:-1]))
 
 
 @dataclass(frozen=True)

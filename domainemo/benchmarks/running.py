@@ -17,7 +17,7 @@ from ..runs.initialisation import read_initialisation
 from ..runs.plan import plan
 from ..runs.pretraining import plan_pretraining, run_pretraining
 from ..runs.run import run_plan
-from .cells import CELLS, STARTED, Cell, Outcome, check_cells
+from .cells import PLACES, STARTED, Cell, Outcome, check_cells
 
 __all__ = ["Load", "run_cells", "with_data"]
 
@@ -33,9 +33,9 @@ def _check_root(root: Path) -> None:
         return
     ours = {files.RECORD, LOCK}
     names = {path.name for path in root.iterdir() if not files.is_partial(path)}
-    if names <= ours or (CELLS in names and CONFIG not in names):
+    if names <= ours or (names.intersection(PLACES) and CONFIG not in names):
         return
-    found = f"files but no {CELLS}, so this is no benchmark's folder"
+    found = f"files but no {PLACES[0]}, so this is no benchmark's folder"
     if CONFIG in names:
         found = f"a {CONFIG}, so this is the folder of a run"
     raise ConfigurationError(

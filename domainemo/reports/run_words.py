@@ -13,7 +13,7 @@ from ..runs.experiment import experiment_of
 from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
-from ..statistics.ties import gap_between
+from ..statistics.ties import gap_between, tied
 from ..words import count
 
 __all__ = [
@@ -61,12 +61,12 @@ def beside_the_best_control(results: Results) -> str:
 
     The best is known after the fact, which is to its advantage.
     """
-    wide, means = results.per_subject(), mean_accuracies(results)
+    wide, means = results.per_subject(), tied(pd.Series(mean_accuracies(results)))
     names = [each for each in _rivals(results) if not math.isnan(means[each])]
     if not names or math.isnan(means[results.method]):
         return "with no control beside it that would say whether that is much"
     best = max(names, key=means.__getitem__)
-    gap = round(means[results.method] - means[best], 9)  # whatever rounding left
+    gap = means[results.method] - means[best]
     where = "above" if gap > 0 else "below" if gap < 0 else "the same as"
     of = f", the best of {len(names)} controls" if len(names) > 1 else ""
     both = wide[[results.method, best]].dropna().to_numpy(dtype=float)

@@ -40,10 +40,9 @@ from ..errors import (
     DataError,
     DomainemoError,
     DomainemoWarning,
-    RunError,
 )
 from ..parts import Part
-from ..places import naming_parts, unforeseen
+from ..places import foreseen, naming_parts
 from ..processes import can_fork, pack, run_alone, unpack
 from ..registry import entries, find, load_plugin
 from ..training.batches import sample, sample_labelled, samples_of
@@ -413,10 +412,8 @@ def _run_together(
     def attempt(place: int, act: Callable[[int, Job], None]) -> None:
         try:
             act(place, several[place][1])
-        except DomainemoError as error:
-            failures.append((place, error))
         except Exception as error:  # whatever it is, the others are kept
-            failures.append((place, RunError(unforeseen(error))))
+            failures.append((place, foreseen(error)))
 
     def begin(place: int, job: Job) -> None:
         experiment, _, report = several[place]

@@ -149,14 +149,13 @@ def _target_like_source(batch: Tensors) -> Tensors:
 
 def without_samples(batch: Tensors, role: str, rows: slice) -> Tensors:
     """Lose all sensors of some samples, as the library does."""
-    changed = dict(batch)
+    logits = f"{role}/logits/"
+    there = torch.ones(len(batch[logits + FUSION]), dtype=torch.bool)
+    changed = {**batch, f"{role}/present/{FUSION}": there}
     for path in batch:
-        if path.startswith(role) and "/logits/" not in path and path.count("/") == 2:
-            changed[path] = batch[path].clone()
-            changed[path][rows] = 0
-    there = torch.ones(len(batch[f"{role}/logits/{FUSION}"]), dtype=torch.bool)
-    there[rows] = False
-    return changed | {f"{role}/present/{FUSION}": there}
+        if path.startswith(logits):
+            changed = _without(path.removeprefix(logits), role, rows)(changed)
+    return changed
 
 
 def _without(branch: str, role: str, rows: slice) -> Change:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ..core import Batch, Outputs
-from ..errors import DomainemoError, RunError
-from ..places import unforeseen
+from ..errors import DomainemoError
+from ..places import foreseen
 from .draws import MemberDraws
 from .freed import freed_memory_kept
 from .loop import Loop
@@ -90,13 +90,6 @@ class Member:
         here, there = self.batches[self.number]
         return self.task.show(here, there, self.progress)
 
-    def fail(self, error: Exception) -> None:
-        """Leave the population because of an error."""
-        if isinstance(error, DomainemoError):
-            self.failure = error
-        else:
-            self.failure = RunError(unforeseen(error))
-
     def finish_step(self, losses: dict[str, Tensor]) -> None:
         """Count a step; after an epoch's last, look at what it has left."""
         self.taken.append(losses)
@@ -106,7 +99,7 @@ class Member:
         try:
             self.loop.finish_epoch(self.taken)
         except Exception as error:  # whatever it is, the others go on
-            self.fail(error)
+            self.failure = foreseen(error)
         if not self.left:
             self.begin_epoch()
 
@@ -129,7 +122,7 @@ def train_together(members: Sequence[Member]) -> None:
         try:
             member.loop.load()
         except Exception as error:
-            member.fail(error)
+            member.failure = foreseen(error)
     going = [member for member in members if not member.left]
     for member in going:
         member.begin_epoch()
