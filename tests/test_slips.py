@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 import domainemo as de
+from domainemo.adapters.composite import Composite
+from domainemo.adapters.distillation import Distillation
 from domainemo.backbones.concatenation import Concatenation
 from domainemo.controls.logistic_regression import LogisticRegression
 
@@ -129,6 +131,46 @@ class Forgets(Small):
         return {**found, "fusion": found["fusion"] - self.mean}
 
 
+class Loses(de.Normalisation):
+    """It makes nothing of values below the mean, where it meant to take roots."""
+
+    by = "session"
+    words = "away from the mean of each session, upwards"
+
+    def fit(self, values):
+        return {"mean": np.nanmean(values, axis=0)}
+
+    def apply(self, values, learned):
+        away = values - learned["mean"]
+        return np.where(away < 0, np.float32("nan"), away)
+
+
+class Astray(de.Screen):
+    """It believes in a class that there is not."""
+
+    def forward(self, target):
+        labels = target.outputs.logits["fusion"].argmax(-1)
+        whole = torch.ones(labels.shape)
+        return de.Pseudo(self.labels(labels), self.weights(whole, target))
+
+    def labels(self, labels):
+        return torch.where(labels == 2, 3, labels + 1)
+
+    def weights(self, whole, target):
+        return dict.fromkeys(target.outputs.logits, whole)
+
+
+class Counts(Astray):
+    """It weighs samples by a number, where a share is meant."""
+
+    def labels(self, labels):
+        return labels
+
+    def weights(self, whole, target):
+        weights = super().weights(whole, target)
+        return {**weights, "fusion": 2 * whole}
+
+
 class Optional(Small):
     """It has an option that may be None, and is not by default."""
 
@@ -163,6 +205,27 @@ def test_what_no_training_could_mend_is_refused(data, cls, told, tmp_path):
     with pytest.raises(de.ConfigurationError, match=told):
         de.run(data, backbone=cls, output=tmp_path / "run", **QUICK)
     assert not list(tmp_path.glob("run/folds/*/*/*"))
+
+
+def test_numbers_that_a_normalisation_loses_are_no_lost_sensor(data):
+    de.register(Loses)
+    told = r"Loses\.apply returned NaN in a window of which nothing is missing"
+    with pytest.raises(de.DomainemoError, match=told):
+        de.run(data, backbone="concatenation-mlp", normalisation=Loses, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("cls", "told"),
+    [
+        (Astray, "returned the label 3; expected one of the 3 classes, 0 to 2"),
+        (Counts, "returned the weight 2 of 'fusion'; expected weights from 0 to 1"),
+    ],
+)
+def test_a_screen_tells_of_classes_and_shares(data, cls, told):
+    de.register(cls)
+    adapter = Composite(terms={"distillation": Distillation()}, screen=cls())
+    with pytest.raises(de.DomainemoError, match=told):
+        de.run(data, backbone="concatenation-mlp", **{**QUICK, "adapter": adapter})
 
 
 def test_shared_weights_are_kept_and_read_again(data, tmp_path):

@@ -366,6 +366,11 @@ def _applied(
     if found.shape != values.shape or found.dtype.kind not in "fiub":
         expected = f"an array of numbers of the windows' shape, {values.shape}"
         raise contract_error(method, "apply", called(given), expected)
+    whole = ~np.isnan(values).any(axis=(1, 2))
+    if np.isnan(found[whole]).any():
+        # It would be taken for what the sensor lost, and filled or left out.
+        lost = "NaN in a window of which nothing is missing"
+        raise contract_error(method, "apply", lost, "a number for each of its values")
     return found
 
 

@@ -15,6 +15,7 @@ from ..adapters.composite import Composite
 from ..adapters.distillation import Distillation
 from ..adapters.screening import believed
 from ..core import Outputs, Pseudo, Screen, Target
+from ..places import contract_error
 
 __all__ = ["find_screen", "learning_screens", "screen_target"]
 
@@ -78,6 +79,11 @@ def screen_target(
         ``opinions/BRANCH``, the class that the judge's branch gives by itself, or the
         network's where no judge is there, -1 where the sensor lost the sample. In the
         target's order.
+
+    Raises
+    ------
+    ConfigurationError
+        If a label is no class, or a weight not from 0 to 1.
     """
     ruling = copy.deepcopy(screen).eval()
     terms = [each for each in adapter.modules() if isinstance(each, Distillation)]
@@ -98,11 +104,31 @@ def screen_target(
                 target, outputs=outputs, teacher=outputs, judge=judged, trials=trials
             )
             pseudo = believed(ruling, batch)
+            _check_values(screen, pseudo, batch.outputs)
             for name, values in _recorded(pseudo, batch, terms).items():
                 found.setdefault(name, []).append(values)
     return {
         name: torch.cat(parts)[:samples].cpu().numpy() for name, parts in found.items()
     }
+
+
+def _check_values(screen: Screen, pseudo: Pseudo, outputs: Outputs) -> None:
+    """Refuse labels of no class and weights that are no share of a sample.
+
+    Here, and not in every step, as it must wait for the values.
+    """
+    classes = next(iter(outputs.logits.values())).shape[-1]
+    labels = pseudo.labels
+    astray = labels[(labels < 0) | (labels >= classes)]
+    if len(astray):
+        expected = f"one of the {classes} classes, 0 to {classes - 1}, for each sample"
+        raise contract_error(screen, "forward", f"the label {int(astray[0])}", expected)
+    for name in outputs.logits:
+        weights = pseudo.weights[name]
+        astray = weights[~((weights >= 0) & (weights <= 1))]
+        if len(astray):
+            shown = f"the weight {float(astray[0]):.3g} of {name!r}"
+            raise contract_error(screen, "forward", shown, "weights from 0 to 1")
 
 
 def _recorded(
