@@ -789,6 +789,19 @@ class Outputs:
             return logits.new_ones(logits.shape[:-1])
         return present.to(logits.dtype)
 
+    def take(self, index: Tensor) -> Outputs:
+        """Return the outputs for some samples.
+
+        Parameters
+        ----------
+        index : Tensor of int, or bool Tensor of shape (batch,)
+        """
+        embeddings, logits, present = (
+            {branch: values[index] for branch, values in each.items()}
+            for each in (self.embeddings, self.logits, self.present)
+        )
+        return Outputs(embeddings, logits, present)
+
 
 class Backbone(nn.Module, ABC):
     """Any fusion network. The library adds one classifier head per branch.
@@ -1286,7 +1299,8 @@ class Validator(ABC):
     ) -> float:
         """Return the score.
 
-        In all of them, the fusion's logits are what the adapter predicts.
+        In all of them, the fusion's logits are what the adapter predicts, and samples
+        of which no sensor recorded anything are left out.
 
         Parameters
         ----------
@@ -1373,7 +1387,8 @@ class Control(ABC):
         Returns
         -------
         ndarray of int, shape (len(test),), or of float, shape (len(test), classes)
-            Class numbers, or probabilities of as many classes as are known.
+            Class numbers, or probabilities, a column for each class from 0 on; those
+            after the last of `labels` may be left out.
         """
 
 

@@ -351,7 +351,7 @@ def _score(job: Job, folder: Path) -> Score:
         epoch=facts["epoch"],
         score=facts["score"],
         source_accuracy=facts["held_out"],
-        predicted=tuple(map(int, np.unique(record.probabilities.argmax(1)))),
+        predicted=tuple(record.predicted),
         parameters=facts["parameters"],
         seconds=facts["seconds"],
         evidence=_evidence(facts),

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from ..core import Validator
+from ..statistics.ties import tied
 from ..validators.comparing import all_sound, comparison
 from .findings import SCORES, SOURCE_ONLY_CANDIDATE, SOURCE_ONLY_SCORES
 from .storage import OPTIONS
@@ -49,7 +50,8 @@ def best_candidate(
     if not standing:
         return None
     # The last tie-break: not to adapt, of the lowest number, is the simpler thing.
-    number = max(standing, key=lambda each: (standing[each], -each))
+    equal = dict(zip(standing, tied(np.array([*standing.values()])), strict=True))
+    number = max(standing, key=lambda each: (equal[each], -each))
     return number, _values(study)[number], standing
 
 

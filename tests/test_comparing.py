@@ -78,3 +78,9 @@ class Odd(Validator):
 def test_a_validator_that_forgets_one_is_named():
     with pytest.raises(ConfigurationError, match=r"compare.*3 numbers, one of each"):
         comparison(Odd(), [[1.0], None, [2.0], [3.0]])
+
+
+def test_equal_accuracies_share_a_rank_in_whatever_order_they_were_added_up():
+    one, other = ((a + b + c) / 3 for a, b, c in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1)))
+    assert one != other
+    assert average_ranks([[one, 1e9], [other, 1e9]]) == [0.75, 0.75]

@@ -369,3 +369,20 @@ def test_a_class_that_there_is_not_is_refused(value):
     known = fold, fold.source, data.labels[fold.source], fold.test[:, None]
     with pytest.raises(de.ConfigurationError, match="number, 0 to 2"):
         control_probabilities(Beyond(), data.inputs, "none", *known, 3)
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+@pytest.mark.parametrize("name", [e.name for e in registry.entries("control")])
+def test_a_class_that_the_source_lacks_is_not_predicted(name, missing):
+    """Quadrants of ratings: not everybody has every class, the last one included."""
+    data = de.Simulated(subjects=3, sessions=1, trials=6, windows=(2, 3)).load()
+    fold = next(CrossSubject().split(data.inputs.windows))
+    labels = data.labels[fold.source]
+    labelled, labels = fold.source[labels != missing], labels[labels != missing]
+    control = find("control", name)()
+    if isinstance(control, de.Retraining):
+        pytest.skip("it predicts by a network, which has a logit of each class")
+    known = fold, labelled, labels, fold.test[:, None]
+    found = control_probabilities(control, data.inputs, "none", *known, 3)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    assert not found[:, missing].any()

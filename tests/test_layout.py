@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "adapters": FOUNDATION | {"screens"},
     "protocols": FOUNDATION,
     "parts": FOUNDATION | {"adapters", "outside"},
-    "validators": FOUNDATION,
+    "validators": FOUNDATION | {"statistics"},
     "training": FOUNDATION | MODELS | {"statistics", "validators"},
     "choices": FOUNDATION | {"training"},
     "runs": FOUNDATION

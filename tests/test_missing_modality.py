@@ -15,6 +15,7 @@ from fitted import fit
 
 import domainemo as de
 from domainemo.adapters.none import SourceOnly
+from domainemo.backbones.concatenation import Concatenation
 from domainemo.backbones.uf_ama import UFAMA
 from domainemo.cli import main
 from domainemo.controls.logistic_regression import LogisticRegression
@@ -24,18 +25,19 @@ from domainemo.data.normalisation import learned_of, normalise
 from domainemo.errors import ConfigurationError, DataError, DomainemoWarning
 from domainemo.parts import Part
 from domainemo.protocols.cross_subject import CrossSubject
-from domainemo.registry import find
+from domainemo.registry import entries, find
 from domainemo.runs.checks import canonical
 from domainemo.runs.controls import control_probabilities
 from domainemo.runs.experiment import experiment
-from domainemo.runs.model import Model
+from domainemo.runs.model import Model, find_all_trained
+from domainemo.runs.record import load_record
 from domainemo.testing import FirstFold
 from domainemo.training import fit as fitting
 from domainemo.training import loop
 from domainemo.training.batches import LabelledSamples, majority_label, sample
 from domainemo.training.checkpoint import Checkpoint
 from domainemo.training.dropout import drop_modalities, without_one
-from domainemo.training.fit import predict
+from domainemo.training.fit import predict, scores
 from domainemo.training.model import Network
 from domainemo.training.seeds import reproducible
 from domainemo.training.settings import Training
@@ -679,3 +681,72 @@ def test_the_command_line(data, tmp_path, monkeypatch, capsys):
     code, out, said = command(monkeypatch, capsys, *predicted, "--dataset=gaze")
     assert code == 3 and not out
     assert "found the modalities gaze; expected at least one of" in said
+
+
+# -------------------------------------------------------------------------- validators
+
+
+# Which samples MixVal mixes depends on how many there are.
+VALIDATORS = sorted({each.name for each in entries("validator")} - {"mixval"})
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+def test_what_no_sensor_recorded_says_nothing_of_a_network(data, name):
+    """A constant opinion would hide a class that is never predicted, among others."""
+    eeg = {"eeg": data.inputs.signals["eeg"].copy()}
+    described = {"eeg": data.inputs.modalities["eeg"]}
+    fold = next(iter(CrossSubject().split(data.inputs.windows)))
+    lost = np.arange(len(data.inputs)) % 3 == 0
+    eeg["eeg"][lost] = np.nan
+    inputs = dataclasses.replace(data.inputs, signals=eeg, modalities=described)
+    torch.manual_seed(3)
+    model = Network(Concatenation(described, width=8), described, len(data.classes))
+    # As a collapsed network is: sure of the last class wherever it sees something.
+    with torch.no_grad():
+        model.heads["fusion"][-1].bias.copy_(torch.tensor([-2.0, 0.0, 0.0]))
+    validator = find("validator", name)()
+
+    def told(keep):
+        def drawn(rows):
+            rows = rows[keep[rows]]
+            samples, members = sample(inputs, rows, de.Windows(), torch.device("cpu"))
+            labels = torch.from_numpy(majority_label(members, data.labels))
+            return LabelledSamples(samples, labels, torch.zeros_like(labels))
+
+        half = len(fold.source) // 2
+        known = drawn(fold.source[:half]), drawn(fold.source[half:])
+        target = drawn(fold.target).samples
+        return scores(model, SourceOnly(), *known, target, {name: validator})[name]
+
+    everything, recorded = told(np.ones(len(lost), dtype=bool)), told(~lost)
+    assert everything.score == pytest.approx(recorded.score, rel=1e-6, abs=1e-9)
+    if everything.evidence is not None:
+        assert len(everything.evidence) == len(recorded.evidence)
+
+
+def test_a_class_that_only_lost_samples_are_given_is_not_predicted(data, tmp_path):
+    """The record tells selection and studies which classes a network predicts."""
+    eeg = data.inputs.signals["eeg"].copy()
+    eeg[::2] = np.nan
+    inputs = dataclasses.replace(
+        data.inputs,
+        signals={"eeg": eeg},
+        modalities={"eeg": data.inputs.modalities["eeg"]},
+    )
+    found = de.run(
+        dataclasses.replace(data, inputs=inputs),
+        adapter="none",
+        backbone="concatenation-mlp",
+        epochs=1,
+        device="cpu",
+        output=tmp_path / "run",
+    )
+    own = found.predictions.query("method == 'source only'")
+    place = ["subject", "session", "trial", "start"]
+    lost = set(data.inputs.windows.iloc[::2][place].itertuples(index=False, name=None))
+    rows = own[place].itertuples(index=False, name=None)
+    there = [row not in lost for row in rows]
+    for job in find_all_trained(tmp_path / "run"):
+        record = load_record(job)
+        rows = own[np.array(there) & (own["fold"] == record.facts["fold"])]
+        assert record.predicted == sorted(set(rows["predicted"]))

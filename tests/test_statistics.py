@@ -1,6 +1,7 @@
 """Intervals and comparisons: against scipy, enumeration and published examples."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from domainemo.statistics.intervals import bootstrap_interval
 from domainemo.statistics.paired import Comparison, compare, sign_flip, wilcoxon
 from domainemo.statistics.ranks import friedman
 from domainemo.statistics.several import holm, stouffer
-from domainemo.statistics.ties import gap_between
+from domainemo.statistics.ties import gap_between, reaches
 from domainemo.validators.comparing import all_sound
 
 quick = settings(max_examples=20, deadline=None, database=None)
@@ -434,3 +435,14 @@ def test_a_constant_network_is_at_chance():
         known = [1 / classes] * folds
         assert not all_sound(range(classes), known, classes)
         assert all_sound(range(classes), [*known, 0.99], classes)
+
+
+@given(
+    st.lists(st.integers(0, 20), min_size=6, max_size=6),
+    st.lists(st.integers(0, 20), min_size=6, max_size=6),
+)
+def test_a_score_reaches_another_by_its_whole_numbers(first, second):
+    """A mean of shares in any order: rounding neither raises nor lowers it."""
+    one, other = (sum(each / 20 for each in shares) / 6 for shares in (first, second))
+    assert reaches(one, other) == (sum(first) >= sum(second))
+    assert not reaches(-math.inf, one) and reaches(one, -math.inf)

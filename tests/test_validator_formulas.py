@@ -180,8 +180,9 @@ def test_mixval_is_the_mean_of_the_consistency_within_and_across_classes():
     within = [True, False, True, False]  # 0, 5 and 2, 3
     across = [True, True]  # 1, 4
     expected = (sum(within) / 4 + sum(across) / 2) / 2
-    assert interpolation_consistency(predicted, mixed) == pytest.approx(expected)
-    assert interpolation_consistency(predicted[:1], mixed[:1]) == 1.0
+    there = torch.ones(6, dtype=torch.bool)
+    assert interpolation_consistency(predicted, mixed, there) == pytest.approx(expected)
+    assert interpolation_consistency(predicted[:1], mixed[:1], there[:1]) == 1.0
     target = Target(
         Outputs({}, {FUSION: torch.eye(3)[predicted]}),
         0.5,

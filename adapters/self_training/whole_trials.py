@@ -63,7 +63,7 @@ class WholeTrials(Alignment):
     temperature : float
         1 teaches the mean as it is, less than 1 a surer one, 0 the likeliest class.
     trust : {"margin", "all"}
-        By the margin, or every trial alike, :math:`t_i = 1`.
+        By the margin, or every trial of several samples alike, :math:`t_i = 1`.
     """
 
     needs_whole_trials = True
@@ -94,8 +94,10 @@ class WholeTrials(Alignment):
             return (logits * 0.0).sum((-1, -2))
         trials = target.whole_trials[FUSION].to(logits.dtype)
         errors = soft_cross_entropies(logits, sharpened(trials, self.temperature))
+        trusted = trials.sum(-1) > 0  # there were others to ask
         if self.trust == "margin":
-            errors = errors * margins(trials)
+            trusted = margins(trials)
+        errors = errors * trusted
         return (errors * weights).sum(-1) / weights.sum(-1).clamp(min=1.0)
 
     @property

@@ -24,6 +24,7 @@ from ..runs.experiment import SOURCE_ONLY, method_name
 from ..runs.folder import ENVIRONMENT, flat, read_json, read_stored_config
 from ..runs.model import find_all_trained
 from ..runs.record import Record, load_record
+from ..statistics.ties import tied
 from ..validators.comparing import all_sound, comparison
 from ..words import count, in_order, listed
 
@@ -154,9 +155,7 @@ class _Choice:
     def sound(self) -> bool:
         """Whether it has not collapsed, over all folds together."""
         records = self.records.values()
-        predicted = {
-            int(each) for r in records for each in r.probabilities.argmax(1).tolist()
-        }
+        predicted = {label for record in records for label in record.predicted}
         held_out = [record.facts.get("held_out") for record in records]
         classes = next(iter(records)).probabilities.shape[1]
         return all_sound(predicted, held_out, classes)
@@ -220,9 +219,9 @@ def select(*runs: str | Path, validator: str = SELECTED_BY) -> Selected:
         }
     )
     # Where two are equal, not to adapt is the simpler thing, and then the earlier run.
-    order = table.assign(plain=table["method"] == SOURCE_ONLY).sort_values(
-        ["sound", "score", "plain"], ascending=False, kind="stable"
-    )
+    order = table.assign(
+        score=tied(table["score"]), plain=table["method"] == SOURCE_ONLY
+    ).sort_values(["sound", "score", "plain"], ascending=False, kind="stable")
     table = table.loc[order.index]
     best = table.iloc[0]
     folds = _by_fold(by_place, table, choices)
@@ -379,7 +378,7 @@ def _by_fold(
     means = by_place.groupby(level="fold", sort=False).mean()
     order = [choices[place] for place in table.index]
     sound = [each for each in order if each.sound] or order
-    best = means[[each.name for each in sound]].idxmax(axis=1)
+    best = tied(means[[each.name for each in sound]]).idxmax(axis=1)
     by_name = {each.name: each for each in choices}
     return pd.DataFrame(
         {

@@ -108,17 +108,22 @@ def control_probabilities(
     target = fold.target if control.adapts else fold.target[:0]
     given = control.predict(inputs.windows, labelled, labels, target, tested, values)
     by_window = np.zeros((len(inputs), classes))
-    known = _probabilities(control, given, len(tested), classes)
-    by_window[tested] = known
+    # A control counts classes from 0; of those after the source's last it knows nothing.
+    least = int(labels.max(initial=-1)) + 1
+    known = _probabilities(control, given, len(tested), classes, least)
+    by_window[tested, : known.shape[1]] = known
     weights = (members >= 0)[..., None]
     averaged = (by_window[members] * weights).sum(1) / weights.sum(1)
     return np.asarray(averaged, dtype=np.float32)
 
 
 def _probabilities(
-    control: Control, given: object, tested: int, classes: int
+    control: Control, given: object, tested: int, classes: int, least: int
 ) -> NDArray[Any]:
-    """Return what a control predicts of each tested window, as probabilities."""
+    """Return what a control predicts of each tested window, as probabilities.
+
+    Of `least` classes at the least.
+    """
     expected = (
         f"an array with a class's number, 0 to {classes - 1}, or the probabilities "
         f"of all {classes} classes, in order, for each of {tested} windows"
@@ -143,7 +148,7 @@ def _probabilities(
         at = int(off.argmax())
         shown = f"{found[at].tolist()} for window {at}, which are no probabilities"
         raise contract_error(control, "predict", shown, expected)
-    if found.shape[1] < classes:  # of which ones, nobody could tell
+    if found.shape[1] < least:  # of which ones, nobody could tell
         raise contract_error(control, "predict", called(found), expected)
     return found.clip(min=0)
 

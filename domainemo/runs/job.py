@@ -703,6 +703,8 @@ class _Training:
             self.folder / HISTORY, pd.DataFrame(fitted.history).to_csv(index=False)
         )
         probabilities = predict(model, adapter, self.test, scale)
+        seen = probabilities[self.test.recorded.cpu().numpy()]
+        facts["predicted"] = np.unique(seen.argmax(1)).tolist()
         assert job.adapter is not None
         again = functools.partial(predict, samples=self.test, temperature=scale)
         kept = self.task, self.inputs.modalities, self.domains

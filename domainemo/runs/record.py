@@ -60,6 +60,14 @@ class Record:
     trace: NDArray[np.float32]
     facts: dict[str, Any]
 
+    @property
+    def predicted(self) -> list[int]:
+        """The classes that are predicted at all, of what some sensor recorded."""
+        known: list[int] | None = self.facts.get("predicted")
+        if known is None:  # an earlier version did not say
+            known = np.unique(self.probabilities.argmax(1)).tolist()
+        return known
+
 
 def write_predictions(
     folder: Path,

@@ -26,11 +26,13 @@ def best_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) ->
     Returns
     -------
     float
-        From 0.05 to 20; above 1 where the logits are too sure.
+        From 0.05 to 20; above 1 where the logits are too sure. 1 of no sample.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
+    if not len(labels):
+        return 1.0
     shares = 1 / np.bincount(labels, minlength=logits.shape[1])[labels]
     scores = logits.astype(np.float64)
     places = np.arange(len(labels))

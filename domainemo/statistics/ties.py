@@ -7,13 +7,14 @@ would be those of the last digit.
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["gap_between", "tied"]
+__all__ = ["gap_between", "reaches", "tied"]
 
 _BITS = 30
 """Of the 53 that a number has; nine digits."""
@@ -53,3 +54,9 @@ def gap_between(first: Paired, second: Paired) -> Paired:
     sizes = np.maximum(np.abs(first), np.abs(second))
     gap[np.abs(gap) < np.ldexp(sizes, -_BITS)] = 0.0
     return gap
+
+
+def reaches(score: float, other: float) -> bool:
+    """Return whether a score is as high as another, but for rounding."""
+    rounding = math.ldexp(max(abs(score), abs(other)), -_BITS)
+    return score >= other or other - score < rounding

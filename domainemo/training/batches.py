@@ -66,6 +66,13 @@ class Samples:
         }
         return signals, masks
 
+    @property
+    def recorded(self) -> Tensor:
+        """The numbers of those of which some sensor recorded something, in order."""
+        there = torch.stack(list(self.present.values())).any(0)
+        real = self.rows >= 0
+        return (there[self.rows.clamp(min=0)] & real).any(-1).nonzero()[:, 0]
+
     def same_trial(self, index: Tensor) -> Tensor:
         """Return for each sample the place of the first one here of its trial.
 

@@ -19,6 +19,7 @@ from ..core import FUSION, Adapter, Batch, Outputs, Source, Target, Validator
 from ..errors import ConfigurationError, DomainemoWarning, RunError
 from ..places import called, contract_error, where
 from ..statistics.temperature import best_temperature
+from ..statistics.ties import reaches, tied
 from ..validators.comparing import comparison
 from ..validators.joined import asked_once
 from ..validators.shared import balanced_accuracy
@@ -528,13 +529,15 @@ class Fitting(Task):
         every = [evidence for evidence, _ in self.compared]
         scores = comparison(self.validator, every)
         # The later one where two are equal.
-        best = max(range(len(scores)), key=lambda place: (scores[place], place))
+        equal = tied(np.array(scores)).tolist()
+        best = max(range(len(scores)), key=lambda place: (equal[place], place))
         if math.isfinite(scores[best]):
             self.fitted.epoch, self.fitted.score = best + 1, history[best]["score"]
             self.fitted.evidence, self.best = self.compared[best]
 
     def _keep_if_best(self, epoch: int, score: float) -> None:
-        if not self.best or score >= self.fitted.score:
+        """Keep the weights unless an earlier epoch's are better by its score."""
+        if not self.best or reaches(score, self.fitted.score):
             self.fitted.score, self.fitted.epoch = score, epoch
             self.best = self._weights()
 
@@ -619,10 +622,10 @@ def _evaluate(
     """
     model.eval()
     batch = batch or samples.batch
+    index = torch.arange(len(samples), device=samples.rows.device)
     if not len(samples):  # a network need not take a batch of none
         one = _evaluate(model, replace(samples, rows=samples.rows.new_zeros(1, 1)))
-        return _cut(one)
-    index = torch.arange(len(samples), device=samples.rows.device)
+        return one.take(index)
     with torch.no_grad():
         parts: list[Outputs] = [
             model(*batch(chunk)) for chunk in torch.split(index, _EVALUATION_BATCH)
@@ -635,16 +638,6 @@ def _evaluate(
         }
 
     return Outputs(joined("embeddings"), joined("logits"), joined("present"))
-
-
-def _cut(outputs: Outputs) -> Outputs:
-    """Return the outputs for no sample at all."""
-    return Outputs(
-        *(
-            {branch: values[:0] for branch, values in each.items()}
-            for each in (outputs.embeddings, outputs.logits, outputs.present)
-        )
-    )
 
 
 def _seen(
@@ -668,8 +661,12 @@ def _shuffled(target: Samples) -> tuple[Samples, Tensor]:
 def _asked(
     model: Network, adapter: Adapter, target: Samples, seen: Target, share: float | None
 ) -> Target:
-    """Return what a validator is shown of the target: what is predicted, and mixed."""
-    shown = replace(seen, outputs=predicted(adapter, seen.outputs))
+    """Return what a validator is shown of the target: what is predicted, and mixed.
+
+    What no sensor recorded says nothing of a network, and is not shown.
+    """
+    here = _shuffled(target)[0].recorded
+    shown = replace(seen, outputs=predicted(adapter, seen.outputs).take(here))
     if share is None:
         return shown
     return replace(shown, mixed=_mixed(model, adapter, target, share))
@@ -678,6 +675,7 @@ def _asked(
 def _mixed(model: Network, adapter: Adapter, target: Samples, share: float) -> Outputs:
     """Return what is predicted of samples, each mixed with the one opposite."""
     shuffled, _ = _shuffled(target)
+    shuffled = replace(shuffled, rows=shuffled.rows[shuffled.recorded])
 
     def batch(chunk: Tensor) -> Batch:
         other = len(shuffled) - 1 - chunk
@@ -687,9 +685,13 @@ def _mixed(model: Network, adapter: Adapter, target: Samples, share: float) -> O
 
 
 def _shown(model: Network, adapter: Adapter, source: LabelledSamples) -> Source:
-    """Return what all of a source shows, without dropout, and what is predicted."""
-    outputs = predicted(adapter, _evaluate(model, source.samples))
-    return Source(outputs, source.labels, source.domains)
+    """Return what a source shows, without dropout, and what is predicted.
+
+    As of a target, without what no sensor recorded.
+    """
+    here = source.samples.recorded
+    outputs = predicted(adapter, _evaluate(model, source.samples)).take(here)
+    return Source(outputs, source.labels[here], source.domains[here])
 
 
 def _raw(model: Network, source: LabelledSamples) -> Source:

@@ -94,8 +94,8 @@ def screen_target(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
         for chunk in torch.split(places % samples, batch_size):
-            outputs = _take(target.outputs, chunk)
-            judged = None if target.judge is None else _take(target.judge, chunk)
+            outputs = target.outputs.take(chunk)
+            judged = None if target.judge is None else target.judge.take(chunk)
             trials = target.trials
             if trials is not None:
                 trials = trials[chunk] if screen.needs_trials else None
@@ -148,10 +148,3 @@ def _recorded(
         **{f"weights/{name}": each.float() for name, each in weights.items()},
         **{f"opinions/{name}": each for name, each in opinions.items()},
     }
-
-
-def _take(outputs: Outputs, index: Tensor) -> Outputs:
-    def taken(name: str) -> dict[str, Tensor]:
-        return {k: values[index] for k, values in getattr(outputs, name).items()}
-
-    return Outputs(taken("embeddings"), taken("logits"), taken("present"))

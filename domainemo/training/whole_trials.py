@@ -23,7 +23,7 @@ def of_whole_trials(outputs: Outputs, trials: Tensor) -> dict[str, Tensor]:
     Returns
     -------
     dict of str to Tensor of shape (samples, classes)
-        By branch, without the samples that its sensor lost; alike for all classes where
+        By branch, without the samples that its sensor lost; zero for all classes where
         fewer than two are left of a trial: alone, a sample would be taught what is said
         of it.
     """
@@ -40,5 +40,4 @@ def _means(probabilities: Tensor, weights: Tensor, trials: Tensor) -> Tensor:
         for each in (probabilities * weights.unsqueeze(-1), weights)
     )
     counts = counts.unsqueeze(-1)
-    nobody = 1 / probabilities.shape[-1]
-    return torch.where(counts > 1, sums / counts.clamp(min=1.0), nobody)
+    return torch.where(counts > 1, sums / counts.clamp(min=1.0), 0.0)

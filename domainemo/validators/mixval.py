@@ -48,10 +48,12 @@ class MixVal(Validator):
         mixed = target.mixed.logits[FUSION].detach().cpu().double()
         if not is_finite(held_out, target) or not bool(mixed.isfinite().all()):
             return -math.inf
-        return interpolation_consistency(logits_of(target).argmax(1), mixed.argmax(1))
+        there = target.mixed.weight(FUSION).cpu() > 0
+        found = logits_of(target).argmax(1), mixed.argmax(1)
+        return interpolation_consistency(*found, there)
 
 
-def interpolation_consistency(predicted: Tensor, mixed: Tensor) -> float:
+def interpolation_consistency(predicted: Tensor, mixed: Tensor, there: Tensor) -> float:
     """Return the share of mixed samples predicted as their larger part.
 
     Parameters
@@ -60,6 +62,8 @@ def interpolation_consistency(predicted: Tensor, mixed: Tensor) -> float:
         Of the samples themselves; each was mixed with the one as far from the end.
     mixed : Tensor of int, shape (batch,)
         Of the mixed ones.
+    there : bool Tensor of shape (batch,)
+        Which of these have anything left, where either lacked a sensor.
 
     Returns
     -------
@@ -68,5 +72,6 @@ def interpolation_consistency(predicted: Tensor, mixed: Tensor) -> float:
         another; of one where the other is empty, and 0 of no sample.
     """
     kept, alike = (mixed == predicted).double(), predicted == predicted.flip(0)
-    shares = [float(kept[part].mean()) for part in (alike, ~alike) if bool(part.any())]
+    parts = alike & there, ~alike & there
+    shares = [float(kept[part].mean()) for part in parts if bool(part.any())]
     return sum(shares) / max(len(shares), 1)

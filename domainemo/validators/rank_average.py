@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import Source, Target
 from ..registry import register
+from ..statistics.ties import tied
 from .joined import Joined
 
 __all__ = ["RankAverage", "average_ranks"]
@@ -88,5 +89,7 @@ def average_ranks(found: Sequence[Sequence[float]]) -> list[float]:
     sound = np.isfinite(scores).all(1)
     ranks = np.full(len(scores), -math.inf)
     if sound.any():
-        ranks[sound] = rankdata(scores[sound], axis=0).mean(1) / sound.sum()
+        # Each validator's by itself: their scores are of several sizes.
+        columns = [rankdata(tied(each)) for each in scores[sound].T]
+        ranks[sound] = np.mean(columns, axis=0) / sound.sum()
     return [float(each) for each in ranks]
