@@ -374,8 +374,20 @@ def test_events_that_hold_the_class_in_their_names_are_numbered():
     epochs = make(events=[3, 5, 4, 6], event_id=names)
     labels = ["calm", "tense", "calm", "tense"]
     data = from_epochs(epochs, labels, subject=1, bands=BANDS)
-    assert data.inputs.windows["stimulus"].tolist()[::2] == [3, 5, 4, 6]
-    assert "stimuli numbered as the events" in data.inputs.name
+    assert data.inputs.windows["stimulus"].nunique() == 4
+    assert "stimuli numbered by the events' names" in data.inputs.name
+
+
+def test_a_stimulus_has_one_number_however_events_are_counted():
+    """Each file has codes of its own, where MNE made them of its annotations."""
+    shown, seen = ["calm/sea", "tense/fire", "calm/sand", "tense/fall"], []
+    for person, codes in enumerate([(1, 2, 3, 4), (2, 4, 5, 3)]):
+        names = dict(zip(shown, codes, strict=True))
+        epochs = make(events=list(codes), event_id=names)
+        labels = [name.partition("/")[0] for name in shown]
+        data = from_epochs(epochs, labels, subject=person, bands=BANDS)
+        seen.append(data.inputs.windows["stimulus"].tolist())
+    assert seen[0] == seen[1]
 
 
 def test_a_stimulus_that_is_the_label_is_warned_of():

@@ -70,6 +70,22 @@ def test_each_annotation_becomes_a_trial_of_its_own_length():
     assert "as the events name the classes" in data.inputs.name
 
 
+def test_a_film_has_one_number_whatever_else_a_file_has_marked():
+    """Else a film that is left out would be trained on under another number."""
+    films = ["calm/sea", "calm/sand", "tense/fire", "tense/fall"]
+    shown = {name: name.partition("/")[0] for name in films}
+    people = []
+    for person, more in (("ann", []), ("bob", [(19.0, 0.5, "BAD blink")])):
+        clips = [(1 + 4.5 * n, 4.0, name) for n, name in enumerate(films)]
+        raw = make([*clips, *more])
+        options = OPTIONS | {"subject": person}
+        people.append(de.from_raw(raw, events=shown, **options))
+    ann, bob = (each.inputs.windows["stimulus"].tolist() for each in people)
+    assert ann == bob and len(set(ann)) == 4
+    found = de.from_raw([make(clips), make([*clips, *more])], events=shown, **OPTIONS)
+    assert found.inputs.windows["stimulus"].tolist() == ann + bob
+
+
 def test_recordings_that_begin_late_are_cut_at_the_same_moments():
     late = make(start=1234)
     late.set_meas_date(1e9)

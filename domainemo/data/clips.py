@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -207,15 +208,14 @@ class Events:
     ----------
     names : tuple of str
         Of the events, or the descriptions of the annotations.
-    codes, numbers : tuple of int
-        Of the events; and the clips' places, counted from 1.
+    numbers : tuple of int
+        The clips' places, counted from 1.
     metadata : DataFrame or None
     others : tuple of str
         Descriptions of annotations that mark no clip.
     """
 
     names: tuple[str, ...]
-    codes: tuple[int, ...]
     numbers: tuple[int, ...]
     metadata: pd.DataFrame | None = None
     others: tuple[str, ...] = ()
@@ -231,7 +231,6 @@ class Events:
         whole = pd.concat(told, ignore_index=True) if len(told) == len(frames) else None
         return Events(
             tuple(it for each in events for it in each.names),
-            tuple(it for each in events for it in each.codes),
             tuple(it for each in events for it in each.numbers),
             whole,
             tuple(it for each in events for it in each.others),
@@ -728,9 +727,17 @@ def _stimuli(
         note = "stimuli numbered as the trials, as the events name the classes"
         return columns["trial"], [note]
     if spells(names, labels):
-        note = "stimuli numbered as the events, as their names hold the classes"
-        return np.array(events.codes, dtype=object), [note]
+        note = "stimuli numbered by the events' names, which hold the classes"
+        return np.array([_number_of(each) for each in names], dtype=object), [note]
     return np.array(names, dtype=object), []
+
+
+def _number_of(name: str) -> int:
+    """Return a number that is the same for a name in whatever file it stands.
+
+    Codes of events are not: MNE counts the annotations of each file by itself.
+    """
+    return int(sha256(name.encode()).hexdigest(), 16) % 10**12
 
 
 # --------------------------------------------------------------------- recordings

@@ -222,9 +222,9 @@ def _loaded(epochs: Any, name: str) -> mne.BaseEpochs:
 
 def _events(epochs: mne.BaseEpochs, so_far: int) -> Events:
     names = {number: name for name, number in epochs.event_id.items()}
-    codes = tuple(epochs.events[:, 2].tolist())
+    shown = tuple(names[code] for code in epochs.events[:, 2].tolist())
     numbers = tuple((np.asarray(epochs.selection) + 1 + so_far).tolist())
-    return Events(tuple(names[code] for code in codes), codes, numbers, epochs.metadata)
+    return Events(shown, numbers, epochs.metadata)
 
 
 def _first_sample(

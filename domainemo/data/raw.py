@@ -258,10 +258,8 @@ def raw_part(raw: Any, cut: Cut, clipping: Clipping, so_far: int, name: str) -> 
         Clip(signals[:, it.first : it.last], bad=bad[it.first : it.last])
         for it in marked
     ]
-    codes = {text: code for code, text in enumerate(sorted(set(_texts(ready))), 1)}
     events = Events(
         tuple(it.description for it in marked),
-        tuple(codes[it.description] for it in marked),
         tuple(range(so_far + 1, so_far + 1 + len(marked))),
         _extras(ready, [it.row for it in marked]),
         tuple(left_out),

@@ -130,7 +130,6 @@ def _labelled(part: Part, labels: str | None) -> Part:
     events = replace(
         part.events,
         names=tuple(part.events.names[clip] for clip in kept),
-        codes=tuple(part.events.codes[clip] for clip in kept),
         numbers=tuple(part.events.numbers[clip] for clip in kept),
         metadata=told.iloc[kept],
     )

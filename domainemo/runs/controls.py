@@ -108,7 +108,7 @@ def control_probabilities(
     target = fold.target if control.adapts else fold.target[:0]
     given = control.predict(inputs.windows, labelled, labels, target, tested, values)
     by_window = np.zeros((len(inputs), classes))
-    # A control counts classes from 0; of those after the source's last it knows nothing.
+    # It counts classes from 0, and knows nothing of those after the source's last.
     least = int(labels.max(initial=-1)) + 1
     known = _probabilities(control, given, len(tested), classes, least)
     by_window[tested, : known.shape[1]] = known
