@@ -372,3 +372,27 @@ def test_times_of_change_to_the_nanosecond_count(root):
     path = root / "2.txt"
     path.write_text(path.read_text())
     assert entry_folder("notebook", {}, reader.files()) != before
+
+
+@pytest.mark.parametrize("kind", ["as read", "changed", "reshaped", "raw", "retyped"])
+def test_workers_get_the_values_that_an_array_has(tmp_path, kind):
+    """Of a mapped array its file is handed on only where it says the same."""
+    written = np.arange(24, dtype=np.float32).reshape(6, 4)
+    np.save(tmp_path / "kept.npy", written)
+    mapped = np.load(tmp_path / "kept.npy", mmap_mode="c" if kind == "changed" else "r")
+    if kind == "changed":
+        mapped[2] = -1
+    elif kind == "reshaped":
+        mapped = mapped.reshape(6, 2, 2)
+    elif kind == "retyped":
+        mapped = mapped.view(np.int32)
+    elif kind == "raw":
+        written.tofile(tmp_path / "raw.bin")
+        mapped = np.memmap(tmp_path / "raw.bin", np.float32, mode="r", shape=(6, 4))
+    assert isinstance(mapped, np.memmap)
+    _lay_out(mapped, tmp_path / "sent.npy")
+    sent = np.load(tmp_path / "sent.npy")
+    np.testing.assert_array_equal(sent, mapped)
+    assert sent.dtype == mapped.dtype
+    linked = (tmp_path / "sent.npy").samefile(tmp_path / "kept.npy")
+    assert linked == (kind == "as read")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from fixtures.every import FIXTURES, WAIVED
 
+import domainemo as de
 from domainemo import ConfigurationError, DataError
 from domainemo.cli import main
 from domainemo.core import PROVENANCE
@@ -168,6 +170,16 @@ def test_several_people_are_divided_each_by_itself():
 
 
 # ------------------------------------------------------------------------ session
+
+
+def test_two_folds_that_would_share_a_folder_are_refused():
+    """Their names are no file's, and six digits of a hash are the same."""
+    inputs = de.Simulated(subjects=3, sessions=1, trials=3).load().inputs
+    named = {1: "张徐苏", 2: "张曹钟", 3: "李雷"}
+    called = inputs.windows["subject"].map(named)
+    inputs = replace(inputs, windows=inputs.windows.assign(subject=called))
+    with pytest.raises(ConfigurationError, match="张徐苏' and .*张曹钟'"):
+        folds_of(CrossSubject(), inputs)
 
 
 def test_somebody_with_one_session_only_trains_and_is_not_tested():

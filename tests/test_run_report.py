@@ -704,6 +704,22 @@ def test_the_command_says_what_it_lacks(call, folder, tmp_path, fast):
     assert code == 2 and "made from Python" in text
 
 
+def test_a_page_replaces_nothing_beside_it(call, folder):
+    """Its figures and tables would go where a thesis is, or into the run itself."""
+    Path("thesis").mkdir()
+    Path("thesis", "results.csv").write_text("mine")
+    before = (folder / "results.csv").read_bytes()
+    for page in ("thesis.html", f"{folder}.html", f"{folder}.HTML"):
+        code, text = call("report", folder, "--no-recordings", f"--output={page}")
+        assert code == 2 and "other files are there already" in text
+        assert not Path(page).exists()
+    assert Path("thesis", "results.csv").read_text() == "mine"
+    assert (folder / "results.csv").read_bytes() == before
+    for _ in range(2):  # what a report wrote, another one replaces
+        code, _ = call("report", folder, "--no-recordings", "--output=new.HTML")
+        assert code == 0 and Path("new.HTML").is_file()
+
+
 def test_the_command_tells_a_study_and_refuses_the_rest(call, tmp_path, monkeypatch):
     code, text = call("report", "nothing")
     assert code == 2 and "found no config.toml" in text

@@ -68,20 +68,33 @@ def report(
         )
     if output is None:
         check_no_link(path.with_suffix(""))
-    elif path.is_file():
-        from ..reports.page import is_report
-
-        if not is_report(path):
-            raise ConfigurationError(
-                f"{path}: this file exists, is no report, and was not overwritten; "
-                f"name another one."
-            )
+    else:
+        _check_free(path)
     if _is_study(folder):
         from ..reports.study import write_study_report
 
         return write_study_report(folder, path, storage)[0]
     place = None if data_root is None else str(data_root)
     return _of_run(folder, path, place, recordings, cache, tell or (lambda text: None))
+
+
+def _check_free(path: Path) -> None:
+    """Refuse a page that would replace what no report wrote, itself or beside it."""
+    from ..reports.page import is_report
+
+    beside = path.with_suffix("")
+    if path.is_file():
+        if not is_report(path):
+            raise ConfigurationError(
+                f"{path}: this file exists, is no report, and was not overwritten; "
+                f"name another one."
+            )
+    elif beside.exists() and not (beside.is_dir() and not any(beside.iterdir())):
+        raise ConfigurationError(
+            f"{beside}: the figures and tables of {path.name} would go there, and "
+            f"other files are there already; nothing was overwritten. Name another "
+            f"page, such as {beside.name}-report.html."
+        )
 
 
 def _is_study(folder: Path) -> bool:

@@ -163,7 +163,7 @@ def write_report(
     TypeError
         If `data` holds what is no data.
     """
-    if path.suffix != ".html":
+    if path.suffix.lower() != ".html":
         raise ValueError(f"{path}: expected a file name that ends in .html")
     page = _Page(quote(path.stem))
     content = {

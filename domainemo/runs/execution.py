@@ -406,17 +406,31 @@ def shared(
 
 def _lay_out(array: np.ndarray, path: Path) -> None:
     """Put an array into a file; one that is mapped from a file is linked instead."""
-    if isinstance(array, np.memmap) and array.filename:
-        whole = array.offset + array.nbytes == os.path.getsize(array.filename)
-        if whole and array.flags.c_contiguous:
-            # A link, so that it stays when the cache makes the entry anew.
-            try:
-                os.link(array.filename, path)
-            except OSError:  # on another disk
-                pass
-            else:
-                return
+    if isinstance(array, np.memmap) and _is_file(array):
+        # A link, so that it stays when the cache makes the entry anew.
+        try:
+            os.link(str(array.filename), path)
+        except OSError:  # on another disk
+            pass
+        else:
+            return
     np.save(path, array)
+
+
+def _is_file(array: np.memmap[Any, Any]) -> bool:
+    """Return whether a mapped array is what NumPy reads from its file.
+
+    Not where it was changed in memory, is a part or another shape of it, or the file is
+    none of NumPy's.
+    """
+    if array.mode != "r" or not array.flags.c_contiguous or not array.filename:
+        return False
+    try:
+        kept = np.load(array.filename, mmap_mode="r")
+    except (OSError, ValueError):
+        return False
+    same = kept.shape == array.shape and kept.dtype == array.dtype
+    return bool(same and kept.flags.c_contiguous and kept.offset == array.offset)
 
 
 def _run_in_context(context: str, packed: bytes) -> Answer:

@@ -125,9 +125,10 @@ def fingerprints(inputs: Inputs) -> dict[str, str]:
 
 
 def folder_name(text: str) -> str:
-    """Return a file name for `text`, distinct for distinct texts.
+    """Return a file name for `text`, hardly ever the same for two.
 
-    It is of plain ASCII, and short enough for every file system and what is appended.
+    Folds are checked for that beforehand. It is of plain ASCII, and short enough for
+    every file system and what is appended.
     """
     plain = re.fullmatch(r"[a-z0-9-]+((, | )[a-z0-9-]+)*", text)
     if plain and len(text) <= _LONGEST_NAME:

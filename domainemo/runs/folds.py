@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, DataError, DomainemoWarning, did_you_me
 from ..places import called, contract_error, where
 from ..words import count
 from .experiment import Experiment, Setup
+from .folder import folder_name
 
 __all__ = [
     "chosen_folds",
@@ -162,6 +163,7 @@ def _check_folds(
             f"The protocol made {len(names)} folds with {len(set(names))} distinct "
             f"names; expected at least one, each with a name of its own. {remedy}"
         )
+    _check_places(names)
     trials = np.asarray(
         inputs.windows.groupby(["subject", "session", "trial"]).ngroup(), dtype=np.int64
     )
@@ -176,6 +178,22 @@ def _check_folds(
                 f"labels train otherwise belongs to the source. {remedy}"
             )
     _check_copies(inputs, folds, trials, shown)
+
+
+def _check_places(names: Sequence[str]) -> None:
+    """Refuse names of which two would share a folder: one would be read as the other.
+
+    Of a name that no file may have, six digits of a hash tell it from others.
+    """
+    kept: dict[str, str] = {}
+    for name in names:
+        other = kept.setdefault(folder_name(name), name)
+        if other != name:
+            raise ConfigurationError(
+                f"The folds {other!r} and {name!r} would both be kept in "
+                f"{folder_name(name)}, the name that files can have; expected a folder "
+                f"for each. Call one of them otherwise, such as its subject."
+            )
 
 
 def _check_copies(
