@@ -578,10 +578,14 @@ def choosing(function: Function) -> Function:
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables of a configuration as dotted names."""
+    """Return nested tables of a configuration as dotted names.
+
+    An option may be a mapping itself: of a whole name, as a run writes it, and of a
+    data set, whose options have no tables inside.
+    """
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and "." not in key and prefix != "data.":
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value

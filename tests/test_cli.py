@@ -484,6 +484,42 @@ class Edited(Adapter):
     assert digest(tmp_path / "run") == before
 
 
+def test_options_that_are_mappings_come_back_from_a_folder(tmp_path, forget_plugins):
+    """As the labels of a recording's events do; a file may write them either way."""
+    (tmp_path / "mine.py").write_text(
+        '''from collections.abc import Mapping
+import domainemo as de
+from domainemo.core import Dataset
+
+@de.register
+class Filmed(Dataset):
+    """Recordings with films by name."""
+
+    def __init__(self, *, events: Mapping[str, str] | None = None):
+        self.events = events
+
+    def load(self):
+        assert self.events == {"film A": "happy", "film.B": "sad"}, self.events
+        return de.Simulated(subjects=2, sessions=1, trials=3, windows=(3, 4)).load()
+''',
+        encoding="utf-8",
+    )
+    named = ('--set=data.events={"film A"="happy", "film.B"="sad"}', "--dataset=filmed")
+    quick = ("--backbone=concatenation-mlp", "--epochs=1", "--jobs=1", "--no-baselines")
+    plugin = "--plugin=mine.py"
+    domainemo("adapt", *named, *quick, plugin, "--output=run", cwd=tmp_path)
+    again = ("--config=run", "--output=run", "--jobs=1", plugin)
+    domainemo("adapt", *again, cwd=tmp_path)
+    done = domainemo("report", "run", plugin, cwd=tmp_path)
+    assert "could not be had" not in done.stdout + done.stderr
+    (tmp_path / "own.toml").write_text(
+        'dataset = "filmed"\n[options.data.events]\n"film A" = "happy"\n'
+        '"film.B" = "sad"\n',
+        encoding="utf-8",
+    )
+    domainemo("adapt", "--config=own.toml", *quick, plugin, "--dry-run", cwd=tmp_path)
+
+
 def test_a_python_run_can_be_applied(tmp_path):
     """Predicting needs the trained fold, not the recordings' name."""
     data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(3, 4)).load()

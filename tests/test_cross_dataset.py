@@ -306,6 +306,27 @@ def test_the_targets_labels_are_for_the_score_alone(source, target, tmp_path, op
     assert not first.predictions["label"].equals(second.predictions["label"])
 
 
+def test_windows_of_the_target_that_overlap_are_not_divided_in_time(source, target):
+    """They are longer than the source's, which touch."""
+    shorter, longer = (
+        dataclasses.replace(
+            data,
+            inputs=dataclasses.replace(
+                data.inputs,
+                modalities={
+                    name: dataclasses.replace(each, span=span)
+                    for name, each in data.inputs.modalities.items()
+                },
+            ),
+        )
+        for data, span in ((source, 4.0), (target, 16.0))
+    )
+    options = {"protocol.held_out": 0.4, "protocol.unit": "time"}
+    assert de.adapt(shorter, target, options=options, **CHOICES).scored
+    with pytest.raises(DataError, match="16 s each"):
+        de.adapt(shorter, longer, options=options, **CHOICES)
+
+
 def test_it_predicts_as_for_newcomers(source, target):
     """Whether somebody knows the labels does not change a bit of what is predicted."""
     known = de.adapt(source, target, **CHOICES).predictions

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "processes": {"errors", "places"},
     "machines": FOUNDATION | {"processes", "data"},
-    "data": FOUNDATION | {"processes"},
+    "data": FOUNDATION | {"processes", "outside"},
     "backbones": FOUNDATION | {"data", "samplings"},
     "normalisations": FOUNDATION | {"data"},
     "controls": FOUNDATION,

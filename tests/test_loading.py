@@ -1,5 +1,6 @@
 """Reading by name: joining, the cache, what makes an entry stale, what survives."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -362,6 +363,43 @@ def test_a_root_or_option_that_is_missing_or_unknown_is_named(root, monkeypatch)
         domainemo.load(Notebook(root), scale=2.0)
     monkeypatch.setenv("DOMAINEMO_DATA", str(root))
     assert len(domainemo.load(Notebook, jobs=1)) == 8
+
+
+@pytest.mark.parametrize("named", ["_gain", "gain"])
+def test_options_count_wherever_a_reader_keeps_them(root, named):
+    class Amplified(Notebook):
+        def __init__(self, root, *, gain: float = 1.0):
+            super().__init__(root)
+            setattr(self, named, gain)
+
+        def trials(self, recording):
+            for trial in super().trials(recording):
+                louder = getattr(self, named) * trial.signals["eeg"]
+                yield dataclasses.replace(trial, signals={"eeg": louder})
+
+    low, high = (domainemo.load(Amplified(root, gain=g), jobs=1) for g in (1.0, 100.0))
+    signals = (each.inputs.signals["eeg"] for each in (low, high))
+    np.testing.assert_allclose(100 * next(signals), next(signals))
+
+
+def test_a_reader_of_a_notebook_is_read_again_where_it_was_changed(root):
+    """Its class stands in no file: the next cell has another of the same name."""
+
+    def cell(factor):
+        made = {"Notebook": Notebook, "replace": dataclasses.replace}
+        made["__name__"] = "__main__"
+        code = f"""
+class Mine(Notebook):
+    def trials(self, recording):
+        for trial in super().trials(recording):
+            yield replace(trial, signals={{"eeg": {factor} * trial.signals["eeg"]}})
+"""
+        exec(compile(code, "<cell>", "exec"), made)
+        return made["Mine"]
+
+    first, second = (domainemo.load(cell(n)(root), jobs=1) for n in (1.0, 3.0))
+    found = second.inputs.signals["eeg"] / first.inputs.signals["eeg"]
+    np.testing.assert_allclose(found, 3.0)
 
 
 def test_times_of_change_to_the_nanosecond_count(root):

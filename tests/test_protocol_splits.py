@@ -178,7 +178,7 @@ def test_two_folds_that_would_share_a_folder_are_refused():
     named = {1: "张徐苏", 2: "张曹钟", 3: "李雷"}
     called = inputs.windows["subject"].map(named)
     inputs = replace(inputs, windows=inputs.windows.assign(subject=called))
-    with pytest.raises(ConfigurationError, match="张徐苏' and .*张曹钟'"):
+    with pytest.raises(ConfigurationError, match=r"张徐苏' and .*张曹钟'"):
         folds_of(CrossSubject(), inputs)
 
 

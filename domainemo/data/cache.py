@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -45,7 +46,11 @@ def cache_folder() -> Path:
 
 
 def entry_folder(
-    data_set: str, choices: Mapping[str, Any], files: list[Path], root: Path = Path()
+    data_set: str,
+    choices: Mapping[str, Any],
+    files: list[Path],
+    code: str = "",
+    root: Path = Path(),
 ) -> Path:
     """Return the folder of an entry, whether it is there or not.
 
@@ -54,9 +59,11 @@ def entry_folder(
     data_set : str
         Its name.
     choices : mapping
-        Its root and its options, as plain values.
+        Its root and its options.
     files : list of Path
         Every file that is read.
+    code : str
+        What reads them, of a data set from outside this package.
     root : Path
         As the paths of those begin that lie where the data set does.
 
@@ -70,8 +77,8 @@ def entry_folder(
     DataError
         If one of them is not there.
     """
-    chosen = json.dumps(choices, sort_keys=True, default=str)
-    state = sha256(f"{__version__} {np.__version__} {_code()}".encode())
+    chosen = json.dumps(choices, sort_keys=True, default=_in_words)
+    state = sha256(f"{__version__} {np.__version__} {_code()} {code}".encode())
     for path in files:
         try:
             status = path.stat()
@@ -84,6 +91,16 @@ def entry_folder(
         state.update(f"{name}\0{path.resolve()}\0{facts}\n".encode())
     first = f"{data_set}-{sha256(chosen.encode()).hexdigest()[:16]}"
     return cache_folder() / first / state.hexdigest()[:24]
+
+
+def _in_words(value: Any) -> str:
+    """Return what tells an option that JSON does not have from others."""
+    if isinstance(value, Path):
+        return str(value)
+    try:
+        return sha256(pickle.dumps(value)).hexdigest()
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return str(value)
 
 
 def unreadable(path: str | Path, error: OSError) -> DataError:

@@ -24,7 +24,7 @@ from .matching import step_of
 from .soundness import listed, lost_channels
 from .units import warn_of_units
 
-__all__ = ["called_alike", "check_modalities", "join"]
+__all__ = ["called_alike", "check_modalities", "join", "widest"]
 
 _PLACE = ["subject", "session", "trial", "start"]
 
@@ -95,7 +95,7 @@ def join(
     labels = np.concatenate([data.labels for data in datas])
     modalities = {
         key: replace(
-            modality, span=_widest(data.inputs.modalities[key] for data in datas)
+            modality, span=widest(data.inputs.modalities[key] for data in datas)
         )
         for key, modality in first.modalities.items()
     }
@@ -159,8 +159,14 @@ def _numbered(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     return numbered
 
 
-def _widest(modalities: Iterable[Modality]) -> float | None:
-    """Return the longest span; None where none of them tells one."""
+def widest(modalities: Iterable[Modality]) -> float | None:
+    """Return the longest span of recordings; None where none of them tells one.
+
+    Parameters
+    ----------
+    modalities : iterable of Modality
+        One and the same of several recordings.
+    """
     return max((each.span for each in modalities if each.span), default=None)
 
 

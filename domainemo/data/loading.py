@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +12,10 @@ from typing import Any
 
 from ..core import Dataset, EmotionData, Inputs
 from ..errors import ConfigurationError, DataError, DomainemoWarning
-from ..places import called, is_outside, naming_parts, where
+from ..outside import is_plain, text_of
+from ..places import called, is_ours, is_outside, naming_parts, where
 from ..registry import find, parameters
-from ..values import check_value, option_types
+from ..values import check_value, given_options, option_types
 from .cache import entry_folder, read_entry, unreadable, write_entry
 from .reader import OnRead, Reader
 
@@ -190,14 +190,19 @@ def _make(
 
 def _entry(reader: Reader) -> Path:
     kind = type(reader)
-    choices = {k: v for k, v in vars(reader).items() if not k.startswith("_")}
+    # An option may be kept in a private attribute, or in none.
+    choices = {
+        key: value
+        for key, value in vars(reader).items()
+        if not key.startswith("_") or is_plain(value) or hasattr(value, "tobytes")
+    }
+    choices |= given_options(reader)
     root = choices.get("root") or "."
     choices["root"] = str(Path(root).resolve())
     choices["class"] = f"{kind.__module__}.{kind.__qualname__}"
-    code = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    files = [*reader.files(), *([Path(code)] if code else [])]
+    code = "" if is_ours(kind.__module__) else text_of(kind)
     name = str(getattr(kind, "registered_name", kind.__name__))
-    return entry_folder(name, choices, files, Path(root))
+    return entry_folder(name, choices, reader.files(), code, Path(root))
 
 
 def _keep(folder: Path, data: EmotionData) -> EmotionData:

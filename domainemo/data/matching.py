@@ -127,6 +127,9 @@ def match(
             shape = len(inputs), len(wanted.channels), len(wanted.features)
             fitted[name] = np.full(shape, np.nan, np.float32)
     described = {name: modalities[name] for name in fitted}
+    for name, place in places.items():  # of how much their own windows are made
+        span = tuple(inputs.modalities.values())[place].span
+        described[name] = replace(described[name], span=span)
     said = (
         f"{inputs.name} ({', '.join(absent)} interpolated)" if absent else inputs.name
     )

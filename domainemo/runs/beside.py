@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import PROVENANCE, EmotionData, Inputs, Rows, spelling
+from ..data.joining import widest
 from ..data.labels import check_trials
 from ..data.matching import match, step_of
 from ..data.normalisation import check_enough, scales_of
@@ -167,7 +168,11 @@ def _side_by_side(source: Inputs, target: Inputs) -> tuple[Inputs, pd.DataFrame]
             for name, array in source.signals.items()
         },
         pd.concat(tables, ignore_index=True),
-        source.modalities,
+        # Which windows overlap depends on the longest.
+        {
+            name: replace(each, span=widest([each, target.modalities[name]]))
+            for name, each in source.modalities.items()
+        },
         source.name,
         # Of the source, all labels are known.
         target.labelled_trials,
