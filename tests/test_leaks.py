@@ -368,6 +368,20 @@ def test_a_copy_among_those_who_train_is_no_leak_between_roles():
     assert kinds(data, Second()) == []
 
 
+def test_a_copy_that_chooses_the_epoch_is_found():
+    class Chosen(Films):
+        """One person is tested, another one's recordings choose the epoch."""
+
+        disjoint = ()
+
+        def split(self, windows):
+            """Yield a single fold."""
+            who = [np.flatnonzero(windows["subject"] == n) for n in (1, 2, 3)]
+            yield Fold("third", who[1], who[2], who[2], validation=who[0])
+
+    assert kinds(scaled_copy(noise()), Chosen()) == ["duplicate-recording"]
+
+
 def test_lost_values_hide_no_leak_and_make_none():
     generator = np.random.default_rng(7)
     for plant, expected in (
