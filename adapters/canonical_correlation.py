@@ -145,8 +145,8 @@ def canonical_correlations(
     (Andrew et al., 2013, section 3), with the Cholesky factors' inverses in place of
     the roots': the singular values are the same, and no gradient divides by differences
     of eigenvalues, which degenerate batches make zero. At a correlation of zero, where
-    the singular value has no derivative, the gradient is zero. All is computed in
-    double precision.
+    the singular value has no derivative, the gradient is zero: each is
+    :math:`\sqrt{s^2 + 10^{-12}} - 10^{-6}`. All is computed in double precision.
 
     Parameters
     ----------

@@ -117,6 +117,17 @@ def test_split_against_a_loop(seed):
     check_trials(found)
 
 
+def test_trials_named_by_text_are_split_in_the_order_of_their_numbers():
+    """As text, the tenth stands before the second, and time would run back."""
+    data = rated(list("ab" * 12))
+    names = "trial " + data.inputs.windows["trial"].astype(str)
+    called = data.inputs.windows.assign(trial=names)
+    inputs = replace(data.inputs, windows=called)
+    found = settle(replace(data, inputs=inputs), "split")
+    expected = settle(data, "split").inputs.windows["trial"]
+    assert found.inputs.windows["trial"].tolist() == expected.tolist()
+
+
 def test_nothing_is_touched_where_no_label_changes():
     data = rated(list("aaaabbbb"))
     assert settle(data, "split") is data and settle(data, "majority") is data

@@ -28,12 +28,15 @@ from domainemo.review.reading import networks
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.folder import (
+    _jobs,
     fingerprint,
     identity,
     open_folder,
     origin,
     read_config,
     read_stored_config,
+    read_table,
+    write_table,
 )
 from domainemo.runs.job import folder_name
 from domainemo.runs.metrics import METRICS
@@ -459,6 +462,32 @@ def test_finished_trainings_that_changed_places_are_told(data, folder, finished,
     with pytest.warns(DomainemoWarning, match=r"set aside as .*\.damaged"):
         again = run(data, folder)
     pd.testing.assert_frame_equal(again.predictions, finished[1].predictions)
+
+
+def test_what_was_set_aside_twice_is_no_finished_training(data, folder, finished):
+    for name in (".damaged", ".damaged-1"):
+        shutil.copytree(folder / JOB, (folder / JOB).with_name(f"none{name}"))
+    assert {path.name for path in _jobs(folder)} == {
+        path.name for path in folder.glob("folds/*/*/*") if "damaged" not in path.name
+    }
+    again = run(data, folder)
+    pd.testing.assert_frame_equal(again.predictions, finished[1].predictions)
+
+
+def test_what_recordings_are_called_by_is_the_same_on_every_system(data, monkeypatch):
+    known = fingerprint(data.inputs, data.labels, data.classes)
+    monkeypatch.setattr("os.linesep", "\r\n")
+    assert fingerprint(data.inputs, data.labels, data.classes) == known
+
+
+def test_what_is_missing_stays_so_in_a_table(tmp_path):
+    """A control has no network: its name there is none, and not the text of one."""
+    column = np.array(["r2gfanet", None, np.nan, 3], dtype=object)
+    written = pd.DataFrame({"backbone": pd.Series(column, dtype=object)})
+    write_table(tmp_path, "table", written)
+    found = read_table(tmp_path / "table.parquet")["backbone"]
+    assert found.isna().tolist() == [False, True, True, False]
+    assert found[~found.isna()].tolist() == ["r2gfanet", "3"]
 
 
 @pytest.mark.parametrize("change", ["recordings", "choices"])

@@ -321,6 +321,18 @@ def test_a_combination_asks_for_what_its_members_ask_for():
     assert (alone.needs_training, alone.held_out, alone.mixes) == (False, False, None)
 
 
+def test_members_that_mix_by_several_shares_are_refused(monkeypatch):
+    """Samples are mixed once, and some would be shown others than they ask for."""
+    mixval = find("validator", "mixval")
+    other = type("Other", (mixval,), {"mixes": 0.9, "__init__": lambda self: None})
+    known = {"mixval": mixval, "other": other}
+    monkeypatch.setattr(
+        "domainemo.validators.joined.find", lambda kind, name: known[name]
+    )
+    with pytest.raises(ConfigurationError, match=r"keep 0\.55 and 0\.9 of themselves"):
+        find("validator", "rank-average")(validators=("mixval", "other"))
+
+
 # ------------------------------------------------------------------------------- cost
 
 

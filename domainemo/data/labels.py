@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..core import EmotionData
 from ..errors import data_error
 from ..values import check_value
+from ..words import in_order
 
 __all__ = ["TrialLabel", "check_trials", "settle", "trials_that_change"]
 
@@ -88,7 +89,10 @@ def settle(data: EmotionData, label: TrialLabel | None) -> EmotionData:
     found = trials_that_change(data)
     if not found:
         return data
-    groups = data.inputs.windows.groupby(_TRIAL, sort=True).ngroup()
+    # Trials by text in the order of their numbers, in which they were recorded.
+    place = {name: n for n, name in enumerate(in_order(data.inputs.windows["trial"]))}
+    ranked = data.inputs.windows.assign(trial=data.inputs.windows["trial"].map(place))
+    groups = ranked.groupby(_TRIAL, sort=True).ngroup()
     trials = groups.to_numpy(dtype=np.int64)
     done = {"majority": "given their commonest label", "split": "split where it does"}
     note = f"{len(found)} trials whose label changes {done[label]}"

@@ -47,6 +47,7 @@ __all__ = [
     "flat",
     "folder_name",
     "identity",
+    "is_finished_name",
     "job_folder",
     "locked",
     "open_folder",
@@ -105,7 +106,9 @@ def fingerprint(
     for name in inputs.signals:
         digest.update(f"{name} {inputs.modalities[name]}".encode())
         digest.update(np.ascontiguousarray(inputs.signals[name]).data)
-    digest.update(inputs.windows.to_csv(index=False).encode())
+    # With one end of lines on every system.
+    text = inputs.windows.to_csv(index=False, lineterminator="\n")
+    digest.update(text.encode())
     if labels is not None:
         digest.update(np.ascontiguousarray(labels).data)
         digest.update(repr(classes).encode())
@@ -386,8 +389,13 @@ def _left(folder: Path) -> list[Path]:
 
 def _jobs(folder: Path) -> list[Path]:
     """Return the folders of all finished jobs."""
-    ended = (".partial", ".damaged")
-    return [each for each in folder.glob("folds/*/*/*") if each.suffix not in ended]
+    there = folder.glob("folds/*/*/*")
+    return [each for each in there if is_finished_name(each.name)]
+
+
+def is_finished_name(name: str) -> bool:
+    """Return whether a job's folder is neither being made nor set aside as damaged."""
+    return re.search(r"\.(partial|damaged(-\d+)?)$", name) is None
 
 
 def _is_of_outside(job: Path) -> bool:
@@ -682,8 +690,11 @@ def _expect(path: Path, found: Mapping[str, Any], needed: Mapping[str, type]) ->
 
 def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:
     # Parquet has one type a column; a column of names may mix numbers and text.
-    mixed = [name for name in table if table[name].dtype == object]
-    return table.astype(dict.fromkeys(mixed, str))
+    table = table.copy()
+    for name in table:
+        if table[name].dtype == object:
+            table[name] = table[name].map(str, na_action="ignore")
+    return table
 
 
 def _check_same(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -44,6 +43,7 @@ from .folder import (
     NO_CODE,
     check_job,
     identity,
+    is_finished_name,
     read_json,
     read_stored_config,
 )
@@ -325,8 +325,7 @@ def _fitting(
     records = {
         folder: read_json(folder / FACTS, **RECORDED)
         for folder in sorted(run.glob("folds/*/*/*/"))
-        if not re.search(r"\.(partial|damaged(-\d+)?)$", folder.name)
-        and files.is_expected(folder / MODEL)
+        if is_finished_name(folder.name) and files.is_expected(folder / MODEL)
     }
     if not records:
         raise ConfigurationError(

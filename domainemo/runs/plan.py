@@ -112,7 +112,7 @@ class Plan:
         found = fingerprint(self.inputs, self.labels, self.classes)
         if self.shown is None:
             return found
-        names = self.shown.to_csv(index=False)
+        names = self.shown.to_csv(index=False, lineterminator="\n")
         return sha256(f"{found} {names}".encode()).hexdigest()
 
     def jobs(self, folder: Path) -> list[Job]:

@@ -29,7 +29,7 @@ class Joined(Validator):
     Raises
     ------
     ConfigurationError
-        If there is none, or no validator by a name.
+        If there is none, no validator by a name, or they mix samples by several shares.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -41,8 +41,14 @@ class Joined(Validator):
         self.held_out = any(each.held_out for each in self.members)
         self.needs_training = any(each.needs_training for each in self.members)
         self.sees_target = any(each.sees_target for each in self.members)
-        shares = {each.mixes for each in self.members} - {None}
-        self.mixes = max((each for each in shares if each is not None), default=None)
+        shares = sorted({e.mixes for e in self.members if e.mixes is not None})
+        if len(shares) > 1:
+            raise ConfigurationError(
+                f"validator.validators has some for which samples keep "
+                f"{' and '.join(map(str, shares))} of themselves where they are mixed; "
+                f"expected one share, as they are mixed once."
+            )
+        self.mixes = shares[0] if shares else None
 
     def of_members(
         self, training: Source | None, held_out: Source | None, target: Target

@@ -249,7 +249,8 @@ def respiration_measures(
     """Return the rate and the depth of breathing around each window.
 
     - breathing rate (per minute): where the spectrum of the neighbourhood peaks within
-      0.1-0.5 Hz (6 to 30 breaths a minute);
+      0.1-0.5 Hz (6 to 30 breaths a minute; of a breath nearer to 6 than 6.3, the
+      peak may lie just below, and then the rate is NaN);
     - ln sd: natural logarithm of the standard deviation of the 0.1-0.5 Hz signal in
       the neighbourhood, in the signal's own unit.
 
