@@ -368,6 +368,23 @@ def test_a_copy_among_those_who_train_is_no_leak_between_roles():
     assert kinds(data, Second()) == []
 
 
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_scaling_is_found_however_many_channels_are_looked_at_at_once(
+    monkeypatch, together
+):
+    """One channel of forty was added later; a large file is looked at in parts."""
+    data = noise(channels=40, features=1)
+    signals = data.inputs.signals["eye"].copy()
+    days = data.inputs.windows.groupby(["subject", "session"]).ngroup().to_numpy()
+    for day in np.unique(days):
+        part = signals[days == day, 1:]
+        signals[days == day, 1:] = (part - part.mean(0)) / part.std(0)
+    monkeypatch.setattr("domainemo.runs.leaks._SUMMED", together * 24)
+    options = {name.removeprefix("protocol."): BY_TRIAL[name] for name in BY_TRIAL}
+    found = kinds(with_signals(data, signals), **options)
+    assert found == ["smoothed-across-split"]
+
+
 def test_a_copy_that_chooses_the_epoch_is_found():
     class Chosen(Films):
         """One person is tested, another one's recordings choose the epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from .summaries import Summary, starts_of
 
-__all__ = ["Level", "groups_of", "scaled_over"]
+__all__ = ["Level", "Looks", "groups_of", "look_at", "scaled_over"]
 
 Level = Literal["trial", "session", "subject", "everybody"]
 
@@ -38,7 +39,33 @@ def groups_of(windows: pd.DataFrame, level: Level) -> NDArray[np.intp]:
     return np.asarray(codes.to_numpy(), dtype=np.intp)
 
 
-def scaled_over(windows: pd.DataFrame, summary: Summary) -> Level | None:
+Looks = Mapping[Level, tuple[NDArray[np.bool_], NDArray[np.intp]]]
+"""For each level: in which groups something can be told, and of how many columns of
+groups, how many are z-scored, and how many scaled to a range."""
+
+
+def look_at(windows: pd.DataFrame, summary: Summary) -> Looks:
+    """Return of how many columns it can be told that they were scaled, and which are.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        Each trial in one stretch.
+    summary : Summary
+        Of the modality's trials, or of some of its channels.
+    """
+    firsts = starts_of(windows, _COLUMNS["trial"])
+    looks = {}
+    for level in _LEVELS:
+        found = summary.over(groups_of(windows.iloc[firsts], level))
+        told = (found.count >= _FEWEST_WINDOWS) & (found.high > found.low)
+        kinds = told, told & _z_scored(found), told & _bounded(found)
+        groups = np.asarray(told.any(axis=1), dtype=bool)
+        looks[level] = groups, np.array([each.sum() for each in kinds])
+    return looks
+
+
+def scaled_over(looks: Sequence[Looks]) -> Level | None:
     """Return over what a modality was z-scored or scaled to a range; None for neither.
 
     Means of 0 and deviations of 1 in every trial, session or subject do not come about
@@ -46,19 +73,15 @@ def scaled_over(windows: pd.DataFrame, summary: Summary) -> Level | None:
 
     Parameters
     ----------
-    windows : DataFrame
-        Each trial in one stretch.
-    summary : Summary
-        Of the modality's trials.
+    looks : sequence of Looks
+        At all of its channels, some at a time.
     """
-    firsts = starts_of(windows, _COLUMNS["trial"])
     for level in _LEVELS:
-        found = summary.over(groups_of(windows.iloc[firsts], level))
-        told = (found.count >= _FEWEST_WINDOWS) & (found.high > found.low)
-        if told.sum() < _FEWEST_WINDOWS or told.any(axis=1).mean() < _MOST:
+        groups = np.logical_or.reduce([each[level][0] for each in looks])
+        told, *scaled = np.sum([each[level][1] for each in looks], axis=0)
+        if told < _FEWEST_WINDOWS or groups.mean() < _MOST:
             continue
-        shares = (each[told].mean() for each in (_z_scored(found), _bounded(found)))
-        if max(shares) >= _MOST:
+        if max(scaled) >= _MOST * told:
             return level
     return None
 

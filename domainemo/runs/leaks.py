@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..core import OPTIONAL, Fold, Inputs, Modality, Protocol
 from ..data.copies import scaled_copies
 from ..data.identifying import Identifying, identifying_features
-from ..data.scaling import Level, groups_of, scaled_over
+from ..data.scaling import Level, Looks, groups_of, look_at, scaled_over
 from ..data.soundness import listed
 from ..data.summaries import summarise
 from ..errors import ConfigurationError, DataError, did_you_mean
@@ -168,7 +168,7 @@ def find_leaks(
     inductive = [fold for fold in folds if fold.access == "inductive"]
     for name, array in inputs.signals.items():
         modality = inputs.modalities[name]
-        levels: set[Level | None] = set()
+        looks: list[Looks] = []
         told: list[Identifying] = []
         for some in _blocks(inputs.windows, modality):
             described = replace(modality, channels=modality.channels[some])
@@ -176,9 +176,9 @@ def find_leaks(
             part = replace(inputs, signals={name: values}, modalities={name: described})
             summary = summarise(inputs.windows, values)
             if inductive:
-                levels.add(scaled_over(inputs.windows, summary))
+                looks.append(look_at(inputs.windows, summary))
             told += identifying_features(part, name, summary, array[0].size)
-        level = levels.pop() if len(levels) == 1 else None
+        level = scaled_over(looks) if looks else None
         found += _scaled(name, level, inputs.windows, inductive)
         found += _identifying(told)
     return sorted(found, key=lambda leak: list(KINDS).index(leak.kind))
