@@ -29,6 +29,7 @@ from ..errors import ConfigurationError
 from ..registry import parameters, register
 from ..values import SEEDS, Bounds
 from ..words import count
+from .montage import SEED_BANDS, SEED_ELECTRODES
 from .peripherals import PERIPHERALS, misleading, reaction, uninformative
 
 __all__ = ["BANDS", "CHANNELS", "EYE_MEASURES", "POSITIONS", "Simulated"]
@@ -37,17 +38,7 @@ Array = NDArray[np.float64]
 
 # ------------------------------------------------------------------------- montage
 
-_ORDER = """
-    FP1 FPZ FP2 AF3 AF4 F7 F5 F3 F1 FZ F2 F4 F6 F8
-    FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 C1 CZ C2 C4 C6 T8
-    TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8
-    PO7 PO5 PO3 POZ PO4 PO6 PO8 CB1 O1 OZ O2 CB2
-"""
-
-CHANNELS: tuple[str, ...] = tuple(_ORDER.split())
-"""The 62 electrodes in the order of SEED, -IV, -V and -VII."""
-
-BANDS: tuple[str, ...] = ("delta", "theta", "alpha", "beta", "gamma")
+CHANNELS, BANDS = SEED_ELECTRODES, tuple(SEED_BANDS)
 
 # Degrees from the vertex to a row's midline, front positive; 18 is a tenth of the way
 # from nasion to inion.

@@ -13,7 +13,7 @@ from ..core import FUSION, Adapter, Backbone, Batch, Modality, Outputs
 from ..errors import ConfigurationError
 from ..places import called, contract_error, where
 
-__all__ = ["Network", "load_state", "nothing", "predicted", "state_of"]
+__all__ = ["Network", "evaluated", "load_state", "nothing", "predicted", "state_of"]
 
 _ADAPTER = "adapter."
 
@@ -121,7 +121,7 @@ def _branch_dims(
     signals, masks = nothing(modalities)
     before = {name: signal._version for name, signal in signals.items()}
     try:
-        with _evaluated(backbone):
+        with evaluated(backbone):
             embeddings = _embeddings(backbone, signals, masks)
     except RuntimeError as error:
         raise (_of_another_precision(backbone) or error) from None
@@ -158,7 +158,7 @@ def _check_head(
     backbone: Backbone, name: str, head: nn.Module, dim: int, classes: int
 ) -> None:
     """Refuse a classifier that has no logit of each class."""
-    with _evaluated(head):
+    with evaluated(head):
         logits = head(torch.zeros(2, dim))
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
         raise contract_error(
@@ -170,7 +170,7 @@ def _check_head(
 
 
 @contextmanager
-def _evaluated(module: nn.Module) -> Iterator[None]:
+def evaluated(module: nn.Module) -> Iterator[None]:
     """Call a module as where it predicts, without gradients, in a block."""
     training = module.training
     module.eval()

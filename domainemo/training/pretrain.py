@@ -15,6 +15,7 @@ from .batches import Samples
 from .checkpoint import Checkpoint
 from .copies import copies_of
 from .loop import Loop, Report, Step, Task
+from .model import evaluated, nothing
 from .pairs import PairBatch, Synchronous
 from .seeds import derive_seed
 from .settings import Training
@@ -95,16 +96,8 @@ def view_widths(
     ConfigurationError
         If the backbone has no view at all.
     """
-    signals = {
-        name: torch.zeros(2, 1, len(modality.channels), len(modality.features))
-        for name, modality in modalities.items()
-    }
-    masks = {name: torch.ones(2, 1, dtype=torch.bool) for name in modalities}
-    training = backbone.training
-    backbone.eval()
-    with torch.no_grad():
-        views = backbone.views(signals, masks)
-    backbone.train(training)
+    with evaluated(backbone):
+        views = backbone.views(*nothing(modalities))
     if not views:
         raise ConfigurationError(
             f"Backbone {type(backbone).__name__} has no view of a single modality, so "

@@ -25,7 +25,6 @@ from .shared.seed_family import (
     computed_features,
     data_set_folder,
     eeg_modality,
-    eye_file,
     eye_folder,
     eye_modality,
     feature_words,
@@ -35,6 +34,7 @@ from .shared.seed_family import (
     span_of,
     starts,
     subject_files,
+    subject_recordings,
     window_up_to,
 )
 
@@ -198,12 +198,9 @@ class SEEDIV(Reader):
         """
         found = []
         for session, files in self._eeg_files().items():
-            eyes = self._eye_files(session) if self.eye else {}
-            for subject, path in files.items():
-                pair = {"eeg": path}
-                if self.eye:
-                    pair["eye"] = eye_file(eyes, subject, self._eye_folder(session))
-                found.append(Recording(subject, pair, session))
+            eyes = self._eye_files(session) if self.eye else None
+            there = self._eye_folder(session) if self.eye else self._folder()
+            found += subject_recordings(files, eyes, there, session)
         return sorted(found, key=lambda each: (each.subject, each.session))
 
     def trials(self, recording: Recording) -> Iterator[Trial | DataError]:

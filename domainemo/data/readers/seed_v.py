@@ -21,12 +21,12 @@ from .shared.seed_family import (
     absent,
     data_set_folder,
     eeg_modality,
-    eye_file,
     eye_folder,
     eye_modality,
     on_one_clock,
     starts,
     subject_files,
+    subject_recordings,
 )
 
 __all__ = ["SEEDV"]
@@ -120,14 +120,9 @@ class SEEDV(Reader):
         DataError
             If there are none, two of a subject, or EEG without eye.
         """
-        eyes = self._eye_files() if self.eye else {}
-        found = []
-        for subject, path in self._eeg_files().items():
-            files = {"eeg": path}
-            if self.eye:
-                files["eye"] = eye_file(eyes, subject, self._folder() / _EYE_FOLDER)
-            found.append(Recording(subject, files))
-        return found
+        eyes = self._eye_files() if self.eye else None
+        there = self._folder() / _EYE_FOLDER
+        return subject_recordings(self._eeg_files(), eyes, there)
 
     def trials(self, recording: Recording) -> Iterator[Trial | DataError]:
         """Yield the 45 trials of a subject.

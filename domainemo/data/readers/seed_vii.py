@@ -25,7 +25,6 @@ from .shared.seed_family import (
     computed_features,
     data_set_folder,
     eeg_modality,
-    eye_file,
     eye_folder,
     eye_modality,
     feature_words,
@@ -34,6 +33,7 @@ from .shared.seed_family import (
     span_of,
     starts,
     subject_files,
+    subject_recordings,
     window_up_to,
 )
 
@@ -159,14 +159,9 @@ class SEEDVII(Reader):
         DataError
             If there are none, two of a subject, or EEG without eye.
         """
-        eyes = self._eye_files() if self.eye else {}
-        found = []
-        for subject, path in self._eeg_files().items():
-            files = {"eeg": path}
-            if self.eye:
-                files["eye"] = eye_file(eyes, subject, self._folder() / _EYE_FOLDER)
-            found.append(Recording(subject, files))
-        return found
+        eyes = self._eye_files() if self.eye else None
+        there = self._folder() / _EYE_FOLDER
+        return subject_recordings(self._eeg_files(), eyes, there)
 
     def trials(self, recording: Recording) -> Iterator[Trial | DataError]:
         """Yield the 80 trials of a subject.

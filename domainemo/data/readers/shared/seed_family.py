@@ -15,6 +15,7 @@ from ....core import Modality
 from ....errors import ConfigurationError, data_error
 from ....values import Bounds
 from ...montage import SEED_BANDS, SEED_ELECTRODES
+from ...reader import Recording
 from ...signals.features import band_power, differential_entropy
 from ...signals.smoothing import linear_dynamic_system, moving_average
 
@@ -30,7 +31,6 @@ __all__ = [
     "computed_features",
     "data_set_folder",
     "eeg_modality",
-    "eye_file",
     "eye_folder",
     "eye_modality",
     "feature_words",
@@ -40,6 +40,7 @@ __all__ = [
     "span_of",
     "starts",
     "subject_files",
+    "subject_recordings",
     "window_up_to",
 ]
 
@@ -176,22 +177,42 @@ def eye_folder(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def eye_file(files: Mapping[int, Path], subject: int, folder: Path) -> Path:
-    """Return the subject's file of eye measures.
+def subject_recordings(
+    eeg: Mapping[int, Path],
+    eyes: Mapping[int, Path] | None,
+    folder: Path,
+    session: int | None = None,
+) -> list[Recording]:
+    """Return the file, or the two, of each subject.
+
+    Parameters
+    ----------
+    eeg, eyes : mapping of int to Path
+        By subject; no eyes where the EEG is read alone.
+    folder : Path
+        Where those of the eyes lie.
+    session : int, optional
+        Of these files, where they hold one.
 
     Raises
     ------
     DataError
-        If there is none.
+        If somebody has EEG without eye.
     """
-    if subject not in files:
-        raise data_error(
-            folder,
-            f"no file of subject {subject}, whose EEG is there",
-            "a file of eye measures for each file of EEG",
-            "Add it, or read the EEG alone: --set data.eye=false.",
-        )
-    return files[subject]
+    found = []
+    for subject, path in eeg.items():
+        files = {"eeg": path}
+        if eyes is not None:
+            if subject not in eyes:
+                raise data_error(
+                    folder,
+                    f"no file of subject {subject}, whose EEG is there",
+                    "a file of eye measures for each file of EEG",
+                    "Add it, or read the EEG alone: --set data.eye=false.",
+                )
+            files["eye"] = eyes[subject]
+        found.append(Recording(subject, files, session))
+    return found
 
 
 def subject_files(folder: Path, suffix: str, subjects: range) -> dict[int, Path]:
