@@ -27,7 +27,7 @@ from typing import (
 
 from .errors import ConfigurationError, did_you_mean
 from .training.settings import Training
-from .values import Bounds
+from .values import Bounds, plain
 
 __all__ = [
     "CONTROLS",
@@ -513,12 +513,14 @@ def complete(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
 def spelled_out(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was chosen, with the options in place of other words for them.
 
+    Numbers of NumPy become plain ones.
+
     Raises
     ------
     ConfigurationError
         Where an option was given under both.
     """
-    found = dict(given)
+    found: dict[str, Any] = plain(dict(given))
     if not isinstance(found.get("options") or {}, Mapping):
         return found  # which is told where options are sorted
     for name, choice in choices_of(kind).items():

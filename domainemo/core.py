@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .errors import DataError, data_error
+from .values import plain
 
 if TYPE_CHECKING:
     import optuna
@@ -134,6 +135,7 @@ class Modality:
                 "Write it so: electrodes are known by it.",
             )
         if self.span is not None:
+            object.__setattr__(self, "span", plain(self.span))
             _check_span(self.span)
 
 

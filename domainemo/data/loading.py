@@ -15,7 +15,7 @@ from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..outside import is_plain, text_of
 from ..places import called, is_ours, is_outside, naming_parts, where
 from ..registry import find, parameters
-from ..values import check_value, given_options, option_types
+from ..values import check_value, given_options, option_types, plain
 from .cache import entry_folder, read_entry, unreadable, write_entry
 from .reader import OnRead, Reader
 
@@ -161,7 +161,7 @@ def _make(
     made = find("dataset", dataset) if isinstance(dataset, str) else dataset
     name = getattr(made, "registered_name", made.__name__)
     known = parameters(made)
-    types = option_types(made)
+    types, options = option_types(made), plain(options)
     for option, value in options.items():
         if option in known:
             where, default = f"dataset {name!r}: {option}", known[option].default
