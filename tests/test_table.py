@@ -316,7 +316,7 @@ AT = {"modalities": None}
         ),
         (
             {"labels": pd.array([0, 1, 0, 1, 0, None], dtype="Int64")},
-            ["labels", "window 5 (counted", "<NA>", "Fill it in."],
+            ["labels", "window 5 (counted", "<NA>", "Where there is no label"],
         ),
         ({"subject": ["ann"] * 5 + ["\ud800"]}, ["subject", "window 5 (counted"]),
         ({"trial": [1.5] * 6}, ["trial", "1.5", "whole number", "str(value)"]),

@@ -75,6 +75,7 @@ _MODALITY_FIELDS = {
     "span": _SECONDS,
     "file": _STRING,
 }
+_UNLABELLED = "Where there is no label, leave the window out."
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _INT64 = np.iinfo(np.int64)
 
@@ -865,7 +866,7 @@ def _encode(
     labels: ArrayLike, classes: Sequence[str] | None, count: int, where: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return class numbers and names."""
-    values = _elements(_column(labels, count, where), where, first=0)
+    values = _elements(_column(labels, count, where), where, 0, lacking=_UNLABELLED)
     if len({type(value) for value in values}) > 1:
         remedy = "Give either class numbers or class names."
         raise _error(where, "numbers and strings", "one or the other", remedy)
@@ -974,8 +975,13 @@ def _identifiers(values: Any, where: str, first: int) -> pd.Series[Any]:
     return pd.Series([str(value) for value in elements], dtype=str)
 
 
-def _elements(values: Any, where: str, first: int) -> list[int | str]:
-    """Return plain whole numbers and non-empty strings."""
+def _elements(
+    values: Any, where: str, first: int, lacking: str = "Fill it in."
+) -> list[int | str]:
+    """Return plain whole numbers and non-empty strings.
+
+    What is `lacking` says what to do where there is no value.
+    """
     plain = values.tolist() if isinstance(values, np.ndarray) else list(values)
     for row, value in enumerate(plain):
         if isinstance(value, str) and value and value.isprintable():
@@ -989,11 +995,29 @@ def _elements(values: Any, where: str, first: int) -> list[int | str]:
                 f"{where}, {_place(row, first)}",
                 _show(value),
                 "a whole number or a non-empty string",
-                "Fill it in."
-                if (pd.api.types.is_scalar(value) and pd.isna(value)) or value == ""
-                else "Make text of it, as str(value) or value.decode() does.",
+                lacking if _is_lacking(value) else _as_text(value),
             )
     return plain
+
+
+def _is_lacking(value: Any) -> bool:
+    """Return whether there is no value, in whatever form that is said."""
+    if value is np.ma.masked or (isinstance(value, np.ndarray) and not value.size):
+        return True
+    if isinstance(value, str | bytes):
+        return not value
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
+
+
+def _as_text(value: Any) -> str:
+    """Return how a value of another type becomes text that says the same."""
+    if isinstance(value, bytes):
+        return "Make text of each: [value.decode() for value in values]."
+    if isinstance(value, np.ndarray) and value.size == 1:  # a cell of MATLAB
+        return "Take what is in each: [value.item() for value in values]."
+    if isinstance(value, str):
+        return "Write it in characters that UTF-8 has."
+    return "Make text of each: [str(value) for value in values]."
 
 
 def _encodable(text: str) -> bool:
@@ -1030,7 +1054,7 @@ def _numbers(
         if name not in number:
             remedy = _suggest(name, classes) or "Correct it, or add it to the classes."
             if says_missing(name):
-                remedy = "Where there is no label, leave the window out."
+                remedy = _UNLABELLED
             raise _error(
                 f"{where}, {_place(row, first)}",
                 f"the unknown class {name!r}",
