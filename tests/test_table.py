@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tomli_w
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -275,6 +276,7 @@ def test_measures_are_called_as_the_columns_of_a_data_frame():
 EEG, EYE = np.zeros((6, 2, 3)), np.zeros((6, 2))
 FRAME = pd.DataFrame(EYE, columns=["pupil", "blinks"])
 AT = {"modalities": None}
+LEARNT = torch.zeros(6, 2, requires_grad=True)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,9 @@ AT = {"modalities": None}
         ({"signals": {"eeg": EYE}} | AT, ["(6, 2)", "array[:, :, None]"]),
         ({"signals": {"eye": EYE[:, 0]}} | AT, ["(6,)", "(windows, measures)"]),
         ({"signals": {"eye": [[1], [1, 2]]}} | AT, ["inhomogeneous"]),
+        ({"signals": {"eye": LEARNT}}, ["'eye'", "grad", "detach().cpu().numpy()"]),
+        ({"labels": LEARNT[:, 0]}, ["labels", "grad", "detach().cpu().numpy()"]),
+        ({"subject": LEARNT[:, 0]}, ["subject", "grad", "detach().cpu().numpy()"]),
         ({"signals": {"eye": EYE.astype(str)}} | AT, ["data type <U", "float32"]),
         ({"signals": {"eye": EYE * 1j}} | AT, ["complex128"]),
         (

@@ -747,12 +747,7 @@ def _arrays(
             signal = np.ma.filled(signal.astype(np.float64), np.nan)
         if isinstance(signal, pd.DataFrame) and _holds_numbers(signal):
             signal = signal.to_numpy(np.float64, na_value=np.nan)
-        try:
-            arrays[key] = np.asarray(signal)
-        except ValueError as error:  # ragged lists
-            where = f"{name}, signal {key!r}"
-            remedy = "Give every window the same channels and features."
-            raise _error(where, str(error), "an array of numbers", remedy) from error
+        arrays[key] = _array(signal, f"{name}, signal {key!r}")
     lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{key}: {length}" for key, length in lengths.items())
@@ -763,6 +758,18 @@ def _arrays(
             "Give every modality the same windows, with NaN where a sensor lost one.",
         )
     return arrays, next(iter(lengths.values()))
+
+
+def _array(values: ArrayLike, where: str, dtype: Any = None) -> NDArray[Any]:
+    """Return values as an array; refuse what NumPy can make none of."""
+    try:
+        return np.asarray(values, dtype)
+    except (ValueError, TypeError, RuntimeError) as error:
+        remedy = "Give every window the same channels and features."
+        if not isinstance(error, ValueError):  # a tensor that has a gradient, or a GPU
+            remedy = "Make an array of it: tensor.detach().cpu().numpy()."
+        found = str(error).strip().rstrip(".") or type(error).__name__
+        raise _error(where, found, "an array that NumPy can read", remedy) from error
 
 
 def _describe(
@@ -849,7 +856,7 @@ def _column(values: ArrayLike | None, count: int, where: str) -> NDArray[Any]:
     if values is None:
         raise _error(where, "None", f"a value, or {count}, one per window", "Give it.")
     # A list that mixes strings and NaN must not become the string "nan".
-    array = values if isinstance(values, np.ndarray) else np.array(values, dtype=object)
+    array = values if isinstance(values, np.ndarray) else _array(values, where, object)
     if array.ndim == 0:
         return np.full(count, array[()], dtype=array.dtype)
     if array.shape != (count,):
