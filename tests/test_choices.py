@@ -96,10 +96,8 @@ def test_the_page_on_python_names_each_keyword_that_is_no_option():
     (sentence,) = re.findall(r"Two are called otherwise: (.*?)\. None is", page)
     named = choices_of(RunChoices) | choices_of(TuningChoices)
     others = [(each.option, name) for name, each in named.items() if each.option]
-    assert (
-        re.findall(r"`--([a-z-]+)`[^`]*(?:`tune`[^`]*)?`([a-z]+)[=`]", sentence)
-        == others
-    )
+    told = re.findall(r"`--([a-z-]+)`[^`]*(?:`tune`[^`]*)?`([a-z]+)[=`]", sentence)
+    assert told == others
 
 
 def test_a_study_is_asked_for_its_settings_and_an_experiment():
