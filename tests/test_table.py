@@ -483,6 +483,14 @@ BROKEN = {
         ["single column", "commas"],
     ),
     "csv no trial": (cell("trial", 1, "trail"), ["'trail'", "Did you mean 'trial'?"]),
+    **{
+        f"csv column {name}": (
+            cell("subject", 1, name),
+            [f"column {name!r}", "Rename it 'subject'"],
+        )
+        for name in ("SUBJECT", " subject", "Sub ject ")
+    },
+    "csv another column": (cell("label", 1, "age"), ["'age'", "expected", "Remove"]),
     "csv column twice": (cell("trial", 1, "start"), ["a column twice"]),
     "csv column lacking": (
         replace("windows.csv", b"subject,session,trial,start\n1,1,1,0\n"),
@@ -498,6 +506,7 @@ BROKEN = {
     ),
     "csv bad number": (cell("start", 4, "1,5"), ["row 4", "'start'", "'1,5'"]),
     "csv not a number": (cell("start", 4, "nan"), ["row 4", "'start'", "'nan'"]),
+    "csv start in parts": (cell("start", 4, "4_0"), ["row 4", "'start'", "'4_0'"]),
     "csv no subject": (cell("subject", 3, ""), ["row 3", "'subject'"]),
     "csv duplicate": (cell("start", 3, "0.0"), ["row 3", "a second window", "ann"]),
     "csv unknown class": (cell("label", 5, "sat"), ["row 5", "'sat'", "mean 'sad'?"]),

@@ -592,6 +592,10 @@ def _read_columns(path: Path) -> dict[str, list[str]]:
     return dict(zip(header, map(list, zip(*rows[1:], strict=True)), strict=True))
 
 
+def _bare(column: str) -> str:
+    return "".join(column.split()).casefold()
+
+
 def _check_header(header: list[str], path: Path) -> None:
     expected = f"{', '.join(PROVENANCE)} and, where there are labels, {_LABEL}"
     known = (*PROVENANCE, _LABEL)
@@ -601,6 +605,9 @@ def _check_header(header: list[str], path: Path) -> None:
     for column in header:
         if column not in known:
             remedy = _suggest(column, known) or "Remove that column."
+            same = [name for name in known if _bare(name) == _bare(column)]
+            if same:
+                remedy = f"Rename it {same[0]!r}, without other capitals or blanks."
             raise _error(path, f"the unknown column {column!r}", expected, remedy)
     if len(set(header)) != len(header):
         found = f"a column twice in {', '.join(header)}"
@@ -1042,6 +1049,8 @@ def _seconds(values: Any, where: str, first: int) -> NDArray[np.float64]:
             seconds[row] = float(value)
         except (TypeError, ValueError):
             seconds[row] = np.nan
+        if isinstance(value, str) and "_" in value:  # 4_0, which is 40 to Python
+            seconds[row] = np.nan
         if not math.isfinite(seconds[row]):
             raise _error(
                 f"{where}, {_place(row, first)}",
@@ -1089,7 +1098,7 @@ def _read_text(path: Path, most: int = TEXT) -> str:
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else ""
 
 
