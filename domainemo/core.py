@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -25,7 +26,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .errors import DataError, data_error
-from .values import plain
 
 if TYPE_CHECKING:
     import optuna
@@ -135,8 +135,9 @@ class Modality:
                 "Write it so: electrodes are known by it.",
             )
         if self.span is not None:
-            object.__setattr__(self, "span", plain(self.span))
             _check_span(self.span)
+            if isinstance(self.span, np.generic):
+                object.__setattr__(self, "span", self.span.item())
 
 
 @dataclass(frozen=True)
@@ -351,7 +352,7 @@ def _check_text(where: str, given: Any) -> None:
 
 
 def _check_span(given: Any) -> None:
-    number = isinstance(given, int | float) and not isinstance(given, bool)
+    number = isinstance(given, Real) and not isinstance(given, bool)
     if not (number and given > 0):
         raise data_error(
             "Modality, span",
