@@ -27,7 +27,7 @@ from typing import (
 
 from .errors import ConfigurationError, did_you_mean
 from .training.settings import Training
-from .values import Bounds
+from .values import Bounds, plain
 
 __all__ = [
     "CONTROLS",
@@ -211,7 +211,7 @@ class NetworkChoices(TypedDict, total=False):
         ),
     ]
     exclude_channels: Annotated[
-        Sequence[str] | str,
+        Sequence[str] | str | None,
         Choice(
             "Channels to leave out, such as Cz,eye/pupil; lacking leaves out those "
             "that any subject lacks.",
@@ -219,7 +219,7 @@ class NetworkChoices(TypedDict, total=False):
         ),
     ]
     exclude: Annotated[
-        Sequence[str | int],
+        Sequence[str | int] | None,
         Choice(
             "Subjects to leave out altogether, such as 6,7.",
             (),
@@ -234,7 +234,7 @@ class NetworkChoices(TypedDict, total=False):
         ),
     ]
     merge: Annotated[
-        Sequence[str] | Mapping[str, Any] | str,
+        Sequence[str] | Mapping[str, Any] | str | None,
         Choice(
             "Classes that become one, such as happy+surprised=positive; several with "
             "commas between.",
@@ -244,7 +244,7 @@ class NetworkChoices(TypedDict, total=False):
             words="a list of texts such as happy+surprised=positive",
         ),
     ]
-    seeds: Annotated[Sequence[int], Choice("Seeds, such as 0,1,2.", (0,))]
+    seeds: Annotated[Sequence[int] | None, Choice("Seeds, such as 0,1,2.", (0,))]
     training: Annotated[
         Training | None,
         Choice(
@@ -284,7 +284,7 @@ class SetupChoices(NetworkChoices, total=False):
         Any, Choice("Who trains, who is tested.", "cross-subject", before="backbone")
     ]
     waive: Annotated[
-        Sequence[str],
+        Sequence[str] | None,
         Choice(
             "Leak checks to waive, by name, such as overlapping-windows; results say "
             "so.",
@@ -394,7 +394,7 @@ class RunChoices(AdapterChoices, total=False):
         ),
     ]
     controls: Annotated[
-        Sequence[Any] | str,
+        Sequence[Any] | str | None,
         Choice(
             "Controls to run, such as majority-class, else three; none, or all, which "
             "takes long.",
@@ -405,7 +405,7 @@ class RunChoices(AdapterChoices, total=False):
         ),
     ]
     folds: Annotated[
-        Sequence[str],
+        Sequence[str] | None,
         Choice(
             "Run this fold only, by its name; may be repeated.",
             (),
@@ -513,15 +513,25 @@ def complete(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
 def spelled_out(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was chosen, with the options in place of other words for them.
 
+    Numbers of NumPy become plain ones. None in place of a list is the default, as of a
+    choice that is None where nothing is said.
+
     Raises
     ------
     ConfigurationError
         Where an option was given under both.
     """
-    found = dict(given)
+    choices = choices_of(kind)
+    found: dict[str, Any] = {
+        name: value
+        for name, value in plain(dict(given)).items()
+        if value is not None
+        or name not in choices
+        or not isinstance(choices[name].default, tuple)
+    }
     if not isinstance(found.get("options") or {}, Mapping):
         return found  # which is told where options are sorted
-    for name, choice in choices_of(kind).items():
+    for name, choice in choices.items():
         value = found.pop(name, None) if choice.short else None
         if value is None:
             continue

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -135,6 +136,8 @@ class Modality:
             )
         if self.span is not None:
             _check_span(self.span)
+            if isinstance(self.span, np.generic):
+                object.__setattr__(self, "span", self.span.item())
 
 
 @dataclass(frozen=True)
@@ -349,7 +352,7 @@ def _check_text(where: str, given: Any) -> None:
 
 
 def _check_span(given: Any) -> None:
-    number = isinstance(given, int | float) and not isinstance(given, bool)
+    number = isinstance(given, Real) and not isinstance(given, bool)
     if not (number and given > 0):
         raise data_error(
             "Modality, span",

@@ -23,7 +23,7 @@ from .registry import (
     parameters,
     plugin_of,
 )
-from .values import check_value, given_options, option_types
+from .values import check_value, given_options, option_types, plain
 from .words import listed
 
 __all__ = ["Part", "describe_object", "having", "named_controls", "of_controls", "part"]
@@ -56,6 +56,7 @@ class Part:
     cls: type | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "options", plain(self.options))
         if self.made is None:
             self._check_options()
 
@@ -409,6 +410,7 @@ def of_controls(
 
 def describe_object(value: Any) -> Any:
     """Return what a configuration file can hold of `value`."""
+    value = plain(value)
     if isinstance(value, bool | int | float | str) or value is None:
         return value
     if isinstance(value, tuple | list):

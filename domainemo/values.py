@@ -41,6 +41,7 @@ __all__ = [
     "check_seeds",
     "check_value",
     "fits",
+    "plain",
 ]
 
 LARGEST_SEED = 2**32 - 1
@@ -131,10 +132,8 @@ def checks_options(cls: type, name: str) -> None:
     def checking(self: Any, *arguments: Any, **options: Any) -> None:
         annotations = found()
         for option in options.keys() & known.keys():
-            value, default = options[option], known[option].default
-            shape = getattr(value, "shape", None)  # its functions have none
-            if type(value).__module__ == "numpy" and shape == ():
-                value = options[option] = value.item()  # a number as Python has it
+            default = known[option].default
+            value = options[option] = plain(options[option])
             annotation = annotations.get(option, Any)
             check_value(f"{name}: {option}", value, annotation, default)
         # The outermost constructor's, before it begins: what an object is made of.
@@ -165,6 +164,27 @@ def option_types(made: Any) -> Mapping[str, Any]:
         return dict(get_type_hints(called, include_extras=True))
     except Exception:  # whatever a plug-in has written there
         return {}
+
+
+def plain(value: Any) -> Any:
+    """Return a value with NumPy's numbers as Python has them, also those within it.
+
+    What is chosen is plain before it is checked and stored: a run is the same one
+    whoever counted its epochs.
+
+    Parameters
+    ----------
+    value : object
+        Arrays, and objects of other kinds, stay as they are.
+    """
+    shape = getattr(value, "shape", None)  # NumPy's functions have none
+    if type(value).__module__ == "numpy" and shape == ():
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {key: plain(each) for key, each in value.items()}
+    return value
 
 
 def check_value(
@@ -201,11 +221,15 @@ def check_value(
 
 
 def check_fields(settings: Any, group: str = "") -> None:
-    """Raise :class:`ConfigurationError` unless every field of a dataclass fits."""
+    """Raise :class:`ConfigurationError` unless every field of a dataclass fits.
+
+    Numbers of NumPy become plain ones, also where the dataclass is frozen.
+    """
     prefix = f"{group}." if group else ""
     known = _field_types(settings.__class__)
     for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
+        value = plain(getattr(settings, field.name))
+        object.__setattr__(settings, field.name, value)
         check_value(f"{prefix}{field.name}", value, known[field.name], field.default)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 __all__ = [
     "but_for_calibration",
     "count",
+    "divided",
     "duration",
     "in_order",
     "listed",
     "natural",
+    "quoted",
     "were",
 ]
 
@@ -60,6 +62,47 @@ def but_for_calibration(given: bool) -> str:
 def in_order(names: Iterable[Any]) -> list[Any]:
     """Return distinct names in natural order: session "2" before session "10"."""
     return sorted(set(names), key=natural)
+
+
+_PIECE = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(,|$)')
+
+
+def divided(text: str) -> list[str]:
+    """Return the names of a text that has commas between them.
+
+    A piece in double quotes is one name, as in CSV: ``"Lee, Ann",Bo`` are two. What no
+    name can be, such as nothing between two commas, is left to the caller.
+
+    Parameters
+    ----------
+    text : str
+    """
+    found, place, mark = [], 0, ","
+    while mark:
+        piece = _PIECE.match(text, place)
+        assert piece is not None, text  # which anything before a comma is
+        inside, plain, mark = piece.groups()
+        found.append(plain.strip() if inside is None else inside.replace('""', '"'))
+        place = piece.end()
+    return found
+
+
+def quoted(names: Iterable[Any], between: str = ", ") -> str:
+    """Return names as :func:`divided` reads them: those with a comma in quotes.
+
+    Parameters
+    ----------
+    names : iterable
+    between : str
+        A comma, alone or with a blank.
+    """
+    texts = map(str, names)
+    return between.join(
+        '"{}"'.format(text.replace('"', '""'))
+        if "," in text or text.startswith('"')
+        else text
+        for text in texts
+    )
 
 
 def natural(name: Any) -> list[tuple[bool, int, str]]:

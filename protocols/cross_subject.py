@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from domainemo.core import Fold, Rows
 from domainemo.errors import ConfigurationError, DataError, did_you_mean
 from domainemo.registry import register
 from domainemo.values import SEEDS, Bounds
-from domainemo.words import count, in_order
+from domainemo.words import count, divided, in_order, quoted
 
 from .groups import drawn_groups
 from .held_out import HeldOut, HoldsOut, Unfit, Unit
@@ -135,7 +135,7 @@ class CrossSubject(HoldsOut):
         """
         known = {str(name): name for name in names}
         wanted = {
-            role: _listed(getattr(self, role))
+            role: _listed(getattr(self, role), known)
             for role in ("train", "validation", "test")
             if getattr(self, role) is not None
         }
@@ -143,7 +143,7 @@ class CrossSubject(HoldsOut):
             if name not in known:
                 raise DataError(
                     f"cross-subject{suffix}: found no subject {name!r}."
-                    f"{did_you_mean(name, known)} Expected some of {', '.join(known)}."
+                    f"{did_you_mean(name, known)} Expected some of {quoted(known)}."
                 )
         groups = {role: [known[name] for name in wanted[role]] for role in wanted}
         taken = [name for group in groups.values() for name in group]
@@ -191,9 +191,14 @@ class CrossSubject(HoldsOut):
             )
 
 
-def _listed(given: Subjects) -> list[str]:
-    """Return names as text; a word may hold several with commas between them."""
-    each = given.split(",") if isinstance(given, str) else given
+def _listed(given: Subjects, known: Container[str] = ()) -> list[str]:
+    """Return names as text; a word may hold several with commas between them.
+
+    One that is the name of somebody known is that, whatever is in it.
+    """
+    several = isinstance(given, str) and given.strip() not in known
+    each = divided(str(given)) if several else given
+    each = [each] if isinstance(each, str) else each
     names = each if isinstance(each, Sequence) else [each]
     return [str(name).strip() for name in names]
 

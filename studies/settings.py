@@ -159,7 +159,7 @@ class TuningChoices(AdapterChoices, total=False):
         Choice("Configurations to try, the study's total.", StudySettings.candidates),
     ]
     search: Annotated[
-        Sequence[str],
+        Sequence[str] | None,
         Choice("Whose spaces: adapter, backbone, training.", StudySettings.search),
     ]
     space: Annotated[
@@ -182,7 +182,7 @@ class TuningChoices(AdapterChoices, total=False):
         Pruner, Choice("median, hyperband, wilcoxon or none.", StudySettings.pruner)
     ]
     objectives: Annotated[
-        Sequence[str],
+        Sequence[str] | None,
         Choice(
             "validator, then source_accuracy, seconds or parameters.",
             StudySettings.objectives,
@@ -210,7 +210,7 @@ class TuningChoices(AdapterChoices, total=False):
         ),
     ]
     final_seeds: Annotated[
-        Sequence[int],
+        Sequence[int] | None,
         Choice(
             "Seeds of the final runs; else three fresh ones.",
             StudySettings.final_seeds,

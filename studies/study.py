@@ -21,7 +21,7 @@ from ..choices import (
     spelled_out,
 )
 from ..core import EmotionData
-from ..errors import ConfigurationError, RunError
+from ..errors import ConfigurationError, DomainemoError, RunError
 from ..files import discard_damaged, is_expected, write_recorded
 from ..places import naming_parts
 from ..processes import process_pool
@@ -64,7 +64,7 @@ from .space import search_space
 from .storage import address_of, is_local, name_of, quiet
 from .trying import Task, open_studies
 
-__all__ = ["Effort", "run_study", "tune"]
+__all__ = ["Effort", "name_in", "run_study", "tune"]
 
 
 _SOME = Bounds(above=0, words="more than 0")
@@ -222,6 +222,24 @@ def run_study(
                 run_final(planned, choices, replace(context, executor=executor))
             _write_after_the_fact(planned, folder, address)
     return load_findings(folder, address)
+
+
+def name_in(folder: Path) -> str | None:
+    """Return what the study in a folder is called; None where none has begun.
+
+    Its candidates are kept under that name, wherever the folder has been moved since.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    if not is_expected(folder / CONFIG):
+        return None
+    try:
+        study = read_stored_config(folder).get("study")
+    except DomainemoError:
+        return None  # which is told where the study is opened, or mended there
+    return str(study["name"]) if isinstance(study, dict) and "name" in study else None
 
 
 def _check_storage(folder: Path, address: str) -> None:

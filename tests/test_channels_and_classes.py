@@ -41,6 +41,62 @@ def lost(data, who, *channels):
     return replace(data, inputs=replace(data.inputs, signals=signals))
 
 
+def commas(data):
+    """Return recordings in which a person, channels and a class have commas."""
+    names = {1: "Lee, Ann", 2: 'Bo "B", jr.', 3: "X", 4: "Y", 5: "Z"}
+    windows = data.inputs.windows.copy()
+    windows["subject"] = windows["subject"].map(names)
+    eeg, *rest = data.inputs.modalities["eeg"].channels
+    eeg = replace(data.inputs.modalities["eeg"], channels=("left, front", *rest))
+    modalities = {**data.inputs.modalities, "eeg": eeg}
+    inputs = replace(data.inputs, windows=windows, modalities=modalities)
+    return replace(data, inputs=inputs, classes=("so, so", *data.classes[1:]))
+
+
+# ------------------------------------------------------------------- names with commas
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "text"),
+    [
+        ("exclude", ["Lee, Ann"], '"Lee, Ann"'),
+        ("exclude", ["Lee, Ann", "X"], 'X , "Lee, Ann"'),
+        ("exclude", ['Bo "B", jr.'], '"Bo ""B"", jr."'),
+        ("classes", ["so, so", "neutral"], 'neutral,"so, so"'),
+        ("merge", ["so, so+neutral=none, really"], '"so, so+neutral=none, really"'),
+        ("options", {"protocol.test": ["Lee, Ann"]}, {"protocol.test": "Lee, Ann"}),
+        ("options", {"protocol.test": ["Lee, Ann"]}, {"protocol.test": '"Lee, Ann"'}),
+    ],
+)
+def test_a_name_with_a_comma_is_named_in_quotes(option, name, text):
+    data = commas(de.Simulated(subjects=5, trials=6).load())
+    plans = [planned(data, **{option: each}) for each in (name, text)]
+    plans.append(planned(data))
+    told = [(p.fingerprint(), [fold.name for fold in p.folds]) for p in plans]
+    assert told[0] == told[1] != told[2]
+
+
+def test_a_name_with_a_comma_stands_in_quotes_where_it_may_be_copied(data, capsys):
+    data = commas(data)
+    chosen = experiment(**CHOICES, adapter="marginal", validator="rank-average")
+    space = search_space(chosen, ("adapter",), {}, {})
+    there = '"Lee, Ann"'
+    for wrong in ("Lee, Ann", '"Lee, An"'):
+        with pytest.raises(ConfigurationError) as raised:
+            planned(data, exclude=wrong)
+        said = str(raised.value)
+        assert f"Did you mean '{there}'? Found {there}, " in said, said
+        assert planned(data, exclude=there).inputs.windows["subject"].nunique() == 2
+    with pytest.raises(ConfigurationError, match='subjects "Lee, Ann", "Bo ""B'):
+        plan_study(data, space, StudySettings(development=("Lee", "Ann")))
+    with pytest.raises(ConfigurationError, match='Found "so, so", '):
+        planned(data, classes="so, so")
+    with pytest.raises(ConfigurationError, match='eeg: "left, front", '):
+        planned(data, channels="left, front")
+    with pytest.raises(DataError, match=r'Expected some of .*"Lee, Ann"'):
+        planned(data, options={"protocol.test": "Lee,Ann"})
+
+
 # ----------------------------------------------------------------------- channels
 
 
@@ -169,7 +225,7 @@ def test_classes_are_chosen_by_their_names_after_merging():
         ({"merge": "positive+negative=x,neutral+Positive=y"}, "in a group twice"),
         ({"merge": "positive=x,neutral=x"}, "'x' is to be made of two groups"),
         ({"merge": "positive+negative"}, r"expected OLD\+OLD=NEW"),
-        ({"merge": {"a,b": ["positive", "neutral"]}}, r"text without ',=\+'"),
+        ({"merge": {"a=b": ["positive", "neutral"]}}, r"text without '=\+'"),
     ],
 )
 def test_what_cannot_be_is_refused(data, given, sentence):

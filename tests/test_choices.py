@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -18,6 +19,7 @@ from domainemo.choices import (
     PretrainingChoices,
     RunChoices,
     choices_of,
+    complete,
     ordered,
 )
 from domainemo.cli.adapt import adapt
@@ -76,6 +78,26 @@ def test_no_help_lists_the_names_that_a_registry_knows():
     for command in (adapt, pretrain, tune):
         assert "list samplings` and the like" in " ".join(command.__doc__.split())
         assert "--plugin" in command.__doc__
+
+
+@pytest.mark.parametrize("kind", [RunChoices, TuningChoices, PretrainingChoices])
+def test_none_in_place_of_names_is_what_nothing_said_is(kind):
+    lists = [
+        k for k, each in choices_of(kind).items() if isinstance(each.default, tuple)
+    ]
+    assert {"exclude", "merge", "seeds"} < set(lists)
+    assert complete(kind, dict.fromkeys(lists)) == complete(kind, {})
+    if kind is RunChoices:
+        assert repr(experiment(**dict.fromkeys(lists))) == repr(experiment())
+
+
+def test_the_page_on_python_names_each_keyword_that_is_no_option():
+    page = (Path(__file__).parents[1] / "docs" / "from-python.md").read_text("utf-8")
+    (sentence,) = re.findall(r"Two are called otherwise: (.*?)\. None is", page)
+    named = choices_of(RunChoices) | choices_of(TuningChoices)
+    others = [(each.option, name) for name, each in named.items() if each.option]
+    told = re.findall(r"`--([a-z-]+)`[^`]*(?:`tune`[^`]*)?`([a-z]+)[=`]", sentence)
+    assert told == others
 
 
 def test_a_study_is_asked_for_its_settings_and_an_experiment():

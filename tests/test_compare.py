@@ -1,12 +1,15 @@
 """Comparing runs: the numbers, what is refused, what is concluded, the command."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import typer
 from typer.testing import CliRunner
 
 import domainemo as de
@@ -15,6 +18,7 @@ from domainemo.errors import ConfigurationError
 from domainemo.reports.comparison_figures import figures
 from domainemo.reports.style import render
 from domainemo.review.conclusions import conclusions
+from domainemo.runs.metrics import METRICS
 from domainemo.runs.results import Results
 from domainemo.statistics.paired import compare as compare_paired
 
@@ -320,6 +324,26 @@ def test_the_command_prints_and_writes_the_same_numbers(run, tmp_path):
     assert record["conclusions"] == conclusions(de.compare(run))
     again = command(run, "--output", output)
     assert isinstance(again.exception, ConfigurationError)
+    (tmp_path / "file").touch()
+    again = command(run, "--output", tmp_path / "file")
+    assert isinstance(again.exception, ConfigurationError)
+    assert "this is a file" in str(again.exception)
+    assert "Name another one with --output." in str(again.exception)
+
+
+def test_the_help_names_what_may_be_compared(run):
+    levels = [*dict.fromkeys(Results.load(run).table["level"])]
+    assert len(levels) > 1
+    for level in levels:
+        assert command(run, "--level", level, "--json").exit_code == 0
+    shown = typer.main.get_group(app).commands["compare"].params
+    told = {each.name: each.help for each in shown}
+    said = re.findall(r"[a-z0-9_]+", told["metric"].partition(":")[2])
+    assert set(said) == {*METRICS, "or"}
+    assert all(level in told["level"] for level in levels), levels
+    page = (Path(__file__).parents[1] / "docs" / "comparing.md").read_text("utf-8")
+    for text in (de.compare.__doc__, page):
+        assert all(re.search(rf"`{name}`|\"{name}\"", text) for name in METRICS)
 
 
 def test_a_folder_that_is_no_run_is_refused(run, tmp_path):

@@ -173,6 +173,12 @@ def test_fewer_than_two_classes_in_common_are_refused():
 def test_a_mapping_is_the_same_as_the_text():
     text = written({"positive": "happy", "negative": ["sad", "fear"]})
     assert text == "positive=happy,negative=sad+fear"
+    text = written({"so, so": ["a, b", "c"], "x": "y"})
+    source = called(A, ("so, so", "x", "rest"))
+    target = called(B, ("a, b", "y", "c", "other"))
+    _, shared = share_classes(source, target, text)
+    assert shared.classes == ("so, so", "x")
+    assert "a, b and c as so, so" in shared.inputs.name
     for wrong in ({"a": "x+y"}, {"a=b": "x"}, {"a": [1]}):
         with pytest.raises(ConfigurationError, match="expected text without"):
             written(wrong)

@@ -1,6 +1,7 @@
 """From Python as from the shell: one call each, and results that show themselves."""
 
 import re
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from html import unescape
@@ -11,6 +12,7 @@ import pytest
 
 import domainemo as de
 from domainemo.choices import TrainChoices, complete
+from domainemo.cli import main
 from domainemo.cli.configuration import configure
 from domainemo.errors import ConfigurationError
 
@@ -95,6 +97,22 @@ def test_predict_is_the_model_of_the_fold(data, results, tmp_path):
         de.predict(model, data, output=tmp_path / "found.csv")
     with pytest.raises(ConfigurationError, match="a model was given"):
         de.predict(model, data, seed=0)
+
+
+@pytest.mark.parametrize("name", ["found.parquet", "found.xlsx", "found", "a.csv.gz"])
+def test_predictions_are_written_as_what_their_name_says(
+    name, data, results, tmp_path, capsys, monkeypatch
+):
+    path = tmp_path / name
+    with pytest.raises(ConfigurationError, match=r"found the ending '.*'; expected .c"):
+        de.predict(results.folder, data, output=path)
+    command = ["domainemo", "predict", str(results.folder), f"--output={path}"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "expected .csv" in " ".join(capsys.readouterr().err.split())
+    assert not path.exists()
 
 
 def test_check_takes_what_load_takes(data, tmp_path):

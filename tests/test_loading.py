@@ -359,6 +359,9 @@ def test_a_root_or_option_that_is_missing_or_unknown_is_named(root, monkeypatch)
         domainemo.load(Notebook)
     with pytest.raises(ConfigurationError, match="no option 'size'; expected one of"):
         domainemo.load(Notebook, root, size=2)
+    for what in (None, 7, int, ["seed-iv"]):
+        with pytest.raises(ConfigurationError, match="expected a name, the path of"):
+            domainemo.load(what)
     with pytest.raises(ConfigurationError, match="give none beside it"):
         domainemo.load(Notebook(root), scale=2.0)
     monkeypatch.setenv("DOMAINEMO_DATA", str(root))
@@ -434,3 +437,19 @@ def test_workers_get_the_values_that_an_array_has(tmp_path, kind):
     assert sent.dtype == mapped.dtype
     linked = (tmp_path / "sent.npy").samefile(tmp_path / "kept.npy")
     assert linked == (kind == "as read")
+
+
+def test_a_table_folder_is_read_by_its_path(tmp_path, monkeypatch):
+    """A word is a data set's name, and the folder is told from it."""
+    monkeypatch.chdir(tmp_path)
+    data = domainemo.Simulated(subjects=2, sessions=1, trials=3).load()
+    domainemo.write_table(data, "tb")
+    made = domainemo.load(Path("tb"))
+    np.testing.assert_array_equal(made.labels, data.labels)
+    assert domainemo.check(tmp_path / "tb").windows == len(data)
+    with pytest.raises(ConfigurationError, match=r'Read it with load\("table", .tb.\)'):
+        domainemo.load("tb")
+    with pytest.raises(ConfigurationError, match=r"'tb', and root is 'x'; .* one of"):
+        domainemo.load(Path("tb"), "x")
+    with pytest.raises(DataError, match=r"nowhere: found no such folder"):
+        domainemo.load(Path("nowhere"))

@@ -1,12 +1,15 @@
 """One name, one spelling: people, sessions, classes, sensors; and what is no name."""
 
+import io
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.io import loadmat, savemat
 
 from domainemo import DataError, from_arrays, join, write_table
 from domainemo.core import EmotionData, Inputs, Modality, says_missing, spelling
@@ -131,6 +134,15 @@ def test_a_window_of_nobody_is_refused(column, word):
         recordings(**{column: values})
 
 
+def of_matlab(values):
+    """A cell array, as scipy.io.loadmat has it."""
+    stream = io.BytesIO()
+    cells = np.empty((len(values), 1), dtype=object)
+    cells[:, 0] = values
+    savemat(stream, {"cells": cells})
+    return loadmat(stream)["cells"].ravel()
+
+
 # -------------------------------------------------------------------------- classes
 
 
@@ -158,6 +170,45 @@ def test_a_label_that_is_no_text(labels):
         recordings(np.array(labels, dtype=object))
     with pytest.raises(DataError, match=r"label is missing|labels, window 1"):
         recordings(pd.Series(labels).astype(str))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["sad", "glad"] * 3 + ["sad", None], dtype=object),
+        pd.Series(["sad", "glad"] * 3 + ["sad", np.nan]),
+        pd.Series(["sad", "glad"] * 3 + ["sad", None], dtype="string"),
+        pd.Series([0, 1] * 3 + [0, None]),
+        pd.array([0, 1] * 3 + [0, None], dtype="Int64"),
+        np.ma.masked_array([0, 1] * 4, [False] * 7 + [True]),
+        [0, 1] * 3 + [0, np.ma.masked],
+        ["sad", "glad"] * 3 + ["sad", ""],
+    ],
+)
+def test_a_window_without_a_label_is_to_be_left_out(labels):
+    """Whoever filled it in would make a label up."""
+    with pytest.raises(DataError, match=r"labels, window 7.*leave the window out\.$"):
+        recordings(labels)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        (np.array([b"ann", b"bob"] * 4), "ann"),
+        ([np.bytes_("ann")] * 8, "ann"),
+        (of_matlab(["ann", "bob"] * 4), "ann"),
+        (of_matlab([3.0] * 8), "3"),
+        ([PurePosixPath("ann")] * 8, "ann"),
+        ([1.5] * 8, "1.5"),
+    ],
+)
+def test_the_advice_for_another_type_gives_the_name_that_was_meant(values, name):
+    """The expression that an error advises, done as it says."""
+    with pytest.raises(DataError, match=r"column 'subject', window 0") as raised:
+        recordings(subject=values)
+    advised = str(raised.value).rpartition(" each: ")[2].removesuffix(".")
+    made = recordings(subject=eval(advised, {"values": values}))
+    assert str(made.inputs.windows["subject"][0]) == name
 
 
 @pytest.mark.parametrize("word", ["none of these", "neutral", "nano", "0", "-1", "N"])

@@ -398,6 +398,25 @@ def test_what_a_newcomer_lacks_is_not_trained_on(data):
         )
 
 
+def test_which_sensors_train_is_decided_for_all_newcomers_together(data):
+    """As the page on new people says, which so names the remedy."""
+    people = data.inputs.windows["subject"].to_numpy()
+    source = data.take(np.flatnonzero(people < 3))
+    target = data.inputs.take(np.flatnonzero(people > 2))
+    lost = target.signals["eye"].copy()
+    lost[target.windows["subject"] == 4] = np.nan
+    target = changed(target, eye=lost)
+    chosen = experiment(**{**CHOICES, "protocol": "newcomers"})
+    for who, modalities in (([4], {"eeg"}), ([3], {"eeg", "eye"})):
+        alone = target.take(np.flatnonzero(target.windows["subject"].isin(who)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DomainemoWarning)
+            planned = plan_newcomers(source, alone, chosen)
+        assert set(planned.inputs.modalities) == modalities
+    together = plan_newcomers(source, target, chosen)
+    assert set(together.inputs.modalities) == {"eeg", "eye"}
+
+
 def test_inside_names_are_apart_and_in_order(data):
     """Whatever kinds of names meet: numbers, words, and words that look like ours."""
     source, target = divided(data, 3)

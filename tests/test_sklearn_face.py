@@ -304,6 +304,18 @@ def test_a_grid_is_searched(toy):
     assert search.best_score_ > 0.85
 
 
+def test_a_grid_may_be_of_numbers_of_numpy(toy):
+    grid = {"epochs": np.arange(1, 3), "batch_size": 2 ** np.arange(3, 5)}
+    grid["options"] = [{"backbone.width": np.int64(8)}]
+    search = GridSearchCV(
+        clone(PLAIN), grid, cv=LeaveOneGroupOut(), error_score="raise"
+    )
+    groups = np.abs(toy.domain)
+    search.fit(toy.X, toy.y, groups=groups, sample_domain=groups)
+    training = search.best_estimator_.model_.experiment.training
+    assert (type(training.epochs), type(training.batch_size)) == (int, int)
+
+
 # ------------------------------------------------------------------------ beside skada
 
 

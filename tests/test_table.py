@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tomli_w
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -275,6 +276,7 @@ def test_measures_are_called_as_the_columns_of_a_data_frame():
 EEG, EYE = np.zeros((6, 2, 3)), np.zeros((6, 2))
 FRAME = pd.DataFrame(EYE, columns=["pupil", "blinks"])
 AT = {"modalities": None}
+LEARNT = torch.zeros(6, 2, requires_grad=True)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,9 @@ AT = {"modalities": None}
         ({"signals": {"eeg": EYE}} | AT, ["(6, 2)", "array[:, :, None]"]),
         ({"signals": {"eye": EYE[:, 0]}} | AT, ["(6,)", "(windows, measures)"]),
         ({"signals": {"eye": [[1], [1, 2]]}} | AT, ["inhomogeneous"]),
+        ({"signals": {"eye": LEARNT}}, ["'eye'", "grad", "detach().cpu().numpy()"]),
+        ({"labels": LEARNT[:, 0]}, ["labels", "grad", "detach().cpu().numpy()"]),
+        ({"subject": LEARNT[:, 0]}, ["subject", "grad", "detach().cpu().numpy()"]),
         ({"signals": {"eye": EYE.astype(str)}} | AT, ["data type <U", "float32"]),
         ({"signals": {"eye": EYE * 1j}} | AT, ["complex128"]),
         (
@@ -316,7 +321,7 @@ AT = {"modalities": None}
         ),
         (
             {"labels": pd.array([0, 1, 0, 1, 0, None], dtype="Int64")},
-            ["labels", "window 5 (counted", "<NA>", "Fill it in."],
+            ["labels", "window 5 (counted", "<NA>", "Where there is no label"],
         ),
         ({"subject": ["ann"] * 5 + ["\ud800"]}, ["subject", "window 5 (counted"]),
         ({"trial": [1.5] * 6}, ["trial", "1.5", "whole number", "str(value)"]),
@@ -478,6 +483,14 @@ BROKEN = {
         ["single column", "commas"],
     ),
     "csv no trial": (cell("trial", 1, "trail"), ["'trail'", "Did you mean 'trial'?"]),
+    **{
+        f"csv column {name}": (
+            cell("subject", 1, name),
+            [f"column {name!r}", "Rename it 'subject'"],
+        )
+        for name in ("SUBJECT", " subject", "Sub ject ")
+    },
+    "csv another column": (cell("label", 1, "age"), ["'age'", "expected", "Remove"]),
     "csv column twice": (cell("trial", 1, "start"), ["a column twice"]),
     "csv column lacking": (
         replace("windows.csv", b"subject,session,trial,start\n1,1,1,0\n"),
@@ -493,6 +506,7 @@ BROKEN = {
     ),
     "csv bad number": (cell("start", 4, "1,5"), ["row 4", "'start'", "'1,5'"]),
     "csv not a number": (cell("start", 4, "nan"), ["row 4", "'start'", "'nan'"]),
+    "csv start in parts": (cell("start", 4, "4_0"), ["row 4", "'start'", "'4_0'"]),
     "csv no subject": (cell("subject", 3, ""), ["row 3", "'subject'"]),
     "csv duplicate": (cell("start", 3, "0.0"), ["row 3", "a second window", "ann"]),
     "csv unknown class": (cell("label", 5, "sat"), ["row 5", "'sat'", "mean 'sad'?"]),

@@ -115,6 +115,20 @@ def test_ctrl_c_keeps_candidates_and_the_same_command_resumes(call, monkeypatch)
     assert count[0] == 5
 
 
+def test_a_study_goes_on_where_its_folder_was_moved(call, tmp_path):
+    """Its candidates are under the name that it was begun with."""
+    command = ["tune", *TINY, "--sampler=random", "--no-final"]
+    code, said = call(*command, "--candidates=1", "--output=first")
+    assert code == 0 and "Candidates: 1 complete" in said
+    (tmp_path / "first").rename(tmp_path / "second")
+    code, said = call(*command, "--candidates=2", "--output=second")
+    assert code == 0 and "Candidates: 2 complete" in said
+    config = tomllib.loads((tmp_path / "second" / "config.toml").read_text())
+    assert config["study"]["name"] == "first"
+    code, said = call(*command, "--candidates=2", "--output=second", "--name=other")
+    assert code == 2 and "study.name: there 'first', now 'other'" in said
+
+
 def test_time_limit_and_another_candidate_later(call, tmp_path):
     command = ["tune", *TINY, "--sampler=random", "--no-final", "--output=study"]
     code, said = call(*command, "--candidates=4", "--minutes=1e-6")

@@ -26,6 +26,7 @@ quick = settings(max_examples=15, deadline=None, database=None)
 LINEAR = Modality(("gsr", "pulse"), ("mean",), "physiology")
 HEART = Modality(("ECG",), ("heart_rate", "ln_sd"), "physiology", "bpm, ln(mV)")
 ENTROPY = Modality(("Fz", "Cz"), ("alpha", "beta"), "eeg", "nat")
+MEASURES = Modality(tuple(f"measure-{n}" for n in range(1, 31)), ("value",), "eye")
 POWER = Modality(("Fz", "Cz"), ("alpha", "beta"), "eeg")
 
 
@@ -186,3 +187,23 @@ def test_a_person_who_merely_differs_from_the_source_is_not(seed, windows, sprea
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warn_of_distance(new.take(np.arange(windows)), scales, "the source's")
+
+
+@quick
+@given(st.integers(0, 10**6), st.integers(1, 2), st.integers(2, 30))
+def test_a_window_beside_a_mean_of_next_to_nothing_is_no_alarm(seed, windows, people):
+    """Measures that were made to have a mean of 0: all others are far larger."""
+    source = recordings(MEASURES, people=people)
+    values = source.signals["m"].astype(np.float64)
+    values = (values - values.mean(0)) / values.std(0)
+    source = replace(source, signals={"m": values.astype(np.float32)})
+    scales = scales_of(source, np.arange(len(source)))
+    drawn = np.random.default_rng(seed).normal(size=(windows, 30, 1))
+    new = source.take(np.arange(windows))
+    new = replace(new, signals={"m": drawn.astype(np.float32)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_distance(new, scales, "the source's")
+    new = other_unit(new, [0], lambda x: x * 1e6)
+    with pytest.warns(DomainemoWarning, match=r"another unit.* of measure-1[ ;,.]"):
+        warn_of_distance(new, scales, "the source's")

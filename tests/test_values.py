@@ -31,6 +31,7 @@ from domainemo.values import (
     check_seeds,
     check_value,
     option_types,
+    plain,
 )
 
 ODD = (
@@ -150,6 +151,52 @@ def test_a_data_set_is_checked_by_its_annotations_too():
 def test_numbers_of_numpy_are_plain_ones():
     made = Simulated(subjects=np.int64(2), noise=np.float32(1))
     assert [type(each) for each in (made.subjects, made.noise)] == [int, float]
+    loaded = load("simulated", subjects=np.int64(2), trials=np.int16(4), cache=False)
+    assert len(set(loaded.inputs.windows["subject"])) == 2
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_an_experiment_with_numbers_of_numpy_is_the_one_with_plain_ones(kind):
+    """Its configuration, by which it is known again, has what Python would have."""
+    small = float(kind(0.1))
+    given = {
+        "epochs": [np.int64(2), 2],
+        "batch_size": [np.int32(8), 8],
+        "seeds": [np.arange(2), (0, 1)],
+        "calibration": [np.uint8(3), 3],
+        "adapter": ["marginal", "marginal"],
+        "baselines": [np.bool_(False), False],
+        "training": [Training(clip=kind(0.5)), Training(clip=0.5)],
+        "options": [
+            {"training.learning_rate": kind(0.1), "backbone.width": np.int64(8)}
+            | {"training.decay": np.str_("constant")},
+            {"training.learning_rate": small, "backbone.width": 8}
+            | {"training.decay": "constant"},
+        ],
+    }
+    theirs, plain = ({k: v[which] for k, v in given.items()} for which in (0, 1))
+    assert repr(experiment(**theirs).describe()) == repr(experiment(**plain).describe())
+    settings = StudySettings(candidates=np.int64(3), final_seeds=(np.int64(1),))
+    assert repr(settings) == repr(StudySettings(candidates=3, final_seeds=(1,)))
+    for wrong in ({"epochs": np.bool_(True)}, {"epochs": kind(2)}):
+        with pytest.raises(ConfigurationError, match=r"training\.epochs is "):
+            experiment(**wrong)
+    with pytest.raises(ConfigurationError, match=r"learning_rate is nan"):
+        experiment(options={"training.learning_rate": kind("nan")})
+
+
+def test_ranges_ways_and_lengths_of_numpy_are_plain_ones():
+    chosen = experiment(adapter="marginal")
+    for kind in (np.float32, float):
+        low, high = kind(0.125), kind(0.5)
+        given = plain({"training.learning_rate": {"low": low, "high": high}})
+        space = search_space(chosen, ("training",), given, {})
+        written = space.as_written()["training.learning_rate"]
+        assert repr(written) == "{'low': 0.125, 'high': 0.5}"
+    described = de.Modality(("Fz",), ("alpha",), "eeg", span=np.float32(2))
+    assert repr(described.span) == "2.0"
+    with pytest.raises(ConfigurationError, match=r"jobs is True"):
+        de.run(Simulated(subjects=2, trials=4).load(), jobs=True)
 
 
 def test_a_default_stands_in_for_an_annotation_and_may_be_anything():

@@ -1,5 +1,7 @@
 """Numbers of things, natural order, and what objects say when they are printed."""
 
+import csv
+import io
 import subprocess
 import sys
 
@@ -14,7 +16,7 @@ from domainemo.errors import data_error
 from domainemo.runs.experiment import method_name
 from domainemo.runs.results import Results
 from domainemo.statistics.intervals import bootstrap_interval
-from domainemo.words import count, in_order, listed
+from domainemo.words import count, divided, in_order, listed, quoted
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,26 @@ def test_lists_are_read_as_sentences():
         "a and b",
         "a, b and c",
     ]
+
+
+NAMES = st.text(max_size=6).map(str.strip)
+
+
+@given(st.lists(NAMES, min_size=1), st.sampled_from([",", ", "]))
+def test_names_are_read_as_they_are_written(names, between):
+    assert divided(quoted(names, between)) == names
+
+
+@given(st.lists(st.text('ab",\r\n', min_size=1).map(str.strip), min_size=1))
+def test_quotes_are_read_as_in_a_table(names):
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow(names)
+    assert divided(stream.getvalue()) == names
+
+
+def test_a_text_without_quotes_is_divided_at_its_commas():
+    for text in ("", ",", "a,b", " a , b,", "a b", "O'Neil,x", 'a "b",c"'):
+        assert divided(text) == [each.strip() for each in text.split(",")]
 
 
 def test_numbers_in_names_count_as_numbers():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..places import naming_parts
+from ..values import plain
 from .grid import grid_of, read_grid
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def benchmark(
                 "This benchmark is a mapping, which has no file to name its folder "
                 "after. Say where its table and runs go: output=FOLDER."
             )
-        grid = grid_of(file, said)
+        grid = grid_of(plain(dict(file)), said)
     else:
         grid = read_grid(str(file), said)
     folder = default_folder(grid) if output is None else Path(output)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ConfigurationError
 from .data.shared import Json
-from .names import check_run
+from .names import check_new_folder, check_run
 from .stopping import interruptible
 from .terminal import echo, echo_json
 
@@ -30,11 +29,18 @@ def compare(
         list[Path], typer.Argument(help="Folders of finished `adapt`; one is enough.")
     ],
     metric: Annotated[
-        str, typer.Option(help="A column of results.csv.")
+        str,
+        typer.Option(
+            help="What is compared: accuracy, balanced_accuracy, macro_f1, kappa, "
+            "calibration_error, auroc, log_loss or selective_accuracy."
+        ),
     ] = "balanced_accuracy",
     level: Annotated[
         str | None,
-        typer.Option(help="window, sequence or trial; else what the runs predict."),
+        typer.Option(
+            help="window, sequence, trial or 'trial, majority'; else what the runs "
+            "predict."
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -65,11 +71,8 @@ def compare(
 
     for run in runs:
         check_run(run)
-    if output is not None and output.exists() and any(output.iterdir()):
-        raise ConfigurationError(
-            f"{output}: this folder holds files, and nothing was overwritten; name "
-            f"another one with --output."
-        )
+    if output is not None:
+        check_new_folder(output)
     from ..review.comparison import compare as compare_runs
     from ..review.conclusions import conclusions
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ConfigurationError
 from ..files import doubted
 from . import options as use
-from .names import check_run
+from .names import check_new_folder, check_run
 from .stopping import interruptible
 from .terminal import echo
 
@@ -70,11 +69,7 @@ def interpret(
         folder = output or run / f"interpretation-{folder_name(chosen)}"
         if output is None:
             check_no_link(folder)
-        if folder.exists() and any(folder.iterdir()):
-            raise ConfigurationError(
-                f"{folder}: this folder holds files, and nothing was overwritten; name "
-                f"another one with --output."
-            )
+        check_new_folder(folder)
         found = evaluated.find_folds(
             run, experiment, fold=fold, adapter=adapter, seed=seed
         )

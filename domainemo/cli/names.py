@@ -27,6 +27,7 @@ from ..values import check_value
 __all__ = [
     "check_dataset",
     "check_names",
+    "check_new_folder",
     "check_options",
     "check_run",
     "options_of",
@@ -96,6 +97,20 @@ def check_run(folder: Path) -> None:
         raise ConfigurationError(
             f"{folder}: found no config.toml, and so no trained fold; expected the "
             f"folder of a finished `domainemo adapt`."
+        )
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise :class:`ConfigurationError` for an output that would replace something."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(
+            f"{folder}: this is a file, and a folder is to be written; nothing was "
+            f"overwritten. Name another one with --output."
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigurationError(
+            f"{folder}: this folder holds files, and nothing was overwritten; name "
+            f"another one with --output."
         )
 
 

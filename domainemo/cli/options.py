@@ -15,6 +15,7 @@ from ..choices import Choice, PlaceChoices, choices_of, flatten, ordered
 from ..errors import ConfigurationError
 from ..registry import load_plugin
 from ..values import LARGEST_SEED, check_seeds
+from ..words import divided
 from .completion import names_of
 
 if TYPE_CHECKING:
@@ -167,8 +168,8 @@ def _value(name: str, choice: Choice, said: Any) -> Any:
 
 
 def names(text: str, option: str) -> list[str]:
-    """Read a list of names."""
-    found = [name.strip() for name in text.split(",")]
+    """Read a list of names; one with a comma in it stands in double quotes."""
+    found = divided(text)
     if not all(found):
         raise ConfigurationError(
             f"{option} is {text!r}; expected names with commas between them, none of "

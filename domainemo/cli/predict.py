@@ -67,7 +67,7 @@ def predict(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="CSV file to write; else it is printed.")
+        Path | None, typer.Option(help="A file to write, .csv; else it is printed.")
     ] = None,
 ) -> None:
     """Apply a model, of `train` or a fold of `adapt`, to recordings without labels."""
@@ -76,12 +76,11 @@ def predict(
     from ..data.table import Table
     from ..files import doubted
     from ..runs.model import find_trained, load_trained
+    from ..runs.prediction import check_free
     from .configuration import stored_experiment
 
-    if output is not None and output.exists():
-        raise ConfigurationError(
-            f"{output}: this file exists and was not overwritten; name another one."
-        )
+    if output is not None:
+        check_free(output)
     use.import_plugins(plugin)
     trained_folder = find_trained(run, fold=fold, adapter=adapter, seed=seed)
     with doubted(run):

@@ -79,7 +79,7 @@ def _run(
 ) -> None:
     from ..studies.plan import plan_study
     from ..studies.space import search_space
-    from ..studies.study import Effort, run_study
+    from ..studies.study import Effort, name_in, run_study
     from .studies import Searching, show_findings, show_study_plan
 
     base, settings = configuration.base, configuration.settings
@@ -109,7 +109,7 @@ def _run(
             on_train=searching.train,
             executor=executor,
         )
-        name = configuration.name or folder.name
+        name = configuration.name or name_in(folder) or folder.name
         findings = run_study(planned, folder, places, name, effort)
     show_findings(findings)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import Inputs, Modality, canonical_name, spelling
 from ..errors import ConfigurationError, did_you_mean
-from ..words import listed
+from ..words import listed, quoted
 from .soundness import lost_channels
 
 __all__ = ["LACKING", "choose_channels", "without_the_same"]
@@ -67,9 +67,9 @@ def choose_channels(
     before = {name: list(inputs.modalities[name].channels) for name in used}
     kept = dict(before)
     if wanted is not None:
-        named = _resolved(inputs, wanted, "use")
-        _check_used(inputs, named, used)
-        kept |= {name: [c for c in before[name] if c in named[name]] for name in named}
+        chosen = _resolved(inputs, wanted, "use")
+        _check_used(inputs, chosen, used)
+        kept |= {n: [c for c in before[n] if c in chosen[n]] for n in chosen}
     names = [each for each in unwanted if not _is_lacking(inputs, each)]
     out = _resolved(inputs, names, "leave out")
     lost: Channels = {}
@@ -102,7 +102,7 @@ def _resolved(inputs: Inputs, entries: Sequence[str], purpose: str) -> Channels:
                 *(c for m in inputs.modalities.values() for c in m.channels),
             ]
             listing = "; ".join(
-                f"{name}: {', '.join(each.channels)}"
+                f"{name}: {quoted(each.channels)}"
                 for name, each in inputs.modalities.items()
             )
             raise ConfigurationError(
@@ -137,13 +137,13 @@ def _call(modality: Modality) -> Callable[[str], str]:
     return canonical_name if modality.kind == "eeg" else spelling
 
 
-def _check_used(inputs: Inputs, named: Channels, used: Sequence[str]) -> None:
-    for name in named:
+def _check_used(inputs: Inputs, chosen: Channels, used: Sequence[str]) -> None:
+    for name in chosen:
         if name not in used:
             raise ConfigurationError(
-                f"{inputs.name}: {', '.join(named[name])} to use is of {name!r}, which "
-                f"is not among the modalities that are used ({', '.join(used)}). Name "
-                f"both, or neither (--channels, --modalities)."
+                f"{inputs.name}: {', '.join(chosen[name])} to use is of {name!r}, "
+                f"which is not among the modalities that are used ({', '.join(used)}). "
+                f"Name both, or neither (--channels, --modalities)."
             )
 
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ..core import EmotionData, spelling
 from ..errors import ConfigurationError, DomainemoWarning, data_error, did_you_mean
-from ..words import count, listed
+from ..words import count, divided, listed, quoted
 
 __all__ = ["share_classes", "written"]
 
 _FORM = "SOURCE=TARGET+TARGET,..., such as positive=happy,negative=sad+fear"
-_MARKS = ",=+"
+_MARKS = "=+"
 
 
 def written(classes: Mapping[str, str | Sequence[str]]) -> str:
@@ -48,7 +48,7 @@ def written(classes: Mapping[str, str | Sequence[str]]) -> str:
                     f"which stand between names. Rename that class in the recordings."
                 )
         parts.append(f"{ours}={'+'.join(names)}")
-    return ",".join(parts)
+    return quoted(parts, ",")
 
 
 def share_classes(
@@ -101,7 +101,7 @@ def share_classes(
 def _parsed(named: str | None) -> list[tuple[str, list[str]]]:
     """Return pairs of a source's class and the target's that are the same."""
     pairs = []
-    for part in named.split(",") if named else ():
+    for part in divided(named) if named else ():
         ours, equals, theirs = (each.strip() for each in part.partition("="))
         names = [name.strip() for name in theirs.split("+")]
         if not (ours and equals and all(names)) or "=" in theirs:
@@ -147,7 +147,7 @@ def _known(name: str, data: EmotionData, side: str) -> str:
     raise ConfigurationError(
         f"target_classes names {name!r}, and {data.inputs.name}, the {side}, has no "
         f"such class.{did_you_mean(name, data.classes)} Found "
-        f"{', '.join(data.classes)}; expected {_FORM}."
+        f"{quoted(data.classes)}; expected {_FORM}."
     )
 
 

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from ..core import Dataset, EmotionData, Inputs
 from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..outside import is_plain, text_of
 from ..places import called, is_ours, is_outside, naming_parts, where
-from ..registry import find, parameters
-from ..values import check_value, given_options, option_types
+from ..registry import UnknownPart, find, parameters
+from ..values import check_value, given_options, option_types, plain
 from .cache import entry_folder, read_entry, unreadable, write_entry
 from .reader import OnRead, Reader
 
@@ -24,7 +25,7 @@ __all__ = ["load", "load_inputs", "named", "takes_root"]
 
 @naming_parts()
 def load(
-    dataset: str | type[Dataset] | Dataset,
+    dataset: str | PathLike[str] | type[Dataset] | Dataset,
     root: str | Path | None = None,
     *,
     cache: bool = True,
@@ -39,9 +40,9 @@ def load(
 
     Parameters
     ----------
-    dataset : str, type or Dataset
-        A registered name, such as ``"seed-iv"``; a class; or an object of one, which
-        has its root and options already.
+    dataset : str, path, type or Dataset
+        A registered name, such as ``"seed-iv"``; the path of a table folder, which is
+        no text; a class; or an object of one, which has its root and options already.
     root : path, optional
         Where the files lie; else the environment's ``DOMAINEMO_DATA``.
     cache : bool
@@ -135,11 +136,19 @@ def _loaded(dataset: Dataset) -> EmotionData:
 
 
 def named(
-    dataset: str | type[Dataset] | Dataset,
+    dataset: str | PathLike[str] | type[Dataset] | Dataset,
     root: str | Path | None,
     options: Mapping[str, Any],
 ) -> Dataset:
-    """Return the data set of a name or a class, as :func:`load` takes them."""
+    """Return the data set of a name, a class or a path, as :func:`load` takes them."""
+    if isinstance(dataset, PathLike):
+        if root is not None:
+            raise ConfigurationError(
+                f"The data set was given as the path {str(dataset)!r}, and root is "
+                f"{str(root)!r}; expected one of them. Of a table folder it is "
+                f'load("table", path).'
+            )
+        dataset, root = "table", Path(dataset)
     if not isinstance(dataset, Dataset):
         return _make(dataset, root, dict(options))
     if root is not None or options:
@@ -158,10 +167,10 @@ def takes_root(dataset: type[Dataset]) -> bool:
 def _make(
     dataset: str | type[Dataset], root: str | Path | None, options: dict[str, Any]
 ) -> Dataset:
-    made = find("dataset", dataset) if isinstance(dataset, str) else dataset
+    made = _class_of(dataset)
     name = getattr(made, "registered_name", made.__name__)
     known = parameters(made)
-    types = option_types(made)
+    types, options = option_types(made), plain(options)
     for option, value in options.items():
         if option in known:
             where, default = f"dataset {name!r}: {option}", known[option].default
@@ -186,6 +195,27 @@ def _make(
         )
     made_object: Dataset = made(*arguments, **options)
     return made_object
+
+
+def _class_of(dataset: str | type[Dataset]) -> type[Dataset]:
+    """Return the class of a name; refuse what is neither a name nor a data set."""
+    if isinstance(dataset, str):
+        try:
+            return find("dataset", dataset)
+        except UnknownPart as error:
+            if not Path(dataset, "dataset.toml").is_file():
+                raise
+            raise UnknownPart(
+                f"There is no dataset called {dataset!r}, but a table folder, whose "
+                f'path that is. Read it with load("table", {dataset!r}).'
+            ) from error
+    if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
+        raise ConfigurationError(
+            f"The data set is {dataset!r:.80} of type {type(dataset).__name__}; "
+            f"expected a name, the path of a table folder, a class of data sets, or an "
+            f"object of one."
+        )
+    return dataset
 
 
 def _entry(reader: Reader) -> Path:

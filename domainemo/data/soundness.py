@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, data_error
+from ..words import quoted
 
 __all__ = [
     "contents",
@@ -56,7 +58,8 @@ def lost_channels_error(
     """
     places = [f"{listed(names)} of subject {who}" for who, names in lost.items()]
     channels = dict.fromkeys(name for names in lost.values() for name in names)
-    out = ",".join(f"{modality}/{name}" for name in channels)
+    out = quoted((f"{modality}/{name}" for name in channels), ",")
+    who = quoted(lost, ",")
     return data_error(
         f"{recordings}, modality {modality!r}",
         f"NaN in every window in {listed(places)}, while other channels are there",
@@ -64,7 +67,7 @@ def lost_channels_error(
         remedy
         or f"Leave the channel out for everybody (--exclude-channels {out!r}), or all "
         f"of which that is true (--exclude-channels lacking), interpolate it, "
-        f"or leave the subject out (--exclude '{','.join(map(str, lost))}').",
+        f"or leave the subject out (--exclude '{who}').",
     )
 
 
@@ -81,7 +84,8 @@ def lost_modalities_error(
     """
     remedy = "Look at what was read: there is nothing to train on."
     if others:
-        remedy = f"Use the others: --modalities {','.join(others)}."
+        shown = quote(quoted(others, ","))
+        remedy = f"Use the others: --modalities {shown}."
     return data_error(
         f"{recordings}, modality {listed([repr(name) for name in lost])}",
         "not one value, for nobody",
@@ -100,12 +104,13 @@ def single_class_error(recordings: str, alone: Mapping[Any, str]) -> DataError:
         The one class of each.
     """
     people = [f"{name} for subject {who}" for who, name in alone.items()]
+    names = quoted(alone, ",")
     return data_error(
         recordings,
         f"a single class, {listed(people)}",
         "at least two classes for whoever is tested, as accuracy means nothing "
         "otherwise",
-        f"Leave the subject out (--exclude '{','.join(map(str, alone))}'), or train on "
+        f"Leave the subject out (--exclude '{names}'), or train on "
         f"it and skip its test, which the results then name (--set "
         f"protocol.unfit=skip).",
     )

@@ -75,6 +75,7 @@ _MODALITY_FIELDS = {
     "span": _SECONDS,
     "file": _STRING,
 }
+_UNLABELLED = "Where there is no label, leave the window out."
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _INT64 = np.iinfo(np.int64)
 
@@ -591,6 +592,10 @@ def _read_columns(path: Path) -> dict[str, list[str]]:
     return dict(zip(header, map(list, zip(*rows[1:], strict=True)), strict=True))
 
 
+def _bare(column: str) -> str:
+    return "".join(column.split()).casefold()
+
+
 def _check_header(header: list[str], path: Path) -> None:
     expected = f"{', '.join(PROVENANCE)} and, where there are labels, {_LABEL}"
     known = (*PROVENANCE, _LABEL)
@@ -600,6 +605,9 @@ def _check_header(header: list[str], path: Path) -> None:
     for column in header:
         if column not in known:
             remedy = _suggest(column, known) or "Remove that column."
+            same = [name for name in known if _bare(name) == _bare(column)]
+            if same:
+                remedy = f"Rename it {same[0]!r}, without other capitals or blanks."
             raise _error(path, f"the unknown column {column!r}", expected, remedy)
     if len(set(header)) != len(header):
         found = f"a column twice in {', '.join(header)}"
@@ -746,12 +754,7 @@ def _arrays(
             signal = np.ma.filled(signal.astype(np.float64), np.nan)
         if isinstance(signal, pd.DataFrame) and _holds_numbers(signal):
             signal = signal.to_numpy(np.float64, na_value=np.nan)
-        try:
-            arrays[key] = np.asarray(signal)
-        except ValueError as error:  # ragged lists
-            where = f"{name}, signal {key!r}"
-            remedy = "Give every window the same channels and features."
-            raise _error(where, str(error), "an array of numbers", remedy) from error
+        arrays[key] = _array(signal, f"{name}, signal {key!r}")
     lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{key}: {length}" for key, length in lengths.items())
@@ -762,6 +765,18 @@ def _arrays(
             "Give every modality the same windows, with NaN where a sensor lost one.",
         )
     return arrays, next(iter(lengths.values()))
+
+
+def _array(values: ArrayLike, where: str, dtype: Any = None) -> NDArray[Any]:
+    """Return values as an array; refuse what NumPy can make none of."""
+    try:
+        return np.asarray(values, dtype)
+    except (ValueError, TypeError, RuntimeError) as error:
+        remedy = "Give every window the same channels and features."
+        if not isinstance(error, ValueError):  # a tensor that has a gradient, or a GPU
+            remedy = "Make an array of it: tensor.detach().cpu().numpy()."
+        found = str(error).strip().rstrip(".") or type(error).__name__
+        raise _error(where, found, "an array that NumPy can read", remedy) from error
 
 
 def _describe(
@@ -848,7 +863,7 @@ def _column(values: ArrayLike | None, count: int, where: str) -> NDArray[Any]:
     if values is None:
         raise _error(where, "None", f"a value, or {count}, one per window", "Give it.")
     # A list that mixes strings and NaN must not become the string "nan".
-    array = values if isinstance(values, np.ndarray) else np.array(values, dtype=object)
+    array = values if isinstance(values, np.ndarray) else _array(values, where, object)
     if array.ndim == 0:
         return np.full(count, array[()], dtype=array.dtype)
     if array.shape != (count,):
@@ -865,7 +880,7 @@ def _encode(
     labels: ArrayLike, classes: Sequence[str] | None, count: int, where: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return class numbers and names."""
-    values = _elements(_column(labels, count, where), where, first=0)
+    values = _elements(_column(labels, count, where), where, 0, lacking=_UNLABELLED)
     if len({type(value) for value in values}) > 1:
         remedy = "Give either class numbers or class names."
         raise _error(where, "numbers and strings", "one or the other", remedy)
@@ -974,8 +989,13 @@ def _identifiers(values: Any, where: str, first: int) -> pd.Series[Any]:
     return pd.Series([str(value) for value in elements], dtype=str)
 
 
-def _elements(values: Any, where: str, first: int) -> list[int | str]:
-    """Return plain whole numbers and non-empty strings."""
+def _elements(
+    values: Any, where: str, first: int, lacking: str = "Fill it in."
+) -> list[int | str]:
+    """Return plain whole numbers and non-empty strings.
+
+    What is `lacking` says what to do where there is no value.
+    """
     plain = values.tolist() if isinstance(values, np.ndarray) else list(values)
     for row, value in enumerate(plain):
         if isinstance(value, str) and value and value.isprintable():
@@ -989,11 +1009,29 @@ def _elements(values: Any, where: str, first: int) -> list[int | str]:
                 f"{where}, {_place(row, first)}",
                 _show(value),
                 "a whole number or a non-empty string",
-                "Fill it in."
-                if (pd.api.types.is_scalar(value) and pd.isna(value)) or value == ""
-                else "Make text of it, as str(value) or value.decode() does.",
+                lacking if _is_lacking(value) else _as_text(value),
             )
     return plain
+
+
+def _is_lacking(value: Any) -> bool:
+    """Return whether there is no value, in whatever form that is said."""
+    if value is np.ma.masked or (isinstance(value, np.ndarray) and not value.size):
+        return True
+    if isinstance(value, str | bytes):
+        return not value
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
+
+
+def _as_text(value: Any) -> str:
+    """Return how a value of another type becomes text that says the same."""
+    if isinstance(value, bytes):
+        return "Make text of each: [value.decode() for value in values]."
+    if isinstance(value, np.ndarray) and value.size == 1:  # a cell of MATLAB
+        return "Take what is in each: [value.item() for value in values]."
+    if isinstance(value, str):
+        return "Write it in characters that UTF-8 has."
+    return "Make text of each: [str(value) for value in values]."
 
 
 def _encodable(text: str) -> bool:
@@ -1010,6 +1048,8 @@ def _seconds(values: Any, where: str, first: int) -> NDArray[np.float64]:
         try:
             seconds[row] = float(value)
         except (TypeError, ValueError):
+            seconds[row] = np.nan
+        if isinstance(value, str) and "_" in value:  # 4_0, which is 40 to Python
             seconds[row] = np.nan
         if not math.isfinite(seconds[row]):
             raise _error(
@@ -1030,7 +1070,7 @@ def _numbers(
         if name not in number:
             remedy = _suggest(name, classes) or "Correct it, or add it to the classes."
             if says_missing(name):
-                remedy = "Where there is no label, leave the window out."
+                remedy = _UNLABELLED
             raise _error(
                 f"{where}, {_place(row, first)}",
                 f"the unknown class {name!r}",
@@ -1058,7 +1098,7 @@ def _read_text(path: Path, most: int = TEXT) -> str:
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else ""
 
 

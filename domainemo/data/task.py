@@ -9,12 +9,12 @@ import numpy as np
 
 from ..core import EmotionData, spelling
 from ..errors import ConfigurationError, data_error, did_you_mean
-from ..words import count
+from ..words import count, divided, quoted
 
 __all__ = ["OF_TARGETS", "choose_classes", "merges"]
 
 _MERGE = "OLD+OLD=NEW, such as happy+surprised=positive"
-_MARKS = ",=+"
+_MARKS = "=+"
 
 OF_TARGETS = (
     "of targets too (the task's definition; a newcomer's windows cannot be chosen so)"
@@ -28,7 +28,8 @@ def merges(given: str | Sequence[str] | Mapping[str, str | Sequence[str]]) -> li
     Parameters
     ----------
     given : str, sequence of str or mapping
-        Such texts, several in one with commas between; or the classes that each new
+        Such texts, several in one with commas between, in which one with a comma of
+        its own stands in double quotes; or the classes that each new
         one is made of, such as ``{"positive": ["happy", "surprised"]}``.
 
     Raises
@@ -39,7 +40,7 @@ def merges(given: str | Sequence[str] | Mapping[str, str | Sequence[str]]) -> li
     """
     if isinstance(given, Mapping):
         given = [_written(new, olds) for new, olds in given.items()]
-    texts = given.split(",") if isinstance(given, str) else list(given)
+    texts = divided(given) if isinstance(given, str) else list(given)
     made = [(_parsed(text)) for text in texts]
     for what, names in (
         ("is to be made of two groups", [new for _, new in made]),
@@ -125,7 +126,7 @@ def choose_classes(
         raise ConfigurationError(
             f"{data.inputs.name}: the only class left is {', '.join(kept)!r}; expected "
             f"at least two to tell apart (--classes, --merge). Found "
-            f"{', '.join(data.classes)}."
+            f"{quoted(data.classes)}."
         )
     places = np.array([_place(new[old], kept) for old in data.classes])
     labels = places[data.labels]
@@ -169,7 +170,7 @@ def _known(name: str, classes: Sequence[str], recordings: str, purpose: str) -> 
             return each
     raise ConfigurationError(
         f"{recordings}: there is no class {name!r} to {purpose}."
-        f"{did_you_mean(name, classes)} Found {', '.join(classes)}."
+        f"{did_you_mean(name, classes)} Found {quoted(classes)}."
     )
 
 

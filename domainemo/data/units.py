@@ -29,7 +29,8 @@ _RATIO = 100.0
 
 _SHIFT, _SPREADS = 4.0, 5.0
 """Between neighbouring people, of the median of a logarithm: absolute (a thousandfold
-amplitude is 6.9 nat), and in spreads of a person's own."""
+amplitude is 6.9 nat), and in spreads of a person's own; the latter of other values too
+where nothing else is known."""
 
 _ALIKE = 4.0
 """The most by which spreads differ where a logarithm is only shifted."""
@@ -194,17 +195,19 @@ def _is_far(
 ) -> bool:
     """Return whether a middle and a spread are of another unit than others'.
 
-    Comparisons with a spread of NaN, which nobody knows, decide nothing.
+    Comparisons with a spread of NaN, which nobody knows, decide nothing. The ratio of
+    two middles alone does not either, as others' may be next to zero.
     """
     (middle, spread), (mean, deviation) = own, other
-    times = spread / deviation
+    times, shift = spread / deviation, abs(middle - mean)
+    beyond = shift >= _SPREADS * deviation
     if logarithm:
-        shift = abs(middle - mean)
         alike = not (times > _ALIKE or times < 1 / _ALIKE)
-        return shift >= max(_SHIFT, _SPREADS * deviation) and alike
+        return shift >= _SHIFT and beyond and alike
     if not middle or not mean:
         return False
-    larger = abs(middle) >= _RATIO * abs(mean) and not times < _RATIO
+    varies = beyond if np.isnan(times) else times >= _RATIO
+    larger = abs(middle) >= _RATIO * abs(mean) and varies
     smaller = abs(mean) >= _RATIO * abs(middle) and times <= 1 / _RATIO
     return larger or smaller
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from ..data.files.limits import parse_toml
 from ..errors import ConfigurationError, did_you_mean
 from ..processes import check_main, cores, starting
-from ..values import Bounds, check_value
+from ..values import Bounds, check_value, plain
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,7 +59,7 @@ def check_cluster(where: str | Path, jobs: int | None = None) -> None:
     ------
     ConfigurationError
     """
-    where = str(where)
+    where, jobs = str(where), plain(jobs)
     check_value("jobs", jobs, Annotated[int, Bounds(least=1)] | None)
     if not _is_address(where):
         if where != LOCAL:
@@ -134,6 +134,7 @@ def cluster(
     >>> with de.cluster("dask", jobs=4) as executor:
     ...     results = de.run(data, executor=executor)
     """
+    jobs = plain(jobs)
     check_cluster(where, jobs)
     import dask
 

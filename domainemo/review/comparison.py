@@ -217,7 +217,9 @@ def compare(
     *runs : path or Results
         Folders of finished runs, or what `run` returned; one is enough.
     metric : str
-        A column of the table of results.
+        ``"accuracy"``, ``"balanced_accuracy"``, ``"macro_f1"``, ``"kappa"``,
+        ``"calibration_error"``, ``"auroc"``, ``"log_loss"`` or
+        ``"selective_accuracy"``.
     level : str, optional
         ``"window"``, ``"sequence"``, ``"trial"`` or ``"trial, majority"``; by default
         what the runs predict.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, Literal
 
 from .. import processes
@@ -24,7 +25,7 @@ def check_jobs(jobs: Any, executor: Executor | None = None) -> None:
     ------
     ConfigurationError
     """
-    whole = isinstance(jobs, int) and not isinstance(jobs, bool)
+    whole = isinstance(jobs, Integral) and not isinstance(jobs, bool)
     if jobs != "auto" and not (whole and jobs > 0):
         raise ConfigurationError(
             f"jobs is {jobs!r}; expected a number of processes, or 'auto'."
@@ -49,7 +50,7 @@ def at_once(jobs: Jobs, chosen: Setup, most: int | None = None) -> int:
     if jobs == "auto":
         alone = chosen.device != "cpu"
         jobs = 1 if alone else processes.cores() // chosen.training.threads
-    return max(1, jobs if most is None else min(jobs, most))
+    return int(max(1, jobs if most is None else min(jobs, most)))
 
 
 @contextmanager

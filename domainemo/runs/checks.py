@@ -27,6 +27,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..training.batches import samples_of
+from ..words import quoted
 from .experiment import Setup
 
 __all__ = [
@@ -199,7 +200,7 @@ def select_modalities(inputs: Inputs, names: tuple[str, ...] | None) -> Inputs:
         raise ConfigurationError(
             f"{inputs.name}: there is no modality {', '.join(map(repr, missing))}."
             f"{did_you_mean(missing[0], inputs.modalities)} Found "
-            f"{', '.join(inputs.modalities)}. Choose among these with "
+            f"{quoted(inputs.modalities)}. Choose among these with "
             f"--modalities."
         )
     if len(set(names)) < len(names):
@@ -226,11 +227,13 @@ def _kept_rows(inputs: Inputs, exclude: Sequence[str]) -> Rows:
     known = set(subjects)
     unknown = [name for name in exclude if name not in known]
     if unknown:
+        there = [quoted([name]) for name in dict.fromkeys(subjects)]
+        # Several may be one, with a comma in it.
+        near = (did_you_mean(each, there) for each in (unknown[0], ", ".join(unknown)))
         raise ConfigurationError(
-            f"{inputs.name}: there is no subject {', '.join(unknown)} to leave out."
-            f"{did_you_mean(unknown[0], known)} Found "
-            f"{', '.join(dict.fromkeys(subjects))}. Channels are left out with "
-            f"--exclude-channels."
+            f"{inputs.name}: there is no subject {quoted(unknown)} to leave out."
+            f"{next(filter(None, near), '')} Found {', '.join(there)}. Channels are "
+            f"left out with --exclude-channels."
         )
     kept = np.flatnonzero(~subjects.isin(exclude))
     if len(inputs) and not len(kept):
@@ -261,7 +264,7 @@ def check_modalities(inputs: Inputs) -> None:
     subjects = inputs.windows["subject"]
     empty = [each for each in subjects.unique() if not there[subjects == each].any()]
     if empty:
-        names = ",".join(map(str, empty))
+        names = quoted(empty, ",")
         raise data_error(
             inputs.name,
             f"not one value in {', '.join(inputs.signals)} of subject {names}",

@@ -37,6 +37,7 @@ from ..places import where
 from ..training.screened import find_screen
 from ..training.settings import Training
 from ..values import check_seeds, check_value
+from ..words import divided
 from .controls import control_name, is_trained, retraining
 from .initialisation import Initialisation, read_initialisation
 from .leaks import check_waived
@@ -512,7 +513,7 @@ def _controls(
 ) -> tuple[Part, ...]:
     """Return the controls to run, with their options; none without baselines."""
     if isinstance(given, str):
-        given = [name.strip() for name in given.split(",")]
+        given = divided(given)
     elif isinstance(given, type | Control):
         given = [given]
     if not isinstance(given, Sequence):
@@ -657,9 +658,12 @@ def _once(option: str, given: Any) -> tuple[str, ...]:
 
 
 def _names(option: str, given: Any) -> list[str]:
-    """Return names as a list; those of one text are divided by commas."""
+    """Return names as a list; those of one text are divided by commas.
+
+    One that has a comma itself stands in double quotes there, or in a list.
+    """
     if isinstance(given, str):
-        given = given.split(",")
+        given = divided(given)
     if not hasattr(given, "__iter__"):
         given = [given]
     names = [str(name).strip() for name in given]

@@ -12,7 +12,7 @@ from ..core import EmotionData, Inputs
 from ..errors import ConfigurationError
 from .model import Model
 
-__all__ = ["predict"]
+__all__ = ["check_free", "predict"]
 
 
 def predict(
@@ -42,7 +42,7 @@ def predict(
     normalise_by, adapt
         See :meth:`Model.predict`.
     output : path, optional
-        A CSV file to write as well; it must not be there yet.
+        A file to write as well, ``.csv``; it must not be there yet.
 
     Returns
     -------
@@ -52,16 +52,14 @@ def predict(
     Raises
     ------
     ConfigurationError, DataError
-        See :class:`Model`; and if `output` is there already.
+        See :class:`Model`; and if `output` is there already, or of another kind.
 
     Examples
     --------
     >>> table = predict("model", unlabelled)
     """
-    if output is not None and Path(output).exists():
-        raise ConfigurationError(
-            f"{output}: this file exists and was not overwritten; name another one."
-        )
+    if output is not None:
+        check_free(output)
     which = {"fold": fold, "adapter": adapter, "seed": seed}
     if not isinstance(model, Model):
         model = Model.load(model, fold=fold, adapter=adapter, seed=seed)
@@ -74,3 +72,27 @@ def predict(
     if output is not None:
         files.write(Path(output), table.to_csv(index=False))
     return table
+
+
+def check_free(output: str | Path) -> None:
+    """Refuse a file of predictions that is there already, or is no CSV by its name.
+
+    Parameters
+    ----------
+    output : path
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    path = Path(output)
+    if path.suffix.lower() != ".csv":
+        raise ConfigurationError(
+            f"{path}: found the ending {path.suffix!r}; expected .csv, which is what "
+            f"predictions are written as. Name such a file; pandas.read_csv makes a "
+            f"table of it that can be written as any other kind."
+        )
+    if path.exists():
+        raise ConfigurationError(
+            f"{path}: this file exists and was not overwritten; name another one."
+        )

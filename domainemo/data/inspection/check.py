@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
@@ -151,7 +152,7 @@ class Check:
 
 
 def check(
-    dataset: str | type[Dataset] | Dataset,
+    dataset: str | PathLike[str] | type[Dataset] | Dataset,
     root: str | Path | None = None,
     *,
     jobs: int | None = 1,
@@ -164,9 +165,10 @@ def check(
 
     Parameters
     ----------
-    dataset : str, type or Dataset
-        A registered name, such as ``"seed-iv"``, a class, or an object of one. What is
-        no reader of files is loaded as a whole.
+    dataset : str, path, type or Dataset
+        As of :func:`domainemo.load`: a registered name, such as ``"seed-iv"``, the path
+        of a table folder, a class, or an object of one. What is no reader of files is
+        loaded as a whole.
     root : path, optional
         Where the files lie; else the environment's ``DOMAINEMO_DATA``.
     jobs : int or None
