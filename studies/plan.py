@@ -18,6 +18,7 @@ from ..runs.job import Job
 from ..runs.plan import Plan, plan
 from ..training.seeds import derive_seed
 from ..values import LARGEST_SEED
+from ..words import quoted
 from .settings import StudySettings
 from .space import Space
 
@@ -150,8 +151,8 @@ def _development(whole: Plan, settings: StudySettings) -> tuple[str, ...]:
         unknown = [name for name in wanted if name not in subjects]
         if unknown:
             raise ConfigurationError(
-                f"study.development names {', '.join(unknown)}, but there are the "
-                f"subjects {', '.join(subjects)}."
+                f"study.development names {quoted(unknown)}, but there are the "
+                f"subjects {quoted(subjects)}."
             )
         return tuple(name for name in subjects if name in wanted)
     number = wanted or max(len(subjects) // 2, 2)

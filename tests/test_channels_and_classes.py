@@ -78,6 +78,8 @@ def test_a_name_with_a_comma_is_named_in_quotes(option, name, text):
 
 def test_a_name_with_a_comma_stands_in_quotes_where_it_may_be_copied(data, capsys):
     data = commas(data)
+    chosen = experiment(**CHOICES, adapter="marginal", validator="rank-average")
+    space = search_space(chosen, ("adapter",), {}, {})
     there = '"Lee, Ann"'
     for wrong in ("Lee, Ann", '"Lee, An"'):
         with pytest.raises(ConfigurationError) as raised:
@@ -85,6 +87,8 @@ def test_a_name_with_a_comma_stands_in_quotes_where_it_may_be_copied(data, capsy
         said = str(raised.value)
         assert f"Did you mean '{there}'? Found {there}, " in said, said
         assert planned(data, exclude=there).inputs.windows["subject"].nunique() == 2
+    with pytest.raises(ConfigurationError, match=r'jr\.", "Lee, Ann", X\.$'):
+        plan_study(data, space, StudySettings(development=("Lee", "Ann")))
     with pytest.raises(ConfigurationError, match='Found "so, so", '):
         planned(data, classes="so, so")
     with pytest.raises(ConfigurationError, match='eeg: "left, front", '):
