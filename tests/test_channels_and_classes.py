@@ -87,7 +87,7 @@ def test_a_name_with_a_comma_stands_in_quotes_where_it_may_be_copied(data, capsy
         said = str(raised.value)
         assert f"Did you mean '{there}'? Found {there}, " in said, said
         assert planned(data, exclude=there).inputs.windows["subject"].nunique() == 2
-    with pytest.raises(ConfigurationError, match='subjects "Lee, Ann", "Bo ""B'):
+    with pytest.raises(ConfigurationError, match=r'jr\.", "Lee, Ann", X\.$'):
         plan_study(data, space, StudySettings(development=("Lee", "Ann")))
     with pytest.raises(ConfigurationError, match='Found "so, so", '):
         planned(data, classes="so, so")
