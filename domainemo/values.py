@@ -17,7 +17,8 @@ import functools
 import inspect
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from typing import (
     Annotated,
     Any,
@@ -38,6 +39,7 @@ __all__ = [
     "given_options",
     "option_types",
     "check_fields",
+    "check_folders",
     "check_seeds",
     "check_value",
     "fits",
@@ -185,6 +187,28 @@ def plain(value: Any) -> Any:
     if type(value) is dict:
         return {key: plain(each) for key, each in value.items()}
     return value
+
+
+def check_folders(function: str, given: Iterable[Any]) -> None:
+    """Refuse what is no path; several folders are given one by one.
+
+    Parameters
+    ----------
+    function : str
+        Whom they are given to.
+    given : iterable
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    for each in given:
+        if not isinstance(each, str | PathLike):
+            raise ConfigurationError(
+                f"{function} was given {_shown(each)} of type {type(each).__name__}; "
+                f"expected the path of a folder. Several are given one by one: "
+                f"{function}(*folders)."
+            )
 
 
 def check_value(

@@ -243,3 +243,10 @@ def test_the_command_prints_the_table_and_the_sentence(runs):
     told = json.loads(answer.stdout)
     assert told.pop("sentences") == found.sentences()
     assert told == found.record()
+
+
+@pytest.mark.parametrize("function", [de.select, de.compare])
+@pytest.mark.parametrize("given", [["runs/a", "runs/b"], 3])
+def test_folders_are_given_one_by_one(function, given):
+    with pytest.raises(ConfigurationError, match=r"given one by one: \w+\(\*folders\)"):
+        function(given)

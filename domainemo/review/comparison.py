@@ -20,7 +20,7 @@ from ..statistics.paired import Comparison
 from ..statistics.paired import compare as compare_paired
 from ..statistics.ranks import Ranks, friedman
 from ..statistics.several import Combined, holm, stouffer
-from ..values import check_value
+from ..values import check_folders, check_value
 from ..words import count, listed
 from .comparable import (
     beside_recordings,
@@ -280,6 +280,7 @@ def _read(runs: Sequence[str | Path | Results]) -> dict[str, Results]:
     """Return results under the shortest names that tell them apart."""
     if not runs:
         raise ConfigurationError("Found no run to compare; name one folder or more.")
+    check_folders("compare", [run for run in runs if not isinstance(run, Results)])
     paths = [None if isinstance(run, Results) else Path(run) for run in runs]
     twice = len({*paths} - {None}) < sum(path is not None for path in paths)
     if twice:

@@ -26,6 +26,7 @@ from ..runs.model import find_all_trained
 from ..runs.record import Record, load_record
 from ..statistics.ties import tied
 from ..validators.comparing import all_sound, comparison
+from ..values import check_folders
 from ..words import count, in_order, listed
 
 __all__ = ["Selected", "select"]
@@ -232,6 +233,7 @@ def select(*runs: str | Path, validator: str = SELECTED_BY) -> Selected:
 
 def _named(runs: Sequence[str | Path]) -> list[tuple[str, Path]]:
     """Return the folders with the shortest names that tell them apart."""
+    check_folders("select", runs)
     paths = [Path(run) for run in runs]
     if not paths:
         raise ConfigurationError("Found no run to choose from; name a folder or more.")
