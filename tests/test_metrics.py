@@ -222,6 +222,9 @@ def test_auroc_by_hand():
 
 def test_a_constant_answer_ranks_nothing():
     assert auroc(np.array([0, 1, 2]), np.full((3, 3), 1 / 3)) == 0.5
+    # Nor does what rounding made of it.
+    rounded = np.array([[0.5, 0.5], [0.5 - 1e-12, 0.5 + 1e-12]])
+    assert auroc(np.array([0, 1]), rounded) == 0.5
 
 
 def test_selective_accuracy_by_hand():
@@ -233,3 +236,6 @@ def test_selective_accuracy_by_hand():
     assert (
         selective_accuracy(np.array([0, 0, 0, 1]), np.tile([0.7, 0.3], (4, 1))) == 3 / 4
     )
+    # So do those that differ by rounding alone.
+    rounded = np.array([[0.6, 0.4], [0.6 + 1e-12, 0.4 - 1e-12]])
+    assert selective_accuracy(np.array([0, 1]), rounded) == 0.5
