@@ -88,6 +88,26 @@ def test_places_within_a_batch_tell_nothing():
         for place, number in enumerate(groups[here].tolist()):
             places[number // 3, place] += 1
     assert (abs(places / 300 - 1 / 3) < 5 * np.sqrt(2 / 9 / 300)).all()
+    within = {tuple(groups[here].tolist()) for here, _ in draw(groups, 5, 6)}
+    assert len(within) > 3  # of seven batches
+
+
+def test_who_is_shown_once_more_in_a_batch_is_drawn():
+    """Of three groups in a batch of four, each is the one in a third of the epochs."""
+    groups, twice = grouped([4, 4, 4]), Counter()
+    for seed in range(300):
+        here, _ = draw(groups, 5, 4, seed)[0]
+        ((number, _),) = Counter(groups[here].tolist()).most_common(1)
+        twice[number] += 1
+    shares = np.array([twice[int(each)] / 300 for each in groups.unique()])
+    assert (abs(shares - 1 / 3) < 5 * np.sqrt(2 / 9 / 300)).all()
+
+
+def test_balanced_epochs_differ_by_seed_and_repeat_with_it():
+    groups = grouped([12, 12])
+    orders = [torch.cat([h for h, _ in draw(groups, 5, 6, seed)]) for seed in (0, 0, 1)]
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
 
 
 def test_more_groups_than_a_batch_holds_take_turns():
