@@ -21,6 +21,7 @@ from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports import run_figures as figures
 from domainemo.reports import run_words as words
 from domainemo.reports.run import write_run_report
+from domainemo.reports.run_sections import training_seconds
 from domainemo.reports.style import render
 from domainemo.review.embedding import embed, principal_plane
 from domainemo.review.histories import histories, loss_terms
@@ -138,6 +139,16 @@ def test_recall_by_class_averages_to_balanced_accuracy(folder):
     assert found.loc["uf-ama", "positive"] == pytest.approx(np.mean(by_subject))
 
 
+def test_recall_is_averaged_over_folds_before_it_is_over_people():
+    """Somebody who is tested in three folds counts as much as one who is in one."""
+    rows = [(1, fold, 0, int(fold == "a")) for fold in "abc"] + [(2, "d", 0, 0)]
+    columns = ["subject", "fold", "label", "predicted"]
+    table = pd.DataFrame(rows, columns=columns).assign(method="adapter", seed=0)
+    table = table.assign(**{f"p_{name}": 0.0 for name in CLASSES})
+    found = recall_by_class(replace(some_results(adapter=[0.5]), predictions=table))
+    assert found.loc["adapter", "calm"] == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_calibration_agrees_with_the_error_and_with_a_slow_loop():
     rows = some_predictions(count=300)
     bins = calibration(rows)
@@ -188,8 +199,8 @@ def interval(*tables) -> tuple[float, float]:
 
 def test_a_subject_s_interval_is_of_its_trials():
     half = [True, False] * 20
-    # The mean of 40 coins: a deviation of 0.079.
-    assert interval(trials(half)) == pytest.approx((0.35, 0.65), abs=0.03)
+    # The mean of 40 coins: of 95 %, from 14 to 26 of them.
+    assert interval(trials(half)) == pytest.approx((0.35, 0.65), abs=0.01)
     # Windows of a trial are no new coins, nor are seeds; folds are.
     assert interval(trials(half, windows=7)) == interval(trials(half))
     assert interval(trials(half), trials(half, seed=1)) == interval(trials(half))
@@ -197,12 +208,22 @@ def test_a_subject_s_interval_is_of_its_trials():
     assert two == pytest.approx((0.39, 0.61), abs=0.035)
     assert interval(trials([True] * 9)) == (1, 1)
     assert np.isnan(interval(trials([True] * 4))).all()
+    assert interval(trials([True] * 5)) == (1, 1)
 
 
 def test_the_typical_fold_is_that_of_the_median_gain():
     results = some_results(adapter=[0.5, 0.9, 0.7], source_only=[0.4, 0.4, 0.9])
     assert typical_fold(results) == "subject 1"
     assert typical_fold(some_results(adapter=[0.5, 0.9, 0.7])) == "subject 3"
+    # Of four it is the lower of the two in the middle.
+    assert typical_fold(some_results(adapter=[0.5, 0.9, 0.7, 0.6])) == "subject 4"
+
+
+def test_the_time_of_training_is_that_of_every_method():
+    results = some_results(adapter=[0.5, 0.9], source_only=[0.4, 0.4])
+    seconds = results.table["method"].map({"adapter": 3.0, "source only": 2.0})
+    timed = replace(results, table=results.table.assign(seconds=seconds))
+    assert training_seconds(timed) == 2 * 3 + 2 * 2
 
 
 # ---------------------------------------------------------------------------- training
