@@ -160,6 +160,10 @@ def test_the_mean_has_the_least_squared_distance():
     def total(centre):
         return sum(distance(each, centre) ** 2 for each in found)
 
+    # There the logarithms of all add up to nothing.
+    inverse = linalg.inv(linalg.sqrtm(mean))
+    logarithms = [linalg.logm(inverse @ each @ inverse) for each in found]
+    np.testing.assert_allclose(np.mean(logarithms, axis=0), 0, atol=1e-7)
     rng, least = np.random.default_rng(0), total(mean)
     for size in (1e-2, 0.1):
         for _ in range(10):

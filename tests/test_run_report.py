@@ -19,13 +19,14 @@ from domainemo.cli import main
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports import run_figures as figures
+from domainemo.reports import run_sections
 from domainemo.reports import run_words as words
 from domainemo.reports.run import write_run_report
 from domainemo.reports.run_sections import training_seconds
 from domainemo.reports.style import render
 from domainemo.review.embedding import embed, principal_plane
 from domainemo.review.histories import histories, loss_terms
-from domainemo.review.reading import match_recordings, networks
+from domainemo.review.reading import TrainedNetwork, match_recordings, networks
 from domainemo.review.screening import pooled, screening
 from domainemo.review.tables import (
     calibration,
@@ -310,6 +311,49 @@ def test_precision_is_pooled_sample_by_sample():
     assert pooled(table, "taught") == (pytest.approx(2 / 4), 4)
     precision, number = pooled(table, "own")
     assert np.isnan(precision) and number == 0
+
+
+def test_who_learns_by_the_fusion_and_by_itself_counts_once(tmp_path):
+    """As of three modalities: two agree, and the third is taught as well."""
+    np.savez(
+        tmp_path / "screening.npz",
+        labels=[[0, 1, 1, 0]],
+        members=[[0], [1], [2], [3]],
+        **{"weights/fusion": [[1, 1, 0, 0]], "weights/eeg": [[1, 0, 1, 0]]},
+        **{"opinions/fusion": [[0, 1, 1, 0]], "opinions/eeg": [[1, 1, 0, 1]]},
+    )
+    network = TrainedNetwork("adapter", "subject 1", 0, tmp_path)
+    recordings = SimpleNamespace(data=SimpleNamespace(labels=np.array([0, 1, 0, 1])))
+    found = screening(some_results(adapter=[0.5]), [network], recordings).iloc[0]
+    shares = found[["consistent", "taught", "dropped"]]
+    assert shares.tolist() == [0.5, 0.25, 0.25]
+    counts = found[["consistent_count", "taught_count", "contradicted_count"]]
+    assert counts.tolist() == [2, 1, 2]
+    precisions = [found[f"{n}_precision"] for n in ("consistent", "taught", "own")]
+    assert precisions == [1.0, 0.0, 0.5]
+
+
+def test_what_is_said_of_screening_is_of_the_last_epoch(monkeypatch):
+    rows = [
+        {"fold": fold, "epoch": epoch, "consistent": share, "taught": 0.1}
+        | {"dropped": 0.9 - share, "consistent_count": 4, "consistent_precision": right}
+        | dict.fromkeys(("taught_count", "contradicted_count"), 0)
+        | dict.fromkeys(("taught_precision", "own_precision"), np.nan)
+        | {"contradicted_precision": np.nan}
+        for fold in ("a", "b")
+        for epoch, share, right in ((1, 0.2, 0.25), (2, 0.6, 0.75))
+    ]
+    monkeypatch.setattr(run_sections, "believed", lambda *_: pd.DataFrame(rows))
+    run = SimpleNamespace(
+        results=some_results(adapter=[0.5]),
+        method="adapter",
+        networks=lambda method: [],
+        recordings=None,
+        left_out=[],
+    )
+    text, _, note = run_sections.screening(run).blocks
+    assert "learn from 60% of" in text and "dropped 30%" in text
+    assert "right for 75% where modalities agreed (n = 8)" in note.text
 
 
 def test_precision_of_untested_samples_takes_the_recordings(data, tmp_path):

@@ -1,6 +1,7 @@
 """A study: who chooses, what is chosen, and that nothing is lost or leaks."""
 
 import itertools
+import json
 import multiprocessing
 import os
 import pickle
@@ -384,6 +385,15 @@ def test_nothing_is_chosen_where_no_candidate_was_completed():
         assert all(len(bullet) > 3 for bullet in bullets), bullets
 
 
+def test_progress_tells_the_best_so_far():
+    task = SimpleNamespace(settings=StudySettings(candidates=4))
+    studies = {"a": study_of((0.5, []), (0.8, []), (0.3, [])), "b": study_of((0.7, []))}
+    studies["b"].add_trial(create_trial(state=TrialState.FAIL))
+    found = searching._progress(studies, task)
+    assert (found.finished, found.total, found.best) == (5, 8, 0.8)
+    assert np.isnan(searching._progress({"": study_of()}, task).best)
+
+
 def test_objectives_are_means_and_sums_over_folds():
     scores = [Score("a", 0, 1, 0.5, 0.6, (0, 1), 7, 2.0)]
     scores.append(Score("b", 0, 1, 0.7, 0.8, (0, 1), 7, 3.0))
@@ -568,6 +578,13 @@ def test_the_choice_is_run_with_fresh_seeds_beside_the_defaults(data, tmp_path):
     assert found.final is not None
     table = found.final.table
     assert set(table["method"]) >= {"tuned", "defaults", "source only"}
+    # The first candidate is what the experiment has.
+    first = found.candidates.iloc[0]
+    assert first["default"] and first["adapter.weight"] == 1.0
+    assert not found.candidates["default"].iloc[1:].any()
+    # Source only was run once, beside the defaults.
+    rows = ["method", "fold", "seed", "subject", "level"]
+    assert not table.duplicated(rows).any()
     assert set(table["subject"].astype(str)) == {"4", "5"}
     assert set(table.loc[table["method"] == "tuned", "seed"]) == {1, 2, 3}
     # The very same numbers, from the command that the study gives.
@@ -598,24 +615,37 @@ def test_an_accuracy_is_the_mean_over_the_people_who_have_one():
 
 def test_true_accuracies_are_those_of_the_runs(data, tmp_path):
     """The study's defaults on a fold are `run` on the development subjects."""
-    found = tune(data, tmp_path / "s", final=True, final_seeds=(1,), candidates=1)
+    training = Training(epochs=6, batch_size=8, learning_rate=0.1)
+    alike = {"validator": "source-and-information", "training": training}
+    alike["seeds"] = (0, 2)
+    found = tune(
+        data, tmp_path / "s", final=True, final_seeds=(1,), candidates=1, **alike
+    )
     names = found.description["study"]["development"]
     results = domainemo.run(
         data,
         backbone="concatenation-mlp",
         adapter="marginal",
-        validator="source-and-information",
         options=OPTIONS,
-        training=Training(epochs=1, batch_size=16),
         exclude=[name for name in "12345" if name not in names],
         device="cpu",
         baselines=False,
+        output=tmp_path / "run",
+        **alike,
     )
-    expected = results.table[results.table["level"] == results.level]
-    mine = found.scores[found.scores["candidate"] == 0]
-    assert list(mine["true_accuracy"]) == pytest.approx(
-        list(expected["balanced_accuracy"])
-    )
+    place = ["fold", "seed"]
+    whole = results.table[results.table["level"] == results.level].set_index(place)
+    mine = found.scores[found.scores["candidate"] == 0].set_index(place)
+    expected = whole["balanced_accuracy"].to_dict()
+    assert mine["true_accuracy"].to_dict() == pytest.approx(expected)
+    assert len(expected) == 6 and mine["true_accuracy"].nunique() > 3
+    # What the validator saw stands in the records of these runs.
+    for path in (tmp_path / "run").rglob("record.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        row = mine.loc[(facts["fold"], facts["seed"])]
+        assert row["score"] == pytest.approx(facts["score"])
+        assert row["source_accuracy"] == pytest.approx(facts["held_out"])
+        assert row["source_accuracy"] != row["score"]
 
 
 def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path):
@@ -762,6 +792,8 @@ def test_several_objectives_and_a_journal(data, tmp_path):
     assert (tmp_path / "study.journal").exists()
     values = found.candidates[["value", "source_accuracy", "seconds"]]
     assert values.notna().all(axis=None)
+    ways = [each.name for each in found.studies[""].directions]
+    assert ways == ["MAXIMIZE", "MAXIMIZE", "MINIMIZE"]
     alone = found.scores.loc[found.scores["candidate"] == -1, "score"].mean()
     known, value = [*found.candidates["value"], alone], found.choices[0].value
     # Of so short a training some predict a single class: the best one may be passed by.
@@ -776,11 +808,14 @@ def test_wilcoxon_prunes_fold_by_fold(data, tmp_path):
         pruner="wilcoxon",
         development=4,
         space={"training.learning_rate": {"choices": [1e-7, 3e-2]}},
-        training=Training(epochs=3, batch_size=16),
-        candidates=8,
+        training=Training(epochs=10, batch_size=8),
+        candidates=4,
     )
     pruned = found.candidates["state"] == "pruned"
+    assert pruned.any()
     assert (found.candidates.loc[pruned, "reason"].str.startswith("fell behind")).all()
+    # What such a one scored so far is no value: it is the mean of fewer folds.
+    assert found.candidates["value"].isna().equals(pruned)
     trials = found.studies[""].get_trials()
     assert all(set(trial.intermediate_values) <= set(range(4)) for trial in trials)
 
