@@ -18,7 +18,7 @@ from domainemo.statistics.intervals import bootstrap_interval
 from domainemo.statistics.paired import Comparison, compare, sign_flip, wilcoxon
 from domainemo.statistics.ranks import friedman
 from domainemo.statistics.several import holm, stouffer
-from domainemo.statistics.ties import gap_between, reaches
+from domainemo.statistics.ties import gap_between, reaches, tied
 from domainemo.validators.comparing import all_sound
 
 quick = settings(max_examples=20, deadline=None, database=None)
@@ -469,6 +469,16 @@ def test_what_differs_in_the_eighth_digit_differs_and_in_the_twelfth_does_not():
     below = np.array([np.mean([-0.6, -0.7, -0.8])])
     assert below[0] != -0.7
     assert gap_between(below, np.array([-0.7])).tolist() == [0]
+
+
+def test_what_is_infinite_or_missing_leaves_the_others_as_they_are():
+    """As a score is that is none: of scores of whatever size."""
+    values = np.array([-np.inf, 0.5, 0.5 + 1e-15, np.nan, 0.7])
+    for size in (1.0, 2.0**-60, 2.0**60):
+        lowest, first, second, missing, highest = tied(values * size) / size
+        assert lowest == -np.inf and np.isnan(missing)
+        assert first == second == pytest.approx(0.5)
+        assert highest == pytest.approx(0.7)
 
 
 def test_a_constant_network_is_at_chance():

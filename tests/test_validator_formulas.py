@@ -91,6 +91,10 @@ def test_class_ami_has_as_many_clusters_as_classes_whatever_is_predicted():
     predicted = torch.tensor([0, 0, 0, 0, 1, 1])
     expected = adjusted_mutual_info_score(predicted, [0, 0, 1, 1, 2, 2])
     assert cluster_agreement(embeddings, predicted, 3) == pytest.approx(expected)
+    # As many samples as classes are enough.
+    few = embeddings[::2], torch.tensor([0, 1, 2])
+    assert cluster_agreement(*few, 3) == pytest.approx(1)
+    assert cluster_agreement(*few, 4) == 0
 
 
 def test_class_ami_is_pytorch_adapts_from_the_same_start(seen):
@@ -359,6 +363,7 @@ def test_samples_are_drawn_once_and_for_all():
     first = sampled(5000, 100)
     assert torch.equal(first, sampled(5000, 100))
     assert len(first.unique()) == 100
+    assert torch.equal(first, first.sort().values)
     assert float(first.double().mean()) == pytest.approx(2500, abs=3 * 1443 / 10)
 
 
