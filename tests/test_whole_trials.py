@@ -174,7 +174,7 @@ def recordings(**changes):
 def trained(data, adapter, **choices):
     options = {
         "backbone": "concatenation-mlp",
-        "training": de.Training(epochs=6, batch_size=8),
+        "training": de.Training(epochs=4, batch_size=8),
         "baselines": False,
         "device": "cpu",
         **choices,
@@ -260,13 +260,14 @@ def test_a_judge_that_moves_is_asked_again_after_every_epoch(monkeypatch):
     data = recordings()
     subject = str(data.inputs.windows["subject"].iloc[0])
     trained(data, "whole-trials", folds=[f"subject {subject}"])
-    assert len(asked) == len(set(asked)) == 5
+    assert len(asked) == len(set(asked)) == 3
 
 
 def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     data = recordings()
-    whole = trained(data, "whole-trials", output=tmp_path / "whole")
+    longer = {"training": de.Training(epochs=6, batch_size=8)}
+    whole = trained(data, "whole-trials", output=tmp_path / "whole", **longer)
 
     def kill(monitor):
         # After half of training, from when a judge says what is taught.
@@ -274,9 +275,15 @@ def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(data, "whole-trials", output=tmp_path / "killed", on_progress=kill)
+        trained(
+            data,
+            "whole-trials",
+            output=tmp_path / "killed",
+            on_progress=kill,
+            **longer,
+        )
     assert list((tmp_path / "killed").rglob("checkpoint.pt"))
-    resumed = trained(data, "whole-trials", output=tmp_path / "killed")
+    resumed = trained(data, "whole-trials", output=tmp_path / "killed", **longer)
     np.testing.assert_array_equal(
         resumed.predictions.filter(like="p_"), whole.predictions.filter(like="p_")
     )
