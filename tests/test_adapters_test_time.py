@@ -460,6 +460,32 @@ def test_the_order_of_samples_is_drawn_from_the_seed(name):
     assert torch.equal(state(0), state(1)) == (name == "t3a")
 
 
+class Drawing(SourceFree):
+    """Remembers the samples that it is handed, and draws a number."""
+
+    def settle(self, network, batches, descend):
+        self.handed = [signals["eeg"][:, 0, 0, 0].tolist() for signals, _ in batches]
+        self.drawn = float(torch.rand(()))
+
+
+def test_whatever_is_drawn_while_a_network_settles_is_drawn_by_the_seed():
+    """All samples once, in batches, of which none is a single one."""
+    signals = torch.arange(9.0)[:, None, None].expand(9, 4, 5)
+    there, rows = torch.ones(9, dtype=torch.bool), torch.arange(9)[:, None]
+    samples = Samples({"eeg": signals}, {"eeg": there}, rows, torch.arange(9))
+    found = []
+    for before, seed in ((0, 1), (5, 1), (0, 2)):
+        torch.manual_seed(before)
+        adapter = Drawing()
+        training = de.Training(batch_size=4)
+        settle(network(), adapter, samples, training=training, seed=seed)
+        assert [len(each) for each in adapter.handed] == [4, 5]
+        assert {each for batch in adapter.handed for each in batch} == set(range(9))
+        found.append((adapter.handed, adapter.drawn))
+    assert found[0] == found[1]
+    assert found[0][0] != found[2][0] and found[0][1] != found[2][1]
+
+
 @pytest.mark.parametrize(
     ("name", "option"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,26 @@ def test_places_within_a_batch_tell_nothing():
         for place, number in enumerate(groups[here].tolist()):
             places[number // 3, place] += 1
     assert (abs(places / 300 - 1 / 3) < 5 * np.sqrt(2 / 9 / 300)).all()
+    within = {tuple(groups[here].tolist()) for here, _ in draw(groups, 5, 6)}
+    assert len(within) > 3  # of seven batches
+
+
+def test_who_is_shown_once_more_in_a_batch_is_drawn():
+    """Of three groups in a batch of four, each is the one in a third of the epochs."""
+    groups, twice = grouped([4, 4, 4]), Counter()
+    for seed in range(300):
+        here, _ = draw(groups, 5, 4, seed)[0]
+        ((number, _),) = Counter(groups[here].tolist()).most_common(1)
+        twice[number] += 1
+    shares = np.array([twice[int(each)] / 300 for each in groups.unique()])
+    assert (abs(shares - 1 / 3) < 5 * np.sqrt(2 / 9 / 300)).all()
+
+
+def test_balanced_epochs_differ_by_seed_and_repeat_with_it():
+    groups = grouped([12, 12])
+    orders = [torch.cat([h for h, _ in draw(groups, 5, 6, seed)]) for seed in (0, 0, 1)]
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
 
 
 def test_more_groups_than_a_batch_holds_take_turns():
@@ -194,9 +215,11 @@ def test_a_resumed_training_ends_with_the_same_bits(
 def test_class_weights_even_out_what_the_batches_show(recordings, balance):
     """Over many epochs, the weights of both classes' samples come to the same sum."""
     training = Training(batch_size=8, balance=balance)
+    # Three classes, of which the one in the middle is in no recording.
+    recordings = replace(recordings, labels=2 * recordings.labels)
     groups = fitting._groups(recordings, training)
     model = torch.nn.Module()
-    model.classes = 3  # one of them is in no recording
+    model.classes = 3
     weights = fitting._class_weights(model, recordings.labels, training, groups)
     assert weights.isfinite().all()
     sums = torch.zeros(3)
@@ -205,7 +228,7 @@ def test_class_weights_even_out_what_the_batches_show(recordings, balance):
         for here, _ in epoch_batches(36, 0, 8, generator, groups):
             labels = recordings.labels[here]
             sums.index_add_(0, labels, weights[labels])
-    assert float(sums[0]) == pytest.approx(float(sums[1]), rel=0.03)
+    assert float(sums[0]) == pytest.approx(float(sums[2]), rel=0.03)
     # Of two classes out of three, each counts a third: as without balance.
     assert float(sums[0]) / (400 * 32) == pytest.approx(1 / 3, rel=0.03)
 

@@ -1,6 +1,7 @@
 """Samples as tensors, and the batches drawn from them."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from domainemo.training.batches import (
     epoch_batches,
     majority_label,
     sample,
+    sample_labelled,
 )
 
 quick = settings(max_examples=25, deadline=None, database=None)
@@ -76,6 +78,11 @@ def test_epochs_differ_by_seed_and_repeat_with_it():
         assert torch.equal(first[0], second[0])
         assert torch.equal(first[1], second[1])
     assert any(not torch.equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
+
+
+def test_every_pass_has_an_order_of_its_own():
+    others = torch.cat([there for _, there in draw(40, 10, 10)]).view(4, 10)
+    assert len({tuple(each.tolist()) for each in others}) == 4
 
 
 def test_every_source_sample_is_left_out_now_and_then_only():
@@ -163,6 +170,28 @@ def test_batches_are_exactly_zero_where_masked():
         assert (~masks[name]).any()
         assert (values[~masks[name]] == 0).all()
         assert (values[masks[name]] != 0).any(dim=-1).any(dim=-1).all()
+
+
+def test_who_shares_a_trial_is_told_wherever_a_sample_is_padded():
+    samples, members = sample(recordings(), np.arange(10), Sequences(length=4), CPU)
+    trials = recordings().windows["trial"].to_numpy()
+    own = [trials[row[row >= 0][0]] for row in members]
+    expected = [own.index(trial) for trial in own]
+    assert (members < 0).any() and len(set(expected)) < len(expected)
+    for rows in (samples.rows, samples.rows.flip(1)):
+        found = replace(samples, rows=rows).same_trial(torch.arange(len(samples)))
+        assert found.tolist() == expected
+
+
+def test_a_padded_sample_has_the_domain_of_its_windows():
+    inputs = recordings()
+    domains = inputs.windows["trial"].to_numpy() + 3
+    given = inputs, np.arange(10), np.zeros(10, np.int64), domains
+    found = sample_labelled(*given, Sequences(length=4), CPU)
+    members = found.samples.rows
+    assert (members < 0).any()
+    expected = [domains[row[row >= 0][-1]] for row in members.numpy()]
+    assert found.domains.tolist() == expected
 
 
 def test_members_of_a_part_stay_within_it():

@@ -502,6 +502,16 @@ def test_what_cannot_be_told_apart_is_tied():
     assert tiers(scores.head(4)).to_dict() == dict.fromkeys(scores, 1)
 
 
+def test_the_first_is_the_highest_mean_and_not_the_highest_median():
+    """One person does very well by it, and all others a little worse."""
+    common = np.linspace(0.4, 0.6, 12)
+    outlier = np.where(np.arange(12) == 11, 0.4, -0.01 - np.arange(12) / 1e4)
+    scores = pd.DataFrame({"usual": common, "uneven": common + outlier})
+    assert scores["uneven"].mean() > scores["usual"].mean()
+    assert scores["uneven"].median() < scores["usual"].median()
+    assert tiers(scores).to_dict() == slowly(scores) == {"uneven": 1, "usual": 2}
+
+
 def test_mean_ranks_are_scipys(made):
     _, _, table = made
     done = table[table["why"] == ""]
@@ -516,7 +526,7 @@ def test_mean_ranks_are_scipys(made):
 
 def outcome(dataset, backbone, adapter, values, level="window"):
     """What came of a cell, as if it had been run: a score for each subject."""
-    levels = {"window": ("window", "trial"), "trial": ("trial",)}[level]
+    levels = ("trial",) if level == "trial" else (level, "trial")
     rows = [
         {
             "method": "source only" if adapter == "none" else adapter,
@@ -669,6 +679,31 @@ def test_networks_that_predict_windows_and_trials_meet_in_trials():
     assert alone.level == "window" and both.level == "trial"
     assert alone.table["balanced_accuracy"].item() == pytest.approx(0.5)
     assert both.table["balanced_accuracy"].to_list() == pytest.approx([0.51, 0.51])
+    sequences = outcome("one", "c", "none", values, "sequence")
+    (apart,) = gather([windows, sequences], "").groups
+    assert apart.level == "trial"
+
+
+def test_people_count_alike_and_those_alone_who_have_a_score_under_every_method():
+    """One was tested in two folds, and the last under one method only."""
+    values = np.linspace(0.4, 0.6, 8)
+    whole = outcome("one", "network", "none", values)
+    rows = whole.table
+    first = rows[(rows["subject"] == 1) & (rows["level"] == "window")]
+    again = first.assign(**dict.fromkeys(METRICS, 1.0), fold="again", seconds=10.5)
+    whole = replace(whole, table=pd.concat([rows, again], ignore_index=True))
+    shorter = outcome("one", "network", "same", values[:7] - 0.1)
+    (group,) = gather([whole, shorter], "").groups
+    expected = [(values[0] + 1) / 2, *values[1:7]]
+    assert group.of(("network", "source only")) == pytest.approx(expected)
+    row = group.table.set_index("method").loc["source only"]
+    assert row["subjects"] == 7
+    for name in METRICS:
+        assert row[name] == pytest.approx(np.mean(expected))
+    assert row["deviation"] == pytest.approx(np.std(expected, ddof=1))
+    # Nine trainings.
+    assert row["trainings"] == 9
+    assert row["seconds"] == pytest.approx((8 * 1.5 + 10.5) / 9)
 
 
 def test_a_data_set_is_read_once_and_one_that_cannot_be_read_stops_no_other(tmp_path):

@@ -112,6 +112,28 @@ def test_what_is_sound_is_left_to_the_validator_behind_the_guard():
     assert comparison(guarded, [[0.0, s] for s in scores]) == scores
 
 
+def test_whatever_is_unsound_stands_a_unit_below_all_that_is_sound(monkeypatch):
+    """In its own order; what is sound keeps its score."""
+    guarded = find("validator", "guarded")(validator="ensemble-agreement")
+    (member,) = guarded.members
+    monkeypatch.setattr(member, "compare", lambda found: [score for (score,) in found])
+    found = [[1.0, 0.0], [1.0, 3.0], [0.0, 5.0], [0.0, 2.0]]
+    assert comparison(guarded, found) == [0, 3, -1, -4]
+
+
+def test_who_is_exactly_at_the_floor_is_not_above_it():
+    """Three of four right in each of two classes, of which a guess is half right."""
+    predicted = torch.tensor([0, 0, 0, 1, 1, 1, 1, 0])
+    logits = one_hot(predicted, 2).double()
+    labels = torch.tensor([0] * 4 + [1] * 4)
+    source = Source(Outputs({}, {FUSION: logits}), labels, labels * 0)
+    target = Target(Outputs({}, {FUSION: logits}), 1.0)
+    # Half way to no error, where a standard error is sqrt(1/4 (1/4 + 1/4)) / 2.
+    assert accuracy_floor(labels, 2, 9.0) == 0.75
+    assert not is_sound(source, target, 9.0)
+    assert is_sound(source, target, 2**0.5 - 1e-6)
+
+
 def test_a_network_that_is_not_finite_is_never_taken():
     guarded = find("validator", "guarded")(validator="bnm")
     held_out, target = network("good")[1:]
@@ -136,3 +158,7 @@ def test_one_guess_in_fifty_passes_the_floor():
     # Of few samples, it is no more than half way to no error at all.
     assert accuracy_floor(torch.tensor([0, 1, 2]), 3, 2.0) == pytest.approx(2 / 3)
     assert accuracy_floor(torch.tensor([], dtype=torch.int64), 3, 2.0) == 1 / 3
+    # Of three classes two occur, of nine and of four samples.
+    two = torch.tensor([0] * 9 + [1] * 4)
+    expected = 1 / 3 + (2 / 9 * (1 / 9 + 1 / 4)) ** 0.5 / 2
+    assert accuracy_floor(two, 3, 1.0) == pytest.approx(expected)

@@ -86,6 +86,12 @@ def test_one_run_compares_all_its_methods_with_its_own():
     assert here.ranks.p == pytest.approx(
         scipy.stats.friedmanchisquare(EVEN + GAINS, EVEN, EVEN - GAINS).pvalue
     )
+    table = found.table().set_index("method")
+    for name, each in here.differences.items():
+        assert table.loc[name, "wilcoxon_p"] == each.p
+        assert table.loc[name, "holm_p"] == here.corrected[name] > each.p
+    wide = de.compare(ONE, rope=0.5).datasets[0].differences["source only"]
+    assert wide.chances.equal > 0.99 > here.differences["source only"].chances.equal
 
 
 def test_seeds_are_averaged_within_subjects():
@@ -205,6 +211,38 @@ def test_data_sets_are_compared_each_by_itself_and_then_together():
     assert found.combined["source only"].z == pytest.approx(expected)
     assert "Over 2 data sets, source only is worse" in conclusions(found)[-1]
     assert not any(each.notes for each in found.datasets)
+    # Of a loss, more is worse: what is combined has the sign of what is better.
+    first = results(uf_ama=EVEN + GAINS, source_only=EVEN)
+    loss = de.compare(first, other, metric="log_loss")
+    assert loss.combined["source only"].z == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("subjects", [4, 5])
+def test_five_subjects_of_each_data_set_are_enough_to_combine_them(subjects):
+    runs = [
+        results(
+            name, SUBJECTS[:subjects], mine=EVEN[:subjects], other=EVEN[::-1][:subjects]
+        )
+        for name in ("one", "another")
+    ]
+    assert bool(de.compare(*runs).combined) == (subjects == 5)
+
+
+def test_what_is_combined_is_corrected_for_the_number_of_methods():
+    """Of two methods, one shows alone and, corrected, no longer."""
+    gains = np.array([3, -5, 1, 4, -2, 6, 2, -1, 5, 3, -4, 2]) / 100
+    noise = np.array([9, -8, 7, -9, 8, -7, 9, -9, 8, -8, 7, -6]) / 100
+    runs = [
+        results(name, mine=EVEN, near=EVEN + gains, other=EVEN + noise)
+        for name in ("one", "two", "three", "four")
+    ]
+    found = de.compare(*runs)
+    alone = {name: each.p for name, each in found.combined.items()}
+    assert alone["near"] < 0.05 < 2 * alone["near"] < alone["other"]
+    expected = {"near": 2 * alone["near"], "other": alone["other"]}
+    assert found.combined_p == pytest.approx(expected)
+    text = " ".join(conclusions(found))
+    assert "Over 4 data sets, near cannot be told from mine" in text
 
 
 def test_people_are_counted_once_whatever_they_were_adapted_from():
@@ -252,6 +290,24 @@ def test_conclusions_say_what_is_shown_and_no_more():
         "to see a difference of 0.02 it would take about"
         in said(EVEN, EVEN + noise).lower()
     )
+
+
+def test_where_interval_and_test_disagree_it_is_a_hint():
+    """The interval is above zero; after Holm's correction the test shows nothing."""
+    gains = np.array([8, 7, -3, 8, 9, -2, 1, 3, 4, 1, -3, 8]) / 100
+    noise = np.array([9, -8, 7, -9, 8, -7, 9, -9, 8, -8, 7, -6]) / 100
+    found = de.compare(results(mine=EVEN, near=EVEN + gains, other=EVEN + noise))
+    (here,) = found.datasets
+    assert here.differences["near"].low > 0
+    assert here.corrected["near"] > 0.05
+    (text,) = conclusions(found)
+    assert "That near is better than mine is a hint, not a finding" in text
+
+
+def test_six_subjects_can_show_a_difference():
+    six = results(subjects=SUBJECTS[:6], mine=EVEN[:6] + 0.3, other=EVEN[:6])
+    (text,) = conclusions(de.compare(six))
+    assert "no difference can be shown" not in text and "other is worse" in text
 
 
 def test_five_subjects_conclude_nothing():

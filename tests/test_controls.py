@@ -55,8 +55,10 @@ def folds(draw):
     for subject in range(subjects):
         for trial in range(trials):
             length, label = int(rng.integers(1, 8)), int(rng.integers(0, 3))
-            for place in range(length):
-                rows.append((subject, 1, trial, trial, float(place)))
+            # Here and there windows were lost, and a trial lasts longer than they do.
+            begins = np.sort(rng.choice(2 * length, length, replace=False))
+            for begin in begins:
+                rows.append((subject, 1, trial, trial, float(begin)))
                 # Now and then a window is labelled apart from its trial.
                 labels.append(label if rng.random() < 0.9 else int(rng.integers(0, 3)))
     order = rng.permutation(len(rows))
@@ -343,6 +345,23 @@ def test_what_is_no_prediction_is_refused():
             fold.test[:, None],
             3,
         )
+
+
+def test_a_control_says_of_a_sample_the_mean_over_its_windows_without_padding():
+    class Numbered(de.Control):
+        """Says one class of the first window, and another one of all others."""
+
+        def predict(self, windows, source, labels, target, test, values):
+            return (test != test.min()).astype(int)
+
+    data = de.Simulated(subjects=2, sessions=1, trials=3, windows=(2, 3)).load()
+    fold = next(CrossSubject().split(data.inputs.windows))
+    one, other, *_, last = fold.test
+    members = np.array([[one, -1, -1], [one, other, last], [other, last, -1]])
+    known = fold, fold.source, data.labels[fold.source], members
+    found = control_probabilities(Numbered(), data.inputs, "none", *known, 3)
+    expected = [[1, 0, 0], [1 / 3, 2 / 3, 0], [0, 1, 0]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_control_is_not_called_as_what_it_stands_beside():

@@ -478,7 +478,10 @@ def test_recording_what_the_screen_believes_does_not_change_training(
         return find("adapter", "consistency")(screen=Restless(), schedule="constant")
 
     recorded, fitted, *_ = train(data, fold, adapter=restless())
+    # Of all samples, though to the validator the target makes no difference.
     assert len(fitted.screened) == 4
+    sizes = [len(v) for epoch in fitted.screened for v in epoch.values()]
+    assert {*sizes} == {len(fold[2])}
     monkeypatch.setattr(fitting, "find_screen", lambda adapter: None)
     plain, fitted, *_ = train(data, fold, adapter=restless())
     assert fitted.screened == []

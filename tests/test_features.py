@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
+from domainemo.data.signals.eeg import mean_second_removed
 from domainemo.data.signals.features import (
     BANDS,
     HEART_MEASURES,
@@ -250,6 +251,15 @@ def test_a_baseline_is_taken_off_feature_by_feature():
     np.testing.assert_array_equal(baseline_removed(features, baseline), expected)
     own = baseline_removed(features, features[1:])
     np.testing.assert_array_equal(own[1], np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("extra", [0, 3])
+def test_the_mean_of_a_baseline_s_seconds_is_taken_off_second_by_second(extra):
+    """Of two seconds of four samples each; what follows them is not used."""
+    baseline = np.array([[1.0, 2, 3, 4, 11, 12, 13, 14, 90, 91, 92][: 8 + extra]])
+    recording = np.arange(6.0)[None]
+    expected = [[0 - 6, 1 - 7, 2 - 8, 3 - 9, 4 - 6, 5 - 7]]
+    assert mean_second_removed(recording, baseline, 4).tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,22 @@ def test_training_is_told_before_it_begins(data):
     lay_out_folds(shortened(1), experiment(normalisation="source", device="cpu"))
 
 
+class TwoSeen(de.Protocol):
+    """Sees two windows of the first subject, and tests all others of theirs."""
+
+    domain = "subject"
+
+    def split(self, windows):
+        first = (windows["subject"] == 1).to_numpy()
+        theirs = np.flatnonzero(first)
+        yield de.Fold("fold", np.flatnonzero(~first), theirs[:2], theirs[2:])
+
+
 def test_what_is_held_out_does_not_count(data):
     """Of a group only what may be seen is enough or not."""
+    chosen = experiment(protocol=TwoSeen(), normalisation="subject", device="cpu")
+    with pytest.warns(DomainemoWarning, match="subject 1: 2 windows of eeg"):
+        lay_out_folds(data.inputs, chosen)
     visible = np.ones(len(data.inputs), dtype=bool)
     rows = np.flatnonzero(data.inputs.windows["subject"] == 1)
     visible[rows[2:]] = False

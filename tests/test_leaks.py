@@ -250,6 +250,16 @@ def test_what_a_split_keeps_whole_is_no_leak():
     assert kinds(scaled(["subject"])(noise())) == []
 
 
+def test_values_of_which_most_are_standardised_are_not_taken_to_be():
+    """Some may have a mean of 0 and a deviation of 1 by nature; nearly all have not."""
+    data = scaled(["subject", "session"])(noise())
+    (told,) = kinds(data, **of_protocol(BY_TRIAL))
+    signals = data.inputs.signals["eye"].copy()
+    flat = signals.reshape(len(signals), -1)
+    flat[:, : max(flat.shape[1] // 5, 1)] += 3.0
+    assert told and kinds(with_signals(data, signals), **of_protocol(BY_TRIAL)) == []
+
+
 def test_a_smoother_that_looks_ahead_is_none_of_windows_as_they_arrive():
     class AsTheyArrive(Films):
         """Trials are whole, and none of them may be known beforehand."""

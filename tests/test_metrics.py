@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from domainemo.runs.metrics import (
     metrics,
     selective_accuracy,
 )
+from domainemo.runs.scorer import score_rows
 
 quick = settings(max_examples=25, deadline=None, database=None)
 
@@ -166,6 +168,47 @@ def test_the_order_of_samples_does_not_matter(drawn, seed):
     assert one == pytest.approx(other, abs=1e-9, nan_ok=True)
 
 
+# --------------------------------------------------------------------- of whole trials
+
+
+def said_of(labels, probabilities, trials):
+    """Predictions of windows of one person."""
+    probabilities = np.array(probabilities)
+    return pd.DataFrame(
+        {
+            "subject": 1,
+            "session": 1,
+            "trial": trials,
+            "label": labels,
+            "predicted": probabilities.argmax(1),
+            "p_calm": probabilities[:, 0],
+            "p_tense": probabilities[:, 1],
+        }
+    )
+
+
+def by_level(predictions):
+    levels = score_rows(predictions, "window", ["calm", "tense"])
+    return {name: (samples, found) for name, samples, found in levels}
+
+
+def test_a_trial_is_scored_by_the_mean_of_its_windows():
+    """The first is tense by 0.6, and is; the second calm by 0.9, and is tense."""
+    rows = [(0.6, 0.4), (0.2, 0.8), (0.9, 0.1)]
+    found = by_level(said_of([1, 1, 1], rows, [1, 1, 2]))
+    samples, trial = found["trial"]
+    assert (samples, trial["accuracy"]) == (2, 0.5)
+    assert trial["log_loss"] == pytest.approx(-(np.log(0.6) + np.log(0.1)) / 2)
+    assert found["window"][0] == 3
+    assert found["window"][1]["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_where_windows_are_divided_the_more_probable_class_has_the_trial():
+    rows = [(0.6, 0.4), (0.1, 0.9), (0.9, 0.1)]
+    found = by_level(said_of([1, 1, 0], rows, [1, 1, 2]))
+    assert found["trial, majority"][1]["accuracy"] == 1
+
+
 # ---------------------------------------------------------------------- calibration
 
 
@@ -222,6 +265,9 @@ def test_auroc_by_hand():
 
 def test_a_constant_answer_ranks_nothing():
     assert auroc(np.array([0, 1, 2]), np.full((3, 3), 1 / 3)) == 0.5
+    # Nor does what rounding made of it.
+    rounded = np.array([[0.5, 0.5], [0.5 - 1e-12, 0.5 + 1e-12]])
+    assert auroc(np.array([0, 1]), rounded) == 0.5
 
 
 def test_selective_accuracy_by_hand():
@@ -233,3 +279,6 @@ def test_selective_accuracy_by_hand():
     assert (
         selective_accuracy(np.array([0, 0, 0, 1]), np.tile([0.7, 0.3], (4, 1))) == 3 / 4
     )
+    # So do those that differ by rounding alone.
+    rounded = np.array([[0.6, 0.4], [0.6 + 1e-12, 0.4 - 1e-12]])
+    assert selective_accuracy(np.array([0, 1]), rounded) == 0.5

@@ -160,6 +160,10 @@ def test_the_mean_has_the_least_squared_distance():
     def total(centre):
         return sum(distance(each, centre) ** 2 for each in found)
 
+    # There the logarithms of all add up to nothing.
+    inverse = linalg.inv(linalg.sqrtm(mean))
+    logarithms = [linalg.logm(inverse @ each @ inverse) for each in found]
+    np.testing.assert_allclose(np.mean(logarithms, axis=0), 0, atol=1e-7)
     rng, least = np.random.default_rng(0), total(mean)
     for size in (1e-2, 0.1):
         for _ in range(10):
@@ -182,6 +186,17 @@ def test_the_mean_of_two_is_their_geodesics_middle():
     inverse = linalg.inv(root)
     expected = root @ linalg.sqrtm(inverse @ b @ inverse) @ root
     np.testing.assert_allclose(riemannian_mean(np.stack([a, b])), expected, rtol=1e-6)
+
+
+def test_the_mean_of_very_unlike_covariances_is_found_with_smaller_steps():
+    """Whole steps go too far, and back again."""
+    rng = np.random.default_rng(0)
+    bases = np.linalg.qr(rng.normal(size=(4, 5, 5)))[0]
+    found = (bases * np.exp(rng.normal(0, 3.5, (4, 1, 5)))) @ bases.swapaxes(1, 2)
+    found = (found + found.swapaxes(1, 2)) / 2
+    inverse = linalg.inv(linalg.sqrtm(riemannian_mean(found)))
+    logarithms = [linalg.logm(inverse @ each @ inverse) for each in found]
+    np.testing.assert_allclose(np.mean(logarithms, axis=0), 0, atol=1e-6)
 
 
 def test_the_mean_goes_along_with_every_change_of_basis():

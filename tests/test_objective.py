@@ -11,7 +11,7 @@ from domainemo.adapters.uf_ama import UFAMA
 from domainemo.backbones.concatenation import Concatenation
 from domainemo.core import Modality, Source, Target
 from domainemo.training.model import Network
-from domainemo.training.objective import Objective, Shown
+from domainemo.training.objective import Objective, Shown, _cross_entropies
 
 MODALITIES = {
     "eeg": Modality(("FZ", "CZ", "PZ"), ("alpha", "beta"), "eeg"),
@@ -62,6 +62,40 @@ def objective(adapter, **options):
 
 def losses(made, given, progress=0.9):
     return made(given, torch.ones(CLASSES), progress, None)
+
+
+@pytest.mark.parametrize("smoothing", [0.3, torch.tensor(0.3)])
+def test_smoothed_labels_against_a_loop(smoothing):
+    """Of what a label is worth, 0.3 goes to all three classes alike."""
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(6, 3, generator=generator), [0, 1, 2, 0, 1, 2]
+    expected = [
+        -(0.7 * row[label] + 0.1 * row.sum())
+        for row, label in zip(logits.log_softmax(-1), labels, strict=True)
+    ]
+    found = _cross_entropies(logits, torch.tensor(labels), smoothing)
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_the_classification_against_a_loop_over_branches_and_samples():
+    """Weighted by class, and by what was recorded; each branch by its share."""
+    made, given = objective(Recorded()), shown()
+    made.label_smoothing, made.branch_share = 0.3, 0.4
+    lost = {**given.source[1], "eye": torch.tensor([[True]] * 4 + [[False]] * 3)}
+    given = given._replace(source=(given.source[0], lost))
+    of_class = torch.tensor([0.3, 2.0, 1.1])
+    found = made(given, of_class, 0.9, None)["classification"]
+    outputs, expected = made.adapter.source.outputs, 0.0
+    for branch, share in {"eeg": 0.2, "eye": 0.2, "fusion": 0.6}.items():
+        errors, weights = [], []
+        for place, label in enumerate(given.labels.tolist()):
+            if branch == "eye" and place >= 4:
+                continue
+            row = outputs.logits[branch][place].detach().log_softmax(-1)
+            weights.append(float(of_class[label]))
+            errors.append(-float(0.7 * row[label] + 0.1 * row.sum()) * weights[-1])
+        expected += share * sum(errors) / sum(weights)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -539,6 +539,15 @@ def test_few_labels_are_whole_trials_of_every_class_of_the_source(data):
         for seed in range(8)
     ]
     assert any(other != few[0] for other in few)
+    # A run draws them with each of its seeds.
+    training = Training(label_share=0.2)
+    planned = plan(data, experiment(training=training, seeds=(0, 3), options=TINY))
+    (own,) = [each for each in planned.folds if each.name == fold.name]
+    drawn = [planned.labelled(own, seed) for seed in (0, 3)]
+    for seed, rows in zip((0, 3), drawn, strict=True):
+        wanted = labelled_rows(planned.windows, planned.labels, own, 0.2, seed)
+        np.testing.assert_array_equal(rows, wanted)
+    assert not np.array_equal(*drawn)
 
 
 def test_labels_that_are_left_out_reach_no_job(data, tmp_path):

@@ -18,6 +18,7 @@ from domainemo import ConfigurationError, DataError
 from domainemo.cli import main
 from domainemo.core import PROVENANCE
 from domainemo.data.loading import load
+from domainemo.protocols.cross_dataset import CrossDataset
 from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.protocols.groups import drawn_groups
@@ -73,6 +74,29 @@ def test_groups_are_told_by_name_and_drawn_by_the_seed():
     for draw in draws:
         people = ", ".join(name.removeprefix("subjects ") for name in draw).split(", ")
         assert sorted(people) == list("123456")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options"),
+    [
+        (LeaveStimuliOut, {"subjects": "known"}),
+        (LeaveStimuliOut, {"subjects": "unseen"}),
+        (WithinSubject, {}),
+        (CrossDataset, {"held_out": 0.5}),
+        (CrossDataset, {"held_out": 0.5, "together": True}),
+    ],
+)
+def test_whatever_a_protocol_draws_it_draws_by_its_seed(protocol, options):
+    windows = table(subjects=3, trials=9)
+    if protocol is CrossDataset:
+        windows = windows.assign(new=windows["subject"] > 1)
+
+    def drawn(seed):
+        folds = protocol(seed=seed, **options).split(windows)
+        return [(fold.target.tolist(), fold.test.tolist()) for fold in folds]
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(2)
 
 
 def test_large_groups_are_counted_and_not_listed():

@@ -282,6 +282,14 @@ def test_tenths_of_ten_windows_are_counted_exactly(tenths):
     assert target.tolist() == list(range(10 - tenths))
 
 
+@pytest.mark.parametrize(("share", "held_out"), [(0.7, 3), (0.6, 2), (0.1, 1)])
+def test_the_number_of_trials_held_out_is_rounded(share, held_out):
+    windows = table(1, 1, 4)
+    rows = np.arange(len(windows))
+    _, test = divide(windows, rows, held_out=share, unit="trial", seed=0)
+    assert len(trials_of(windows, test)) == held_out
+
+
 def test_another_seed_draws_other_trials():
     windows = table(1, 1, 8)
     rows = np.arange(len(windows))

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -42,8 +43,9 @@ from domainemo.runs.job import folder_name
 from domainemo.runs.metrics import METRICS
 from domainemo.runs.model import find_all_trained
 from domainemo.runs.plan import plan
-from domainemo.runs.record import load_record
+from domainemo.runs.record import Record, load_record
 from domainemo.runs.results import Results
+from domainemo.runs.scorer import oracle_epoch
 
 KEYS = ["method", "fold", "seed"]
 TRIAL = ["subject", "session", "trial"]
@@ -224,6 +226,9 @@ def test_summary_and_comparison_are_over_subjects(finished):
         assert row["subjects"] == 3
         assert row["mean"] == pytest.approx(np.mean(subjects))
         assert row["deviation"] == pytest.approx(np.std(subjects, ddof=1))
+        whole = table[(table["method"] == method) & (table["level"] == "trial")]
+        trials = [r["balanced_accuracy"].mean() for _, r in whole.groupby("subject")]
+        assert row["trial"] == pytest.approx(np.mean(trials))
     summary = results.summary()["mean"]
     gap = summary["marginal"] - summary["source only"]
     assert results.comparison().difference == pytest.approx(gap)
@@ -697,6 +702,15 @@ def test_an_oracle_keeps_the_epoch_that_the_labels_like_best(data, tmp_path):
         row = chosen[chosen["fold"] == fold].iloc[0]
         assert row["balanced_accuracy"] == pytest.approx(max(scores))
         assert scores[int(row["epoch"]) - 1] == pytest.approx(max(scores))
+
+
+def test_of_a_single_class_an_oracle_keeps_the_most_accurate_epoch():
+    """Of which there is no balanced accuracy."""
+    trace = np.array([[[0.6, 0.4], [0.2, 0.8]], [[0.1, 0.9], [0.2, 0.8]]])
+    members = np.array([[0], [1]])
+    record = Record(members, trace[0], trace, {})
+    planned = SimpleNamespace(labels=np.array([1, 1]))
+    assert oracle_epoch(planned, record) == 2
 
 
 # ---------------------------------------------------------------------- folder names

@@ -19,12 +19,14 @@ from domainemo.cli import main
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports import run_figures as figures
+from domainemo.reports import run_sections
 from domainemo.reports import run_words as words
 from domainemo.reports.run import write_run_report
+from domainemo.reports.run_sections import training_seconds
 from domainemo.reports.style import render
 from domainemo.review.embedding import embed, principal_plane
 from domainemo.review.histories import histories, loss_terms
-from domainemo.review.reading import match_recordings, networks
+from domainemo.review.reading import TrainedNetwork, match_recordings, networks
 from domainemo.review.screening import pooled, screening
 from domainemo.review.tables import (
     calibration,
@@ -138,6 +140,16 @@ def test_recall_by_class_averages_to_balanced_accuracy(folder):
     assert found.loc["uf-ama", "positive"] == pytest.approx(np.mean(by_subject))
 
 
+def test_recall_is_averaged_over_folds_before_it_is_over_people():
+    """Somebody who is tested in three folds counts as much as one who is in one."""
+    rows = [(1, fold, 0, int(fold == "a")) for fold in "abc"] + [(2, "d", 0, 0)]
+    columns = ["subject", "fold", "label", "predicted"]
+    table = pd.DataFrame(rows, columns=columns).assign(method="adapter", seed=0)
+    table = table.assign(**{f"p_{name}": 0.0 for name in CLASSES})
+    found = recall_by_class(replace(some_results(adapter=[0.5]), predictions=table))
+    assert found.loc["adapter", "calm"] == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_calibration_agrees_with_the_error_and_with_a_slow_loop():
     rows = some_predictions(count=300)
     bins = calibration(rows)
@@ -188,8 +200,8 @@ def interval(*tables) -> tuple[float, float]:
 
 def test_a_subject_s_interval_is_of_its_trials():
     half = [True, False] * 20
-    # The mean of 40 coins: a deviation of 0.079.
-    assert interval(trials(half)) == pytest.approx((0.35, 0.65), abs=0.03)
+    # The mean of 40 coins: of 95 %, from 14 to 26 of them.
+    assert interval(trials(half)) == pytest.approx((0.35, 0.65), abs=0.01)
     # Windows of a trial are no new coins, nor are seeds; folds are.
     assert interval(trials(half, windows=7)) == interval(trials(half))
     assert interval(trials(half), trials(half, seed=1)) == interval(trials(half))
@@ -197,12 +209,22 @@ def test_a_subject_s_interval_is_of_its_trials():
     assert two == pytest.approx((0.39, 0.61), abs=0.035)
     assert interval(trials([True] * 9)) == (1, 1)
     assert np.isnan(interval(trials([True] * 4))).all()
+    assert interval(trials([True] * 5)) == (1, 1)
 
 
 def test_the_typical_fold_is_that_of_the_median_gain():
     results = some_results(adapter=[0.5, 0.9, 0.7], source_only=[0.4, 0.4, 0.9])
     assert typical_fold(results) == "subject 1"
     assert typical_fold(some_results(adapter=[0.5, 0.9, 0.7])) == "subject 3"
+    # Of four it is the lower of the two in the middle.
+    assert typical_fold(some_results(adapter=[0.5, 0.9, 0.7, 0.6])) == "subject 4"
+
+
+def test_the_time_of_training_is_that_of_every_method():
+    results = some_results(adapter=[0.5, 0.9], source_only=[0.4, 0.4])
+    seconds = results.table["method"].map({"adapter": 3.0, "source only": 2.0})
+    timed = replace(results, table=results.table.assign(seconds=seconds))
+    assert training_seconds(timed) == 2 * 3 + 2 * 2
 
 
 # ---------------------------------------------------------------------------- training
@@ -289,6 +311,49 @@ def test_precision_is_pooled_sample_by_sample():
     assert pooled(table, "taught") == (pytest.approx(2 / 4), 4)
     precision, number = pooled(table, "own")
     assert np.isnan(precision) and number == 0
+
+
+def test_who_learns_by_the_fusion_and_by_itself_counts_once(tmp_path):
+    """As of three modalities: two agree, and the third is taught as well."""
+    np.savez(
+        tmp_path / "screening.npz",
+        labels=[[0, 1, 1, 0]],
+        members=[[0], [1], [2], [3]],
+        **{"weights/fusion": [[1, 1, 0, 0]], "weights/eeg": [[1, 0, 1, 0]]},
+        **{"opinions/fusion": [[0, 1, 1, 0]], "opinions/eeg": [[1, 1, 0, 1]]},
+    )
+    network = TrainedNetwork("adapter", "subject 1", 0, tmp_path)
+    recordings = SimpleNamespace(data=SimpleNamespace(labels=np.array([0, 1, 0, 1])))
+    found = screening(some_results(adapter=[0.5]), [network], recordings).iloc[0]
+    shares = found[["consistent", "taught", "dropped"]]
+    assert shares.tolist() == [0.5, 0.25, 0.25]
+    counts = found[["consistent_count", "taught_count", "contradicted_count"]]
+    assert counts.tolist() == [2, 1, 2]
+    precisions = [found[f"{n}_precision"] for n in ("consistent", "taught", "own")]
+    assert precisions == [1.0, 0.0, 0.5]
+
+
+def test_what_is_said_of_screening_is_of_the_last_epoch(monkeypatch):
+    rows = [
+        {"fold": fold, "epoch": epoch, "consistent": share, "taught": 0.1}
+        | {"dropped": 0.9 - share, "consistent_count": 4, "consistent_precision": right}
+        | dict.fromkeys(("taught_count", "contradicted_count"), 0)
+        | dict.fromkeys(("taught_precision", "own_precision"), np.nan)
+        | {"contradicted_precision": np.nan}
+        for fold in ("a", "b")
+        for epoch, share, right in ((1, 0.2, 0.25), (2, 0.6, 0.75))
+    ]
+    monkeypatch.setattr(run_sections, "believed", lambda *_: pd.DataFrame(rows))
+    run = SimpleNamespace(
+        results=some_results(adapter=[0.5]),
+        method="adapter",
+        networks=lambda method: [],
+        recordings=None,
+        left_out=[],
+    )
+    text, _, note = run_sections.screening(run).blocks
+    assert "learn from 60% of" in text and "dropped 30%" in text
+    assert "right for 75% where modalities agreed (n = 8)" in note.text
 
 
 def test_precision_of_untested_samples_takes_the_recordings(data, tmp_path):

@@ -86,6 +86,65 @@ def test_the_balanced_rule_equals_sorted_lists(share):
         assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("share", [0.25, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("rule", ["pooled", "calibrated"])
+def test_the_other_rules_of_shares_equal_sorted_lists(rule, share):
+    """Of all branches together, or of each; the number is rounded."""
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        confidences = torch.rand(2, 13, generator=generator)
+        confidences[torch.rand(2, 13, generator=generator) < 0.2] = -1.0
+        found = confident(confidences, rule=rule, share=share, threshold=0.0)
+        expected = torch.zeros(2, 13, dtype=torch.bool)
+        every = [(b, i) for b in range(2) for i in range(13) if confidences[b, i] >= 0]
+        pools = [every]
+        if rule == "calibrated":
+            pools = [[place for place in every if place[0] == b] for b in range(2)]
+        for pool in pools:
+            pool.sort(key=lambda place: -float(confidences[place]))
+            for place in pool[: round(len(pool) * share)]:
+                expected[place] = True
+        assert torch.equal(found, expected)
+
+
+def test_what_is_exactly_at_a_threshold_is_not_above_it():
+    """A half and a half are exact: a probability, a floor, a contradiction."""
+    halves = {"rule": "absolute", "share": 0.5}
+    assert not confident(torch.tensor([[0.5]]), threshold=0.5, **halves).any()
+    assert confident(torch.tensor([[0.5]]), threshold=0.49, **halves).all()
+    sure, even = torch.tensor([[0.0, 9.0]]), torch.zeros(1, 2)
+    seen = Outputs(
+        {b: torch.zeros(1, dim) for b, dim in DIMS.items()},
+        {"eeg": sure, "eye": even, FUSION: even},
+    )
+    target = judged(seen)
+    # The eyes give the other class no more than the half that is allowed.
+    for most, learns in ((0.5, 1.0), (0.49, 0.0)):
+        screen = open_to_all(rule="absolute", threshold=0.9, contradiction=most)
+        assert weights(screen, target)["eye"] == [learns]
+    # Of two that are confident the least is so by a half: no more than the floor.
+    logits = {"eeg": torch.cat([sure, even]), "eye": torch.cat([even, even])}
+    embeddings = {b: torch.zeros(2, dim) for b, dim in DIMS.items()}
+    lost = {"eye": torch.tensor([True, False])}
+    both = Outputs(embeddings, {**logits, FUSION: torch.zeros(2, 2)}, lost)
+    for floor, teaches in ((0.5, 0.0), (0.49, 1.0)):
+        screen = open_to_all(rule="pooled", share=0.5, teaching_floor=floor)
+        assert weights(screen, judged(both))["eye"][0] == teaches
+
+
+@pytest.mark.parametrize(("teachers", "taught"), [(1, 1.0), (2, 1.0), (3, 0.0)])
+def test_of_three_modalities_so_many_must_agree_as_are_asked_for(teachers, taught):
+    """Two are sure of one class, and the third has not made up its mind."""
+    sure, even = torch.tensor([[0.0, 9.0, 0.0]]), torch.zeros(1, 3)
+    logits = {"eeg": sure, "ecg": sure, "eye": even, FUSION: even}
+    seen = Outputs({name: torch.zeros(1, 2) for name in logits}, logits)
+    options = {"rule": "absolute", "threshold": 0.9, "own_opinion": 0.0}
+    screen = Screening(teachers=teachers, **options)
+    found = weights(screen, judged(seen))
+    # The fusion learns what two agree on, whatever is asked for.
+    assert found == {"eeg": [0.0], "ecg": [0.0], "eye": [taught], FUSION: [1.0]}
+
+
 def test_no_class_crowds_out_another():
     confidences = torch.tensor([[0.99, 0.98, 0.97, 0.96, 0.5, 0.4, 0.45, 0.42]])
     labels = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]])
@@ -146,6 +205,8 @@ def test_statistics_are_defined_where_little_is_known():
     means, whitening = class_statistics(points[:0], labels[:0], CLASSES)
     assert not means.any() and not whitening.any()
     assert farthest(torch.empty(0), 0.1) == math.inf
+    # Three tenths of five is one and a half: two lie as far.
+    assert farthest(torch.tensor([3.0, 1, 5, 2, 4]), 0.3) == 4
     known = Typicality(3, CLASSES)
     assert known(points).all()  # before it has learned
     known.learn(points[:0], labels[:0], 0.1)

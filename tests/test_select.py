@@ -109,6 +109,20 @@ def test_a_single_score_is_averaged_as_it_is(runs):
         assert row.seconds == pytest.approx(seconds)
 
 
+def test_a_failed_score_is_not_left_out_of_the_mean(runs, tmp_path):
+    """Else whoever fails where it is hard would look good."""
+    copy = shutil.copytree(runs[1], tmp_path / "failed")
+    for path in copy.rglob("files.json"):
+        path.unlink()
+    path = min(copy.glob("folds/*/*/bnm/record.json"))
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["scores"]["entropy"]["score"] = None
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    table = de.select(copy, validator="entropy").choices.set_index("method")
+    assert table.loc["bnm", ["score", "alone"]].tolist() == [-np.inf, -np.inf]
+    assert np.isfinite(table.loc["source only", "alone"])
+
+
 def test_not_to_adapt_wins_where_nothing_scores_higher(data, tmp_path):
     alike = run(data, tmp_path / "a", "dann", folds=FOLDS[:1], seeds=[0])
     found = de.select(alike, validator="mmd")
@@ -139,13 +153,18 @@ def test_what_has_collapsed_stands_behind_all_others(runs, tmp_path):
         facts = json.loads(record.read_text(encoding="utf-8"))
         facts["scores"]["entropy"]["score"] = 0.0  # nothing is surer
         record.write_text(json.dumps(facts), encoding="utf-8")
+    for path in copy.glob("folds/*/*/none/record.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts |= {"predicted": [0, 1, 2], "held_out": 0.9}
+        path.write_text(json.dumps(facts), encoding="utf-8")
     found = de.select(copy, validator="entropy")
-    row = found.choices.set_index("method").loc["bnm"]
-    assert row["score"] == 0.0 and not row["sound"]
-    if found.choices["sound"].any():
-        assert found.method == "source only"
-        assert set(found.folds["method"]) == {"source only"}
-        assert any("leave out a class" in line for line in found.sentences())
+    table = found.choices.set_index("method")
+    assert table.loc["bnm", "score"] == 0.0 > table.loc["source only", "score"]
+    assert table["sound"].to_dict() == {"bnm": False, "source only": True}
+    assert list(table.index) == ["source only", "bnm"]
+    assert found.method == "source only"
+    assert set(found.folds["method"]) == {"source only"}
+    assert any("leave out a class" in line for line in found.sentences())
 
 
 # ----------------------------------------------------------------------- the firewall

@@ -18,16 +18,19 @@ from domainemo.statistics.intervals import bootstrap_interval
 from domainemo.statistics.paired import Comparison, compare, sign_flip, wilcoxon
 from domainemo.statistics.ranks import friedman
 from domainemo.statistics.several import holm, stouffer
-from domainemo.statistics.ties import gap_between, reaches
+from domainemo.statistics.ties import gap_between, reaches, tied
 from domainemo.validators.comparing import all_sound
 
 quick = settings(max_examples=20, deadline=None, database=None)
 
 
 @pytest.mark.parametrize("level", [0.95, 0.8])
-def test_interval_against_all_resamples_of_five(level):
+@pytest.mark.parametrize(
+    "values", [[0.41, 0.53, 0.87, 0.62, 0.7], [0.40, 0.42, 0.43, 0.45, 0.95]]
+)
+def test_interval_against_all_resamples_of_five(values, level):
     """With five subjects there are 3125 resamples: their quantiles are exact."""
-    values = np.array([0.41, 0.53, 0.87, 0.62, 0.7])
+    values = np.array(values)
     means = np.array([np.mean(d) for d in itertools.product(values, repeat=5)])
     # Efron (1987), by hand: bias, acceleration by the jackknife, moved quantiles.
     below = ((means < values.mean()).mean() + (means <= values.mean()).mean()) / 2
@@ -83,6 +86,16 @@ def test_a_wider_level_is_a_wider_interval():
 def test_interval_repeats_with_its_seed():
     values = np.random.default_rng(0).normal(size=8)
     assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
+    assert bootstrap_interval(values, seed=4) != bootstrap_interval(values, seed=5)
+
+
+def test_whatever_is_drawn_in_a_comparison_is_drawn_by_its_seed():
+    first, second = np.random.default_rng(0).normal(0.2, 1, (2, 20))
+    one, same, other = (compare(first, second, seed=seed) for seed in (0, 0, 1))
+    assert one == same
+    assert (one.low, one.high) != (other.low, other.high)
+    assert one.permutation != other.permutation
+    assert one.chances != other.chances
 
 
 @pytest.mark.parametrize("value", [0.0, 1 / 3, -2e9])
@@ -211,8 +224,9 @@ def test_the_standardised_interval_puts_the_observed_t_at_its_ends(size, mean):
         assert scipy.stats.nct.cdf(t, size - 1, shift) == pytest.approx(share, abs=1e-6)
 
 
-def test_one_size_of_difference_has_no_deviation_to_be_measured_in():
-    assert np.isnan(standardised(np.full(7, 0.1)).value)
+@pytest.mark.parametrize("size", [0.1, -0.1])
+def test_one_size_of_difference_has_no_deviation_to_be_measured_in(size):
+    assert np.isnan(standardised(np.full(7, size)).value)
 
 
 def test_rank_biserial_by_hand():
@@ -223,6 +237,11 @@ def test_rank_biserial_by_hand():
     deviation = np.sqrt((2 * 125 + 75 + 5) / 6) / 15
     ends = np.tanh(np.arctanh(11 / 15) + np.array([-1.959964, 1.959964]) * deviation)
     assert (found.low, found.high) == pytest.approx(tuple(ends))
+    # Five subjects are enough, though some of them do not differ.
+    few = rank_biserial(np.array([0.1, -0.2, 0.3, 0.0, 0.0]))
+    assert few.value == pytest.approx((4 - 2) / 6)
+    ends = np.tanh(np.arctanh(1 / 3) + np.array([-1.959964, 1.959964]) * 14**0.5 / 6)
+    assert (few.low, few.high) == pytest.approx(tuple(ends))
 
 
 def test_all_in_one_direction_has_no_rank_interval():
@@ -274,6 +293,9 @@ def test_bayesian_signed_rank_is_sure_where_there_is_no_doubt():
     assert signed_rank(-gap).worse > 0.99
     assert signed_rank(gap / 100).equal > 0.99
     assert signed_rank(gap, rope=0.3).equal > 0.99
+    assert compare(gap, 0 * gap, rope=0.3).chances == signed_rank(gap, rope=0.3)
+    # A difference of 0.02 is within 0.02, though it is 0.020000000000000018.
+    assert signed_rank(np.full(15, 0.8 - 0.78)).equal > 0.99
 
 
 # ------------------------------------------------------------------- several at once
@@ -319,6 +341,13 @@ def test_stouffer_by_hand():
     z = (weights * each).sum() / np.sqrt((weights**2).sum())
     assert found.z == pytest.approx(z)
     assert found.p == pytest.approx(2 * normal.sf(abs(z)))
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_one_data_set_alone_keeps_its_p(direction):
+    found = stouffer([made_up(0.04, direction, 9)])
+    assert found.p == pytest.approx(0.04)
+    assert np.sign(found.z) == direction
 
 
 def test_data_sets_that_disagree_cancel_out():
@@ -378,6 +407,8 @@ def test_methods_that_never_differ_tie():
     assert (found.p, set(found.average)) == (1, {2.0})
     assert found.groups == [["a", "b", "c"]]
     assert np.isnan(friedman(DEMSAR[:4]).p)
+    five = scipy.stats.friedmanchisquare(*DEMSAR[:5].to_numpy().T)
+    assert friedman(DEMSAR[:5]).p == five.pvalue
 
 
 def test_ranks_need_three_methods_and_all_values():
@@ -430,11 +461,37 @@ def test_the_order_of_seeds_makes_no_difference():
     assert tiers(whole[["c", "b", "a"]]).to_dict() == {"a": 1, "b": 1, "c": 3}
 
 
+def test_what_differs_in_the_eighth_digit_differs_and_in_the_twelfth_does_not():
+    score = np.array([0.5, 0.5])
+    found = gap_between(score + np.array([1e-8, 1e-12]), score)
+    assert found.tolist() == pytest.approx([1e-8, 0], rel=1e-6, abs=0)
+    # A loss may be negative: it is its size that is rounded.
+    below = np.array([np.mean([-0.6, -0.7, -0.8])])
+    assert below[0] != -0.7
+    assert gap_between(below, np.array([-0.7])).tolist() == [0]
+
+
+def test_what_is_infinite_or_missing_leaves_the_others_as_they_are():
+    """As a score is that is none: of scores of whatever size."""
+    values = np.array([-np.inf, 0.5, 0.5 + 1e-15, np.nan, 0.7])
+    for size in (1.0, 2.0**-60, 2.0**60):
+        lowest, first, second, missing, highest = tied(values * size) / size
+        assert lowest == -np.inf and np.isnan(missing)
+        assert first == second == pytest.approx(0.5)
+        assert highest == pytest.approx(0.7)
+
+
 def test_a_constant_network_is_at_chance():
     for classes, folds in itertools.product(range(2, 8), range(1, 60)):
         known = [1 / classes] * folds
         assert not all_sound(range(classes), known, classes)
         assert all_sound(range(classes), [*known, 0.99], classes)
+
+
+def test_a_network_is_sound_by_the_mean_of_its_folds_and_all_its_classes():
+    assert not all_sound(range(2), [0.9, 0.05], 2)
+    assert all_sound(range(2), [0.9, 0.15], 2)
+    assert not all_sound([0], [0.9], 2)
 
 
 @given(

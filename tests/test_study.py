@@ -1,6 +1,7 @@
 """A study: who chooses, what is chosen, and that nothing is lost or leaks."""
 
 import itertools
+import json
 import multiprocessing
 import os
 import pickle
@@ -30,22 +31,26 @@ from domainemo.errors import (
     DomainemoWarning,
     RunError,
 )
+from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import find, load_plugin
 from domainemo.reports.study import write_study_report
 from domainemo.reports.study_words import what_is_open, what_was_chosen
 from domainemo.runs import job as jobs
 from domainemo.runs.experiment import experiment
+from domainemo.runs.plan import plan
 from domainemo.runs.results import Results
 from domainemo.studies import search as searching
 from domainemo.studies import trying
-from domainemo.studies.candidate import Score, candidate_folder, values_of
+from domainemo.studies.candidate import Score, _Epochs, candidate_folder, values_of
 from domainemo.studies.choice import best_candidate, judged
+from domainemo.studies.final import _balanced_accuracy
 from domainemo.studies.findings import load_findings
 from domainemo.studies.plan import plan_study
 from domainemo.studies.pruning import make_pruner
 from domainemo.studies.sampling import RETRY_OF, Repeatable
 from domainemo.studies.settings import StudySettings
 from domainemo.studies.space import search_space
+from domainemo.studies.trying import _Pruning
 from domainemo.training import population
 from domainemo.training.settings import Training
 
@@ -88,12 +93,13 @@ def fast(monkeypatch):
     monkeypatch.setattr("domainemo.reports.page.render", drawn)
 
 
-def planned(data, **settings):
+def planned(data, choices=None, **settings):
     made = experiment(
         backbone="concatenation-mlp",
         adapter="marginal",
         validator="source-and-information",
         options=OPTIONS,
+        **(choices or {}),
     )
     space = search_space(made, ("adapter",), {}, OPTIONS)
     return plan_study(data, space, StudySettings(**settings))
@@ -139,6 +145,30 @@ def test_those_who_choose_are_not_tested(data):
     assert len(drawn) > 4
 
 
+@pytest.mark.parametrize("people", [3, 5, 8])
+def test_unless_told_otherwise_half_of_the_people_choose_and_two_at_least(people):
+    few = Simulated(subjects=people, sessions=1, trials=3, windows=(1, 1)).load()
+    chosen = planned(few).settings.development
+    assert len(chosen) == max(people // 2, 2)
+
+
+def test_a_fold_that_tests_one_of_those_who_choose_is_not_tested():
+    """Of groups of two, none is tested of whom either chooses."""
+    people = Simulated(subjects=9, sessions=1, trials=3, windows=(1, 1)).load()
+    chosen = {"2", "5", "8"}
+    protocol = {"protocol": CrossSubject(leave_out=2)}
+    found = planned(people, protocol, development=tuple(chosen))
+    everybody = plan(people, found.experiment)
+
+    def tested(planned):
+        who = planned.windows["subject"].astype(str)
+        return [set(who.iloc[fold.test]) for fold in planned.folds]
+
+    assert any(each & chosen and each - chosen for each in tested(everybody))
+    left = [each for each in tested(everybody) if not each & chosen]
+    assert left and tested(found.tested) == left
+
+
 def test_what_a_process_is_handed_holds_no_label_of_the_tested(data):
     found = planned(data, development=2)
     secret = relabelled(data, set("12345") - set(found.settings.development))
@@ -149,11 +179,11 @@ def test_what_a_process_is_handed_holds_no_label_of_the_tested(data):
 def test_a_fold_that_chooses_for_itself_sees_its_source_only(data):
     found = planned(data, select="per-fold")
     assert set(found.choosing) == {f"subject {name}" for name in "12345"}
-    for name, plan in found.choosing.items():
+    for name, alone in found.choosing.items():
         secret = relabelled(data, {name.removeprefix("subject ")})
         again = plan_study(secret, found.space, found.settings)
         assert pickle.dumps(found.jobs(name)) == pickle.dumps(again.jobs(name))
-        assert [fold.name for fold in plan.folds] == [name]
+        assert [fold.name for fold in alone.folds] == [name]
 
 
 @pytest.mark.parametrize(
@@ -296,6 +326,10 @@ def test_candidates_are_compared_fold_by_fold_where_the_validator_compares():
     # Source only is compared with them.
     study.set_user_attr("source_only", candidate((0.7, 0.5), (0.7, 0.3))[1])
     assert best_candidate(study, 2, ranks)[0] == -1
+    # By the mean over folds: best in one and worst in the other is the middle.
+    uneven = study_of(candidate((0.9, 0.9), (0.1, 0.1)), steady)
+    assert judged(uneven, 2, ranks) == pytest.approx({0: 0.75, 1: 0.75})
+    assert judged(study_of(far, steady), 2, ranks) == {0: 0.625, 1: 0.875}
     assert best_candidate(study_of(far, far), 2, ranks)[:2] == (0, far[0])
 
 
@@ -324,6 +358,12 @@ def test_not_to_adapt_is_a_candidate():
     low, high = (0.5, [score(0.5)]), (0.8, [score(0.8)])
     assert best_candidate(study_of(low, high, alone=0.7), 2)[:2] == (1, 0.8)
     assert best_candidate(study_of(low, high, alone=0.8), 2)[:2] == (-1, 0.8)
+    # By the mean over folds, as every candidate.
+    divided = study_of(low, high)
+    divided.set_user_attr("source_only", [score(0.9), score(0.5)])
+    assert best_candidate(divided, 2)[:2] == (1, 0.8)
+    divided.set_user_attr("source_only", [score(0.7), score(0.95)])
+    assert best_candidate(divided, 2)[:2] == (-1, pytest.approx(0.825))
     assert best_candidate(study_of(), 2) is None
 
 
@@ -345,6 +385,15 @@ def test_nothing_is_chosen_where_no_candidate_was_completed():
         assert all(len(bullet) > 3 for bullet in bullets), bullets
 
 
+def test_progress_tells_the_best_so_far():
+    task = SimpleNamespace(settings=StudySettings(candidates=4))
+    studies = {"a": study_of((0.5, []), (0.8, []), (0.3, [])), "b": study_of((0.7, []))}
+    studies["b"].add_trial(create_trial(state=TrialState.FAIL))
+    found = searching._progress(studies, task)
+    assert (found.finished, found.total, found.best) == (5, 8, 0.8)
+    assert np.isnan(searching._progress({"": study_of()}, task).best)
+
+
 def test_objectives_are_means_and_sums_over_folds():
     scores = [Score("a", 0, 1, 0.5, 0.6, (0, 1), 7, 2.0)]
     scores.append(Score("b", 0, 1, 0.7, 0.8, (0, 1), 7, 3.0))
@@ -356,6 +405,22 @@ def test_objectives_are_means_and_sums_over_folds():
 
 
 # ------------------------------------------------------------------------- repeatable
+
+
+class Told:
+    """In place of Optuna's trial: remembers what it is told, and prunes nothing."""
+
+    def __init__(self):
+        self.told = {}
+
+    def report(self, value, step):
+        self.told[step] = value
+
+    def should_prune(self):
+        return False
+
+    def set_user_attr(self, name, value):
+        pass
 
 
 def ask(study, count):
@@ -410,6 +475,57 @@ def test_pruners_follow_the_settings():
     assert name(pruner="median", objectives=several) == "NopPruner"
 
 
+@pytest.mark.parametrize(
+    ("folds", "epochs", "from_step"), [(12, 10, 30), (1, 10, 5), (1, 1, 1), (3, 4, 3)]
+)
+def test_the_median_prunes_from_the_sixth_candidate_and_a_quarter_of_its_steps_on(
+    folds, epochs, from_step
+):
+    """The worst of all is told at every step, and pruned from a certain one on."""
+    pruner = make_pruner(StudySettings(pruner="median"), folds, epochs)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    steps, pruned = range(1, folds * epochs + 1), []
+    for number in range(6):
+        trial = study.ask()
+        for step in steps:
+            trial.report(1.0 - number / 10, step)
+            if trial.should_prune():
+                pruned.append((number, step))
+        study.tell(trial, 1.0 - number / 10)
+    assert pruned == [(5, step) for step in steps if step >= from_step]
+
+
+def test_a_pruner_is_told_the_mean_of_what_is_over_and_the_best_of_what_trains():
+    trial = Told()
+    scores = [Score("a", 0, 1, 0.9, 0.6, (0, 1), 7, 2.0)]
+    watch = _Pruning(trial, StudySettings(pruner="median"), 4, [None] * 3)
+    watch.epoch([], [0.5], 1)
+    watch.epoch(scores, [0.3], 2)
+    watch.epoch(scores, [0.3, 0.6], 2)
+    assert trial.told == pytest.approx({1: 0.5, 6: 0.6, 8: 0.6})
+    # Fold by fold, each by itself.
+    trial = Told()
+    watch = _Pruning(trial, StudySettings(pruner="wilcoxon"), 4, [None] * 3)
+    watch.epoch(scores, [0.3], 2)
+    watch.fold(scores)
+    watch.fold([*scores, replace(scores[0], score=0.7)])
+    assert trial.told == {0: 0.9, 1: 0.7}
+
+
+def test_a_program_tells_of_an_epoch_once_all_have_ended_it_by_their_best_so_far():
+    told = []
+    epochs = _Epochs(lambda best, ended: told.append((ended, best)), 2)
+    for member, epoch, each in (
+        (0, 1, 0.5),
+        (0, 2, 0.3),
+        (1, 1, 0.2),
+        (1, 1, 0.9),  # told again, as a training went on
+        (1, 2, 0.4),
+    ):
+        epochs.take(member, {"epoch": epoch, "score": each})
+    assert told == [(1, [0.5, 0.2]), (2, [0.5, 0.4])]
+
+
 # ---------------------------------------------------------------------- whole studies
 
 
@@ -462,6 +578,13 @@ def test_the_choice_is_run_with_fresh_seeds_beside_the_defaults(data, tmp_path):
     assert found.final is not None
     table = found.final.table
     assert set(table["method"]) >= {"tuned", "defaults", "source only"}
+    # The first candidate is what the experiment has.
+    first = found.candidates.iloc[0]
+    assert first["default"] and first["adapter.weight"] == 1.0
+    assert not found.candidates["default"].iloc[1:].any()
+    # Source only was run once, beside the defaults.
+    rows = ["method", "fold", "seed", "subject", "level"]
+    assert not table.duplicated(rows).any()
     assert set(table["subject"].astype(str)) == {"4", "5"}
     assert set(table.loc[table["method"] == "tuned", "seed"]) == {1, 2, 3}
     # The very same numbers, from the command that the study gives.
@@ -477,26 +600,52 @@ def test_the_choice_is_run_with_fresh_seeds_beside_the_defaults(data, tmp_path):
     assert len(scores) == (5 + 1) * 3
 
 
+def test_an_accuracy_is_the_mean_over_the_people_who_have_one():
+    """A person of one class has none; one of many windows counts like the others."""
+    answers = {"1": [1, 1, 0, 0, 0, 0], "2": [1, 1, 1], "3": [0, 1]}
+    labels = {"1": [1, 1, 0, 0, 1, 1], "2": [0, 0, 0], "3": [0, 1]}
+    rows = [
+        {"subject": who, "label": label, "p_a": 1.0 - said, "p_b": float(said)}
+        for who in answers
+        for said, label in zip(answers[who], labels[who], strict=True)
+    ]
+    # By class two of four and two of two are right; then all.
+    assert _balanced_accuracy(pd.DataFrame(rows)) == pytest.approx((0.75 + 1) / 2)
+
+
 def test_true_accuracies_are_those_of_the_runs(data, tmp_path):
     """The study's defaults on a fold are `run` on the development subjects."""
-    found = tune(data, tmp_path / "s", final=True, final_seeds=(1,), candidates=1)
+    training = Training(epochs=6, batch_size=8, learning_rate=0.1)
+    alike = {"validator": "source-and-information", "training": training}
+    alike["seeds"] = (0, 2)
+    found = tune(
+        data, tmp_path / "s", final=True, final_seeds=(1,), candidates=1, **alike
+    )
     names = found.description["study"]["development"]
     results = domainemo.run(
         data,
         backbone="concatenation-mlp",
         adapter="marginal",
-        validator="source-and-information",
         options=OPTIONS,
-        training=Training(epochs=1, batch_size=16),
         exclude=[name for name in "12345" if name not in names],
         device="cpu",
         baselines=False,
+        output=tmp_path / "run",
+        **alike,
     )
-    expected = results.table[results.table["level"] == results.level]
-    mine = found.scores[found.scores["candidate"] == 0]
-    assert list(mine["true_accuracy"]) == pytest.approx(
-        list(expected["balanced_accuracy"])
-    )
+    place = ["fold", "seed"]
+    whole = results.table[results.table["level"] == results.level].set_index(place)
+    mine = found.scores[found.scores["candidate"] == 0].set_index(place)
+    expected = whole["balanced_accuracy"].to_dict()
+    assert mine["true_accuracy"].to_dict() == pytest.approx(expected)
+    assert len(expected) == 6 and mine["true_accuracy"].nunique() > 3
+    # What the validator saw stands in the records of these runs.
+    for path in (tmp_path / "run").rglob("record.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        row = mine.loc[(facts["fold"], facts["seed"])]
+        assert row["score"] == pytest.approx(facts["score"])
+        assert row["source_accuracy"] == pytest.approx(facts["held_out"])
+        assert row["source_accuracy"] != row["score"]
 
 
 def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(data, tmp_path):
@@ -643,6 +792,8 @@ def test_several_objectives_and_a_journal(data, tmp_path):
     assert (tmp_path / "study.journal").exists()
     values = found.candidates[["value", "source_accuracy", "seconds"]]
     assert values.notna().all(axis=None)
+    ways = [each.name for each in found.studies[""].directions]
+    assert ways == ["MAXIMIZE", "MAXIMIZE", "MINIMIZE"]
     alone = found.scores.loc[found.scores["candidate"] == -1, "score"].mean()
     known, value = [*found.candidates["value"], alone], found.choices[0].value
     # Of so short a training some predict a single class: the best one may be passed by.
@@ -657,11 +808,14 @@ def test_wilcoxon_prunes_fold_by_fold(data, tmp_path):
         pruner="wilcoxon",
         development=4,
         space={"training.learning_rate": {"choices": [1e-7, 3e-2]}},
-        training=Training(epochs=3, batch_size=16),
-        candidates=8,
+        training=Training(epochs=10, batch_size=8),
+        candidates=4,
     )
     pruned = found.candidates["state"] == "pruned"
+    assert pruned.any()
     assert (found.candidates.loc[pruned, "reason"].str.startswith("fell behind")).all()
+    # What such a one scored so far is no value: it is the mean of fewer folds.
+    assert found.candidates["value"].isna().equals(pruned)
     trials = found.studies[""].get_trials()
     assert all(set(trial.intermediate_values) <= set(range(4)) for trial in trials)
 

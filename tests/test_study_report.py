@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 
 from domainemo.reports import study as report
 from domainemo.reports import study_numbers
+from domainemo.reports.outliers import outlying
 from domainemo.reports.page import Code, Figure, Note, Table
 from domainemo.reports.study import study_sections, write_study_report
 from domainemo.reports.study_figures import (
@@ -581,6 +582,10 @@ def test_cost_is_added_up():
     found = cost(findings)
     assert (found.total, found.typical, found.elapsed) == (280, 120, 310)
     assert found.saved == 120 - 30
+    # One that was stopped later than the others end has spared nothing.
+    late = small(DONE, DONE, PRUNED, PRUNED)
+    late.candidates["seconds"] = [100.0, 140.0, 30.0, 500.0]
+    assert cost(late).saved == 120 - 30
     assert found.workers.loc["a"].tolist() == [2, 1, 130]
     assert cost(small(WAITING)) is None
     assert math.isnan(cost(small(FAILED, PRUNED)).saved)
@@ -650,11 +655,50 @@ def test_what_compared_candidates_is_set_against_the_truth_by_how_they_stand(
 
 def test_agreement_of_several_studies_is_the_mean_of_theirs():
     findings = per_fold(folds=3, candidates=8)
-    regrets = []
+    regrets, correlations = [], []
     for choice in findings.choices:
-        _, truths = _by_hand(findings, choice.fold)
+        values, truths = _by_hand(findings, choice.fold)
         regrets.append(max(truths.values()) - truths[choice.candidate])
-    assert agreement(findings).regret == pytest.approx(np.mean(regrets))
+        candidates = [number for number in values if number >= 0]
+        ranks = [rankdata([each[k] for k in candidates]) for each in (values, truths)]
+        correlations.append(np.corrcoef(*ranks)[0, 1])
+    found = agreement(findings)
+    assert found.regret == pytest.approx(np.mean(regrets))
+    assert len({*np.round(correlations, 6)}) > 1
+    assert found.correlation == pytest.approx(np.mean(correlations))
+
+
+def test_not_to_adapt_may_have_been_the_best_in_hindsight():
+    findings = realistic()
+    alone = findings.scores["candidate"] == -1
+    truth = findings.scores["true_accuracy"].mask(alone, 0.99)
+    found = agreement(
+        replace(findings, scores=findings.scores.assign(true_accuracy=truth))
+    )
+    _, truths = _by_hand(findings)
+    chosen = truths[findings.choices[0].candidate]
+    assert found.accuracies.loc["", "best in hindsight"] == pytest.approx(0.99)
+    assert found.regret == pytest.approx(0.99 - chosen)
+
+
+@pytest.mark.parametrize("candidates", [4, 5])
+def test_of_five_candidates_a_correlation_is_given(candidates):
+    final = final_runs([4], 0, np.random.default_rng(0))
+    found = agreement(small(*[DONE] * candidates, final=final))
+    assert math.isnan(found.correlation) == (candidates < 5)
+
+
+def test_accuracies_that_differ_by_rounding_are_of_one_rank():
+    final = final_runs([4], 0, np.random.default_rng(0))
+    findings = small(*[DONE] * 6, final=final)
+    places = findings.scores["candidate"]
+    truth = 0.5 + 0.1 * (places > 2) + 1e-15 * (places % 3)
+    found = agreement(
+        replace(findings, scores=findings.scores.assign(true_accuracy=truth))
+    )
+    values, _ = _by_hand(findings)
+    ranks = rankdata([values[k] for k in range(6)]), [2, 2, 2, 5, 5, 5]
+    assert found.correlation == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
 def test_seeds_weigh_less_than_folds():
@@ -694,6 +738,18 @@ def gained(subjects, gain, spread=0.03, seed=0):
     generator = np.random.default_rng(seed)
     results = final_runs(range(subjects), gain, generator, spread)
     return results, what_it_gained(replace(small(DONE), final=results))[0]
+
+
+def test_the_table_has_tuned_less_each_other_method():
+    results, _ = gained(24, 0.05)
+    table = report._comparisons(results)
+    assert next(iter(table.index)) == "tuned - defaults"
+    wide = results.per_subject()
+    for method in ("defaults", "source only", "majority class"):
+        row = table.loc[f"tuned - {method}"]
+        gap = (wide["tuned"] - wide[method]).mean()
+        assert row["difference"] == pytest.approx(100 * gap)
+        assert row["low"] < row["difference"] < row["high"]
 
 
 def test_a_gain_is_told_with_interval_and_test():
@@ -835,6 +891,24 @@ def test_history_draws_every_candidate_at_its_score():
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert set(lines["defaults"]) == {table.loc[0, "value"]}
     assert lines["source only"][0] == pytest.approx(source_only_scores(findings)[""])
+
+
+def test_far_off_is_more_than_three_interquartile_ranges_off():
+    """Of 0 to 8 and one more: quartiles about 2.25 and 6.75, a range of 4.5."""
+    usual = [float(number) for number in range(9)]
+    for beyond, far in (
+        (15.0, False),
+        (20.0, False),
+        (21.0, True),
+        (-12.0, False),
+        (-13.0, True),
+    ):
+        values = [*usual, beyond]
+        first, third = np.quantile(values, [0.25, 0.75])
+        reach = 3 * (third - first)
+        assert (beyond > third + reach or beyond < first - reach) == far
+        assert outlying(values).tolist() == [False] * 9 + [far]
+    assert not outlying([*usual[:8], 1e9]).any()  # of fewer than ten
 
 
 def test_one_candidate_that_went_astray_sets_no_scale():

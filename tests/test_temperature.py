@@ -45,6 +45,13 @@ def test_no_other_temperature_fits_better_where_classes_count_alike():
     assert all(best <= losses(logits, labels, each) + 1e-6 for each in grid)
 
 
+def test_a_temperature_is_at_least_a_twentieth_and_at_most_twenty():
+    """Of predictions that are all right, or all wrong, none fits best."""
+    logits = np.array([[0.5, 0.0], [0.0, 0.5]])
+    assert best_temperature(logits, np.array([0, 1])) == pytest.approx(0.05, rel=0.02)
+    assert best_temperature(logits, np.array([1, 0])) == pytest.approx(20, rel=0.02)
+
+
 def test_perfect_predictions_have_a_finite_temperature():
     labels = np.arange(6) % 2
     assert 0.05 <= best_temperature(10 * np.eye(2)[labels], labels) < 1

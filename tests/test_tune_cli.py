@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 
+import pandas as pd
 import pytest
 from browser import DESKTOP, PHONE, open_page
 
@@ -317,5 +318,9 @@ def test_several_objectives_one_choice_a_fold_and_their_report(call, tmp_path):
     assert code == 0 and said.count("scored highest") == 3
     chosen = sorted(path.name for path in (tmp_path / "study").glob("chosen*.toml"))
     assert chosen == [f"chosen-subject_{number}.toml" for number in (1, 2, 3)]
+    table = pd.read_parquet(tmp_path / "study" / "final" / "results.parquet")
+    for method in ("tuned", "defaults"):
+        people = table.loc[table["method"] == method, "subject"].astype(str)
+        assert set(people) == {"1", "2", "3"}
     assert call("report", "study")[0] == 0
     assert open_page(tmp_path / "study" / "report.html", PHONE, False).faults == []

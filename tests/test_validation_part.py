@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import domainemo as de
 from domainemo.core import Fold, Protocol
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
+from domainemo.runs import job as jobs
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.plan import plan
@@ -125,6 +127,46 @@ def test_results_say_who_was_set_aside(data, tmp_path, validator, words):
     said = f"validation: 2 subjects, 12 trials, {windows} windows {words}"
     assert said in results.how()
     assert results.table["validation"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "people", "held_out"),
+    [(0.01, 10, 1), (0.35, 10, 4), (0.5, 10, 5), (0.99, 10, 9), (0.5, 4, 2)],
+)
+def test_without_one_a_share_of_the_source_s_people_is_held_out(
+    share, people, held_out
+):
+    made = de.Simulated(subjects=people + 1, sessions=1, trials=3, windows=(1, 1))
+    data = made.load()
+    protocol = Given(train=range(1, people + 1), test=(people + 1,))
+    training = Training(validation_share=share)
+    chosen = experiment(protocol=protocol, training=training, backbone=SMALL_NETWORK)
+    planned = plan(data, chosen)
+    (job, *_) = planned.jobs(Path())
+    train, held = jobs._hold_out(planned.windows, chosen, job)
+    who = planned.windows["subject"].to_numpy()
+    assert len(set(who[held])) == held_out
+    assert not set(who[held]) & set(who[train])
+    assert sorted([*train, *held]) == sorted(planned.folds[0].source)
+
+
+class Earlier(de.Validator):
+    """Prefers what is less trained, and holds people out."""
+
+    held_out = True
+
+    def __call__(self, training, held_out, target):
+        return -target.progress
+
+
+def test_a_record_has_the_accuracy_of_the_epoch_that_was_kept(data, tmp_path):
+    run(data, tmp_path, Given(train=(1, 2, 3, 4)), validator=Earlier())
+    (path,) = tmp_path.rglob("record.json")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    told = pd.read_csv(path.with_name("history.csv"))["held_out"]
+    assert facts["epoch"] == 1 and told.nunique() > 1
+    assert facts["held_out"] == pytest.approx(told.iloc[0])
+    assert facts["held_out"] != told.iloc[-1]
 
 
 def test_results_without_say_nothing(data, tmp_path):

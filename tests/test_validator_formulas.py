@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import adjusted_mutual_info_score, balanced_accuracy_score
 from sklearn.neighbors import KernelDensity
 
 from domainemo.adapters.pytorch_adapt.library import load
@@ -17,9 +17,12 @@ from domainemo.core import FUSION, Outputs, Source, Target
 from domainemo.errors import ConfigurationError
 from domainemo.registry import find
 from domainemo.training.mixing import mix
+from domainemo.validators.class_ami import cluster_agreement
 from domainemo.validators.comparing import comparison
+from domainemo.validators.deep_embedded import domain_ratios
 from domainemo.validators.joined import asked_once
 from domainemo.validators.mixval import interpolation_consistency
+from domainemo.validators.reverse_validation import taught_accuracy
 from domainemo.validators.shared import sampled
 from domainemo.validators.transfer_score import clustering_tendency
 
@@ -82,6 +85,18 @@ def test_a_look_at_the_target_is_that_of_pytorch_adapt(seen, name, theirs):
     assert score(name, seen) == pytest.approx(expected, abs=1e-9)
 
 
+def test_class_ami_has_as_many_clusters_as_classes_whatever_is_predicted():
+    """Three pairs that lie apart, and two classes that are predicted of three."""
+    embeddings = torch.tensor([[0.0], [0.1], [5.0], [5.1], [10.0], [10.1]])
+    predicted = torch.tensor([0, 0, 0, 0, 1, 1])
+    expected = adjusted_mutual_info_score(predicted, [0, 0, 1, 1, 2, 2])
+    assert cluster_agreement(embeddings, predicted, 3) == pytest.approx(expected)
+    # As many samples as classes are enough.
+    few = embeddings[::2], torch.tensor([0, 1, 2])
+    assert cluster_agreement(*few, 3) == pytest.approx(1)
+    assert cluster_agreement(*few, 4) == 0
+
+
 def test_class_ami_is_pytorch_adapts_from_the_same_start(seen):
     np.random.seed(0)  # noqa: NPY002  (theirs draws from the global state)
     theirs = load("validators").ClassClusterValidator()
@@ -141,6 +156,12 @@ def test_deep_embedded_is_the_controlled_risk_of_skada(seen):
     assert score("deep-embedded", seen) == pytest.approx(expected, abs=1e-6)
 
 
+def test_where_domains_are_alike_a_point_is_as_likely_in_either():
+    """However many samples there are of each."""
+    alike = [torch.zeros(size, 2).double() for size in (3, 10, 5)]
+    assert domain_ratios(*alike).tolist() == pytest.approx([1, 1, 1], rel=1e-3)
+
+
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_mano_is_skadas_by_either_normalisation(seen, scale):
     target = seen[2]
@@ -171,6 +192,13 @@ def test_reverse_validation_is_skadas_of_a_logistic_regression(seen):
         Outputs(target.outputs.embeddings, {FUSION: torch.eye(3)[[1] * 60]}), 1
     )
     assert score("reverse-validation", (None, held_out, same)) == pytest.approx(1 / 3)
+
+
+def test_in_reverse_validation_a_rare_class_counts_as_much_as_a_frequent_one():
+    points = torch.tensor([[-1.0], [-1.0], [1.0], [1.0]]).double()
+    tested = -torch.ones(4, 1).double()
+    given = points, torch.tensor([0, 0, 1, 1]), tested, torch.tensor([0, 0, 0, 1]), 2
+    assert float(taught_accuracy(*given)) == 0.5
 
 
 def test_mixval_is_the_mean_of_the_consistency_within_and_across_classes():
@@ -235,6 +263,9 @@ def test_ensemble_agreement_counts_who_predicts_with_the_mean_prediction():
     expected = [(each.argmax(1) == ensemble).mean() for each in shares]
     assert comparison(validator, found) == pytest.approx(expected)
     assert comparison(validator, found[:1]) == [1.0]
+    # A mean of probabilities, not a vote: the one that is sure outweighs two.
+    doubtful, sure = [2.0, 0.45, 0.55], [2.0, 0.95, 0.05]
+    assert comparison(validator, [doubtful, doubtful, sure]) == [0, 0, 1]
     broken = validator.evidence(
         None, None, Target(Outputs({}, {FUSION: torch.full((5, 3), math.nan)}), 1.0)
     )
@@ -319,6 +350,9 @@ def test_a_combination_asks_for_what_its_members_ask_for():
     assert (made.needs_training, made.held_out, made.mixes) == (True, True, 0.55)
     alone = find("validator", "rank-average")(validators=("bnm", "entropy"))
     assert (alone.needs_training, alone.held_out, alone.mixes) == (False, False, None)
+    assert find("validator", "weighted-sum")().sees_target
+    blind = find("validator", "weighted-sum")(validators=("source",), weights=(1.0,))
+    assert not blind.sees_target
 
 
 def test_members_that_mix_by_several_shares_are_refused(monkeypatch):
@@ -341,6 +375,7 @@ def test_samples_are_drawn_once_and_for_all():
     first = sampled(5000, 100)
     assert torch.equal(first, sampled(5000, 100))
     assert len(first.unique()) == 100
+    assert torch.equal(first, first.sort().values)
     assert float(first.double().mean()) == pytest.approx(2500, abs=3 * 1443 / 10)
 
 

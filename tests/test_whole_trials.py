@@ -232,30 +232,58 @@ def test_without_a_judge_nobody_can_be_asked(monkeypatch):
 
 
 def test_a_judge_that_moves_is_asked_again_after_every_epoch(monkeypatch):
-    adapter = Watching(judged_from=0.25, momentum=0.5)
+    """Found again by hand at the end of each epoch, and never what it was before."""
+    from domainemo.training.fit import Fitting
+
+    adapter, asked = Watching(judged_from=0.25, momentum=0.5), []
     monkeypatch.setattr(
         "domainemo.runs.experiment.Experiment.build_adapter", lambda *_: adapter
     )
+    ended = Fitting.after_epoch
+
+    def watch(self, epoch):
+        found = ended(self, epoch)
+        if self.judge.model is not None:
+            with torch.no_grad():
+                every = self.judge.model(
+                    *self.target.batch(torch.arange(len(self.target)))
+                )
+            shares = every.logits[FUSION].softmax(-1)
+            number = self.target.trials[self.target.rows[:, 0]]
+            expected = [shares[number == each].mean(0) for each in number]
+            whole = self.whole_trials[FUSION]
+            torch.testing.assert_close(whole, torch.stack(expected))
+            asked.append(tuple(whole.flatten().tolist()))
+        return found
+
+    monkeypatch.setattr(Fitting, "after_epoch", watch)
     data = recordings()
     subject = str(data.inputs.windows["subject"].iloc[0])
     trained(data, "whole-trials", folds=[f"subject {subject}"])
-    rows = {tuple(sorted(whole[FUSION][:, 0].tolist())) for _, whole, _ in adapter.told}
-    assert len(rows) > 2
+    assert len(asked) == len(set(asked)) == 3
 
 
 def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     data = recordings()
-    whole = trained(data, "whole-trials", output=tmp_path / "whole")
+    longer = {"training": de.Training(epochs=6, batch_size=8)}
+    whole = trained(data, "whole-trials", output=tmp_path / "whole", **longer)
 
     def kill(monitor):
-        if any(state.epoch == 3 and not state.finished for state in monitor.jobs):
+        # After half of training, from when a judge says what is taught.
+        if any(state.epoch == 5 and not state.finished for state in monitor.jobs):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(data, "whole-trials", output=tmp_path / "killed", on_progress=kill)
+        trained(
+            data,
+            "whole-trials",
+            output=tmp_path / "killed",
+            on_progress=kill,
+            **longer,
+        )
     assert list((tmp_path / "killed").rglob("checkpoint.pt"))
-    resumed = trained(data, "whole-trials", output=tmp_path / "killed")
+    resumed = trained(data, "whole-trials", output=tmp_path / "killed", **longer)
     np.testing.assert_array_equal(
         resumed.predictions.filter(like="p_"), whole.predictions.filter(like="p_")
     )
