@@ -214,7 +214,6 @@ def test_a_strangers_control_stands_beside_the_result_and_forgets_each_fold():
         ({"controls": ["majorty-class"]}, "no control called 'majorty-class'. Did you"),
         ({"controls": ["majority-class"] * 2}, "expected each of them once"),
         ({"controls": "majority-class", "baselines": False}, "--no-baselines"),
-        ({"controls": None}, "controls is None"),
     ],
 )
 def test_controls_that_cannot_be_run_are_told(changes, sentence):
@@ -373,6 +372,7 @@ def test_a_control_is_not_called_as_what_it_stands_beside():
 def test_no_control_at_all_is_a_choice_that_is_kept():
     assert experiment(device="cpu", controls=[]).describe()["controls"] == []
     assert "controls" not in experiment(device="cpu").describe()
+    assert "controls" not in experiment(device="cpu", controls=None).describe()
     assert "controls" not in experiment(device="cpu", baselines=False).describe()
     assert experiment(device="cpu", baselines=False).trained[1:] == []
 
