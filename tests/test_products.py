@@ -1,76 +1,127 @@
-"""Linear layers as convolutions, and attention between tokens that a layer raised."""
+"""Products by the faster library, and attention between tokens that a layer raised."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from domainemo.backbones import products
 from domainemo.backbones.layers import Attention, Raised, TransformerLayer
-from domainemo.backbones.products import convolves_faster, linear
+from domainemo.backbones.products import by_onednn, linear, onednn_faster, product
 
 
 @pytest.fixture
-def convolving(monkeypatch):
-    """A processor on which convolutions are faster, and the sizes that were one."""
+def multiplied(monkeypatch):
+    """A processor on which oneDNN is faster, and the shapes that it was given."""
     found = []
 
-    def conv2d(image, *others):
-        found.append(tuple(image.shape))
-        return convolve(image, *others)
+    def plain(left, right, bias):
+        if switched.fp32_precision == "bf16":
+            found.append((left.shape, right.shape))
+        return multiply(left, right, bias)
 
-    convolve = functional.conv2d
-    monkeypatch.setattr(products, "convolves_faster", lambda: True)
-    monkeypatch.setattr(products.functional, "conv2d", conv2d)
+    # Another processor would multiply in sixteen bits: there nothing is switched.
+    switched, multiply = SimpleNamespace(fp32_precision="none"), products._plain
+    monkeypatch.setattr(products, "_SWITCH", switched)
+    monkeypatch.setattr(products, "onednn_faster", lambda: True)
+    monkeypatch.setattr(products, "_plain", plain)
     return found
 
 
 def with_gradients(function, *tensors):
     """Return what a function makes of tensors, and the gradients of all of them."""
-    given = [each.clone().requires_grad_() for each in tensors]
-    result = function(*given)
+    own = [each.clone().requires_grad_() for each in tensors]
+    result = function(*own)
     result.backward(torch.linspace(-1, 1, result.numel()).view(result.shape))
-    return [result.detach(), *(each.grad for each in given)]
+    return [result.detach(), *(each.grad for each in own)]
 
 
 # ------------------------------------------------------------------------- products
 
+LINEAR = [((2048,), True), ((64, 31), True), ((3, 5, 4, 32), False)]
+PRODUCTS = {
+    "matrices": ((600, 128), (128, 96), (96,)),
+    "a bias for each value": ((600, 128), (128, 96), (600, 96)),
+    "of each pair": ((4, 600, 32), (4, 32, 96), (4, 1, 96)),
+    "of all pairs": ((4, 600, 32), (4, 32, 96), (96,)),
+    "heads": ((4, 8, 100, 32), (4, 8, 32, 90), None),
+}
 
-@pytest.mark.parametrize("shape", [(1024,), (64, 31), (17, 61), (3, 5, 4, 32)])
-@pytest.mark.parametrize("biased", [True, False])
-def test_a_convolution_is_the_linear_layer(convolving, shape, biased):
+
+def drawn(*shapes):
     torch.manual_seed(0)
-    given = [torch.randn(*shape, 64), torch.randn(96, 64), torch.randn(96)]
-    given = given if biased else given[:2]
-    found = with_gradients(linear, *given)
-    assert len(convolving) == 1
-    for ours, theirs in zip(
-        found, with_gradients(functional.linear, *given), strict=True
-    ):
-        assert ours.is_contiguous()
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+    return [torch.randn(shape) for shape in shapes if shape is not None]
 
 
-def test_a_transposed_weight_and_scattered_rows(convolving):
-    torch.manual_seed(0)
-    values, weight = torch.randn(64, 64, 32).mT, torch.randn(64, 128).mT
-    found = with_gradients(linear, values, weight)
-    assert convolving
-    for ours, theirs in zip(
-        found, with_gradients(functional.linear, values, weight), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+def same(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-3)
 
 
-@pytest.mark.parametrize(
-    "case", ["few rows", "prime rows", "narrow", "double", "stacked"]
-)
-def test_what_is_left_to_torch_has_torchs_bits(convolving, case):
-    rows = {"few rows": 1023, "prime rows": 1031}.get(case, 2048)
+@pytest.mark.parametrize(("leading", "biased"), LINEAR)
+def test_a_linear_layer_and_its_gradients_are_torchs(multiplied, leading, biased):
+    tensors = drawn((*leading, 96), (192, 96), (192,) if biased else None)
+    found = with_gradients(linear, *tensors)
+    assert len(multiplied) >= 3  # forwards, and for either gradient
+    assert all(each.is_contiguous() for each in found[:1])
+    same(found, with_gradients(functional.linear, *tensors))
+
+
+@pytest.mark.parametrize("shapes", PRODUCTS.values(), ids=PRODUCTS)
+def test_a_product_and_its_gradients_are_torchs(multiplied, shapes):
+    def plain(left, right, bias=0.0):
+        return left @ right + bias
+
+    tensors = drawn(*shapes)
+    found = with_gradients(product, *tensors)
+    assert len(multiplied) == 3
+    same(found, with_gradients(plain, *tensors))
+
+
+def test_values_that_do_not_lie_in_order(multiplied):
+    values, weight = drawn((128, 64, 48), (96, 128))
+    inputs = values.permute(1, 2, 0), weight.mT.contiguous().mT
+    same(with_gradients(linear, *inputs), with_gradients(functional.linear, *inputs))
+    assert len(multiplied) == 3
+
+
+def test_only_what_is_asked_for_is_computed(multiplied):
+    values, weight = drawn((2048, 96), (96, 96))
+    weight.requires_grad_()
+    linear(values, weight).sum().backward()
+    assert len(multiplied) == 2 and weight.grad.shape == weight.shape
+    with torch.no_grad():
+        assert not linear(values, weight).requires_grad
+
+
+def test_gradients_of_gradients_are_torchs(multiplied):
+    def penalty(layer):
+        def of(values, weight):
+            found = layer(values, weight).tanh()
+            (slope,) = torch.autograd.grad(found.sum(), weight, create_graph=True)
+            return slope.square().mean()
+
+        return of
+
+    tensors = [0.1 * each for each in drawn((2048, 96), (96, 96))]
+    same(
+        with_gradients(penalty(linear), *tensors),
+        with_gradients(penalty(functional.linear), *tensors),
+    )
+    assert multiplied
+
+
+@pytest.mark.parametrize("case", ["small", "narrow", "double", "stacked"])
+def test_what_is_left_to_torch_has_torchs_bits(multiplied, case):
+    rows = 100 if case == "small" else 200_000 if case == "narrow" else 2048
     dtype = torch.float64 if case == "double" else torch.float32
-    inputs = 63 if case == "narrow" else 64
+    inputs = 7 if case == "narrow" else 64
     values = torch.randn(2, rows, inputs, dtype=dtype)
     weight = torch.randn(2, 64, inputs, dtype=dtype)
     if case == "stacked":
@@ -78,7 +129,46 @@ def test_what_is_left_to_torch_has_torchs_bits(convolving, case):
     else:
         found = linear(values[0], weight[0])
         expected = functional.linear(values[0], weight[0])
-    assert torch.equal(found, expected) and not convolving
+    assert torch.equal(found, expected) and not multiplied
+
+
+def test_a_bias_added_by_torch_is_added(multiplied):
+    left, right, bias = drawn((2, 2, 3, 5), (2, 2, 5, 4), (4,))
+    torch.testing.assert_close(product(left, right, bias), left @ right + bias)
+    assert not multiplied
+
+
+def test_the_layer_has_the_state_of_torchs():
+    ours, theirs = products.Linear(5, 3), nn.Linear(5, 3)
+    ours.load_state_dict(theirs.state_dict())
+    assert torch.equal(ours(torch.eye(5)), theirs(torch.eye(5)))
+
+
+@pytest.mark.skipif(not onednn_faster(), reason="oneDNN is not known to be faster here")
+@given(
+    st.integers(1, 4),
+    st.integers(64, 700),
+    st.integers(8, 400),
+    st.integers(64, 300),
+)
+def test_where_it_multiplies_products_are_of_single_precision(pairs, rows, inner, many):
+    """The bound of any order of summing, and a thousandth of what sixteen bits lose."""
+    left, right = drawn((pairs, rows, inner), (pairs, inner, many))
+    with by_onednn():
+        found = left @ right
+    exact = left.double() @ right.double()
+    most = left.double().abs() @ right.double().abs()
+    assert ((found - exact).abs() <= inner * 2**-24 * most).all()
+
+
+def test_the_switch_is_as_it_was_whatever_happens(monkeypatch):
+    monkeypatch.setattr(products, "onednn_faster", lambda: True)
+    switch = torch.backends.mkldnn.matmul
+    before = switch.fp32_precision
+    with pytest.raises(ZeroDivisionError), by_onednn():
+        assert switch.fp32_precision == "bf16" != before
+        _ = 1 / 0
+    assert switch.fp32_precision == before
 
 
 @pytest.mark.parametrize(
@@ -93,14 +183,28 @@ def test_what_is_left_to_torch_has_torchs_bits(convolving, case):
         ("DEFAULT", "", False),
     ],
 )
-def test_processors_that_convolve_faster(monkeypatch, capability, told, expected):
+@pytest.mark.parametrize("precise", [True, False])
+def test_processors_that_multiply_faster(
+    monkeypatch, capability, told, expected, precise
+):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(products, "_processor", lambda: told)
-    convolves_faster.cache_clear()
+    monkeypatch.setattr(products, "_in_single_precision", lambda: precise)
+    onednn_faster.cache_clear()
     try:
-        assert convolves_faster() is expected
+        assert onednn_faster() is (expected and precise)
     finally:
-        convolves_faster.cache_clear()
+        onednn_faster.cache_clear()
+
+
+def test_a_product_of_sixteen_bits_is_told_from_one_of_32(monkeypatch):
+    assert products._in_single_precision()
+
+    def rounded(left, right):
+        return torch.matmul(left.bfloat16(), right.bfloat16()).float()
+
+    monkeypatch.setattr(Tensor, "__matmul__", rounded, raising=False)
+    assert not products._in_single_precision()
 
 
 # ------------------------------------------------------------------------ attention
@@ -123,7 +227,7 @@ def raised(features=5, width=64, heads=2, *, tokens=7, dropout=0.0):
 
 
 def by(layer, values):
-    return Raised.by(layer, values, functional.linear)
+    return Raised.by(layer, values)
 
 
 def test_attention_between_raised_tokens_is_torchs_with_its_gradients():

@@ -20,6 +20,7 @@ from .layers import (
     observed,
     require_modalities,
 )
+from .products import Linear, product
 
 __all__ = ["AdditiveAttention", "BiLSTMAttention", "BidirectionalLSTM"]
 
@@ -234,8 +235,8 @@ class BidirectionalLSTM(nn.Module):
         for here in range(len(steps)):
             there = len(steps) - 1 - here
             given = torch.stack([steps[here], steps[there]])
-            gates = torch.baddbmm(self.bias, given, self.input_weight)
-            gates = torch.baddbmm(gates, hidden, self.state_weight)
+            gates = product(given, self.input_weight, self.bias)
+            gates = product(hidden, self.state_weight, gates)
             enter, forget, content, leave = gates.chunk(4, -1)
             kept = forget.sigmoid() * cell + enter.sigmoid() * content.tanh()
             recorded = torch.stack([valid[here], valid[there]]).unsqueeze(-1)
@@ -263,7 +264,7 @@ class AdditiveAttention(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.project = nn.Linear(width, hidden)
+        self.project = Linear(width, hidden)
         # The softmax does not see a bias.
         self.score = nn.Linear(hidden, 1, bias=False)
 

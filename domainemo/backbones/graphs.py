@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..core import canonical_name
 from ..errors import ConfigurationError
 from ..values import Bounds
+from .products import Linear, linear, product
 from .regions import regions, standard_places
 
 __all__ = [
@@ -159,9 +159,9 @@ def chebyshev(nodes: Tensor, laplacian: Tensor, order: int) -> list[Tensor]:
     """
     terms = [nodes]
     if order > 1:
-        terms.append(laplacian @ nodes)
+        terms.append(product(laplacian, nodes))
     while len(terms) < order:
-        terms.append(2 * (laplacian @ terms[-1]) - terms[-2])
+        terms.append(2 * product(laplacian, terms[-1]) - terms[-2])
     return terms
 
 
@@ -185,7 +185,7 @@ class ChebyshevConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.order = order
-        self.mix = nn.Linear(order * inputs, outputs, bias=bias)
+        self.mix = Linear(order * inputs, outputs, bias=bias)
 
     def forward(self, nodes: Tensor, laplacian: Tensor) -> Tensor:
         """Convolve.
@@ -204,9 +204,9 @@ class ChebyshevConvolution(nn.Module):
         inputs = nodes.shape[-1]
         terms = chebyshev(nodes.flatten(1), laplacian, self.order)
         first, *others = torch.split(self.mix.weight, inputs, 1)
-        mixed = functional.linear(nodes.reshape(-1, inputs), first, self.mix.bias)
+        mixed = linear(nodes.reshape(-1, inputs), first, self.mix.bias)
         for term, weight in zip(terms[1:], others, strict=True):
-            mixed = torch.addmm(mixed, term.reshape(-1, inputs), weight.mT)
+            mixed = product(term.reshape(-1, inputs), weight.mT, mixed)
         return mixed.view(*nodes.shape[:-1], -1)
 
 
@@ -314,7 +314,7 @@ class RegionPooling(nn.Module):
     def forward(self, nodes: Tensor) -> Tensor:
         """Average (nodes, ...) to (regions, ...)."""
         shares = self.members / self.members.sum(-1, keepdim=True)
-        return (shares @ nodes.flatten(1)).view(-1, *nodes.shape[1:])
+        return product(shares, nodes.flatten(1)).view(-1, *nodes.shape[1:])
 
     def unpool(self, pooled: Tensor) -> Tensor:
         """Give each node what its region has: (regions, ...) to (nodes, ...)."""

@@ -18,7 +18,7 @@ from torch.nn import functional
 from ..core import FUSION, Modality, canonical_name
 from ..errors import ConfigurationError
 from ..values import Bounds
-from .products import Product
+from .products import Linear, linear, product
 
 __all__ = [
     "Attention",
@@ -307,9 +307,7 @@ class GroupedLinear(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows of shape (groups, rows, inputs) to (groups, rows, outputs)."""
-        if self.bias is None:
-            return torch.bmm(rows, self.weight)
-        return torch.baddbmm(self.bias, rows, self.weight)
+        return product(rows, self.weight, self.bias)
 
 
 class Raised(NamedTuple):
@@ -329,9 +327,9 @@ class Raised(NamedTuple):
     layer: nn.Linear
 
     @classmethod
-    def by(cls, layer: nn.Linear, values: Tensor, product: Product) -> Raised:
+    def by(cls, layer: nn.Linear, values: Tensor) -> Raised:
         """Return what `layer` makes of `values`."""
-        return cls(product(values, layer.weight, layer.bias), values, layer)
+        return cls(layer(values), values, layer)
 
 
 class Attention(nn.Module):
@@ -345,8 +343,6 @@ class Attention(nn.Module):
     width, heads : int
     dropout : float
         Share of attention weights that are dropped in training.
-    product : callable
-        What multiplies tokens by weights, see :mod:`.products`.
     few : bool
         Whether tokens are few, a dozen or so: then all heads are computed in the same
         products, which is the same to rounding, and faster.
@@ -358,15 +354,14 @@ class Attention(nn.Module):
         heads: int,
         *,
         dropout: float = 0.0,
-        product: Product = functional.linear,
         few: bool = False,
     ) -> None:
         super().__init__()
         require_divisible(width, heads)
-        self.heads, self.product, self.few = heads, product, few
+        self.heads, self.few = heads, few
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.dropout = Dropout(dropout)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
@@ -391,20 +386,20 @@ class Attention(nn.Module):
         width = query.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if query is memory:
-            queries, keys, values = self.product(query, weight, bias).chunk(3, -1)
+            queries, keys, values = linear(query, weight, bias).chunk(3, -1)
         else:
-            queries = self.product(query, weight[:width], bias[:width])
-            both = self.product(memory, weight[width:], bias[width:])
+            queries = linear(query, weight[:width], bias[:width])
+            both = linear(memory, weight[width:], bias[width:])
             keys, values = both.chunk(2, -1)
         if self.few:
             return self._mixed_at_once(queries, keys, values, valid)
         queries = self._split(queries) * (width // self.heads) ** -0.5
-        scores = queries @ self._split(keys).transpose(-1, -2)
+        scores = product(queries, self._split(keys).mT)
         if valid is None:
             shares = scores.softmax(-1)
         else:
             shares = masked_softmax(scores, valid[..., None, None, :])
-        mixed = self.dropout(shares) @ self._split(values)
+        mixed = product(self.dropout(shares), self._split(values))
         attended: Tensor = self.out_proj(mixed.transpose(-2, -3).flatten(-2))
         return attended
 
@@ -421,15 +416,15 @@ class Attention(nn.Module):
         asked = torch.diag_embed(scaled.mT, dim1=-3, dim2=-2)
         asked = asked.flatten(-2).flatten(-3, -2)
         if valid is None:
-            shares = (keys @ asked.mT).softmax(-2)
+            shares = product(keys, asked.mT).softmax(-2)
         else:
             # What may not be attended to has no share, but where nothing may.
             lowest = torch.finfo(keys.dtype).min
             barred = torch.zeros_like(valid, dtype=keys.dtype)
             barred = barred.masked_fill(~valid, lowest).unsqueeze(-1)
-            shares = torch.baddbmm(barred, keys, asked.mT).softmax(-2)
+            shares = product(keys, asked.mT, barred).softmax(-2)
             values = values * valid.unsqueeze(-1)
-        mixed = self.dropout(shares).mT @ values
+        mixed = product(self.dropout(shares).mT, values)
         mixed = mixed.reshape(*by_head.shape[:-1], *by_head.shape[-2:])
         own = mixed.diagonal(dim1=-3, dim2=-2).mT.flatten(-2)
         attended: Tensor = self.out_proj(own)
@@ -462,10 +457,10 @@ class Attention(nn.Module):
         if width < _WIDE or self.heads * memory.values.shape[-1] > width:
             return self.forward(query.tokens, memory.tokens)
         # Rows are (batch, queries * heads, features): nothing is moved for the heads.
-        asked = self.product(query.values, *self._asking(query, memory))
+        asked = linear(query.values, *self._asking(query, memory))
         asked = asked.reshape(*asked.shape[:-2], -1, memory.values.shape[-1])
-        shares = self.dropout((asked @ memory.values.mT).softmax(-1))
-        mixed = shares @ memory.values
+        shares = self.dropout(product(asked, memory.values.mT).softmax(-1))
+        mixed = product(shares, memory.values)
         mixed = mixed.reshape(*query.values.shape[:-1], -1)
         taking, offsets = self._taking(memory)
         bias: Tensor = self.out_proj.bias
@@ -474,7 +469,7 @@ class Attention(nn.Module):
             mixed, taking = torch.cat([mixed, sums], -1), torch.cat([taking, offsets])
         else:  # the shares of a query sum to one
             bias = bias + offsets.sum(0)
-        attended: Tensor = self.product(mixed, taking.mT, bias)
+        attended: Tensor = linear(mixed, taking.mT, bias)
         return attended
 
     def _asking(self, query: Raised, memory: Raised) -> tuple[Tensor, Tensor]:
@@ -521,8 +516,6 @@ class TransformerLayer(nn.Module):
     dropout : float
     activation : nn.Module, optional
         ReLU by default.
-    product : callable
-        What multiplies tokens by weights, see :mod:`.products`.
     """
 
     def __init__(
@@ -533,13 +526,11 @@ class TransformerLayer(nn.Module):
         *,
         dropout: float = 0.1,
         activation: nn.Module | None = None,
-        product: Product = functional.linear,
     ) -> None:
         super().__init__()
-        self.product = product
-        self.self_attn = Attention(width, heads, dropout=dropout, product=product)
-        self.linear1 = nn.Linear(width, feedforward)
-        self.linear2 = nn.Linear(feedforward, width)
+        self.self_attn = Attention(width, heads, dropout=dropout)
+        self.linear1 = Linear(width, feedforward)
+        self.linear2 = Linear(feedforward, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.activation = activation or nn.ReLU()
@@ -552,9 +543,9 @@ class TransformerLayer(nn.Module):
         else:
             tokens, attended = given, self.self_attn(given, given)
         tokens = self.norm1(tokens + self.dropout(attended))
-        hidden = self.product(tokens, self.linear1.weight, self.linear1.bias)
+        hidden = linear(tokens, self.linear1.weight, self.linear1.bias)
         hidden = self.dropout(self.activation(hidden))
-        hidden = self.product(hidden, self.linear2.weight, self.linear2.bias)
+        hidden = linear(hidden, self.linear2.weight, self.linear2.bias)
         encoded: Tensor = self.norm2(tokens + self.dropout(hidden))
         return encoded
 
@@ -591,8 +582,8 @@ class MultiViewEmbedding(nn.Module):
     def __init__(self, inputs: int, width: int, views: int = 3) -> None:
         super().__init__()
         self.views = views
-        self.content = nn.Linear(inputs, width)
-        self.gates = nn.Linear(inputs, views * width)
+        self.content = Linear(inputs, width)
+        self.gates = Linear(inputs, views * width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, values: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from .layers import (
     require_divisible,
     require_modalities,
 )
+from .products import Linear, product
 
 __all__ = ["MAET", "MixtureBlock", "SummaryFusion"]
 
@@ -266,10 +267,10 @@ class MixtureBlock(nn.Module):
         def expert() -> nn.Module:
             return nn.Sequential(
                 nn.LayerNorm(width),
-                nn.Linear(width, feedforward),
+                Linear(width, feedforward),
                 nn.GELU(),
                 Dropout(dropout),
-                nn.Linear(feedforward, width),
+                Linear(feedforward, width),
                 Dropout(dropout),
             )
 
@@ -366,9 +367,9 @@ class Experts(NamedTuple):
             return by_sample.transpose(0, 1)
 
         rows = functional.layer_norm(tokens, tokens.shape[-1:]).flatten(1, 2)
-        hidden = functional.gelu(torch.baddbmm(self.bias, rows, self.weight))
+        hidden = functional.gelu(product(rows, self.weight, self.bias))
         hidden = dropped(hidden).flatten(1, 2)
-        return dropped(torch.baddbmm(self.out_bias, hidden, self.out_weight))
+        return dropped(product(hidden, self.out_weight, self.out_bias))
 
 
 class SummaryFusion(nn.Module):

@@ -40,6 +40,7 @@ from .layers import (
     single_eeg,
     trimmed,
 )
+from .products import Linear
 from .regions import regions
 
 if TYPE_CHECKING:
@@ -428,7 +429,7 @@ class MultiScaleConvolution(nn.Module):
         )
         joined = scale_width * len(self.kernels)
         self.mix = nn.Sequential(
-            nn.GELU(), nn.LayerNorm(joined), nn.Linear(joined, outputs)
+            nn.GELU(), nn.LayerNorm(joined), Linear(joined, outputs)
         )
 
     def forward(self, sequences: Tensor) -> Tensor:
@@ -506,9 +507,7 @@ class SpatioTemporalBlock(nn.Module):
         self.norm = nn.LayerNorm(outputs)
         self.dropout = Dropout(dropout)
         self.shortcut = (
-            nn.Identity()
-            if inputs == outputs
-            else nn.Linear(inputs, outputs, bias=False)
+            nn.Identity() if inputs == outputs else Linear(inputs, outputs, bias=False)
         )
 
     def forward(

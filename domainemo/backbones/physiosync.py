@@ -26,6 +26,7 @@ from .layers import (
     require_divisible,
     require_modalities,
 )
+from .products import Linear
 
 if TYPE_CHECKING:
     import optuna
@@ -462,9 +463,9 @@ class PromptedBlock(nn.Module):
         self.attention_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.feedforward = nn.Sequential(
             nn.LayerNorm(width),
-            nn.Linear(width, feedforward),
+            Linear(width, feedforward),
             nn.ReLU(inplace=True),
-            nn.Linear(feedforward, width),
+            Linear(feedforward, width),
             nn.ReLU(inplace=True),
         )
         self.feedforward_scale = nn.Parameter(torch.full((width,), float(layer_scale)))

@@ -1,39 +1,47 @@
-"""Linear layers, by the faster of the two libraries that torch brings for a CPU.
+"""Products of matrices, by the faster of the two libraries that torch brings for a CPU.
 
 Torch multiplies matrices by MKL and convolves by oneDNN. On AMD's newest processors the
-second makes twice as many operations a second (`benchmarks/peak.py`). A linear layer is
-a convolution that sees one place at a time: the same products, in half of the time.
+second makes more than twice as many operations a second (`benchmarks/peak.py`), and
+multiplies as well where it is allowed to take sixteen bits in place of 32. It does so
+on processors that have an instruction for that, which those of AMD have not: there it
+is the same product in single precision, in less than half of the time.
 """
 
 from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional
 
-__all__ = ["Product", "convolves_faster", "linear"]
+__all__ = ["Linear", "linear", "onednn_faster", "product"]
 
-Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Multiplies values by weights and adds a bias, as a linear layer does."""
+_SWITCH = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+_OPERATIONS = 2**22
+"""Products and sums from which on the other library was faster, gradients included."""
 
-_ROWS, _FEATURES = 1024, 64
-"""Where convolutions began to be faster; of four times as many rows they took half."""
+_NARROW = 8
+"""Of narrower matrices no library is faster: they wait for memory."""
 
-_SAMPLES = (32, *range(17, 65))
-"""How many samples the rows are divided into; torch leaves fewer to another library."""
+
+class Linear(nn.Linear):
+    """A linear layer that computes its products by :func:`linear`."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values of shape (..., inputs) to (..., outputs)."""
+        return linear(values, self.weight, self.bias)
 
 
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return what :func:`torch.nn.functional.linear` does, to rounding.
-
-    It differs from that only on a processor, and at a size, at which a convolution is
-    faster.
 
     Parameters
     ----------
@@ -45,48 +53,137 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     -------
     Tensor of shape (..., outputs)
     """
-    samples = _divided(values, weight)
-    if not samples:
+    if not _by_onednn(values, weight, values.numel() * len(weight)):
         return functional.linear(values, weight, bias)
-    outputs, inputs = weight.shape
-    # Features last, as oneDNN likes it, which is where they are: nothing is moved.
-    image = values.reshape(samples, -1, 1, inputs).permute(0, 3, 1, 2)
-    kernel = weight.reshape(outputs, inputs, 1, 1)
-    kernel = kernel.contiguous(memory_format=torch.channels_last)
-    found = functional.conv2d(image, kernel, bias).permute(0, 2, 3, 1)
-    return found.reshape(*values.shape[:-1], outputs)
+    rows = values.reshape(-1, values.shape[-1])
+    return _multiplied(rows, weight.mT, bias).view(*values.shape[:-1], -1)
 
 
-def _divided(values: Tensor, weight: Tensor) -> int:
-    """Return into how many samples the rows are divided; 0 where a product is faster.
+def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``left @ right``, and a bias added to it, to rounding.
+
+    Parameters
+    ----------
+    left : Tensor of shape (..., rows, inner)
+    right : Tensor of shape (..., inner, columns)
+        Its leading axes are those of `left`.
+    bias : Tensor, optional
+        Which broadcasts to the result.
+
+    Returns
+    -------
+    Tensor of shape (..., rows, columns)
+    """
+    if not _by_onednn(left, right, left.numel() * right.shape[-1]):
+        return _plain(left, right, bias)
+    several = left.shape[:-2]
+    if len(several) > 1:
+        left, right = left.flatten(0, -3), right.flatten(0, -3)
+        bias = bias if bias is None or bias.dim() < 3 else bias.flatten(0, -3)
+    found = _multiplied(left, right, bias)
+    return found.view(*several, *found.shape[-2:])
+
+
+def _by_onednn(left: Tensor, right: Tensor, operations: int) -> bool:
+    """Return whether a product is one of those that oneDNN makes faster.
 
     What is written to a file, or stacked with other trainings, is left to torch.
     """
-    if not convolves_faster() or torch.compiler.is_compiling():
-        return 0
-    if values.device.type != "cpu" or values.dtype != torch.float32:
-        return 0
-    rows = values.numel() // max(values.shape[-1], 1)
-    if rows < _ROWS or min(weight.shape) < _FEATURES:
-        return 0
+    if operations < _OPERATIONS or not onednn_faster() or torch.compiler.is_compiling():
+        return False
+    if left.device.type != "cpu" or {left.dtype, right.dtype} != {torch.float32}:
+        return False
+    if (
+        right.dtype != torch.float32
+        or min(*left.shape[-2:], *right.shape[-2:]) < _NARROW
+    ):
+        return False
     stacked = torch._C._functorch.is_functorch_wrapped_tensor
-    if stacked(values) or stacked(weight):
-        return 0
-    return next((count for count in _SAMPLES if rows % count == 0), 0)
+    return not (stacked(left) or stacked(right))
+
+
+def _multiplied(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the product of two matrices, or of as many pairs of them."""
+    if torch.is_grad_enabled():
+        found: Tensor = _Product.apply(left, right, bias)  # type: ignore[no-untyped-call]
+        return found
+    return _Product.forward(left, right, bias)
+
+
+def _plain(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the product by the library that torch takes."""
+    if bias is None:
+        return left @ right
+    if left.dim() > 3:
+        return left @ right + bias
+    return (torch.addmm if left.dim() == 2 else torch.baddbmm)(bias, left, right)
+
+
+class _Product(Function):
+    """A product whose gradients are computed by the same library."""
+
+    @staticmethod
+    def forward(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+        with by_onednn():
+            return _plain(left, right, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        left, right, bias = inputs
+        ctx.save_for_backward(left, right)
+        ctx.shape = None if bias is None else bias.shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        left, right = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        return (
+            product(gradient, right.mT) if wanted[0] else None,
+            product(left.mT, gradient) if wanted[1] else None,
+            gradient.sum_to_size(ctx.shape) if wanted[2] else None,
+        )
+
+
+@contextmanager
+def by_onednn() -> Iterator[None]:
+    """Have oneDNN multiply in a block, on a processor on which it is faster.
+
+    Of small matrices it is not: it takes longer to begin.
+    """
+    before = _SWITCH.fp32_precision
+    _SWITCH.fp32_precision = "bf16" if onednn_faster() else before
+    try:
+        yield
+    finally:
+        _SWITCH.fp32_precision = before
 
 
 @cache
-def convolves_faster() -> bool:
-    """Return whether this is a processor on which convolutions were faster.
+def onednn_faster() -> bool:
+    """Return whether this is a processor on which oneDNN was faster, and as precise.
 
-    Of AMD, with AVX-512 in its full width: of the family 26 (Zen 5) on.
+    Of AMD, with AVX-512 in its full width: of the family 26 (Zen 5) on, but for one
+    that would multiply in sixteen bits.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     told = _processor()
     family = re.search(r"family\s*:?\s*(\d+)", told, re.IGNORECASE)
-    return there and "AMD" in told and family is not None and int(family[1]) >= 26
+    known = there and "AMD" in told and family is not None and int(family[1]) >= 26
+    return known and _in_single_precision()
+
+
+def _in_single_precision() -> bool:
+    """Return whether products are still of 32 bits where sixteen are allowed."""
+    size = 256
+    before = _SWITCH.fp32_precision
+    _SWITCH.fp32_precision = "bf16"
+    try:  # of sixteen bits, the ones would have lost the part that tells
+        found = torch.full((size, size), 1 + 2**-12) @ torch.ones(size, size)
+    finally:
+        _SWITCH.fp32_precision = before
+    return bool((found == size + size * 2**-12).all())
 
 
 def _processor() -> str:

@@ -31,6 +31,7 @@ from .layers import (
     single_eeg,
     trimmed,
 )
+from .products import Linear, product
 from .regions import PARTITIONS, regions
 
 if TYPE_CHECKING:
@@ -438,7 +439,7 @@ class TemporalEncoder(nn.Module):
         weight = self.weight.index_select(0, self.slots)
         weight = weight.reshape(self.groups, -1, *self.weight.shape[1:])
         weight = weight.transpose(1, 2).flatten(1, 3)
-        convolved = torch.baddbmm(self.bias, taps, weight)
+        convolved = product(taps, weight, self.bias)
         return convolved.reshape(self.groups, batch, time, -1)
 
 
@@ -448,10 +449,10 @@ class Listener(nn.Module):
     def _add_layers(self, width: int, feedforward: int, dropout: float) -> None:
         self.norm = nn.LayerNorm(width)
         self.feedforward = nn.Sequential(
-            nn.Linear(width, feedforward),
+            Linear(width, feedforward),
             nn.GELU(),
             Dropout(dropout),
-            nn.Linear(feedforward, width),
+            Linear(feedforward, width),
         )
         self.last_norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
@@ -604,11 +605,11 @@ class CrossAttention(nn.Module):
         )
         # Keys before queries: a softmax along a short last axis is slow on a CPU.
         weights = masked_softmax(
-            keys * depth**-0.5 @ queries.transpose(-1, -2),
+            product(keys * depth**-0.5, queries.mT),
             mask[:, None, :, None],
             dim=-2,
         )
-        mixed = weights.transpose(-1, -2) @ values
+        mixed = product(weights.mT, values)
         mixed = mixed.reshape(groups, batch, heads, -1, time, depth)
         mixed = mixed.permute(0, 3, 1, 4, 2, 5).reshape(groups, -1, width)
         out = self.out(mixed).reshape(regional.shape) * mask.any(-1)[:, None, None]
@@ -633,7 +634,7 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self.score = (
             nn.Sequential(
-                nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False)
+                Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False)
             )
             if learned
             else None

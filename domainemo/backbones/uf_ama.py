@@ -23,7 +23,7 @@ from .layers import (
     require_divisible,
     require_modalities,
 )
-from .products import linear
+from .products import Linear
 
 if TYPE_CHECKING:
     import optuna
@@ -191,12 +191,12 @@ class ChannelEncoder(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.up = nn.Linear(features, width)
+        self.up = Linear(features, width)
         self.layers = nn.ModuleList(
-            TransformerLayer(width, heads, 2 * width, dropout=dropout, product=linear)
+            TransformerLayer(width, heads, 2 * width, dropout=dropout)
             for _ in range(layers)
         )
-        self.down = nn.Linear(channels * width, width)
+        self.down = Linear(channels * width, width)
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor]:
         """Return tokens (windows, channels, width) and their summary (windows, width).
@@ -205,7 +205,7 @@ class ChannelEncoder(nn.Module):
         ----------
         window : Tensor of shape (windows, channels, features)
         """
-        raised = Raised.by(self.up, window, linear)
+        raised = Raised.by(self.up, window)
         tokens = raised.tokens
         for number, layer in enumerate(self.layers):
             tokens = layer(tokens if number else raised)
@@ -230,11 +230,9 @@ class CrossModalFusion(nn.Module):
         super().__init__()
         wide = 2 * width
         attending = len(tokens) if cross_attention and len(tokens) > 1 else 0
-        self.up = nn.ModuleList(nn.Linear(width, wide) for _ in tokens)
-        self.attend = nn.ModuleList(
-            Attention(wide, heads, product=linear) for _ in range(attending)
-        )
-        self.down = nn.ModuleList(nn.Linear(count * wide, wide) for count in tokens)
+        self.up = nn.ModuleList(Linear(width, wide) for _ in tokens)
+        self.attend = nn.ModuleList(Attention(wide, heads) for _ in range(attending))
+        self.down = nn.ModuleList(Linear(count * wide, wide) for count in tokens)
 
     def forward(self, tokens: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
         """Return the fused vector of each window; shape (windows, modalities * wide).
@@ -246,7 +244,7 @@ class CrossModalFusion(nn.Module):
             1 where the modality was recorded, 0 where it is missing.
         """
         wide = [
-            Raised.by(cast(nn.Linear, up), each, linear)
+            Raised.by(cast(Linear, up), each)
             for up, each in zip(self.up, tokens, strict=True)
         ]
         fused = []

@@ -15,6 +15,7 @@ from ..errors import ConfigurationError
 from ..places import where
 from .checkpoint import Checkpoint
 from .divergence import Divergence
+from .freed import freed_memory_kept
 from .optimiser import Adam, AdamW
 from .seeds import derive_seed, seed_torch
 from .settings import Training
@@ -177,9 +178,10 @@ class Loop:
     def run(self) -> None:
         """Take all epochs that are left; the weights of the last one stay."""
         self.load()
-        while not self.finished:
-            seed_torch(self.seed)
-            self.finish_epoch(self.train_epoch())
+        with freed_memory_kept():
+            while not self.finished:
+                seed_torch(self.seed)
+                self.finish_epoch(self.train_epoch())
 
     def train_epoch(self) -> list[dict[str, Tensor]]:
         """Take an epoch's steps; return the losses of each."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ..backbones.products import by_onednn
 from ..core import Batch, Outputs
 from ..errors import DomainemoError
 from ..places import foreseen
@@ -221,10 +222,11 @@ class Population:
         """Take the next step of every member."""
         for member in self.members:
             member.task.move_judge(member.progress)
-        with self._stackable():
-            parts = [(group, self._losses(group)) for group in self._alike()]
-        totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
-        torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
+        with by_onednn():  # stacked, most products are large
+            with self._stackable():
+                parts = [(group, self._losses(group)) for group in self._alike()]
+            totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
+            torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
         self._descend()
         for (group, losses), total in zip(parts, totals, strict=True):
             terms = {**losses, "total": total}
