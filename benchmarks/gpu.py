@@ -35,7 +35,7 @@ from released import CONFIGURATION, released_experiment, released_fold
 from speed import SHAPES, SOURCE, Shape, begin, member, take_step
 from torch.utils.flop_counter import FlopCounterMode
 
-from domainemo.backbones.products import linear
+from domainemo.backbones.products import product
 from domainemo.files import write
 from domainemo.registry import entries
 from domainemo.runs.experiment import experiment
@@ -200,8 +200,8 @@ def _limits(device: torch.device) -> tuple[float, float]:
     left, right = torch.randn(2, rows, rows, device=device)
     long = torch.zeros(2**26, device=device)
     copied = torch.empty_like(long)
-    product = partial(linear, left, right)
-    multiplied, moved = _seconds([product, partial(copied.copy_, long)], device, 5)
+    multiply = partial(product, left, right)
+    multiplied, moved = _seconds([multiply, partial(copied.copy_, long)], device, 5)
     return 2 * rows**3 / multiplied / 1e9, 2 * long.nbytes / moved / 1e9
 
 

@@ -35,7 +35,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import domainemo as de
-from domainemo.backbones.products import linear
+from domainemo.backbones.products import product
 from domainemo.registry import entries
 from domainemo.runs.experiment import experiment
 from domainemo.training.seeds import reproducible
@@ -101,7 +101,7 @@ def achieved(rows: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
         for row in rows
         for actions in [
             (
-                partial(linear, left, right),
+                partial(product, left, right),
                 partial(torch.mm, left, right),
                 partial(copied.copy_, long),
             )

@@ -9,8 +9,8 @@ uf-ama-released-seed-iv`, which is timed beside it, on noise in the shape of a f
 SEED-IV. Every comparison takes turns in one run; medians of CPU time.
 
 - A step.
-- A step where no linear layer is a convolution, as on processors on which these are not
-  faster (`domainemo/backbones/products.py`).
+- A step whose products are all by MKL, as on processors on which oneDNN is not known to
+  be faster (`domainemo/backbones/products.py`).
 - An epoch: a pass over the target, 26 steps, with the evaluation that follows it.
 - All cores: the released code in one process, whose torch uses all, against one
   process of one thread for each core. Where several threads share an epoch its seconds
@@ -43,7 +43,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from domainemo.backbones import products
-from domainemo.backbones.products import convolves_faster
+from domainemo.backbones.products import onednn_faster
 from domainemo.choices import flatten
 from domainemo.cli.named import read_configuration
 from domainemo.processes import cores
@@ -56,7 +56,7 @@ SHAPE = SHAPES["seed-iv"]
 BATCH, CLASSES, LAYERS = 32, SHAPE.classes, 3
 SHARES = (0.25, 0.25, 0.5)  # of EEG, eye movements and fusion
 STEP, EPOCH, ALL_CORES = "step, one thread", "epoch, one thread", "epoch, all cores"
-BY_PRODUCTS = "step, one thread, all products by torch.mm"
+BY_PRODUCTS = "step, one thread, all products by MKL"
 BY_CLOCK = "epoch, all cores, by the clock"
 ROWS = (STEP, BY_PRODUCTS, EPOCH, ALL_CORES, BY_CLOCK)
 
@@ -361,8 +361,8 @@ def compared(
         clock = row["what"] == BY_CLOCK
         took = np.median([all_cores(clock) for _ in range(turns)], axis=0)
     else:
-        faster = convolves_faster() and row["what"] != BY_PRODUCTS
-        products.convolves_faster = lambda: faster
+        faster = onednn_faster() and row["what"] != BY_PRODUCTS
+        products.onednn_faster = lambda: faster
         theirs, source, target = released_fold()
         ours = member(released_experiment(), SHAPE, 0)
         begin([ours], 0.0)

@@ -51,6 +51,7 @@ PRODUCTS = {
     "of each pair": ((4, 600, 32), (4, 32, 96), (4, 1, 96)),
     "of all pairs": ((4, 600, 32), (4, 32, 96), (96,)),
     "heads": ((4, 8, 100, 32), (4, 8, 32, 90), None),
+    "heads with a bias": ((4, 8, 100, 32), (4, 8, 32, 90), (8, 1, 90)),
 }
 
 
@@ -161,9 +162,8 @@ def test_where_it_multiplies_products_are_of_single_precision(pairs, rows, inner
     assert ((found - exact).abs() <= inner * 2**-24 * most).all()
 
 
-def test_the_switch_is_as_it_was_whatever_happens(monkeypatch):
-    monkeypatch.setattr(products, "onednn_faster", lambda: True)
-    switch = torch.backends.mkldnn.matmul
+def test_the_switch_is_as_it_was_whatever_happens(multiplied):
+    switch = products._SWITCH
     before = switch.fp32_precision
     with pytest.raises(ZeroDivisionError), by_onednn():
         assert switch.fp32_precision == "bf16" != before
@@ -190,6 +190,7 @@ def test_processors_that_multiply_faster(
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(products, "_processor", lambda: told)
     monkeypatch.setattr(products, "_in_single_precision", lambda: precise)
+    monkeypatch.setattr(products, "_SWITCH", SimpleNamespace())
     onednn_faster.cache_clear()
     try:
         assert onednn_faster() is (expected and precise)
@@ -197,7 +198,7 @@ def test_processors_that_multiply_faster(
         onednn_faster.cache_clear()
 
 
-def test_a_product_of_sixteen_bits_is_told_from_one_of_32(monkeypatch):
+def test_a_product_of_sixteen_bits_is_told_from_one_of_32(multiplied, monkeypatch):
     assert products._in_single_precision()
 
     def rounded(left, right):

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-__all__ = ["Linear", "linear", "onednn_faster", "product"]
+__all__ = ["Linear", "by_onednn", "linear", "onednn_faster", "product"]
 
-_SWITCH = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+_SWITCH: Any = getattr(torch.backends.mkldnn, "matmul", None)
+"""What oneDNN may take in place of 32 bits; before torch 2.9 there was no telling."""
+
 _OPERATIONS = 2**22
 """Products and sums from which on the other library was faster, gradients included."""
 
@@ -76,12 +78,11 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not _by_onednn(left, right, left.numel() * right.shape[-1]):
         return _plain(left, right, bias)
-    several = left.shape[:-2]
-    if len(several) > 1:
-        left, right = left.flatten(0, -3), right.flatten(0, -3)
-        bias = bias if bias is None or bias.dim() < 3 else bias.flatten(0, -3)
-    found = _multiplied(left, right, bias)
-    return found.view(*several, *found.shape[-2:])
+    if left.dim() <= 3:
+        return _multiplied(left, right, bias)
+    found = _multiplied(left.flatten(0, -3), right.flatten(0, -3), None)
+    found = found.view(*left.shape[:-1], -1)
+    return found if bias is None else found + bias
 
 
 def _by_onednn(left: Tensor, right: Tensor, operations: int) -> bool:
@@ -93,10 +94,7 @@ def _by_onednn(left: Tensor, right: Tensor, operations: int) -> bool:
         return False
     if left.device.type != "cpu" or {left.dtype, right.dtype} != {torch.float32}:
         return False
-    if (
-        right.dtype != torch.float32
-        or min(*left.shape[-2:], *right.shape[-2:]) < _NARROW
-    ):
+    if min(*left.shape[-2:], *right.shape[-2:]) < _NARROW:
         return False
     stacked = torch._C._functorch.is_functorch_wrapped_tensor
     return not (stacked(left) or stacked(right))
@@ -150,8 +148,16 @@ def by_onednn() -> Iterator[None]:
 
     Of small matrices it is not: it takes longer to begin.
     """
-    before = _SWITCH.fp32_precision
-    _SWITCH.fp32_precision = "bf16" if onednn_faster() else before
+    if not onednn_faster():
+        yield
+        return
+    with _switched():
+        yield
+
+
+@contextmanager
+def _switched() -> Iterator[None]:
+    before, _SWITCH.fp32_precision = _SWITCH.fp32_precision, "bf16"
     try:
         yield
     finally:
@@ -165,7 +171,7 @@ def onednn_faster() -> bool:
     Of AMD, with AVX-512 in its full width: of the family 26 (Zen 5) on, but for one
     that would multiply in sixteen bits.
     """
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if _SWITCH is None or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     told = _processor()
@@ -177,12 +183,8 @@ def onednn_faster() -> bool:
 def _in_single_precision() -> bool:
     """Return whether products are still of 32 bits where sixteen are allowed."""
     size = 256
-    before = _SWITCH.fp32_precision
-    _SWITCH.fp32_precision = "bf16"
-    try:  # of sixteen bits, the ones would have lost the part that tells
+    with _switched():  # of sixteen bits, the ones would have lost what tells
         found = torch.full((size, size), 1 + 2**-12) @ torch.ones(size, size)
-    finally:
-        _SWITCH.fp32_precision = before
     return bool((found == size + size * 2**-12).all())
 
 
