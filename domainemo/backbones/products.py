@@ -27,8 +27,8 @@ __all__ = ["Linear", "by_onednn", "linear", "onednn_faster", "product"]
 _SWITCH: Any = getattr(torch.backends.mkldnn, "matmul", None)
 """What oneDNN may take in place of 32 bits; before torch 2.9 there was no telling."""
 
-_OPERATIONS = 2**22
-"""Products and sums from which on the other library was faster, gradients included."""
+_OPERATIONS = 12_000_000
+"""Products and sums from which on the other library was clearly faster."""
 
 _NARROW = 8
 """Of narrower matrices no library is faster: they wait for memory."""
