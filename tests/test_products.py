@@ -133,6 +133,16 @@ def test_what_is_left_to_torch_has_torchs_bits(multiplied, case):
     assert torch.equal(found, expected) and not multiplied
 
 
+def test_what_is_traced_has_torchs_product_for_any_number_of_rows(multiplied):
+    rows = torch.export.Dim("rows", min=2)
+    layer, few = products.Linear(96, 192), torch.randn(3, 96)
+    traced = torch.export.export(layer, (few,), dynamic_shapes=({0: rows},)).module()
+    many = torch.randn(2048, 96)
+    with torch.no_grad():
+        assert torch.equal(traced(many), functional.linear(many, *layer.parameters()))
+    assert not multiplied
+
+
 def test_a_bias_added_by_torch_is_added(multiplied):
     left, right, bias = drawn((2, 2, 3, 5), (2, 2, 5, 4), (4,))
     torch.testing.assert_close(product(left, right, bias), left @ right + bias)

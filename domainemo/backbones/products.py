@@ -90,7 +90,7 @@ def _by_onednn(left: Tensor, right: Tensor, operations: int) -> bool:
 
     What is written to a file, or stacked with other trainings, is left to torch.
     """
-    if operations < _OPERATIONS or not onednn_faster() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or operations < _OPERATIONS or not onednn_faster():
         return False
     if left.device.type != "cpu" or {left.dtype, right.dtype} != {torch.float32}:
         return False
