@@ -34,7 +34,15 @@ from torch import Tensor
 from domainemo.benchmarks.cells import Cell
 from domainemo.cli.benchmarking import loading
 from domainemo.cli.grid import read_grid
-from domainemo.core import FUSION, EmotionData, Outputs, Source, Target, Validator
+from domainemo.core import (
+    FUSION,
+    EmotionData,
+    Inputs,
+    Outputs,
+    Source,
+    Target,
+    Validator,
+)
 from domainemo.files import write
 from domainemo.parts import part
 from domainemo.runs.plan import Plan, plan
@@ -201,13 +209,24 @@ def once(planned: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
         ]
     probabilities = [name for name in table.columns if name.startswith("p_")]
     predicted = table[[*WINDOW, *probabilities]].reset_index(drop=True)
-    # Targets are shown in this order.
+    # Targets are shown in this order, without what no sensor recorded.
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(0))
+    shown = predicted.iloc[order[recorded(planned.inputs, predicted)[order]]]
     (_, half), (training, last) = seen[(len(seen) - 1) // 2], seen[-1]
-    again = last.logits[FUSION].softmax(-1)[order.argsort()].numpy()
-    assert np.allclose(again, predicted[probabilities], atol=1e-5)
-    people = predicted["subject"].to_numpy()[order]
-    return inside(people, training, half, last), predicted
+    again = last.logits[FUSION].softmax(-1).numpy()
+    assert np.allclose(again, shown[probabilities], atol=1e-5)
+    return inside(shown["subject"].to_numpy(), training, half, last), predicted
+
+
+def recorded(inputs: Inputs, windows: pd.DataFrame) -> Tensor:
+    """Return of which of these windows some sensor recorded something; bool."""
+    there = [
+        ~np.isnan(each.reshape(len(each), -1)).all(1)
+        for each in inputs.signals.values()
+    ]
+    known = inputs.windows[WINDOW].assign(there=np.any(there, 0))
+    found = windows[WINDOW].merge(known, on=WINDOW, how="left", validate="1:1")
+    return torch.from_numpy(found["there"].to_numpy(bool))
 
 
 def compared(own: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
