@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from signs import INSIDE
+from signs import INSIDE, WINDOW
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -49,7 +49,6 @@ from domainemo.runs.plan import Plan, plan
 from domainemo.runs.run import described, run_plan
 from domainemo.screens.typicality import Typicality
 
-WINDOW = ["subject", "session", "trial", "start"]
 FAR = 0.05  # share of the source's windows that are as far as what is not typical
 
 

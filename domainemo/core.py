@@ -34,6 +34,7 @@ __all__ = [
     "FUSION",
     "OPTIONAL",
     "PROVENANCE",
+    "TRIAL",
     "Adapter",
     "Backbone",
     "Batch",
@@ -74,6 +75,9 @@ and with which learning rate."""
 
 PROVENANCE = ("subject", "session", "trial", "stimulus", "start")
 """Columns of a windows table, in the order in which windows are sorted."""
+
+TRIAL = ["subject", "session", "trial"]
+"""The columns that tell one trial from another; a list, which pandas groups by."""
 
 OPTIONAL = ("calibration", "validation")
 """The parts of a fold that are empty unless a protocol says otherwise."""
@@ -225,10 +229,9 @@ class Inputs:
         return shown
 
     def _counted(self) -> str:
-        place, counts = [], [f"windows: {len(self)}"]
-        for column in ("subject", "session", "trial"):
-            place.append(column)
-            wanted = place if column == "trial" else [column]
+        counts = [f"windows: {len(self)}"]
+        for column in TRIAL:
+            wanted = TRIAL if column == "trial" else [column]
             number = len(self.windows[wanted].drop_duplicates())
             counts.append(f"{column}s: {number}")
         return f"{self.name}; {', '.join(counts)}"
@@ -312,7 +315,7 @@ class EmotionData:
     def _repr_html_(self) -> str:
         """Show classes and modalities as tables, under what there is, in a notebook."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
-        trials = self.inputs.windows[["subject", "session", "trial"]]
+        trials = self.inputs.windows[TRIAL]
         firsts = ~trials.duplicated().to_numpy()
         whole = np.bincount(self.labels[firsts], minlength=len(self.classes))
         shown = pd.DataFrame({"windows": counts, "trials": whole}, index=self.classes)

@@ -30,7 +30,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from .core import EmotionData, Inputs, Modality
+from .core import TRIAL, EmotionData, Inputs, Modality
 from .data.table import from_arrays
 from .errors import ConfigurationError, DataError
 from .runs.everyone import train
@@ -518,7 +518,7 @@ def _is_masked(labels: NDArray[Any]) -> Mask:
 
 def _check_apart(inputs: Inputs, source: Mask) -> None:
     """Refuse a trial of which a part trains: its label would be the other part's."""
-    trials = inputs.windows.groupby(["subject", "session", "trial"]).ngroup().to_numpy()
+    trials = inputs.windows.groupby(TRIAL).ngroup().to_numpy()
     if np.isin(trials[source], trials[~source]).any():
         raise _Refused(
             f"{inputs.name}: some windows of a trial are the source's and others the "

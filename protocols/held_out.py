@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from domainemo.core import Fold, Protocol, Rows
+from domainemo.core import TRIAL, Fold, Protocol, Rows
 from domainemo.errors import DataError
 from domainemo.values import Bounds
 from domainemo.words import in_order
@@ -123,7 +123,7 @@ def divide(
 
 def _end(part: pd.DataFrame, held_out: float) -> NDArray[np.bool_]:
     """Return which windows stand at the end of their trial."""
-    place = part.groupby(["subject", "session", "trial"])["start"]
+    place = part.groupby(TRIAL)["start"]
     rank = place.rank(method="first").to_numpy() - 1
     kept = place.transform("size").to_numpy() * (1 - held_out)
     ends: NDArray[np.bool_] = rank >= np.round(kept, 9)  # 10 * (1 - 0.7) is above 3

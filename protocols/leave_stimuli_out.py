@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from domainemo.core import Fold
+from domainemo.core import TRIAL, Fold
 from domainemo.errors import DataError
 from domainemo.registry import register
 from domainemo.values import SEEDS, Bounds
@@ -107,7 +107,7 @@ class LeaveStimuliOut(HoldsOut):
 
 def _check_trials(windows: pd.DataFrame) -> None:
     """Refuse trials of several stimuli, which would be cut apart."""
-    counts = windows.groupby(["subject", "session", "trial"])["stimulus"].nunique()
+    counts = windows.groupby(TRIAL)["stimulus"].nunique()
     several = counts.index[counts > 1]
     if len(several):
         subject, session, trial = several[0]

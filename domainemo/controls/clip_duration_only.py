@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Control, Rows
+from ..core import TRIAL, Control, Rows
 from ..registry import register
-from .shared import TRIAL, commonest, of_nearest
+from .shared import commonest, of_nearest
 
 __all__ = ["ClipDurationOnly"]
 

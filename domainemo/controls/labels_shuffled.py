@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Retraining
+from ..core import TRIAL, Retraining
 from ..registry import register
-from .shared import TRIAL
 
 __all__ = ["LabelsShuffled"]
 

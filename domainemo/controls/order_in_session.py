@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Control, Rows
+from ..core import TRIAL, Control, Rows
 from ..registry import register
 from ..words import in_order
-from .shared import TRIAL, commonest, of_nearest
+from .shared import commonest, of_nearest
 
 __all__ = ["OrderInSession"]
 

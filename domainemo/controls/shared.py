@@ -17,7 +17,6 @@ from ..errors import ConfigurationError, DomainemoWarning
 
 __all__ = [
     "MOST",
-    "TRIAL",
     "Adapting",
     "Features",
     "as_probabilities",
@@ -32,9 +31,6 @@ __all__ = [
 ]
 
 Features = NDArray[np.float64]
-
-TRIAL = ["subject", "session", "trial"]
-"""The columns that tell one trial from another."""
 
 MOST = 1000
 """Windows of the source, and of the target, that what grows with their square takes."""

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Control, Rows
+from ..core import TRIAL, Control, Rows
 from ..registry import register
 from ..values import SEEDS
-from .shared import TRIAL
 
 __all__ = ["StratifiedChance"]
 

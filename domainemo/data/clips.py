@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import EmotionData, Modality, electrode_name
+from ..core import TRIAL, EmotionData, Modality, electrode_name
 from ..errors import ConfigurationError, data_error
 from ..values import check_value
 from .joining import called_alike, check_modalities
@@ -656,14 +656,13 @@ def columns_of(
         for key, value in given.items()
         if value is not None
     }
-    place = ("subject", "session", "trial")
-    table = pd.DataFrame({key: columns[key].astype(str) for key in place})
+    table = pd.DataFrame({key: columns[key].astype(str) for key in TRIAL})
     twice = table.duplicated().to_numpy()
     if twice.any():
         clip = int(twice.argmax())
         raise data_error(
             f"{name}, trial, {what} {clip} (counted from 0)",
-            f"a second {', '.join(f'{key} {columns[key][clip]!r}' for key in place)}",
+            f"a second {', '.join(f'{key} {columns[key][clip]!r}' for key in TRIAL)}",
             f"a trial of its own for each {what} of a session",
             f"Leave trial out to have the {what}s numbered.",
         )

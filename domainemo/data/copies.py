@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import Inputs
+from ..core import TRIAL, Inputs
 from .summaries import starts_of
 
 __all__ = ["scaled_copies"]
@@ -43,7 +43,7 @@ def scaled_copies(inputs: Inputs) -> list[list[int]]:
     list of list of int
         Groups of two or more trials, each by its first row.
     """
-    starts = starts_of(inputs.windows, ["subject", "session", "trial"])
+    starts = starts_of(inputs.windows, TRIAL)
     lengths = np.diff(starts, append=len(inputs))
     found: list[list[int]] = []
     for length in np.unique(lengths[lengths > 2]):

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from ..core import Inputs
+from ..core import TRIAL, Inputs
 from .summaries import Summary, starts_of
 
 __all__ = ["Identifying", "identifying_features"]
@@ -97,7 +97,7 @@ _Places = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 def _trials(windows: pd.DataFrame) -> _Places:
     """Return the trial of each window, and the session of each trial."""
-    starts = starts_of(windows, ["subject", "session", "trial"])
+    starts = starts_of(windows, TRIAL)
     sessions = windows.groupby(["subject", "session"], sort=False).ngroup().to_numpy()
     trials = np.zeros(len(windows), dtype=np.intp)
     trials[starts[1:]] = 1

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..core import (
     PROVENANCE,
+    TRIAL,
     EmotionData,
     Inputs,
     Modality,
@@ -26,7 +27,7 @@ from .units import warn_of_units
 
 __all__ = ["called_alike", "check_modalities", "join", "widest"]
 
-_PLACE = ["subject", "session", "trial", "start"]
+_PLACE = [*TRIAL, "start"]
 
 
 def join(

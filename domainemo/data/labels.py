@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import EmotionData
+from ..core import TRIAL, EmotionData
 from ..errors import data_error
 from ..values import check_value
 from ..words import in_order
@@ -20,14 +20,13 @@ __all__ = ["TrialLabel", "check_trials", "settle", "trials_that_change"]
 TrialLabel = Literal["majority", "split"]
 """What may become of a trial in which the label changes."""
 
-_TRIAL = ["subject", "session", "trial"]
 _SHOWN = 5
 
 
 def trials_that_change(data: EmotionData) -> list[str]:
     """Return the trials in which the label changes from window to window, in words."""
-    labelled = data.inputs.windows[_TRIAL].assign(label=data.labels)
-    counts = labelled.groupby(_TRIAL, sort=True)["label"].nunique()
+    labelled = data.inputs.windows[TRIAL].assign(label=data.labels)
+    counts = labelled.groupby(TRIAL, sort=True)["label"].nunique()
     changing: Sequence[Any] = counts.index[counts > 1].tolist()
     return [
         f"subject {subject}, session {session}, trial {trial}"
@@ -46,7 +45,7 @@ def check_trials(data: EmotionData) -> None:
     found = trials_that_change(data)
     if not found:
         return
-    of = data.inputs.windows[_TRIAL].drop_duplicates()
+    of = data.inputs.windows[TRIAL].drop_duplicates()
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     raise data_error(
         f"{data.inputs.name}, labels",
@@ -92,7 +91,7 @@ def settle(data: EmotionData, label: TrialLabel | None) -> EmotionData:
     # Trials by text in the order of their numbers, in which they were recorded.
     place = {name: n for n, name in enumerate(in_order(data.inputs.windows["trial"]))}
     ranked = data.inputs.windows.assign(trial=data.inputs.windows["trial"].map(place))
-    groups = ranked.groupby(_TRIAL, sort=True).ngroup()
+    groups = ranked.groupby(TRIAL, sort=True).ngroup()
     trials = groups.to_numpy(dtype=np.int64)
     done = {"majority": "given their commonest label", "split": "split where it does"}
     note = f"{len(found)} trials whose label changes {done[label]}"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Inputs, Modality, canonical_name, spelling
+from ..core import TRIAL, Inputs, Modality, canonical_name, spelling
 from ..errors import DataError, data_error, did_you_mean
 from .montage import FEWEST_ELECTRODES, HEAD_CENTRE, standard_montage
 from .normalisation import Scale
@@ -29,8 +29,6 @@ _Array = NDArray[np.float32]
 
 _MOST_INTERPOLATED = 0.25
 """Of a modality's electrodes. Beyond, a montage is another one, not one with gaps."""
-
-_TRIAL = ["subject", "session", "trial"]
 
 _SAME_STEP = 0.01
 """The share of a step by which windows may be nearer or farther."""
@@ -191,7 +189,7 @@ def step_of(windows: pd.DataFrame) -> float | None:
         The median. None where no window follows another, or where most do at another
         distance than this.
     """
-    trials = windows.groupby(_TRIAL).ngroup().to_numpy()
+    trials = windows.groupby(TRIAL).ngroup().to_numpy()
     start = windows["start"].to_numpy(np.float64)
     order = np.lexsort((start, trials))
     steps = np.diff(start[order])[np.diff(trials[order]) == 0]
@@ -212,7 +210,7 @@ def _told_of_step(inputs: Inputs, step: float | None, wanted_of: str) -> list[st
     found = step_of(inputs.windows)
     if found is None:
         # Of windows that each stand alone there is nothing to compare.
-        follow = bool(inputs.windows.duplicated(_TRIAL).any())
+        follow = bool(inputs.windows.duplicated(TRIAL).any())
         return follow * [
             f"{inputs.name}: windows do not follow one another at one distance, so "
             f"that nobody can tell whether they are as long as those of {wanted_of}, "

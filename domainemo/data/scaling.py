@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..core import TRIAL
 from .summaries import Summary, starts_of
 
 __all__ = ["Level", "Looks", "groups_of", "look_at", "scaled_over"]
@@ -19,7 +20,7 @@ _LEVELS: tuple[Level, ...] = ("trial", "session", "subject", "everybody")
 """Over what values may have been scaled, the narrowest first."""
 
 _COLUMNS: dict[Level, list[str]] = {
-    "trial": ["subject", "session", "trial"],
+    "trial": TRIAL,
     "session": ["subject", "session"],
     "subject": ["subject"],
     "everybody": [],

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..core import TRIAL
+
 __all__ = ["Summary", "starts_of", "summarise"]
 
 Float = NDArray[np.float64]
@@ -70,7 +72,7 @@ def summarise(windows: pd.DataFrame, array: NDArray[np.float32]) -> Summary:
         Each trial in one stretch.
     array : ndarray of float32, shape (windows, channels, features)
     """
-    starts = starts_of(windows, ["subject", "session", "trial"])
+    starts = starts_of(windows, TRIAL)
     array = array.reshape(len(windows), -1)
     shape = len(starts), array.shape[1]
     low, high = (np.full(shape, np.nan, dtype=np.float32) for _ in range(2))

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core import (
     FUSION,
     PROVENANCE,
+    TRIAL,
     Dataset,
     EmotionData,
     Inputs,
@@ -951,23 +952,20 @@ def _windows(
             if key != "start"
         }
     )
-    of_trial = ["subject", "session", "trial"]
     if columns["start"] is None:
         number = isinstance(step, Real) and not isinstance(step, bool)
         if not (number and math.isfinite(step) and step > 0):
             remedy = "Give the seconds from one window to the next."
             raise _error(f"{where}, window", _show(step), "more than 0", remedy)
-        frame["start"] = frame.groupby(of_trial).cumcount() * float(step)
+        frame["start"] = frame.groupby(TRIAL).cumcount() * float(step)
     else:
         frame["start"] = _seconds(columns["start"], f"{where}, column 'start'", first)
     if frame.empty:
         raise _error(where, "no windows at all", "at least one", _HELP)
-    twice = frame.duplicated([*of_trial, "start"]).to_numpy()
+    twice = frame.duplicated([*TRIAL, "start"]).to_numpy()
     if twice.any():
         row = int(twice.argmax())
-        at = ", ".join(
-            f"{name} {frame[name].iloc[row]}" for name in [*of_trial, "start"]
-        )
+        at = ", ".join(f"{name} {frame[name].iloc[row]}" for name in [*TRIAL, "start"])
         raise _error(
             f"{where}, {_place(row, first)}",
             f"a second window with {at}",

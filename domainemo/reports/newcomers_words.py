@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ..core import TRIAL
 from ..review.reading import baseline, class_names
 from ..runs.distance import farther_than
 from ..runs.results import Results
@@ -34,7 +35,7 @@ def what_was_predicted(results: Results) -> str:
     rows = results.predictions[results.predictions["method"] == results.method]
     rows = rows[rows["seed"] == rows["seed"].iloc[0]]
     people = rows["subject"].nunique()
-    trials = len(rows[["subject", "session", "trial"]].drop_duplicates())
+    trials = len(rows[TRIAL].drop_duplicates())
     amount = count(trials, "trial")
     if results.level != "trial":
         amount = f"{count(len(rows), results.level)} in {amount}"

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..choices import ORACLE
+from ..core import TRIAL
 from ..review.histories import histories, loss_terms
 from ..review.reading import (
     Recordings,
@@ -334,7 +335,7 @@ def tested(results: Results) -> str:
     rows = rows[rows["method"] == results.method]
     place: list[str] = []
     counts = []
-    for column in ("subject", "session", "trial", "start"):
+    for column in (*TRIAL, "start"):
         place.append(column)
         noun = results.level if column == "start" else column
         if column in rows and noun not in place[:-1]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ..core import TRIAL
 from ..errors import ConfigurationError
 from ..runs.folder import flat
 from ..runs.results import Results
@@ -13,7 +14,6 @@ from ..words import listed
 
 __all__ = ["beside_recordings", "by_dataset", "check_comparable", "what_differs"]
 
-_TRIAL = ["subject", "session", "trial"]
 # What decides who is trained and tested; a difference here is another question.
 _SAME = {
     "protocol": "protocols",
@@ -113,7 +113,7 @@ def _check_trials(pair: str, one: Results, other: Results) -> None:
     """Refuse where not the very same trials, of the same labels, were tested."""
     truths = []
     for results in (one, other):
-        rows = results.predictions[["fold", *_TRIAL, "label"]].drop_duplicates()
+        rows = results.predictions[["fold", *TRIAL, "label"]].drop_duplicates()
         names = [name for name in results.predictions if str(name).startswith("p_")]
         labels = rows["label"].map(dict(enumerate(names)))
         truths.append({*map(tuple, rows.assign(label=labels).astype(str).to_numpy())})

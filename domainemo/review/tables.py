@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..core import TRIAL
 from ..runs.metrics import BINS, confidence_bins
 from ..runs.results import Results
 from ..statistics.ties import tied
@@ -169,7 +170,7 @@ def agreement(predictions: pd.DataFrame) -> pd.DataFrame:
         Of :attr:`Results.predictions`; two methods are compared on the seeds that both
         were run with.
     """
-    place = ["fold", "seed", "subject", "session", "trial", "start"]
+    place = ["fold", "seed", *TRIAL, "start"]
     codes, _ = pd.factorize(predictions["predicted"])
     wide = predictions.assign(code=codes).pivot(
         index=place, columns="method", values="code"
@@ -202,7 +203,7 @@ def along_recording(
         A row per sample or trial: its place, the ``samples`` in it, the ``predicted``
         class and ``p_CLASS``, the mean of all seeds' probabilities.
     """
-    place = ["subject", "session", "trial", *([] if trials else ["start"])]
+    place = [*TRIAL, *([] if trials else ["start"])]
     rows = results.predictions[results.predictions["method"] == method]
     classes = class_names(results)
     columns = [f"p_{name}" for name in classes]

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..choices import CalibrationUse
-from ..core import EmotionData, Fold, Rows
+from ..core import TRIAL, EmotionData, Fold, Rows
 from ..errors import ConfigurationError, DataError, data_error
 from ..training.seeds import derive_seed
 from ..words import count, in_order, listed
@@ -28,8 +28,6 @@ __all__ = [
     "trials_of",
     "trials_per_class",
 ]
-
-_TRIAL = ["subject", "session", "trial"]
 
 Trials = list[list[str]]
 """Subject, session and trial of each, as text."""
@@ -155,7 +153,7 @@ def _given(data: EmotionData, fold: Fold, number: int, seed: int) -> Fold | str:
     if len(fold.calibration):
         return "its protocol gives labels of the target by itself"
     windows = data.inputs.windows
-    trials = windows.groupby(_TRIAL).ngroup().to_numpy()
+    trials = windows.groupby(TRIAL).ngroup().to_numpy()
     subjects = windows["subject"].to_numpy()
     classes = np.unique(data.labels[fold.source])
     taken: list[int] = []
@@ -257,7 +255,7 @@ def per_class(labels: NDArray[np.int64], classes: Sequence[str]) -> str:
 
 def trials_of(windows: pd.DataFrame, rows: Rows) -> Trials:
     """Return the trials of some windows, in order, as a job keeps them."""
-    found = windows.iloc[rows][_TRIAL].astype(str).drop_duplicates()
+    found = windows.iloc[rows][TRIAL].astype(str).drop_duplicates()
     return [[str(name) for name in row] for row in found.itertuples(index=False)]
 
 
@@ -285,7 +283,7 @@ def restored(
     kept = facts.get("calibration", [])
     if not kept or len(fold.calibration):
         return fold
-    names = pd.MultiIndex.from_frame(windows[_TRIAL].astype(str))
+    names = pd.MultiIndex.from_frame(windows[TRIAL].astype(str))
     moved = _moved(fold, names.isin([tuple(each) for each in kept]))
     if trials_of(windows, moved.calibration) != kept:
         raise DataError(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import PROVENANCE, Adapter, EmotionData, Inputs, Rows, Sampling
+from ..core import PROVENANCE, TRIAL, Adapter, EmotionData, Inputs, Rows, Sampling
 from ..data.channels import choose_channels
 from ..data.given import expect_inputs, expect_labelled
 from ..data.montage import check_sensors
@@ -173,7 +173,7 @@ def canonical(inputs: Inputs) -> np.ndarray:
         If two windows have the same provenance.
     """
     keys = inputs.windows[list(PROVENANCE)].reset_index(drop=True)
-    place = ["subject", "session", "trial", "start"]
+    place = [*TRIAL, "start"]
     twice = keys.duplicated(place)
     if twice.any():
         first = keys.loc[twice, place].iloc[0].to_dict()

@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import OPTIONAL, PROVENANCE, EmotionData, Fold, Inputs, Protocol, Rows
+from ..core import (
+    OPTIONAL,
+    PROVENANCE,
+    TRIAL,
+    EmotionData,
+    Fold,
+    Inputs,
+    Protocol,
+    Rows,
+)
 from ..data.normalisation import check_enough, check_visible
 from ..data.soundness import contents, copies_error
 from ..errors import ConfigurationError, DataError, DomainemoWarning, did_you_mean
@@ -164,9 +173,7 @@ def _check_folds(
             f"names; expected at least one, each with a name of its own. {remedy}"
         )
     _check_places(names)
-    trials = np.asarray(
-        inputs.windows.groupby(["subject", "session", "trial"]).ngroup(), dtype=np.int64
-    )
+    trials = np.asarray(inputs.windows.groupby(TRIAL).ngroup(), dtype=np.int64)
     people = inputs.windows["subject"].to_numpy()
     for fold in folds:
         _check_leakage(fold, trials, remedy)

@@ -7,7 +7,7 @@ from math import isinf
 from typing import Any
 
 from .. import __version__
-from ..core import OPTIONAL, Fold, Sampling
+from ..core import OPTIONAL, TRIAL, Fold, Sampling
 from ..parts import describe_object
 from ..training.screened import learning_screens
 from ..words import count
@@ -119,7 +119,7 @@ def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
             continue
         rows = fold.parts[name]
         windows = planned.inputs.windows.iloc[rows]
-        again = windows.duplicated(["subject", "session", "trial"]).to_numpy()
+        again = windows.duplicated(TRIAL).to_numpy()
         labels = planned.labels[rows[~again]]
         trials, number = count(len(labels), "trial"), count(len(windows), "window")
         subjects = count(windows["subject"].nunique(), "subject")

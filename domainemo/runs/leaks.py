@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import OPTIONAL, Fold, Inputs, Modality, Protocol
+from ..core import OPTIONAL, TRIAL, Fold, Inputs, Modality, Protocol
 from ..data.copies import scaled_copies
 from ..data.identifying import Identifying, identifying_features
 from ..data.scaling import Level, Looks, groups_of, look_at, scaled_over
@@ -47,8 +47,6 @@ _NEVER = ("shared-trial",)
 
 _FEWEST_SAMPLES = 8
 """Of raw samples, how many must be the same, and different from each other."""
-
-_TRIAL = ["subject", "session", "trial"]
 
 _SUMMED = 2_000_000
 """Values that are summed up at once, trials times features."""
@@ -186,7 +184,7 @@ def find_leaks(
 
 def _blocks(windows: pd.DataFrame, modality: Modality) -> Iterator[slice]:
     """Yield a modality's channels some at a time, of which a summary is small."""
-    trials = len(windows[_TRIAL].drop_duplicates())
+    trials = len(windows[TRIAL].drop_duplicates())
     size = max(_SUMMED // (trials * len(modality.features)), 1)
     for at in range(0, len(modality.channels), size):
         yield slice(at, at + size)
@@ -197,7 +195,7 @@ def _blocks(windows: pd.DataFrame, modality: Modality) -> Iterator[slice]:
 
 def _overlapping(inputs: Inputs, folds: Sequence[Fold]) -> Iterator[Leak]:
     """Find windows of a trial, on both sides of a split, made of common samples."""
-    trials = inputs.windows.groupby(_TRIAL, sort=False).ngroup().to_numpy()
+    trials = inputs.windows.groupby(TRIAL, sort=False).ngroup().to_numpy()
     borders = {fold.name: _borders(trials, fold) for fold in folds}
     apart = {name: np.abs(_times(inputs, pairs)) for name, pairs in borders.items()}
     for name, modality in inputs.modalities.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Rows
+from ..core import TRIAL, Rows
 from ..data.matching import step_of
 from ..statistics.intervals import bootstrap_interval
 from ..words import in_order
@@ -15,7 +15,6 @@ from .metrics import metrics
 __all__ = ["minutes_since_start", "over_time", "with_minutes"]
 
 _MINUTES = "minutes"
-_TRIAL = ["subject", "session", "trial"]
 
 
 def minutes_since_start(windows: pd.DataFrame) -> NDArray[np.float64]:
@@ -38,12 +37,12 @@ def minutes_since_start(windows: pd.DataFrame) -> NDArray[np.float64]:
     if step is None:
         return np.full(len(windows), np.nan)
     place = {name: rank for rank, name in enumerate(in_order(windows["trial"]))}
-    spans = windows.groupby(_TRIAL)["start"].agg(["min", "max"]).reset_index()
+    spans = windows.groupby(TRIAL)["start"].agg(["min", "max"]).reset_index()
     spans["lasts"] = spans["max"] - spans["min"] + step
     spans = spans.assign(rank=spans["trial"].map(place)).sort_values("rank")
-    passed = spans.groupby(_TRIAL[:2])["lasts"].cumsum() - spans["lasts"]
-    begin = spans.assign(begin=passed - spans["min"])[[*_TRIAL, "begin"]]
-    found = windows[[*_TRIAL, "start"]].merge(begin, "left", _TRIAL)
+    passed = spans.groupby(TRIAL[:2])["lasts"].cumsum() - spans["lasts"]
+    begin = spans.assign(begin=passed - spans["min"])[[*TRIAL, "begin"]]
+    found = windows[[*TRIAL, "start"]].merge(begin, "left", TRIAL)
     return (found["begin"] + found["start"]).to_numpy(np.float64) / 60
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..adapters.branches import Branches, levels
 from ..core import (
     OPTIONAL,
+    TRIAL,
     Adapter,
     Backbone,
     EmotionData,
@@ -325,7 +326,7 @@ def labelled_rows(
     if share == 1:
         return fold.source
     sources = windows.iloc[fold.source]
-    trials = sources.groupby(["subject", "session", "trial"], sort=True).ngroup()
+    trials = sources.groupby(TRIAL, sort=True).ngroup()
     labels = known[fold.source]
     its_own = source_seed(seed, windows, fold, "labelled")
     generator = np.random.default_rng(its_own)

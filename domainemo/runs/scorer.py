@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Fold, Rows
+from ..core import TRIAL, Fold, Rows
 from ..parts import Part
 from ..training.batches import majority_label
 from .calibration import that_train
@@ -28,8 +28,6 @@ from .results import Results
 from .unscored import describe_rows, with_changes
 
 __all__ = ["collect", "oracle_epoch", "prediction_rows", "score_rows"]
-
-_TRIAL = ["subject", "session", "trial"]
 
 
 def collect(
@@ -185,7 +183,7 @@ def score_rows(
     # Where a vote is tied, the more probable class wins, not the first.
     votes = np.eye(len(classes))[predictions["predicted"]] + 1e-6 * probabilities
     votes /= votes.sum(1, keepdims=True)
-    codes = predictions.groupby(_TRIAL, sort=True).ngroup().to_numpy()
+    codes = predictions.groupby(TRIAL, sort=True).ngroup().to_numpy()
     truth = _per_group(codes, np.eye(len(classes))[labels]).argmax(1)
     for name, values in (("trial", probabilities), ("trial, majority", votes)):
         averaged = _per_group(codes, values)

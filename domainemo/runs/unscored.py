@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from ..core import TRIAL
 from .experiment import SOURCE_ONLY
 
 __all__ = ["describe_rows", "trial_predictions", "with_changes"]
 
 _KEYS = ["fold", "seed", "subject"]
-_TRIAL = ["subject", "session", "trial"]
 
 
 def trial_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def trial_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [name for name in ("method", "fold", "seed") if name in predictions]
     columns = [name for name in map(str, predictions) if name.startswith("p_")]
-    trials = predictions.groupby([*keys, *_TRIAL], sort=False, dropna=False)
+    trials = predictions.groupby([*keys, *TRIAL], sort=False, dropna=False)
     averaged = trials[columns].mean()
     predicted = averaged.to_numpy().argmax(1)
     classes = np.array([name.removeprefix("p_") for name in columns])
@@ -82,7 +82,7 @@ def with_changes(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame
 
 def _changes(rows: pd.DataFrame) -> pd.DataFrame:
     """Return a row per method, fold, seed and person: the share of changed rows."""
-    place = [*_KEYS, *(each for each in (*_TRIAL, "start") if each in rows)]
+    place = [*_KEYS, *(each for each in (*TRIAL, "start") if each in rows)]
     place = list(dict.fromkeys(place))
     plain = rows[rows["method"] == SOURCE_ONLY][[*place, "predicted"]]
     both = rows.merge(plain, "inner", place, suffixes=("", "_plain"))

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from ..core import Rows
+from ..core import TRIAL, Rows
 
 __all__ = ["padded", "trials_of"]
 
 
 def trials_of(windows: pd.DataFrame) -> Iterator[Rows]:
     """Yield the window numbers of each trial in order of time."""
-    groups = windows.groupby(["subject", "session", "trial"], sort=True)
+    groups = windows.groupby(TRIAL, sort=True)
     start = windows["start"].to_numpy()
     codes = groups["start"].ngroup().to_numpy()  # of one column: twice as quick
     order = np.lexsort((start, codes))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import PROVENANCE, EmotionData, Inputs
+from ..core import PROVENANCE, TRIAL, EmotionData, Inputs
 from ..data.loading import takes_root
 from ..data.reader import Reader
 from ..errors import DataError
@@ -34,8 +34,7 @@ from .requirements import Check, Suite, require, require_options
 
 __all__ = ["suite_of_dataset"]
 
-_TRIAL = ["subject", "session", "trial"]
-_PLACE = [*_TRIAL, "start"]
+_PLACE = [*TRIAL, "start"]
 
 
 # -------------------------------------------------------------------- what is read
@@ -72,7 +71,7 @@ def _dataset_provenance(check: Check) -> None:
     require(not lost, f"windows without {', '.join(lost)}")
     again = windows[windows.duplicated(_PLACE)]
     require(again.empty, f"two windows with {_place(again)}")
-    shown = windows.groupby(_TRIAL, sort=False)["stimulus"].nunique().reset_index()
+    shown = windows.groupby(TRIAL, sort=False)["stimulus"].nunique().reset_index()
     several = shown[shown["stimulus"] > 1]
     require(several.empty, f"more than one stimulus in {_trial(several)}")
 
@@ -88,7 +87,7 @@ def _dataset_order(check: Check) -> None:
 def _dataset_whole_trials(check: Check) -> None:
     """Require the windows of a trial in one stretch, one step of time apart."""
     windows = _read(check).inputs.windows.reset_index(drop=True)
-    number = windows.groupby(_TRIAL, sort=False).ngroup().to_numpy()
+    number = windows.groupby(TRIAL, sort=False).ngroup().to_numpy()
     begins = np.flatnonzero(np.diff(number, prepend=-1))
     again = windows.iloc[begins][pd.Series(number[begins]).duplicated().to_numpy()]
     require(again.empty, f"windows of another trial within {_trial(again)}")
@@ -121,7 +120,7 @@ def _dataset_one_label(check: Check) -> None:
     """Require one label in a trial; an option may split trials where it changes."""
     data = _read(check)
     windows = data.inputs.windows.assign(label=data.labels)
-    per_trial = windows.groupby(_TRIAL, sort=False)["label"].nunique().reset_index()
+    per_trial = windows.groupby(TRIAL, sort=False)["label"].nunique().reset_index()
     several = per_trial[per_trial["label"] > 1]
     require(several.empty, f"more than one label in {_trial(several)}")
 
@@ -153,7 +152,7 @@ def _place(windows: pd.DataFrame) -> str:
 
 
 def _trial(windows: pd.DataFrame) -> str:
-    return _words(windows, _TRIAL)
+    return _words(windows, TRIAL)
 
 
 def _words(windows: pd.DataFrame, columns: list[str]) -> str:
@@ -399,7 +398,7 @@ def _reader_alone(check: Check) -> None:
     windows = data.inputs.windows
     for trial in trials:
         place = np.array([recording.subject, trial.session, trial.trial])
-        rows = (windows[_TRIAL].to_numpy() == place).all(axis=1)
+        rows = (windows[TRIAL].to_numpy() == place).all(axis=1)
         for name, array in trial.signals.items():
             require(
                 np.array_equal(data.inputs.signals[name][rows], array, equal_nan=True),

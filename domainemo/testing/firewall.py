@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.layers import masked_mean
-from ..core import FUSION, Backbone, EmotionData, Fold, Modality, Protocol
+from ..core import FUSION, TRIAL, Backbone, EmotionData, Fold, Modality, Protocol
 from ..parts import Part
 from ..runs.checks import canonical
 from ..runs.folds import provenance
@@ -105,8 +105,7 @@ def with_random_target_labels(
     rows = np.union1d(fold.target, fold.test)
     labels = data.labels.copy()
     generator = np.random.default_rng(seed)
-    place = ["subject", "session", "trial"]
-    trials = data.inputs.windows.iloc[rows].groupby(place, sort=False).ngroup()
+    trials = data.inputs.windows.iloc[rows].groupby(TRIAL, sort=False).ngroup()
     drawn = generator.integers(len(data.classes), size=trials.max() + 1)
     drawn[:2] = (0, 1)[: len(drawn)]
     labels[rows] = drawn[trials]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core import OPTIONAL, PROVENANCE, Protocol
+from ..core import OPTIONAL, PROVENANCE, TRIAL, Protocol
 from ..errors import DataError
 from ..words import count
 from .requirements import Check, Suite, require, require_options
@@ -45,7 +45,7 @@ def _windows(
 
 
 def _trials(windows: pd.DataFrame, rows: Any) -> set[Any]:
-    part = windows.iloc[rows][["subject", "session", "trial"]]
+    part = windows.iloc[rows][TRIAL]
     return set(part.itertuples(index=False, name=None))
 
 

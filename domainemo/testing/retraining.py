@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import Normalisation, Retraining
+from ..core import TRIAL, Normalisation, Retraining
 from ..normalisations.z_score import BySession
 from .control import CLASSES, provenance
 from .requirements import Check, require, require_options
@@ -53,7 +53,7 @@ def _retraining_labels(check: Check) -> None:
     require(whole, f"labels of shape {found.shape} and type {found.dtype}")
     inside = 0 <= found.min() <= found.max() < CLASSES
     require(bool(inside), f"classes from {found.min()} to {found.max()}")
-    trials = windows.groupby(["subject", "session", "trial"]).ngroup()
+    trials = windows.groupby(TRIAL).ngroup()
     several = pd.Series(found).groupby(trials.to_numpy()).nunique().max()
     require(several == 1, f"{several} labels in the windows of one trial")
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..core import PROVENANCE, Rows, Sampling
+from ..core import PROVENANCE, TRIAL, Rows, Sampling
 from .requirements import Check, require, require_options
 
 __all__ = ["SAMPLING"]
-
-_TRIAL = ["subject", "session", "trial"]
 
 
 def _windows(lengths: tuple[int, ...] = (1, 2, 9, 5, 12)) -> pd.DataFrame:
@@ -60,11 +58,11 @@ def _sampling_trials(check: Check) -> None:
     windows, seen = _windows(), set()
     for row in _samples(check.build(), windows):
         part = windows.iloc[row[row >= 0]]
-        trials = set(part[_TRIAL].itertuples(index=False, name=None))
+        trials = set(part[TRIAL].itertuples(index=False, name=None))
         require(len(trials) == 1, f"a sample of {len(trials)} trials")
         require(part["start"].is_monotonic_increasing, "windows out of their order")
         seen |= trials
-    number = len(windows[_TRIAL].drop_duplicates())
+    number = len(windows[TRIAL].drop_duplicates())
     require(len(seen) == number, f"samples of {len(seen)} of {number} trials")
 
 

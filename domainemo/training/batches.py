@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core import Inputs, Rows, Sampling
+from ..core import TRIAL, Inputs, Rows, Sampling
 from ..places import called, contract_error
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _TOGETHER = 1024
-_TRIAL = ["subject", "session", "trial"]
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def sample(
         array = array if array.flags.writeable else np.array(array)
         signals[name] = torch.from_numpy(array).to(device, torch.float32)
         present[name] = _finite(signals[name])
-    groups = inputs.windows.groupby(_TRIAL, sort=False)["trial"]
+    groups = inputs.windows.groupby(TRIAL, sort=False)["trial"]
     trials = groups.ngroup().to_numpy(copy=True)
     of_samples = (torch.from_numpy(each).to(device) for each in (numbers, trials))
     return Samples(signals, present, *of_samples), members
@@ -186,7 +185,7 @@ def samples_of(sampling: Sampling, windows: pd.DataFrame) -> Rows:
     elif local.min() < -1 or local.max() >= len(windows):
         wrong = f"numbers beyond the {len(windows)} windows"
     else:
-        trials = windows.groupby(_TRIAL)["trial"].ngroup().to_numpy()
+        trials = windows.groupby(TRIAL)["trial"].ngroup().to_numpy()
         first = np.where(local >= 0, trials[local], len(trials)).min(1)
         if ((local >= 0) & (trials[local] != first[:, None])).any():
             wrong = "a sample of two trials, whose labels may differ"

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core import Dataset, Modality
+from ...core import TRIAL, Dataset, Modality
 from ...errors import DataError, data_error
 from ..labels import check_trials
 from ..loading import named
@@ -36,7 +36,6 @@ __all__ = ["MUCH_MISSING", "Check", "Correction", "Finding", "Problem", "check"]
 MUCH_MISSING = 0.2
 """The share of NaN in a subject's session from which on :func:`check` warns."""
 
-_TRIAL = ["subject", "session", "trial"]
 Place = tuple[Any, Any]
 """A subject and a session."""
 
@@ -225,7 +224,7 @@ def _check_whole(dataset: Dataset) -> Check:
         check_trials(data)
     except DataError as error:
         contents.problems.append(Problem("", str(error)))
-    groups = data.inputs.windows.groupby(_TRIAL, sort=False).indices
+    groups = data.inputs.windows.groupby(TRIAL, sort=False).indices
     start = data.inputs.windows["start"].to_numpy()
     for trial, unordered in groups.items():
         rows = unordered[np.argsort(start[unordered], kind="stable")]

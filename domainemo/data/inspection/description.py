@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...core import EmotionData
+from ...core import TRIAL, EmotionData
 from ..labels import check_trials
 
 __all__ = [
@@ -21,8 +21,6 @@ __all__ = [
     "SubjectSummary",
     "describe",
 ]
-
-_TRIAL = ["subject", "session", "trial"]
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def describe(data: EmotionData) -> Description:
     return Description(
         name=data.inputs.name,
         sessions=windows.groupby(["subject", "session"]).ngroups,
-        trials=windows.groupby(_TRIAL).ngroups,
+        trials=windows.groupby(TRIAL).ngroups,
         windows=len(windows),
         step=step,
         classes=tuple(
@@ -215,15 +213,15 @@ def describe(data: EmotionData) -> Description:
 
 def _step(windows: pd.DataFrame) -> float | None:
     """Return the usual distance of successive windows in seconds."""
-    ordered = windows.sort_values([*_TRIAL, "start"])
-    gaps = ordered.groupby(_TRIAL)["start"].diff().dropna()
+    ordered = windows.sort_values([*TRIAL, "start"])
+    gaps = ordered.groupby(TRIAL)["start"].diff().dropna()
     # Starts that were summed up differ in the last digits.
     return round(float(gaps.median()), 6) if len(gaps) else None
 
 
 def _durations(windows: pd.DataFrame, step: float | None) -> pd.DataFrame:
     """Return each trial's class and seconds; NaN where the step is unknown."""
-    starts = windows.groupby([*_TRIAL, "label"])["start"].agg(["min", "max"])
+    starts = windows.groupby([*TRIAL, "label"])["start"].agg(["min", "max"])
     trials = starts.reset_index()
     trials["seconds"] = (
         trials["max"] - trials["min"] + (np.nan if step is None else step)
@@ -251,7 +249,7 @@ def _subject_summaries(
         yield SubjectSummary(
             subject=str(subject),
             sessions=own["session"].nunique(),
-            trials=own.groupby(_TRIAL).ngroups,
+            trials=own.groupby(TRIAL).ngroups,
             windows=len(own),
             classes=tuple(np.bincount(own["label"], minlength=classes).tolist()),
             missing=tuple(float(array[rows].mean()) for array in nan.values()),
@@ -263,7 +261,7 @@ def _length_alone(windows: pd.DataFrame) -> float | None:
 
     This is the control "clip duration only" across subjects, over whole trials.
     """
-    by_trial = windows.groupby(_TRIAL)["label"]
+    by_trial = windows.groupby(TRIAL)["label"]
     trials = by_trial.agg(["first", "size"]).reset_index()
     subjects, labels = trials["subject"].to_numpy(), trials["first"].to_numpy()
     lengths = trials["size"].to_numpy()
