@@ -1217,12 +1217,14 @@ class Fold:
         return np.unique(np.concatenate(list(self.parts.values())))
 
     @property
-    def seen(self) -> Rows:
-        """The windows beside the source's whose signals training may see.
+    def given(self) -> Rows:
+        """Windows beside the source's whose labels are given: to train, or to judge."""
+        return np.concatenate([self.calibration, self.validation])
 
-        Those of the target, of calibration and of validation.
-        """
-        return np.concatenate([self.target, self.calibration, self.validation])
+    @property
+    def seen(self) -> Rows:
+        """The windows beside the source's whose signals training may see."""
+        return np.concatenate([self.target, self.given])
 
     def renumbered(self, used: Rows) -> Fold:
         """Return the same fold, its rows counted among the windows `used`."""

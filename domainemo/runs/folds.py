@@ -245,9 +245,8 @@ def _copies(
     for copies in (each for each in met.values() if len(each) > 1):
         firsts = np.array([rows[0] for rows in copies])
         for fold in folds:
-            given = fold.source, *(fold.parts[name] for name in OPTIONAL)
-            seen = np.isin(firsts, np.concatenate(given))
-            other = np.isin(firsts, np.concatenate([fold.target, fold.test]))
+            seen = np.isin(firsts, np.append(fold.source, fold.given))
+            other = np.isin(firsts, np.append(fold.target, fold.test))
             if seen.any() and other.any():
                 agree = shown.iloc[firsts[seen | other]].itertuples()
                 yield (

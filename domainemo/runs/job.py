@@ -26,7 +26,6 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..choices import CalibrationUse
 from ..core import (
-    OPTIONAL,
     Fold,
     Inputs,
     Normalisation,
@@ -182,8 +181,7 @@ class Work(ABC, Generic[Chosen]):
             choices = (self.method, self.seed, self.fold.name, flat(chosen.describe()))
             digest = sha256(repr((*choices, fingerprint(inputs))).encode())
             fold = self.fold
-            parts = fold.source, fold.target, *(fold.parts[name] for name in OPTIONAL)
-            for rows in (*parts, *self.known()):
+            for rows in (fold.source, fold.seen, *self.known()):
                 digest.update(rows.tobytes())
             return digest.hexdigest()
 

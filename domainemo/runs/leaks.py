@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..core import OPTIONAL, TRIAL, Fold, Inputs, Modality, Protocol
+from ..core import TRIAL, Fold, Inputs, Modality, Protocol
 from ..data.copies import scaled_copies
 from ..data.identifying import Identifying, identifying_features
 from ..data.scaling import Level, Looks, groups_of, look_at, scaled_over
@@ -308,7 +308,7 @@ def _shared(
         for fold in folds:
             labelled = fold.source
             if column == "stimulus":  # those are of the subject who is tested, too
-                labelled = _labelled(fold)
+                labelled = np.append(labelled, fold.given)
             common = set(values[labelled]) & set(values[fold.test])
             if common:
                 met[fold.name] = sorted(common, key=str)
@@ -323,18 +323,13 @@ def _shared(
             )
 
 
-def _labelled(fold: Fold) -> NDArray[np.int64]:
-    """Return the windows whose labels are seen: they train, or choose the epoch."""
-    return np.concatenate([fold.source, *(fold.parts[name] for name in OPTIONAL)])
-
-
 def _duplicates(
     inputs: Inputs, folds: Sequence[Fold], windows: pd.DataFrame
 ) -> Iterator[Leak]:
     """Find recordings that are trained on and tested, scaled anew."""
     for copies in scaled_copies(inputs):
         for fold in folds:
-            seen = np.isin(copies, _labelled(fold))
+            seen = np.isin(copies, np.append(fold.source, fold.given))
             other = np.isin(copies, np.append(fold.target, fold.test))
             if seen.any() and other.any():
                 who = [

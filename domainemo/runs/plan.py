@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ..adapters.branches import Branches, levels
 from ..core import (
-    OPTIONAL,
     TRIAL,
     Adapter,
     Backbone,
@@ -136,7 +135,7 @@ class Plan:
         """
         share = self.experiment.training.label_share
         source = labelled_rows(self.inputs.windows, self.labels, fold, share, seed)
-        return np.concatenate([source, *(fold.parts[name] for name in OPTIONAL)])
+        return np.append(source, fold.given)
 
     def job(self, folder: Path, fold: Fold, seed: int, chosen: Part) -> Job:
         """Return the job of an adapter or a control.
