@@ -16,6 +16,7 @@ from ..core import Inputs, Normalisation, Rows
 from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from ..places import called, contract_error
 from ..registry import find
+from ..words import count
 from .soundness import listed
 
 __all__ = [
@@ -248,14 +249,14 @@ def _shortages(
                 f"{column} {inputs.windows[column].iloc[rows[0]]}" for column in columns
             )
             left = {each: _left(a[seen]) for each, a in inputs.signals.items()}
-            there = {each: count for each, (count, _, _) in left.items() if count}
+            there = {each: number for each, (number, _, _) in left.items() if number}
             if there and not any(varying for _, varying, _ in left.values()):
-                nothing[f"{name}: {_count(len(seen))}"] = None
+                nothing[f"{name}: {count(len(seen), 'window')}"] = None
                 continue
-            for each, count in there.items():
+            for each, number in there.items():
                 same, values = left[each][2], inputs.signals[each][0].size
-                if count <= _FEW:
-                    few[f"{name}: {_count(count)} of {each}"] = None
+                if number <= _FEW:
+                    few[f"{name}: {count(number, 'window')} of {each}"] = None
                 elif same.any():
                     channels = np.array(inputs.modalities[each].channels)[same.any(1)]
                     constant[
@@ -273,10 +274,6 @@ def _left(array: NDArray[np.float32]) -> tuple[int, int, NDArray[np.bool_]]:
     least = _ALL_BUT_EQUAL * np.maximum(np.abs(low), np.abs(high))
     varying = known & (high.astype(np.float64) - low > least)
     return there, int(varying.sum()), known & ~varying
-
-
-def _count(windows: int) -> str:
-    return f"{windows} window{'s' * (windows != 1)}"
 
 
 def _some(parts: Sequence[str], most: int = 6) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from ...errors import ConfigurationError, DataError
+from ...words import count
 from ..completion import names_of
 from ..options import Plugin, import_plugins, names
 from ..stopping import interruptible
@@ -66,7 +67,7 @@ def check(
     wrong. Nothing is trained.
     """
     with interruptible("Nothing was written; the same command starts again."):
-        count = at_once(jobs)
+        together = at_once(jobs)
         waived = names(waive, "--waive") if waive else []
         chosen = _Protocol.of(protocol, set_, waived, plugin)
         others = [text for text in set_ or [] if not _of_protocol(text)]
@@ -74,7 +75,7 @@ def check(
         from ...data.inspection.check import check as inspect
 
         with progress() as tell:
-            found = inspect(opened, jobs=count, on_read=tell)
+            found = inspect(opened, jobs=together, on_read=tell)
         if not json:
             print_lines(list(_lines(found, opened)))
         leaks = chosen.leaks(opened) if chosen and found.usable else []
@@ -155,7 +156,7 @@ def _told(
         ],
     )
     yield ""
-    found = _count(len(leaks), "leak") if leaks else "no leak found"
+    found = count(len(leaks), "leak") if leaks else "no leak found"
     yield f"Under the protocol {chosen.part.name}: {found}."
 
 
@@ -169,8 +170,8 @@ def _lines(found: Check, dataset: Dataset) -> Iterator[str]:
     yield from _section(
         "Corrected",
         [
-            f"{each.note}: {_count(each.trials, 'trial')} in "
-            f"{_count(len(each.recordings), 'recording')} "
+            f"{each.note}: {count(each.trials, 'trial')} in "
+            f"{count(len(each.recordings), 'recording')} "
             f"({_first(each.recordings)})"
             for each in found.corrections
         ],
@@ -200,7 +201,7 @@ def _contents(found: Check, dataset: Dataset) -> Iterator[str]:
     if found.files:
         yield (
             f"Files: {found.files} ({_size(found.size)}), "
-            f"{_count(found.recordings, 'recording')}"
+            f"{count(found.recordings, 'recording')}"
         )
     elif found.trials:
         root = getattr(dataset, "root", None)
@@ -208,8 +209,8 @@ def _contents(found: Check, dataset: Dataset) -> Iterator[str]:
         yield f"Files: {made_up if root is None else f'{root}, read as a whole'}"
     if found.trials:
         yield (
-            f"Read: {_count(found.subjects, 'subject')}, "
-            f"{_count(found.trials, 'trial')}, {_count(found.windows, 'window')}"
+            f"Read: {count(found.subjects, 'subject')}, "
+            f"{count(found.trials, 'trial')}, {count(found.windows, 'window')}"
         )
         shares = (f"{name} {share:.1%}" for name, share in found.missing.items())
         yield f"Missing values: {', '.join(shares)}"
@@ -226,10 +227,6 @@ def _first(names: Sequence[str]) -> str:
     text = "; ".join(names[:_FIRST])
     more = len(names) - _FIRST
     return f"{text}; and {more} more" if more > 0 else text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _size(size: float) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ...core import TRIAL, Dataset, Modality
 from ...errors import DataError, data_error
+from ...words import count
 from ..labels import check_trials
 from ..loading import named
 from ..reader import OnRead, Reader, Recording, Trial
@@ -136,13 +137,13 @@ class Check:
     def verdict(self) -> str:
         """The outcome as a sentence."""
         if not self.usable:
-            return f"Not usable: {_count(len(self.problems), 'problem')}."
+            return f"Not usable: {count(len(self.problems), 'problem')}."
         text = (
-            f"Usable: {_count(self.recordings, 'recording')} of "
-            f"{_count(self.subjects, 'subject')}"
+            f"Usable: {count(self.recordings, 'recording')} of "
+            f"{count(self.subjects, 'subject')}"
         )
         if self.warnings:
-            text += f", with {_count(len(self.warnings), 'warning')}"
+            text += f", with {count(len(self.warnings), 'warning')}"
         return f"{text}."
 
     def record(self) -> dict[str, Any]:
@@ -404,7 +405,7 @@ class _Contents:
         held: Counter[Any] = Counter()
         for (subject, _), values in self.values.items():
             held[subject] += values[modality].total - values[modality].missing
-        return [subject for subject, count in held.items() if not count]
+        return [subject for subject, number in held.items() if not number]
 
     def _dead_channels(self) -> Iterator[Finding]:
         for name, modality in self.modalities.items():
@@ -530,10 +531,6 @@ class _Values:
             "one and the same value throughout": ~changes & (self.observed > 1),
             "nothing but NaN throughout": lost_alone,
         }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ....core import Modality
 from ....errors import ConfigurationError, data_error
 from ....values import Bounds
+from ....words import count
 from ...montage import SEED_BANDS, SEED_ELECTRODES
 from ...reader import Recording
 from ...signals.features import band_power, differential_entropy
@@ -286,7 +287,7 @@ def on_one_clock(
     if more == 0:
         return signals, ()
     longer, shorter = ("eye", "EEG") if more > 0 else ("EEG", "eye")
-    amount = f"{abs(more)} window{'s' * (abs(more) > 1)}"
+    amount = count(abs(more), "window")
     return signals, (f"{longer} cut by {amount} to the length of the {shorter}",)
 
 
