@@ -21,7 +21,6 @@ from domainemo.data.signals.features import (
     constant_windows,
     differential_entropy,
     heart_measures,
-    r_peaks,
 )
 from domainemo.errors import ConfigurationError, DataError
 
@@ -149,9 +148,9 @@ def test_options_that_do_not_fit_are_named():
     with pytest.raises(ConfigurationError, match="neighbourhood of 2 s"):
         heart_measures(recording[0], RATE, neighbourhood=2.0)
     with pytest.raises(ConfigurationError, match="'heart beat'"):
-        r_peaks(recording[0], 40)
+        heart_measures(recording[0], 40)
     with pytest.raises(DataError, match=r"\(1, 4000\)"):
-        r_peaks(recording, RATE)
+        heart_measures(recording, RATE)
 
 
 # ---------------------------------------------------------------------- band power
@@ -309,17 +308,9 @@ def expected_measures(times, centre, half=8.0):
 
 @pytest.mark.parametrize("polarity", [1, -1])
 @pytest.mark.parametrize(("mean", "deviation"), [(1.2, 0.06), (0.8, 0.03), (0.5, 0.01)])
-def test_every_beat_is_found(mean, deviation, polarity):
+def test_heart_measures_are_those_of_the_known_beats(mean, deviation, polarity):
     times = heart_beats(mean=mean, deviation=deviation)
-    found = r_peaks(polarity * electrocardiogram(times), RATE) / RATE
-    assert len(found) == len(times)
-    np.testing.assert_allclose(found, times, atol=0.012)
-
-
-@pytest.mark.parametrize(("mean", "deviation"), [(1.2, 0.06), (0.8, 0.03), (0.5, 0.01)])
-def test_heart_measures_are_those_of_the_known_beats(mean, deviation):
-    times = heart_beats(mean=mean, deviation=deviation)
-    measures = heart_measures(electrocardiogram(times), RATE)
+    measures = heart_measures(polarity * electrocardiogram(times), RATE)
     assert measures.shape == (15, len(HEART_MEASURES))
     for window, (rate, sdnn, rmssd, _) in enumerate(measures):
         expected = expected_measures(times, centre=4 * window + 2)
@@ -368,7 +359,6 @@ def test_no_heart_rate_is_read_from_noise(seed):
 
 
 def test_no_heart_rate_is_read_from_a_sensor_that_is_off():
-    assert r_peaks(np.full(5000, 0.2), RATE).size == 0
     assert np.isnan(heart_measures(np.full(5000, 0.2), RATE)).all()
     ecg = electrocardiogram(heart_beats(seconds=120), seconds=120)
     ecg[: 70 * RATE] = 0.0

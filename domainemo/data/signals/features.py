@@ -26,7 +26,6 @@ __all__ = [
     "constant_windows",
     "differential_entropy",
     "heart_measures",
-    "r_peaks",
 ]
 
 Array = NDArray[np.float64]
@@ -250,45 +249,6 @@ def constant_windows(
     return constant
 
 
-def r_peaks(ecg: NDArray[Any], sampling_rate: float) -> NDArray[np.int64]:
-    """Return the sample numbers of the heart beats in an electrocardiogram.
-
-    The energy in 5-25 Hz, smoothed over 0.12 s as by Pan and Tompkins (1985, doi
-    10.1109/TBME.1985.325532), is searched for peaks at least 0.3 s apart that exceed
-    0.3 of the recording's usual peak: the median over 2-s blocks of the blocks' maxima,
-    which movement artefacts do not shift. Each peak then moves to the extremum nearby,
-    of the polarity that is the larger one in most beats of the recording; choosing it
-    beat by beat would make the intervals jitter.
-
-    On EEGMAT it stays with the beats through electrode movement where
-    ``mne.preprocessing.ecg.qrs_detector``, whose threshold follows the largest
-    artefact, misses up to 37 % of them.
-
-    Parameters
-    ----------
-    ecg : ndarray of shape (samples,)
-        One continuous recording of at least 1 s, in any unit and polarity.
-    sampling_rate : float
-        In Hz, more than 50.
-
-    Returns
-    -------
-    ndarray of int, shape (beats,)
-        Ascending. Noise has peaks too: see :func:`heart_measures` for telling.
-
-    Raises
-    ------
-    DataError
-        If the recording is not one-dimensional, holds NaN or infinity, or is shorter
-        than 1 s.
-    ConfigurationError
-        If the sampling rate is too low for the band.
-    """
-    recording = _one_channel(ecg, _samples(1.0, sampling_rate))
-    filtered = _qrs_band(recording, sampling_rate)[0]
-    return _find_beats(recording[0], filtered, sampling_rate)
-
-
 def heart_measures(
     ecg: NDArray[Any],
     sampling_rate: float,
@@ -399,6 +359,19 @@ def _variability(intervals: Array, duration: float) -> tuple[float, float, float
 
 
 def _find_beats(ecg: Array, filtered: Array, sampling_rate: float) -> NDArray[np.int64]:
+    """Return the sample numbers of the heart beats, ascending; noise has some too.
+
+    The energy in 5-25 Hz, smoothed over 0.12 s as by Pan and Tompkins (1985, doi
+    10.1109/TBME.1985.325532), is searched for peaks at least 0.3 s apart that exceed
+    0.3 of the recording's usual peak: the median over 2-s blocks of the blocks' maxima,
+    which movement artefacts do not shift. Each peak then moves to the extremum nearby,
+    of the polarity that is the larger one in most beats of the recording; choosing it
+    beat by beat would make the intervals jitter.
+
+    On EEGMAT it stays with the beats through electrode movement where
+    ``mne.preprocessing.ecg.qrs_detector``, whose threshold follows the largest
+    artefact, misses up to 37 % of them.
+    """
     from scipy import ndimage, signal
 
     energy = ndimage.uniform_filter1d(
