@@ -59,11 +59,6 @@ class WeightedJDOT(JointTransport):
         """Start with equal weights."""
         self.scores = nn.Parameter(torch.zeros(domains))
 
-    @property
-    def domain_weights(self) -> Tensor:
-        """The weights of the source domains, which sum to one."""
-        return self.scores.detach().softmax(-1)
-
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return what the optimal plan costs in embeddings and in labels."""
         problem = self.problem(source, target)
