@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ..core import EmotionData, spelling
 from ..errors import ConfigurationError, DomainemoWarning, data_error, did_you_mean
 from ..words import count, divided, listed, quoted
+from .task import unmarked
 
 __all__ = ["share_classes", "written"]
 
 _FORM = "SOURCE=TARGET+TARGET,..., such as positive=happy,negative=sad+fear"
-_MARKS = "=+"
 
 
 def written(classes: Mapping[str, str | Sequence[str]]) -> str:
@@ -38,16 +38,10 @@ def written(classes: Mapping[str, str | Sequence[str]]) -> str:
             f"target_classes is {classes!r}; expected a mapping of the source's "
             f'classes to the target\'s, such as {{"positive": "happy"}}.'
         )
-    parts = []
-    for ours, theirs in classes.items():
-        names = [theirs] if isinstance(theirs, str) else list(theirs)
-        for name in (ours, *names):
-            if not isinstance(name, str) or any(mark in name for mark in _MARKS):
-                raise ConfigurationError(
-                    f"target_classes names {name!r}; expected text without {_MARKS!r}, "
-                    f"which stand between names. Rename that class in the recordings."
-                )
-        parts.append(f"{ours}={'+'.join(names)}")
+    parts = [
+        f"{ours}={'+'.join(unmarked('target_classes', ours, theirs))}"
+        for ours, theirs in classes.items()
+    ]
     return quoted(parts, ",")
 
 
@@ -165,7 +159,8 @@ def _renamed(
     data: EmotionData, partners: Mapping[str, str], kept: Sequence[str], told: str
 ) -> EmotionData:
     """Return recordings with the classes `kept` alone; the name says what was done."""
-    new = np.array([_place(partners.get(name), kept) for name in data.classes])
+    place = {name: number for number, name in enumerate(kept)}
+    new = np.array([place.get(partners.get(name, ""), -1) for name in data.classes])
     labels: NDArray[np.int64] = new[data.labels].astype(np.int64)
     there = np.flatnonzero(labels >= 0)
     name, lost = data.inputs.name, _lost(data, new)
@@ -189,10 +184,6 @@ def _renamed(
     inputs: Any = replace(data.inputs, name=name)
     made = EmotionData(inputs.take(there), labels[there], tuple(kept))
     return made
-
-
-def _place(name: str | None, kept: Sequence[str]) -> int:
-    return kept.index(name) if name in kept else -1
 
 
 def _lost(data: EmotionData, new: NDArray[np.int64]) -> str:

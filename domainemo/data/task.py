@@ -11,7 +11,7 @@ from ..core import EmotionData, spelling
 from ..errors import ConfigurationError, data_error, did_you_mean
 from ..words import count, divided, quoted
 
-__all__ = ["OF_TARGETS", "choose_classes", "merges"]
+__all__ = ["OF_TARGETS", "choose_classes", "merges", "unmarked"]
 
 _MERGE = "OLD+OLD=NEW, such as happy+surprised=positive"
 _MARKS = "=+"
@@ -39,9 +39,12 @@ def merges(given: str | Sequence[str] | Mapping[str, str | Sequence[str]]) -> li
         class.
     """
     if isinstance(given, Mapping):
-        given = [_written(new, olds) for new, olds in given.items()]
+        given = [
+            f"{'+'.join(unmarked('merge', new, olds))}={new}"
+            for new, olds in given.items()
+        ]
     texts = divided(given) if isinstance(given, str) else list(given)
-    made = [(_parsed(text)) for text in texts]
+    made = [_parsed(text) for text in texts]
     for what, names in (
         ("is to be made of two groups", [new for _, new in made]),
         ("is in a group twice", [old for olds, _ in made for old in olds]),
@@ -56,15 +59,16 @@ def merges(given: str | Sequence[str] | Mapping[str, str | Sequence[str]]) -> li
     return [f"{'+'.join(olds)}={new}" for olds, new in made]
 
 
-def _written(new: Any, olds: Any) -> str:
-    names = [olds] if isinstance(olds, str) else olds
-    for name in (new, *names):
+def unmarked(option: str, one: Any, others: Any) -> list[str]:
+    """Return the others as a list; refuse a name that holds a mark between names."""
+    names = [others] if isinstance(others, str) else list(others)
+    for name in (one, *names):
         if not isinstance(name, str) or any(mark in name for mark in _MARKS):
             raise ConfigurationError(
-                f"merge names {name!r}; expected text without {_MARKS!r}, which stand "
-                f"between names. Rename that class in the recordings."
+                f"{option} names {name!r}; expected text without {_MARKS!r}, which "
+                f"stand between names. Rename that class in the recordings."
             )
-    return f"{'+'.join(names)}={new}"
+    return names
 
 
 def _parsed(text: Any) -> tuple[list[str], str]:
@@ -128,7 +132,8 @@ def choose_classes(
             f"at least two to tell apart (--classes, --merge). Found "
             f"{quoted(data.classes)}."
         )
-    places = np.array([_place(new[old], kept) for old in data.classes])
+    place = {name: number for number, name in enumerate(kept)}
+    places = np.array([place.get(new[old], -1) for old in data.classes])
     labels = places[data.labels]
     there = np.flatnonzero(labels >= 0)
     if not len(there):
@@ -172,10 +177,6 @@ def _known(name: str, classes: Sequence[str], recordings: str, purpose: str) -> 
         f"{recordings}: there is no class {name!r} to {purpose}."
         f"{did_you_mean(name, classes)} Found {quoted(classes)}."
     )
-
-
-def _place(name: str, kept: Sequence[str]) -> int:
-    return kept.index(name) if name in kept else -1
 
 
 def _told_of_classes(
