@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from ..core import TRIAL, EmotionData
 from ..errors import data_error
 from ..values import check_value
 from ..words import in_order
+from .soundness import trials_in_words
 
 __all__ = ["TrialLabel", "check_trials", "settle", "trials_that_change"]
 
@@ -27,11 +27,7 @@ def trials_that_change(data: EmotionData) -> list[str]:
     """Return the trials in which the label changes from window to window, in words."""
     labelled = data.inputs.windows[TRIAL].assign(label=data.labels)
     counts = labelled.groupby(TRIAL, sort=True)["label"].nunique()
-    changing: Sequence[Any] = counts.index[counts > 1].tolist()
-    return [
-        f"subject {subject}, session {session}, trial {trial}"
-        for subject, session, trial in changing
-    ]
+    return trials_in_words(counts.index[counts > 1])
 
 
 def check_trials(data: EmotionData) -> None:

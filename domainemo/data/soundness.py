@@ -22,6 +22,7 @@ __all__ = [
     "lost_channels_error",
     "lost_modalities_error",
     "single_class_error",
+    "trials_in_words",
 ]
 
 _LOOKED_AT = 64
@@ -165,6 +166,14 @@ def _tells(values: NDArray[np.float32]) -> bool:
     """Return whether values are so many different ones that none agree by chance."""
     some = values[np.isfinite(values)][:_LOOKED_AT]
     return len(set(some.tolist())) >= _FEWEST_VALUES
+
+
+def trials_in_words(places: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Return trials, each given by its subject, session and number, in words."""
+    return [
+        f"subject {subject}, session {session}, trial {trial}"
+        for subject, session, trial in places
+    ]
 
 
 def listed(names: Sequence[str], between: str = ", ") -> str:

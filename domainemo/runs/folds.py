@@ -21,7 +21,7 @@ from ..core import (
     Rows,
 )
 from ..data.normalisation import check_enough, check_visible
-from ..data.soundness import contents, copies_error
+from ..data.soundness import contents, copies_error, trials_in_words
 from ..errors import ConfigurationError, DataError, DomainemoWarning, did_you_mean
 from ..places import called, contract_error, where
 from ..words import count
@@ -248,15 +248,8 @@ def _copies(
             seen = np.isin(firsts, np.append(fold.source, fold.given))
             other = np.isin(firsts, np.append(fold.target, fold.test))
             if seen.any() and other.any():
-                agree = shown.iloc[firsts[seen | other]].itertuples()
-                yield (
-                    repr(fold.name),
-                    [
-                        f"subject {row.subject}, session {row.session}, "
-                        f"trial {row.trial}"
-                        for row in agree
-                    ],
-                )
+                agree = shown.iloc[firsts[seen | other]][TRIAL]
+                yield repr(fold.name), trials_in_words(agree.itertuples(index=False))
 
 
 def _check_normalisable(inputs: Inputs, folds: Sequence[Fold], chosen: Setup) -> None:

@@ -19,7 +19,7 @@ from ..core import TRIAL, Fold, Inputs, Modality, Protocol
 from ..data.copies import scaled_copies
 from ..data.identifying import Identifying, identifying_features
 from ..data.scaling import Level, Looks, groups_of, look_at, scaled_over
-from ..data.soundness import listed
+from ..data.soundness import listed, trials_in_words
 from ..data.summaries import summarise
 from ..errors import ConfigurationError, DataError, did_you_mean
 from ..words import count
@@ -332,10 +332,8 @@ def _duplicates(
             seen = np.isin(copies, np.append(fold.source, fold.given))
             other = np.isin(copies, np.append(fold.target, fold.test))
             if seen.any() and other.any():
-                who = [
-                    f"subject {row.subject}, session {row.session}, trial {row.trial}"
-                    for row in windows.iloc[copies].itertuples()
-                ]
+                places = windows.iloc[copies][TRIAL].itertuples(index=False)
+                who = trials_in_words(places)
                 yield Leak(
                     "duplicate-recording",
                     f"the same signals but for their scale in {listed(who, ' and ')}, "

@@ -30,6 +30,7 @@ from ..soundness import (
     lost_channels_error,
     lost_modalities_error,
     single_class_error,
+    trials_in_words,
 )
 
 __all__ = ["MUCH_MISSING", "Check", "Correction", "Finding", "Problem", "check"]
@@ -356,7 +357,7 @@ class _Contents:
                 title, {who: self.classes[min(held)] for who, held in alone.items()}
             )
         copied = {
-            tuple(f"subject {s}, session {n}, trial {t}" for s, n, t in trials): None
+            tuple(trials_in_words(trials)): None
             for trials in self.copies.values()
             if len({subject for subject, _, _ in trials}) > 1
         }
