@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,17 +11,8 @@ from domainemo.core import FUSION, Screen, Source, Target
 from domainemo.registry import register
 
 from .alignment import Weight
-from .branches import (
-    Schedule,
-    beginning,
-    cross_entropy,
-    schedule_factor,
-    shares,
-)
+from .branches import Schedule, cross_entropy, schedule_factor, shares
 from .screening import Screened, learned, pseudo_of
-
-if TYPE_CHECKING:
-    import optuna
 
 __all__ = ["Consistency"]
 
@@ -57,8 +48,8 @@ class Consistency(Screened):
         confidence: Literal["constant", "released"] = "constant",
         screen: Screen | str | None = None,
     ) -> None:
-        super().__init__(screen)
-        self.weight, self.schedule, self.confidence = weight, schedule, confidence
+        super().__init__(weight, schedule, screen)
+        self.confidence = confidence
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return the fusion's loss; zero where no sample is believed."""
@@ -69,16 +60,6 @@ class Consistency(Screened):
         if self.confidence == "released":
             return {FUSION: factor * _released_weight(source) * loss}
         return {FUSION: factor * self.weight * loss}
-
-    @property
-    def begins(self) -> float:
-        """Where the schedule lets go of zero."""
-        return beginning(self.schedule, self)
-
-    @classmethod
-    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
-        """Draw the weight."""
-        return {"weight": trial.suggest_float("weight", 0.01, 10, log=True)}
 
 
 def _released_weight(source: Source) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from torch import Tensor
 
@@ -11,11 +11,8 @@ from domainemo.registry import register
 from domainemo.values import Bounds
 
 from .alignment import Weight
-from .branches import Schedule, beginning, schedule_factor
+from .branches import Schedule, schedule_factor
 from .screening import Screened, learned, pseudo_of
-
-if TYPE_CHECKING:
-    import optuna
 
 __all__ = ["Distillation"]
 
@@ -54,8 +51,8 @@ class Distillation(Screened):
         schedule: Schedule = "ramp",
         screen: Screen | str | None = None,
     ) -> None:
-        super().__init__(screen)
-        self.weight, self.minimum, self.schedule = weight, minimum, schedule
+        super().__init__(weight, schedule, screen)
+        self.minimum = minimum
 
     def forward(self, source: Source, target: Target) -> dict[str, Tensor]:
         """Return one loss per modality; zero where it is taught nothing."""
@@ -92,13 +89,3 @@ class Distillation(Screened):
             enough = (given > 0).sum(-1, keepdim=True) >= self.minimum
             weights[branch] = given * agrees * enough * outputs.weight(branch)
         return weights
-
-    @property
-    def begins(self) -> float:
-        """Where the schedule lets go of zero."""
-        return beginning(self.schedule, self)
-
-    @classmethod
-    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
-        """Draw the weight."""
-        return {"weight": trial.suggest_float("weight", 0.01, 10, log=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -11,7 +12,17 @@ from domainemo.places import called, contract_error
 from domainemo.registry import find
 from domainemo.screens.confidence import Screening
 
-from .branches import cross_entropies, soft_cross_entropies, weighted_mean
+from .alignment import Weight
+from .branches import (
+    Schedule,
+    beginning,
+    cross_entropies,
+    soft_cross_entropies,
+    weighted_mean,
+)
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["Screened", "believed", "learned", "pseudo_of", "screen_of"]
 
@@ -21,13 +32,20 @@ class Screened(Adapter):
 
     Parameters
     ----------
+    weight : float
+        Weight of the loss.
+    schedule : {"ramp", "delayed", "constant", "released"}
+        How the weight develops in training, see `branches.schedule_factor`.
     screen : Screen, str or None
         Used where no composite has screened the batch, or the name of one;
         ``confidence`` by default.
     """
 
-    def __init__(self, screen: Screen | str | None) -> None:
+    def __init__(
+        self, weight: Weight, schedule: Schedule, screen: Screen | str | None
+    ) -> None:
         super().__init__()
+        self.weight, self.schedule = weight, schedule
         self.screen = screen_of(screen)
         self.needs_teacher = self.screen.needs_teacher
         self.needs_trials = self.screen.needs_trials
@@ -37,6 +55,16 @@ class Screened(Adapter):
     def prepare(self, dims: Mapping[str, int], classes: int, domains: int) -> None:
         """Have the screen make its buffers."""
         self.screen.prepare(dims, classes)
+
+    @property
+    def begins(self) -> float:
+        """Where the schedule lets go of zero."""
+        return beginning(self.schedule, self)
+
+    @classmethod
+    def space(cls, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the weight."""
+        return {"weight": trial.suggest_float("weight", 0.01, 10, log=True)}
 
 
 def screen_of(given: Screen | str | None) -> Screen:
