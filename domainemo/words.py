@@ -14,6 +14,7 @@ __all__ = [
     "in_order",
     "listed",
     "natural",
+    "p_value",
     "quoted",
     "were",
 ]
@@ -39,6 +40,11 @@ def duration(seconds: float) -> str:
 def were(number: int) -> str:
     """Return the verb that goes with a number of things."""
     return "was" if number == 1 else "were"
+
+
+def p_value(value: float) -> str:
+    """Return a p-value, of which nobody wants more than three digits."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
 from ..statistics.ties import gap_between, tied
-from ..words import count
+from ..words import count, p_value
 
 __all__ = [
     "beside_the_best_control",
@@ -106,7 +106,7 @@ def difference(results: Results, found: Comparison) -> str:
     text += (
         f" (95 % interval {_points(found.low, '')} to {_points(found.high)}; paired "
         f"Wilcoxon signed-rank test over {count(found.subjects, 'subject')}, "
-        f"{_p(found.p)})."
+        f"{p_value(found.p)})."
     )
     if found.subjects < FEWEST_TO_SHOW:
         return text
@@ -283,7 +283,3 @@ def _chance(results: Results) -> float:
 def _points(gap: float, unit: str = " points") -> str:
     """Return a difference of accuracies in hundredths."""
     return f"{100 * gap:+.1f}{unit}".replace("-", "\N{MINUS SIGN}")
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

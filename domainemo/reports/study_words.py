@@ -20,7 +20,7 @@ from ..studies.findings import (
     Findings,
     compared,
 )
-from ..words import but_for_calibration, count, in_order, listed, were
+from ..words import but_for_calibration, count, in_order, listed, p_value, were
 from .study_numbers import (
     Agreement,
     Importances,
@@ -246,7 +246,7 @@ def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
     return (
         f"{points} (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, "
         f"{count(found.subjects, 'subject')}; Wilcoxon signed-rank test, "
-        f"{_p(found.p)}; {shares}). {_conclusion(found)}"
+        f"{p_value(found.p)}; {shares}). {_conclusion(found)}"
     )
 
 
@@ -446,7 +446,3 @@ def value_words(value: Any) -> str:
         case list() | tuple():
             return ", ".join(value_words(each) for each in value)
     return str(value)
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

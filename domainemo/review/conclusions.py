@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..runs.metrics import LOWER
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison
-from ..words import count
+from ..words import count, p_value
 from .comparison import Compared, OnDataset
 
 __all__ = ["conclusions"]
@@ -33,7 +33,7 @@ def conclusions(compared: Compared) -> list[str]:
         found.append(
             f"Over {count(together.datasets, 'data set')}, {name} {what} "
             f"{compared.reference} (Stouffer's z = {together.z:+.2f}, Holm-corrected "
-            f"{_p(p)})."
+            f"{p_value(p)})."
         )
     if several and not compared.combined:
         found.append(
@@ -62,7 +62,7 @@ def _told(compared: Compared, name: str, found: Comparison, corrected: float) ->
     sign = -1 if compared.metric in LOWER else 1
     apart = found.low > 0 or found.high < 0
     side = "better" if sign * found.difference > 0 else "worse"
-    numbers = f"{_size(compared, found)}, Holm-corrected {_p(corrected)}"
+    numbers = f"{_size(compared, found)}, Holm-corrected {p_value(corrected)}"
     other = compared.reference
     if apart and corrected < 0.05:
         return f"{name} is {side} than {other} on these subjects ({numbers})."
@@ -100,7 +100,3 @@ def _size(compared: Compared, found: Comparison) -> str:
         low, high = 100 * found.low, 100 * found.high
         return f"{100 * found.difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
     return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
