@@ -11,6 +11,7 @@ __all__ = [
     "count",
     "divided",
     "duration",
+    "first_few",
     "in_order",
     "listed",
     "natural",
@@ -52,6 +53,12 @@ def listed(names: Sequence[str]) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def first_few(parts: Sequence[str], most: int) -> str:
+    """Return the first few parts of a sentence, and how many more there are."""
+    more = len(parts) - most
+    return "; ".join(parts[:most]) + (f"; and {more} more" if more > 0 else "")
 
 
 def but_for_calibration(given: bool) -> str:

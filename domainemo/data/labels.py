@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core import TRIAL, EmotionData
 from ..errors import data_error
 from ..values import check_value
-from ..words import in_order
+from ..words import first_few, in_order
 from .soundness import trials_in_words
 
 __all__ = ["TrialLabel", "check_trials", "settle", "trials_that_change"]
@@ -42,11 +42,10 @@ def check_trials(data: EmotionData) -> None:
     if not found:
         return
     of = data.inputs.windows[TRIAL].drop_duplicates()
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     raise data_error(
         f"{data.inputs.name}, labels",
         f"labels that change within {len(found)} of {len(of)} trials "
-        f"({'; '.join(found[:_SHOWN])}{more})",
+        f"({first_few(found, _SHOWN)})",
         "one label in every window of a trial",
         "Number the trials so that each has one label; or, where windows were rated "
         "one by one, choose what becomes of such a trial: label='majority' (its "

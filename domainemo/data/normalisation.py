@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..core import Inputs, Normalisation, Rows
 from ..errors import ConfigurationError, DataError, DomainemoWarning, data_error
 from ..places import called, contract_error
 from ..registry import find
-from ..words import count
+from ..words import count, first_few
 from .soundness import listed
 
 __all__ = [
@@ -208,23 +208,24 @@ def check_enough(
     columns = _columns(by)
     if not columns:
         return
-    nothing, few, constant = _shortages(inputs, columns, visible)
+    found = _shortages(inputs, columns, visible)
+    nothing, few, constant = (first_few(each, 6) for each in found)
     where = f"{inputs.name}, normalised per {' and '.join(columns)}"
     if nothing:
         raise DataError(
-            f"{where}: nothing is left of {_some(nothing)}, because scaled by itself "
+            f"{where}: nothing is left of {nothing}, because scaled by itself "
             f"what does not vary is zero throughout, whatever it was; expected "
             f"several windows that differ. {remedy}"
         )
     if few:
         _warn(
             f"{where}: mean and deviation come from {_FEW} windows or fewer for "
-            f"{_some(few)}, so that little is left but their order. {remedy}"
+            f"{few}, so that little is left but their order. {remedy}"
         )
     if constant:
         _warn(
             f"{where}: values that are the same in all windows become zero, whatever "
-            f"they were, for {_some(constant)}. {remedy}"
+            f"they were, for {constant}. {remedy}"
         )
 
 
@@ -274,11 +275,6 @@ def _left(array: NDArray[np.float32]) -> tuple[int, int, NDArray[np.bool_]]:
     least = _ALL_BUT_EQUAL * np.maximum(np.abs(low), np.abs(high))
     varying = known & (high.astype(np.float64) - low > least)
     return there, int(varying.sum()), known & ~varying
-
-
-def _some(parts: Sequence[str], most: int = 6) -> str:
-    more = f"; and {len(parts) - most} more" * (len(parts) > most)
-    return "; ".join(parts[:most]) + more
 
 
 def _warn(message: str) -> None:

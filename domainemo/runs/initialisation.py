@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import files
 from ..core import Fold, Inputs, Rows
 from ..errors import ConfigurationError
-from ..words import count
+from ..words import count, first_few
 from .folder import (
     CONFIG,
     ENVIRONMENT,
@@ -146,10 +146,9 @@ def check_initialisation(
         first = start.weights(folds[0].name, description["seeds"][0])
         found = _weights_that_differ(first, inputs.modalities, weights)
     if found:
-        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
         raise ConfigurationError(
             f"{start.folder}: this pre-training does not fit the run; different: "
-            f"{'; '.join(found[:4])}{more}. Make both choices alike, or pre-train "
+            f"{first_few(found, 4)}. Make both choices alike, or pre-train "
             f"again into another folder."
         )
 

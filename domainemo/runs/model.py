@@ -36,6 +36,7 @@ from ..training.batches import Samples, sample
 from ..training.fit import predict, settle
 from ..training.model import Network, load_state
 from ..training.seeds import derive_seed, reproducible
+from ..words import first_few
 from .checks import canonical, check_divided_samples, check_signals
 from .experiment import Experiment, experiment_of
 from .folder import (
@@ -289,14 +290,13 @@ def find_trained(run: Path, **wanted: str | int | None) -> Path:
     fitting = _fitting(run, wanted)
     if len(fitting) == 1:
         return next(iter(fitting))
-    names = "; ".join(
+    names = [
         f"--fold '{record['fold']}' --adapter {record['adapter']} "
         f"--seed {record['seed']}"
-        for record in [*fitting.values()][:6]
-    )
-    more = f"; and {len(fitting) - 6} more" if len(fitting) > 6 else ""
+        for record in fitting.values()
+    ]
     raise ConfigurationError(
-        f"{run}: several trained folds fit; choose one of {names}{more}."
+        f"{run}: several trained folds fit; choose one of {first_few(names, 6)}."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from ...errors import ConfigurationError, DataError
-from ...words import count
+from ...words import count, first_few
 from ..completion import names_of
 from ..options import Plugin, import_plugins, names
 from ..stopping import interruptible
@@ -172,14 +172,16 @@ def _lines(found: Check, dataset: Dataset) -> Iterator[str]:
         [
             f"{each.note}: {count(each.trials, 'trial')} in "
             f"{count(len(each.recordings), 'recording')} "
-            f"({_first(each.recordings)})"
+            f"({first_few(each.recordings, _FIRST)})"
             for each in found.corrections
         ],
     )
     yield from _section(
         "Warnings",
         [
-            f"{each.text} ({_first(each.places)})" if each.places else each.text
+            f"{each.text} ({first_few(each.places, _FIRST)})"
+            if each.places
+            else each.text
             for each in found.warnings
         ],
     )
@@ -220,13 +222,6 @@ def _section(heading: str, items: Sequence[str], number: int = 0) -> list[str]:
     if not items:
         return []
     return ["", f"{heading} ({number or len(items)})", *(f"- {item}" for item in items)]
-
-
-def _first(names: Sequence[str]) -> str:
-    """Join the first names, and say how many more there are."""
-    text = "; ".join(names[:_FIRST])
-    more = len(names) - _FIRST
-    return f"{text}; and {more} more" if more > 0 else text
 
 
 def _size(size: float) -> str:
