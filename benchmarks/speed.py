@@ -251,7 +251,7 @@ def begin(members: list[Member], progress: float) -> None:
 
 def take_step(alone: Member) -> None:
     """Take the next step of a training that is begun."""
-    here, there = alone.batches[alone.number]
+    here, there = alone.batches[alone.number % len(alone.batches)]
     losses = partial(alone.task.losses, here=here, there=there)
     alone.loop.take(losses, alone.passed)
     alone.number += 1
@@ -259,10 +259,14 @@ def take_step(alone: Member) -> None:
 
 def step_times(several: Mapping[int, list[Member]], steps: int) -> dict[int, float]:
     """Return the CPU seconds of a step for each member, by how many train together."""
-    takes = {
-        count: Population(members).step if count > 1 else partial(take_step, *members)
-        for count, members in several.items()
-    }
+    takes: dict[int, Callable[[], object]] = {}
+    for count, members in several.items():
+        takes[count] = partial(take_step, *members)
+        if count > 1:
+            begin(members, 0.0)
+            stack = Population(members)
+            stack.probe()
+            takes[count] = stack.step
     task = next(iter(several.values()))[0].task
     points = POINTS if task.adapter.needs_target else POINTS[:1]  # else all are alike
     means = dict.fromkeys(several, 0.0)

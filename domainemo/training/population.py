@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, vmap
 
 from ..backbones.products import by_onednn
@@ -35,6 +36,9 @@ __all__ = ["Member", "NotStackable", "Population", "train_together"]
 
 _OF_EVERY_MODULE = vars(nn.Module()).keys()
 _PLAIN = (bool, int, float, str, type(None))
+
+_LARGE = 10_000_000
+"""Values that a first step keeps from which most stacked products are large."""
 
 
 class NotStackable(Exception):
@@ -160,7 +164,7 @@ class Population:
         if any(each.keys() != every[0].keys() for each in every):
             raise NotStackable("their networks differ")
         self.every = every
-        self.numbers = _numbers_apart(objectives)
+        self.numbers, self.large = _numbers_apart(objectives), False
         self.values = {
             name: torch.stack([each[name].detach() for each in every])
             for name in every[0]
@@ -191,13 +195,24 @@ class Population:
             self._share()
 
     def probe(self) -> None:
-        """Take a step and forget it, to see whether all parts can be stacked."""
+        """Take a step and forget it, to see whether all parts can be stacked.
+
+        And whether its products are large, which another library makes faster.
+        """
         values = {name: value.detach().clone() for name, value in self.values.items()}
         states = [member.task.generator.get_state() for member in self.members]
         own = [member.generator.get_state() for member in self.members]
-        with torch.random.fork_rng(devices=[]), self._stackable():
+        kept: list[int] = []
+
+        def count(tensor: Tensor) -> Tensor:
+            kept.append(tensor.numel())
+            return tensor
+
+        counting = saved_tensors_hooks(count, lambda tensor: tensor)
+        with torch.random.fork_rng(devices=[]), self._stackable(), counting:
             for group in self._alike():
                 self._losses(group)
+        self.large = sum(kept) >= _LARGE
         with torch.no_grad():
             for name, value in self.values.items():
                 value.copy_(values[name])
@@ -222,7 +237,7 @@ class Population:
         """Take the next step of every member."""
         for member in self.members:
             member.task.move_judge(member.progress)
-        with by_onednn():  # stacked, most products are large
+        with by_onednn() if self.large else nullcontext():
             with self._stackable():
                 parts = [(group, self._losses(group)) for group in self._alike()]
             totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
