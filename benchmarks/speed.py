@@ -151,7 +151,7 @@ def costs(rows: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
         Alike but for their ``members``.
     steps : int
         How many are timed at each point of training; of a population, as many as make
-        up for as many alone.
+        up for as many alone, and three at least.
     """
     first = rows[0]
     shape = SHAPES[first["shape"]]
@@ -261,12 +261,13 @@ def step_times(several: Mapping[int, list[Member]], steps: int) -> dict[int, flo
     """Return the CPU seconds of a step for each member, by how many train together."""
     takes: dict[int, Callable[[], object]] = {}
     for count, members in several.items():
-        takes[count] = partial(take_step, *members)
-        if count > 1:
-            begin(members, 0.0)
-            stack = Population(members)
-            stack.probe()
-            takes[count] = stack.step
+        if count == 1:
+            takes[count] = partial(take_step, *members)
+            continue
+        begin(members, 0.0)
+        stack = Population(members)
+        stack.probe()
+        takes[count] = stack.step
     task = next(iter(several.values()))[0].task
     points = POINTS if task.adapter.needs_target else POINTS[:1]  # else all are alike
     means = dict.fromkeys(several, 0.0)
@@ -274,9 +275,9 @@ def step_times(several: Mapping[int, list[Member]], steps: int) -> dict[int, flo
         took: dict[int, list[float]] = {count: [] for count in several}
         for members in several.values():
             begin(members, point)
-        for turn in range(1 + steps):  # the first is not counted
+        for turn in range(1 + max(3, steps)):  # the first is not counted
             for count, take in takes.items():
-                if turn <= max(1, steps // count):
+                if turn <= max(3, steps // count):
                     took[count].append(seconds(take) / count)
         for count, each in took.items():
             means[count] += float(np.median(each[1:])) / len(points)

@@ -244,8 +244,8 @@ def test_the_page_claims_what_its_tables_say(scripts, kept):
         rows.loc[(name, scripts.speed_page.RELEASED)]
         for name in ("as released", "uf-ama")
     )
-    assert f"with torch's product alone {by_products:.2f} times" in words()
-    assert step > 1.8 and clock > 3
+    assert f"with MKL's products alone a step is {by_products:.2f} times" in words()
+    assert step > 1.8 and min(everything, clock) > 3
     fewer = 1 - ours["GFLOP"] / theirs["GFLOP"]
     assert (
         f"{ours['GFLOP']:.1f} billion instead of {theirs['GFLOP']:.1f}, "
@@ -255,9 +255,8 @@ def test_the_page_claims_what_its_tables_say(scripts, kept):
     assert f"{100 * bytes_fewer:.0f} % fewer bytes" in words()
     reached = kept["peak"][["torch.mm, GFLOP/s", "peak, GFLOP/s"]].median()
     assert (
-        "{:.0f} billion operations a second, its convolution {:.0f}".format(*reached)
-        in words()
-    )
+        "{:.0f} billion operations a second, and brings oneDNN, which makes {:.0f}"
+    ).format(*reached) in words()
 
 
 def test_shares_of_the_peak_are_as_the_page_says(scripts, kept):
@@ -288,9 +287,12 @@ def test_populations_gain_and_lose_as_the_pages_say(kept):
         f"`r2gfanet` takes up to {1 / gain.loc['r2gfanet', 8].min():.1f} times as "
         f"long, and `mmstg-net` up to {1 / gain.loc['mmstg-net', 8].min():.1f} times"
     ) in words()
-    assert gain.loc["uf-ama", 8].max() < 1.05
+    own = gain.loc["uf-ama", 8]
     medium = gain.loc[["bilstm-attention", "maet", "physiosync"], 8]
-    assert f"{medium.min():.1f} to {medium.max():.1f} times, `uf-ama` noth" in words()
+    assert (
+        f"{medium.min():.1f} to {medium.max():.1f} times, `uf-ama` {own.min():.1f} to "
+        f"{own.max():.1f};"
+    ) in words()
     few = gain.dropna().xs("uf-ama", level="adapter")
     population = (DOCS / "population.md").read_text(encoding="utf-8")
     said = " ".join(population.split())
@@ -312,5 +314,5 @@ def test_the_time_grows_as_the_page_says(scripts, kept):
             assert 1.7 < factor < 2.1, (what, name)
     most = max((f, name) for (what, name), f in factors.items() if what == "channels")
     assert most[1] == "uf-ama"
-    assert 1.8 < factors["members", "uf-ama"] < 2.1
-    assert max(factors["members", n] for n in ("dgcnn", "concatenation-mlp")) < 1.9
+    members = [factor for (what, _), factor in factors.items() if what == "members"]
+    assert len(members) == 3 and max(members) < 1.9
