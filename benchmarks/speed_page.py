@@ -32,7 +32,8 @@ __all__ = ["NAME", "drawn", "kept", "per_doubling", "ratios", "rendered", "share
 NAME = "speed"
 MEASURED = ("speed", "growth", "peak", "released")
 RELEASED = "uf-ama-released-seed-iv"
-_LABELLED_LEFT = ("mmstg-net", "physiosync", "r2gfanet", "released losses, here")
+_LABELLED_ABOVE = "mmstg-net"
+_LABELLED_LEFT = ("physiosync", "r2gfanet", "released losses, here")
 
 
 def measured(output: Path) -> dict[str, pd.DataFrame]:
@@ -238,14 +239,14 @@ def _draw_peak(table: pd.DataFrame) -> Figure:
         label, released = _label(row), row["adapter"] == RELEASED
         place = int(released)
         axes.plot(at, row["GFLOP/s"], MARKERS[place], color=COLOURS[place])
-        left = label in _LABELLED_LEFT
+        left, above = label in _LABELLED_LEFT, label == _LABELLED_ABOVE
         axes.annotate(
             label,
             (at, row["GFLOP/s"]),
-            (-6 if left else 6, 0),
+            (-6 if left else 0 if above else 6, 4 if above else 0),
             textcoords="offset points",
             ha="right" if left else "left",
-            va="center",
+            va="bottom" if above else "center",
             size=7.5,
         )
     axes.set_xscale("log", base=2)
