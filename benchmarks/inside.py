@@ -225,7 +225,7 @@ def recorded(inputs: Inputs, windows: pd.DataFrame) -> Tensor:
     ]
     known = inputs.windows[WINDOW].assign(there=np.any(there, 0))
     found = windows[WINDOW].merge(known, on=WINDOW, how="left", validate="1:1")
-    return torch.from_numpy(found["there"].to_numpy(bool))
+    return torch.tensor(found["there"].tolist())
 
 
 def compared(own: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,6 @@ __all__ = [
     "FUSION",
     "OPTIONAL",
     "PROVENANCE",
-    "TRIAL",
     "Adapter",
     "Backbone",
     "Batch",

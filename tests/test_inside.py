@@ -203,6 +203,24 @@ def test_recording_changes_nothing_that_is_predicted(scripts, planned):
         scripts.inside.compared(predicted, kept.iloc[1:])
 
 
+def test_what_no_sensor_recorded_has_no_say(scripts, planned):
+    """A window of a person that every sensor lost, wherever it stands."""
+    data, first = planned
+    fold = first(data).folds[0]
+    lost = fold.target[[0, len(fold.target) // 2]]
+    signals = {name: each.copy() for name, each in data.inputs.signals.items()}
+    for each in signals.values():
+        each[lost] = np.nan
+    inputs = replace(data.inputs, signals=signals)
+    signs, predicted = scripts.inside.once(first(replace(data, inputs=inputs)))
+    assert len(predicted) == len(fold.target) and not signs.isna().any(axis=None)
+    there = scripts.inside.recorded(inputs, predicted)
+    assert len(there) - there.sum() == 2
+    known = data.inputs.windows.iloc[lost][scripts.inside.WINDOW]
+    kept = predicted.loc[~there.numpy(), scripts.inside.WINDOW]
+    assert set(map(tuple, known.to_numpy())) == set(map(tuple, kept.to_numpy()))
+
+
 def test_who_is_harmed_is_told_by_pairs(scripts):
     """Against a loop; a sign of everybody is asked for."""
     random = np.random.default_rng(0)
