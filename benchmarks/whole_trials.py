@@ -186,7 +186,8 @@ def left_out(
     }
     all_of = rows[rows["method"].isin([SOURCE, LINEAR, *SETTINGS])]
     order = all_of.sort_values("score", kind="stable")
-    best = order.drop_duplicates(["dataset", "backbone", "person"], keep="last")
+    kept = order.drop_duplicates(["dataset", "backbone", "person"], keep="last")
+    best = kept.sort_index()
     chosen = pd.DataFrame(list(names.items()), columns=["dataset", "chosen"])
     parts = [as_chosen(rows, names), best.assign(method=ORACLE)]
     return pd.concat(parts, ignore_index=True), chosen
