@@ -44,7 +44,7 @@ def with_gradients(function, *tensors):
 
 # ------------------------------------------------------------------------- products
 
-LINEAR = [((2048,), True), ((64, 31), True), ((3, 5, 4, 32), False)]
+LINEAR = [((2048,), True), ((64, 31), True), ((600, 5), True), ((3, 5, 4, 32), False)]
 PRODUCTS = {
     "matrices": ((1200, 128), (128, 96), (96,)),
     "a bias for each value": ((1200, 128), (128, 96), (1200, 96)),

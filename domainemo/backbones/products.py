@@ -9,6 +9,7 @@ is the same product in single precision, in less than half of the time.
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from collections.abc import Iterator
@@ -55,7 +56,8 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     -------
     Tensor of shape (..., outputs)
     """
-    if not _by_onednn(values, weight, values.numel() * len(weight)):
+    sizes = (math.prod(values.shape[:-1]), *weight.shape)
+    if not _by_onednn(values, weight, math.prod(sizes), min(sizes)):
         return functional.linear(values, weight, bias)
     rows = values.reshape(-1, values.shape[-1])
     return _multiplied(rows, weight.mT, bias).view(*values.shape[:-1], -1)
@@ -76,7 +78,9 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     -------
     Tensor of shape (..., rows, columns)
     """
-    if not _by_onednn(left, right, left.numel() * right.shape[-1]):
+    operations = left.numel() * right.shape[-1]
+    narrowest = min(*left.shape[-2:], right.shape[-1])
+    if not _by_onednn(left, right, operations, narrowest):
         return _plain(left, right, bias)
     if left.dim() <= 3:
         return _multiplied(left, right, bias)
@@ -85,16 +89,16 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     return found if bias is None else found + bias
 
 
-def _by_onednn(left: Tensor, right: Tensor, operations: int) -> bool:
+def _by_onednn(left: Tensor, right: Tensor, operations: int, narrowest: int) -> bool:
     """Return whether a product is one of those that oneDNN makes faster.
 
     What is written to a file, or stacked with other trainings, is left to torch.
     """
-    if torch.compiler.is_compiling() or operations < _OPERATIONS or not onednn_faster():
+    if operations < _OPERATIONS or narrowest < _NARROW:
+        return False
+    if torch.compiler.is_compiling() or not onednn_faster():
         return False
     if left.device.type != "cpu" or {left.dtype, right.dtype} != {torch.float32}:
-        return False
-    if min(*left.shape[-2:], *right.shape[-2:]) < _NARROW:
         return False
     stacked = torch._C._functorch.is_functorch_wrapped_tensor
     return not (stacked(left) or stacked(right))
