@@ -9,11 +9,10 @@ from typing import Any
 from .. import __version__
 from ..core import OPTIONAL, TRIAL, Fold, Sampling
 from ..parts import describe_object
-from ..training.screened import learning_screens
 from ..words import count
 from .calibration import per_class
 from .experiment import Experiment, use_of
-from .job import Job
+from .job import Job, holds_out
 from .leaks import waived_words
 from .plan import Plan
 from .record import Record
@@ -133,13 +132,13 @@ def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
 
 
 def _left(planned: Plan) -> str:
-    """Say so where a fold has a validation part, and no validator looks at it."""
-    validator = planned.experiment.validator
+    """Say so where a fold has a validation part, and nothing looks at it."""
     chosen = planned.experiment
-    used = validator is not None and validator.build().held_out
+    validator = None if chosen.validator is None else chosen.validator.build()
     adapter = chosen.build_adapter(chosen.adapter)
-    used = used or bool(learning_screens(adapter, held_out=True))
-    return "" if used else " and not used, as no epoch was chosen by it"
+    if holds_out(chosen.training, validator, adapter):
+        return ""
+    return " and not used, as no epoch was chosen by it"
 
 
 def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
