@@ -188,6 +188,29 @@ def test_labels_for_a_selection_that_cannot_use_them_are_refused(data, choices, 
         run(data, None, **given)
 
 
+@pytest.mark.parametrize(
+    "name", ["training.temperature", "adapter.confidence.temperature"]
+)
+def test_a_study_draws_nothing_that_would_learn_of_labels_to_choose_by(
+    data, tmp_path, name
+):
+    with pytest.raises(ConfigurationError, match="Leave either out"):
+        de.tune(
+            data,
+            output=tmp_path / "study",
+            protocol="cross-subject",
+            adapter="confidence+uf-ama",
+            backbone="concatenation-mlp",
+            calibration=1,
+            calibration_use="selection",
+            validator="source",
+            space={name: {"choices": ["none", "held-out"]}},
+            candidates=2,
+            final=False,
+            device="cpu",
+        )
+
+
 @pytest.mark.parametrize("use", ["selection", "both"])
 def test_given_labels_can_choose_under_any_protocol(tmp_path, use):
     made = de.Simulated(subjects=3, sessions=1, trials=9, windows=(3, 4)).load()
