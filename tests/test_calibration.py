@@ -353,6 +353,30 @@ def test_every_result_counts_the_labels(data, tmp_path, monkeypatch):
     assert "labels given of the target" in page
 
 
+class Several(Protocol):
+    """Inductive folds first, then others that are given labels."""
+
+    domain = "subject"
+
+    def split(self, windows):
+        kinds = CrossSubject(held_out=0.5), Calibrated(), Calibrated()
+        for fold, *others in zip(*(each.split(windows) for each in kinds), strict=True):
+            yield fold if fold.name == "subject 1" else others[0]
+
+
+def test_every_kind_of_fold_is_told_of(data, tmp_path):
+    """What the first fold had said was said of all."""
+    results = run(data, tmp_path / "run", protocol=Several())
+    seen = "target's windows seen in training and normalisation, unlabelled"
+    given = f"{seen}; some of its labels given for calibration"
+    told = f"3 folds, 1 fold inductive ({seen}), 2 folds transductive ({given}); "
+    assert told in results.how()
+    write_run_report(tmp_path / "run", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 fold inductive" in page  # the paragraph for a paper
+    assert "inductive; or transductive" in page  # the table of how
+
+
 def test_results_without_calibration_do_not_mention_it(data, tmp_path):
     results = run(data, tmp_path / "run", protocol=FirstFold(CrossSubject()))
     assert "calibration" not in results.table

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from math import isinf
 from typing import Any
+
+import pandas as pd
 
 from .. import __version__
 from ..core import OPTIONAL, TRIAL, Fold, Sampling
@@ -17,7 +20,7 @@ from .leaks import waived_words
 from .plan import Plan
 from .record import Record
 
-__all__ = ["called", "how_control", "how_trained", "told_of_task"]
+__all__ = ["called", "how_control", "how_trained", "told_of_target", "told_of_task"]
 
 _PURPOSE = {
     "training": "",
@@ -177,6 +180,22 @@ def told_of_task(said: Mapping[Any, Any]) -> str:
     """
     parts = [f"{key}: {said[key]}; " for key in ("channels", "classes") if key in said]
     return "".join(parts)
+
+
+def told_of_target(rows: pd.DataFrame) -> str:
+    """Return the access to the target, and what was seen of it, for a sentence.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Those of one method, of all folds: a protocol may make folds of several kinds.
+    """
+    folds = rows.drop_duplicates("fold")
+    kinds = zip(folds["access"], folds["target_seen"], strict=True)
+    told = Counter(f"{access} ({seen})" for access, seen in kinds)
+    if len(told) == 1:
+        return next(iter(told))
+    return ", ".join(f"{count(number, 'fold')} {each}" for each, number in told.items())
 
 
 def _said(value: Any) -> str:
