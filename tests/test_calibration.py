@@ -188,6 +188,29 @@ def test_labels_for_a_selection_that_cannot_use_them_are_refused(data, choices, 
         run(data, None, **given)
 
 
+@pytest.mark.parametrize(
+    "name", ["training.temperature", "adapter.confidence.temperature"]
+)
+def test_a_study_draws_nothing_that_would_learn_of_labels_to_choose_by(
+    data, tmp_path, name
+):
+    with pytest.raises(ConfigurationError, match="Leave either out"):
+        de.tune(
+            data,
+            output=tmp_path / "study",
+            protocol="cross-subject",
+            adapter="confidence+uf-ama",
+            backbone="concatenation-mlp",
+            calibration=1,
+            calibration_use="selection",
+            validator="source",
+            space={name: {"choices": ["none", "held-out"]}},
+            candidates=2,
+            final=False,
+            device="cpu",
+        )
+
+
 @pytest.mark.parametrize("use", ["selection", "both"])
 def test_given_labels_can_choose_under_any_protocol(tmp_path, use):
     made = de.Simulated(subjects=3, sessions=1, trials=9, windows=(3, 4)).load()
@@ -328,6 +351,30 @@ def test_every_result_counts_the_labels(data, tmp_path, monkeypatch):
     write_run_report(output)
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "labels given of the target" in page
+
+
+class Several(Protocol):
+    """Inductive folds first, then others that are given labels."""
+
+    domain = "subject"
+
+    def split(self, windows):
+        kinds = CrossSubject(held_out=0.5), Calibrated(), Calibrated()
+        for fold, *others in zip(*(each.split(windows) for each in kinds), strict=True):
+            yield fold if fold.name == "subject 1" else others[0]
+
+
+def test_every_kind_of_fold_is_told_of(data, tmp_path):
+    """What the first fold had said was said of all."""
+    results = run(data, tmp_path / "run", protocol=Several())
+    seen = "target's windows seen in training and normalisation, unlabelled"
+    given = f"{seen}; some of its labels given for calibration"
+    told = f"3 folds, 1 fold inductive ({seen}), 2 folds transductive ({given}); "
+    assert told in results.how()
+    write_run_report(tmp_path / "run", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 fold inductive" in page  # the paragraph for a paper
+    assert "inductive; or transductive" in page  # the table of how
 
 
 def test_results_without_calibration_do_not_mention_it(data, tmp_path):

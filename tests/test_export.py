@@ -349,3 +349,14 @@ def test_the_page_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(code, "page", "exec"), names)
     assert names["probabilities"].shape == (5, 3)
+
+
+def test_the_card_says_what_tested_labels_left_out(tmp_path):
+    made = de.Simulated(subjects=3, sessions=1, trials=6, windows=(2, 3)).load()
+    for name, choices in (("all", {}), ("two", {"classes": made.classes[:2]})):
+        found = run(made, tmp_path / name, "concatenation-mlp", **choices)
+        de.export(found.folder, "torch", tmp_path / f"{name}.pt2", recordings=made)
+    cards = [path.read_text(encoding="utf-8") for path in tmp_path.glob("*.md")]
+    said = ["for nothing else, but to leave out windows, as said" in c for c in cards]
+    assert sorted(said) == [False, True]
+    assert all("for nothing else" in card for card in cards)

@@ -207,6 +207,37 @@ def test_noise_in_the_targets_labels_changes_no_choice(data, tmp_path):
     assert found[0][-1] != found[1][-1]
 
 
+def test_a_fold_alone_is_chosen_for_by_nothing_of_another(runs, tmp_path):
+    """Whom one fold tests trains the others, which so know these people's labels."""
+    first, second = FOLDS
+    cut = [shutil.copytree(each, tmp_path / each.name) for each in runs]
+    for path in tmp_path.rglob("files.json"):
+        path.unlink()
+
+    def change(folds, adapter, **changes):
+        for path in tmp_path.glob(f"*/folds/*/*/{adapter}/record.json"):
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts |= changes if facts["fold"] in folds else {}
+            path.write_text(json.dumps(facts), encoding="utf-8")
+
+    change(FOLDS, "*", predicted=[0, 1, 2], held_out=0.9)
+    before = de.select(*cut, validator="bnm")
+    alone = before.folds.set_index("fold").loc[first]
+    assert before.choices["sound"].all()
+    chosen = "none" if alone["method"] == "source only" else alone["method"]
+    change([second], chosen, held_out=-0.9)  # in the mean it has collapsed
+    after = de.select(*cut, validator="bnm")
+    assert not after.choices.set_index("method")["sound"][alone["method"]]
+    pd.testing.assert_series_equal(after.folds.set_index("fold").loc[first], alone)
+
+
+def test_it_is_said_that_other_folds_know_labels(runs, tmp_path, data):
+    told = "know their labels"
+    assert told in de.select(*runs).sentences()[-1]
+    one = run(data, tmp_path / "one", folds=FOLDS[:1], seeds=[0])
+    assert not any(told in line for line in de.select(one).sentences())
+
+
 # ------------------------------------------------------------------------ what is told
 
 

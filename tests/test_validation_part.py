@@ -129,6 +129,19 @@ def test_results_say_who_was_set_aside(data, tmp_path, validator, words):
     assert results.table["validation"].nunique() == 1
 
 
+def test_results_do_not_call_unused_what_a_temperature_is_fitted_on(data, tmp_path):
+    protocol = CrossSubject(test=[5], validation=[3, 4])
+    found = []
+    for name, labels in (("true", data.labels), ("other", (data.labels + 1) % 3)):
+        theirs = data.inputs.windows["subject"].isin([3, 4])
+        other = dataclasses.replace(data, labels=np.where(theirs, labels, data.labels))
+        training = Training(epochs=1, batch_size=8, temperature="held-out")
+        found.append(run(other, tmp_path / name, protocol, training=training))
+    temperatures = {each.table["temperature"].iloc[0] for each in found}
+    assert len(temperatures) == 2  # so that their labels are used
+    assert "windows kept out of training; " in found[0].how()
+
+
 @pytest.mark.parametrize(
     ("share", "people", "held_out"),
     [(0.01, 10, 1), (0.35, 10, 4), (0.5, 10, 5), (0.99, 10, 9), (0.5, 4, 2)],

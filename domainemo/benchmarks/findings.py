@@ -175,7 +175,7 @@ class Group:
             "seconds": trained["seconds"].mean(),
             "trainings": int(trained["seconds"].notna().sum()),
             "seeds": ", ".join(map(str, sorted(rows["seed"].unique()))),
-            **{name: rows[name].fillna("").astype(str).iloc[0] for name in _HOW},
+            **{name: _of_all(rows[name].fillna("").astype(str)) for name in _HOW},
         }
 
     def _failed(self) -> Iterator[dict[str, Any]]:
@@ -220,6 +220,11 @@ class Findings:
     def outcomes(self) -> list[Outcome]:
         """What came of every cell."""
         return [each for group in self.groups for each in group.outcomes]
+
+
+def _of_all(told: pd.Series[str]) -> str:
+    """Return what is told of a method's folds; of several kinds, each."""
+    return "; or ".join(told.unique())
 
 
 _COLUMNS = [

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..registry import UnknownPart, kind_of, leaves
 from ..review.reading import class_names
+from ..runs.how import told_of_target
 from ..words import count, duration, listed
 from .page import Block, Code, Section
 from .references import Reference, bibtex, references
@@ -54,7 +55,8 @@ def cited(described: Mapping[str, Any]) -> list[Block]:
 def methods_paragraph(run: Run) -> str:
     """Return how a run was done, in sentences for a paper's section on methods."""
     results, options = run.results, run.results.description["options"]
-    first = results.table[results.table["method"] == run.method].iloc[0]
+    own = results.table[results.table["method"] == run.method]
+    first = own.iloc[0]
     adapter = results.description["adapter"]
     adapted = "without adaptation" if adapter == "none" else f"with {adapter}"
     parameters = count(int(first["parameters"]), "parameter")
@@ -75,7 +77,7 @@ def methods_paragraph(run: Run) -> str:
         f"trained {adapted} on {listed(str(first['modalities']).split(', '))}, to tell "
         f"{listed(class_names(results))} apart",
         f"The protocol was {first['protocol']}, with {folds} and {seeds}, "
-        f"{first['access']}: {first['target_seen']}",
+        f"{told_of_target(own)}",
         f"Signals were {first['normalisation']}; samples were {first['sampling']}",
         f"Each training took {epochs} ({', '.join(settings)}); {epoch}",
         f"Tested were {tested(results)}",

@@ -25,7 +25,7 @@ from ..review.screening import screening as believed
 from ..runs.folder import ENVIRONMENT, read_json, rerun
 from ..runs.record import FACTS
 from ..runs.results import Results
-from ..words import but_for_calibration, count, duration, listed
+from ..words import but_for_calibration, count, duration, in_order, listed
 from . import run_figures as figures
 from .page import Block, Code, Figure, Note, Section, Table
 
@@ -267,15 +267,26 @@ def _precision(ends: pd.DataFrame) -> str:
 # ------------------------------------------------------------------------------- how
 
 
+def _of_folds(own: pd.DataFrame, name: str) -> Any:
+    """Return what a method's folds say: both of two, or the ends of more.
+
+    Nothing where they say nothing.
+    """
+    if name not in own:
+        return ""
+    told = in_order(each for each in own[name].dropna() if each != "")
+    if len(told) < 2:
+        return told[0] if told else ""
+    words = [f"{each:.3g}" if isinstance(each, float) else str(each) for each in told]
+    return "; or ".join(words) if len(told) < 3 else f"{words[0]} to {words[-1]}"
+
+
 def how(run: Run) -> Section:
     """Return the section on how the numbers came about."""
     results = run.results
-    first = results.table[results.table["method"] == run.method].iloc[0]
-    facts = {
-        words: first[name]
-        for name, words in _HOW.items()
-        if name in first and pd.notna(first[name]) and first[name] != ""
-    }
+    own = results.table[results.table["method"] == run.method]
+    facts = {words: _of_folds(own, name) for name, words in _HOW.items()}
+    facts = {words: fact for words, fact in facts.items() if fact != ""}
     facts["seeds"] = ", ".join(map(str, results.description["seeds"]))
     facts["device"] = results.description["device"]
     packages = run.environment.get("packages", {})

@@ -183,7 +183,7 @@ def beside_recordings(first: str, one: Results, name: str, other: Results) -> li
 
 def _main_access(results: Results) -> str:
     own = results.table[results.table["method"] == results.method]
-    return str(own["access"].iloc[0])
+    return " and ".join(map(str, own["access"].unique()))
 
 
 def _differing(one: Results, other: Results) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,9 @@ def _of_row(
             yield f"{name.capitalize()}: {_line(row[name])}."
     if "balanced_accuracy" in row and "ORACLE" not in row["method"]:
         given = "" if not row.get("calibration") else ", but for those named above"
+        told = f"{row.get('classes', '')} {row.get('target', '')}"
+        if re.search(r"left out(: [\d,]+ windows? of| by their labels)", told):
+            given += ", but to leave out windows, as said above"
         yield (
             f"The labels of who was tested are used for the scores below and for "
             f"nothing else{given}."

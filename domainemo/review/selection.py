@@ -53,8 +53,8 @@ class Selected:
         of each network by itself), ``sound`` (whether it predicts all classes, and the
         source better than chance) and ``seconds`` (of the validator).
     folds : DataFrame
-        A row per fold: what would be chosen for it alone (``run``, ``method``), and
-        every choice's score.
+        A row per fold: what would be chosen for it alone (``run``, ``method``), by
+        nothing that another fold has seen, and every choice's score.
     """
 
     validator: str
@@ -95,6 +95,12 @@ class Selected:
             "No label of the target was opened; whether it is the best of them nobody "
             "can tell without."
         )
+        if len(self.folds) > 1:
+            said.append(
+                f"That is over {count(len(self.folds), 'fold')}: where one tests whom "
+                f"another trains on, the scores of that other one, and so this choice, "
+                f"know their labels. What each fold would choose alone does not."
+            )
         return said
 
     def record(self) -> dict[str, Any]:
@@ -152,13 +158,16 @@ class _Choice:
         """Return what the validator took of all."""
         return float(sum(self.said(p, validator)["seconds"] for p in self.records))
 
-    @property
-    def sound(self) -> bool:
-        """Whether it has not collapsed, over all folds together."""
-        records = self.records.values()
+    def sound(self, fold: str | None = None) -> bool:
+        """Whether it has not collapsed, over all folds together or in one alone."""
+        records = [
+            record
+            for (name, _), record in self.records.items()
+            if fold is None or name == fold
+        ]
         predicted = {label for record in records for label in record.predicted}
         held_out = [record.facts.get("held_out") for record in records]
-        classes = next(iter(records)).probabilities.shape[1]
+        classes = records[0].probabilities.shape[1]
         return all_sound(predicted, held_out, classes)
 
 
@@ -169,6 +178,10 @@ def select(*runs: str | Path, validator: str = SELECTED_BY) -> Selected:
     that leave out a class over all folds, or predict held-out source people no better
     than chance, stand behind the others. Source only, which does not adapt, is always
     among the choices.
+
+    Where one fold tests whom another trains on, as with one person left out at a time,
+    that mean knows the labels of who is tested, as those of another fold's source. What
+    is chosen for each fold alone knows its own source's labels and no others.
 
     Parameters
     ----------
@@ -215,7 +228,7 @@ def select(*runs: str | Path, validator: str = SELECTED_BY) -> Selected:
             "method": [each.method for each in choices],
             "score": by_place.mean().to_numpy(),
             "alone": [each.alone(validator) for each in choices],
-            "sound": [each.sound for each in choices],
+            "sound": [each.sound() for each in choices],
             "seconds": [each.seconds(validator) for each in choices],
         }
     )
@@ -225,7 +238,7 @@ def select(*runs: str | Path, validator: str = SELECTED_BY) -> Selected:
     ).sort_values(["sound", "score", "plain"], ascending=False, kind="stable")
     table = table.loc[order.index]
     best = table.iloc[0]
-    folds = _by_fold(by_place, table, choices)
+    folds = _by_fold(by_place, choices)
     return Selected(
         validator, best["run"], best["method"], table.reset_index(drop=True), folds
     )
@@ -373,14 +386,18 @@ def _compared(
     return comparison(validator, found)
 
 
-def _by_fold(
-    by_place: pd.DataFrame, table: pd.DataFrame, choices: Sequence[_Choice]
-) -> pd.DataFrame:
-    """Return what would be chosen in each fold, of what is sound over all."""
+def _by_fold(by_place: pd.DataFrame, choices: Sequence[_Choice]) -> pd.DataFrame:
+    """Return what would be chosen in each fold, of what is sound there.
+
+    Other folds tell nothing of it: among their source is whom this one tests.
+    """
     means = by_place.groupby(level="fold", sort=False).mean()
-    order = [choices[place] for place in table.index]
-    sound = [each for each in order if each.sound] or order
-    best = tied(means[[each.name for each in sound]]).idxmax(axis=1)
+    order = sorted(choices, key=lambda each: each.method != SOURCE_ONLY)
+    best = []
+    for fold in means.index:
+        sound = [each for each in order if each.sound(fold)] or order
+        there = means.loc[[fold], [each.name for each in sound]]
+        best.append(tied(there).idxmax(axis=1).iloc[0])
     by_name = {each.name: each for each in choices}
     return pd.DataFrame(
         {

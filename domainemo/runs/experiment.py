@@ -285,6 +285,22 @@ class Experiment(Setup):
         named = [each for each in self.controls if each.made is None]
         return super().optioned | {f"control.{each.name}": each for each in named}
 
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """Return the same choices with some options changed, as a study draws them.
+
+        Parameters
+        ----------
+        options : mapping of str to value
+
+        Raises
+        ------
+        ConfigurationError
+            For an option or a value that does not fit, also beside the other choices.
+        """
+        made = super().with_options(options)
+        _check_selection(made)
+        return made
+
     def build_adapter(self, chosen: Part) -> Adapter:
         """Return a new adapter; of one for everybody, what of it needs no target.
 

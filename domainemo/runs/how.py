@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from math import isinf
 from typing import Any
 
+import pandas as pd
+
 from .. import __version__
 from ..core import OPTIONAL, TRIAL, Fold, Sampling
 from ..parts import describe_object
-from ..training.screened import learning_screens
 from ..words import count
 from .calibration import per_class
 from .experiment import Experiment, use_of
-from .job import Job
+from .job import Job, holds_out
 from .leaks import waived_words
 from .plan import Plan
 from .record import Record
 
-__all__ = ["called", "how_control", "how_trained", "told_of_task"]
+__all__ = ["called", "how_control", "how_trained", "told_of_target", "told_of_task"]
 
 _PURPOSE = {
     "training": "",
@@ -133,13 +135,13 @@ def _apart(planned: Plan, fold: Fold) -> dict[str, str]:
 
 
 def _left(planned: Plan) -> str:
-    """Say so where a fold has a validation part, and no validator looks at it."""
-    validator = planned.experiment.validator
+    """Say so where a fold has a validation part, and nothing looks at it."""
     chosen = planned.experiment
-    used = validator is not None and validator.build().held_out
+    validator = None if chosen.validator is None else chosen.validator.build()
     adapter = chosen.build_adapter(chosen.adapter)
-    used = used or bool(learning_screens(adapter, held_out=True))
-    return "" if used else " and not used, as no epoch was chosen by it"
+    if holds_out(chosen.training, validator, adapter):
+        return ""
+    return " and not used, as no epoch was chosen by it"
 
 
 def _common(planned: Plan, fold: Fold) -> dict[str, Any]:
@@ -178,6 +180,22 @@ def told_of_task(said: Mapping[Any, Any]) -> str:
     """
     parts = [f"{key}: {said[key]}; " for key in ("channels", "classes") if key in said]
     return "".join(parts)
+
+
+def told_of_target(rows: pd.DataFrame) -> str:
+    """Return the access to the target, and what was seen of it, for a sentence.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Those of one method, of all folds: a protocol may make folds of several kinds.
+    """
+    folds = rows.drop_duplicates("fold")
+    kinds = zip(folds["access"], folds["target_seen"], strict=True)
+    told = Counter(f"{access} ({seen})" for access, seen in kinds)
+    if len(told) == 1:
+        return next(iter(told))
+    return ", ".join(f"{count(number, 'fold')} {each}" for each, number in told.items())
 
 
 def _said(value: Any) -> str:

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..choices import CalibrationUse
 from ..core import (
+    Adapter,
     Fold,
     Inputs,
     Normalisation,
@@ -59,6 +60,7 @@ from ..training.loop import Loop, Report
 from ..training.model import Network
 from ..training.screened import learning_screens
 from ..training.seeds import derive_seed, reproducible, seed_torch
+from ..training.settings import Training
 from .calibration import that_train, trials_of
 from .checks import check_asked_trials, check_divided_samples
 from .controls import control_name, control_probabilities, relabelled, retraining
@@ -93,6 +95,7 @@ __all__ = [
     "begin_folder",
     "folder_name",
     "give_away",
+    "holds_out",
     "is_finished",
     "receive",
     "run_job",
@@ -629,11 +632,7 @@ class _Training:
         check_asked_trials(adapter, job.adapter.name, inputs)
         check_divided_samples(backbone.sampling, inputs)
         train_rows, held_rows = job.labelled[job.trains], None
-        if (
-            self.scaled
-            or (validator is not None and validator.held_out)
-            or learning_screens(adapter, held_out=True)
-        ):
+        if holds_out(experiment.training, validator, adapter):
             train_rows, held_rows = _hold_out(inputs.windows, experiment, job)
         keys = inputs.windows[experiment.protocol.build().domain]
         codes, self.domains = _domain_codes(keys, fold, train_rows)
@@ -820,6 +819,26 @@ def _facts(
 
 def _among_all(members: Rows, used: Rows) -> Rows:
     return np.where(members >= 0, used[members], -1)
+
+
+def holds_out(
+    training: Training, validator: Validator | None, adapter: Adapter
+) -> bool:
+    """Return whether anything looks at labelled samples that do not train.
+
+    Parameters
+    ----------
+    training : Training
+        Of which a temperature does.
+    validator : Validator or None
+    adapter : Adapter
+        Of which a screen may.
+    """
+    return (
+        training.temperature == "held-out"
+        or (validator is not None and validator.held_out)
+        or bool(learning_screens(adapter, held_out=True))
+    )
 
 
 def _hold_out(

@@ -19,7 +19,7 @@ from ..training.settings import epoch_in_words
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import read_distances, read_stored_config, read_tables, write_table
-from .how import told_of_task
+from .how import told_of_target, told_of_task
 from .online import over_time
 from .unscored import trial_predictions
 
@@ -350,7 +350,8 @@ class Results:
 
     def how(self) -> str:
         """Return one line that says how the numbers were obtained."""
-        first = self.table[self.table["method"] == self.method].iloc[0]
+        own = self.table[self.table["method"] == self.method]
+        first = own.iloc[0]
         seeds = ", ".join(map(str, self.description["seeds"]))
         options = self.description["options"]
         chosen = f"of {count(options['training.epochs'], 'epoch')}"
@@ -385,8 +386,8 @@ class Results:
             f"{told_of_task(first.to_dict())}{self.method} on {first['backbone']}"
             f"{f', {start}' if start else ''}; {labels}"
             f"{first['protocol']}, "
-            f"{count(self.table['fold'].nunique(), 'fold')}, {first['access']} "
-            f"({first['target_seen']}); {waived}{given}{skipped}{unscored}"
+            f"{count(self.table['fold'].nunique(), 'fold')}, {told_of_target(own)}; "
+            f"{waived}{given}{skipped}{unscored}"
             f"{first['normalisation']}; {first['sampling']}; {selection}; "
             f"{scaled}seed {seeds}; {controls}{where}domainemo "
             f"{first['version']}. "
