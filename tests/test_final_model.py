@@ -284,6 +284,9 @@ def test_adabn_takes_the_targets_mean_and_variance():
 def test_adabn_is_refused_where_there_is_nothing_to_adapt(divided, model):
     with pytest.raises(de.ConfigurationError, match="no layer of batch normalisation"):
         model.predict(divided[1], adapt="adabn")
+    with pytest.raises(de.ConfigurationError, match="another adapter, such as shot"):
+        model.predict(divided[1], adapt="tent")
+    assert len(model.predict(divided[1], adapt="shot"))
     with pytest.raises(de.ConfigurationError, match="single sample"):
         normalise_by_target(Named(), batches([1]))
     with pytest.raises(de.ConfigurationError, match="no layer of batch normalisation"):
