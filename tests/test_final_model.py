@@ -284,15 +284,20 @@ def test_adabn_takes_the_targets_mean_and_variance():
 def test_adabn_is_refused_where_there_is_nothing_to_adapt(divided, model):
     with pytest.raises(de.ConfigurationError, match="no layer of batch normalisation"):
         model.predict(divided[1], adapt="adabn")
-    with pytest.raises(de.ConfigurationError, match="another adapter, such as shot"):
-        model.predict(divided[1], adapt="tent")
-    assert len(model.predict(divided[1], adapt="shot"))
     with pytest.raises(de.ConfigurationError, match="single sample"):
         normalise_by_target(Named(), batches([1]))
     with pytest.raises(de.ConfigurationError, match="no layer of batch normalisation"):
         de.run(divided[0], adapter="adabn", **CHOICES)  # before anything trains
     with pytest.raises(de.ConfigurationError, match=r"needs the source.*adabn, .*tent"):
         model.predict(divided[1], adapt="uf-ama")
+
+
+@pytest.mark.parametrize("adapter", ["adabn", "tent"])
+def test_the_adapter_that_is_named_in_its_place_adapts_any_network(divided, adapter):
+    plain = de.train(divided[0], backbone="concatenation-mlp", epochs=1, device="cpu")
+    with pytest.raises(de.ConfigurationError, match="another adapter, such as shot"):
+        plain.predict(divided[1], adapt=adapter)
+    assert len(plain.predict(divided[1], adapt="shot"))
 
 
 @pytest.mark.parametrize("adapter", ["adabn", "tent"])
