@@ -618,6 +618,25 @@ def test_an_accuracy_is_the_mean_over_the_people_who_have_one():
         assert np.isnan(_balanced_accuracy(pd.DataFrame(nobody)))
 
 
+def test_a_given_group_that_does_not_choose_is_told_and_can_choose_for_itself(tmp_path):
+    data = domainemo.load("simulated", subjects=6, sessions=1, trials=4, classes=2)
+    chosen = {
+        "backbone": "concatenation-mlp",
+        "adapter": "mcc",
+        "candidates": 1,
+        "epochs": 1,
+        "options": {"protocol.test": [1]},
+        "device": "cpu",
+    }
+    with pytest.raises(
+        domainemo.DomainemoError, match=r"that choose.*--select per-fold"
+    ):
+        domainemo.tune(data, output=tmp_path / "all", **chosen)
+    assert domainemo.tune(
+        data, output=tmp_path / "each", select="per-fold", final=False, **chosen
+    )
+
+
 def test_true_accuracies_are_those_of_the_runs(data, tmp_path):
     """The study's defaults on a fold are `run` on the development subjects."""
     training = Training(epochs=6, batch_size=8, learning_rate=0.1)
