@@ -182,7 +182,7 @@ def true_accuracies(
     -------
     ndarray of shape (rows,)
         Averaged over the fold's subjects; NaN where the predictions are not here, as
-        another machine made them.
+        another machine made them, or are of a single class, as in a step of `online`.
     """
     accuracies, begun = [], origin(folder)
     for row in found.scores.to_dict("records"):
@@ -207,11 +207,12 @@ def true_accuracies(
 
 
 def _balanced_accuracy(rows: pd.DataFrame) -> float:
-    """Return the mean over subjects."""
+    """Return the mean over subjects; NaN where each was tested on a single class."""
     columns = [name for name in rows if str(name).startswith("p_")]
     each = [
         metrics(theirs["label"].to_numpy(), theirs[columns].to_numpy())
         for _, theirs in rows.groupby("subject")
     ]
     scores = np.array([found["balanced_accuracy"] for found in each])
-    return float(np.mean(scores[~np.isnan(scores)]))
+    known = scores[~np.isnan(scores)]
+    return float(np.mean(known)) if len(known) else np.nan

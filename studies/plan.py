@@ -12,7 +12,7 @@ import numpy as np
 from ..choices import SELECTED_BY
 from ..core import EmotionData, Fold, Inputs
 from ..data.channels import LACKING
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DomainemoError
 from ..runs.experiment import Experiment
 from ..runs.job import Job
 from ..runs.plan import Plan, plan
@@ -131,9 +131,15 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
             f"that choose ({', '.join(chosen)}), so none is left to be tested. Give "
             f"fewer with --development, or --select per-fold."
         )
-    return StudyPlan(
-        space, settings, {"": plan(data, without)}, replace(whole, folds=tested)
-    )
+    try:
+        choosing = plan(data, without)
+    except DomainemoError as error:
+        raise type(error)(
+            f"{error} That is among the {len(chosen)} subjects that choose alone "
+            f"({', '.join(chosen)}); with --select per-fold, each fold chooses for "
+            f"itself."
+        ) from error
+    return StudyPlan(space, settings, {"": choosing}, replace(whole, folds=tested))
 
 
 def _fresh(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -293,6 +293,14 @@ def test_adabn_is_refused_where_there_is_nothing_to_adapt(divided, model):
 
 
 @pytest.mark.parametrize("adapter", ["adabn", "tent"])
+def test_the_adapter_that_is_named_in_its_place_adapts_any_network(divided, adapter):
+    plain = de.train(divided[0], backbone="concatenation-mlp", epochs=1, device="cpu")
+    with pytest.raises(de.ConfigurationError, match="another adapter, such as shot"):
+        plain.predict(divided[1], adapt=adapter)
+    assert len(plain.predict(divided[1], adapt="shot"))
+
+
+@pytest.mark.parametrize("adapter", ["adabn", "tent"])
 def test_in_a_run_the_network_is_trained_as_without_and_then_changed(
     data, adapter, tmp_path
 ):

@@ -16,6 +16,7 @@ from domainemo.data.inspection.description import describe
 from domainemo.data.labels import check_trials, settle
 from domainemo.data.table import Table, write_table
 from domainemo.errors import DomainemoWarning
+from domainemo.protocols.within_subject import WithinSubject
 from domainemo.runs.experiment import experiment
 from domainemo.runs.plan import plan
 
@@ -160,6 +161,13 @@ def test_a_subject_with_one_class_stops_a_run_that_was_not_told_to_skip():
     assert not found.usable
     assert "b for subject bob" in found.problems[0].message
     assert "--set protocol.unfit=skip" in found.problems[0].message
+
+
+@pytest.mark.parametrize("unfit", ["refuse", "skip"])
+def test_to_skip_folds_is_no_advice_where_none_would_be_left(unfit):
+    with pytest.raises(DataError, match="single class") as caught:
+        planned(one_class(), protocol=WithinSubject(folds=2, unfit=unfit))
+    assert "unfit=skip" not in str(caught.value)
 
 
 def check_of(data):

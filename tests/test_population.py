@@ -477,6 +477,25 @@ def test_what_cannot_be_one_program_is_run_one_by_one_and_says_so():
     assert probabilities(found).tobytes() == probabilities(expected).tobytes()
 
 
+def test_folds_of_more_and_of_fewer_domains_are_run_one_by_one():
+    """Of five people in groups of two, the last group's fold trains one more head."""
+    data = Simulated(subjects=5, sessions=1, trials=4, windows=(3, 3)).load()
+    options = SMALL | {"protocol.leave_out": 2, "training.epoch": 2}
+    chosen = {
+        "backbone": "concatenation-mlp",
+        "adapter": "ms-mda",
+        "options": options,
+        "epochs": 1,
+        "batch_size": 8,
+        "device": "cpu",
+        "baselines": False,
+    }
+    with pytest.warns(DomainemoWarning, match="their networks differ"):
+        found = run(data, engine="population", **chosen)
+    expected = run(data, **chosen)
+    assert probabilities(found).tobytes() == probabilities(expected).tobytes()
+
+
 def test_parts_that_turn_out_not_to_stack_are_run_one_by_one(monkeypatch):
     def refuse(members):
         raise NotStackable("a reason")

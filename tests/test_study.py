@@ -8,6 +8,7 @@ import pickle
 import random
 import signal
 import threading
+import warnings
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -611,6 +612,29 @@ def test_an_accuracy_is_the_mean_over_the_people_who_have_one():
     ]
     # By class two of four and two of two are right; then all.
     assert _balanced_accuracy(pd.DataFrame(rows)) == pytest.approx((0.75 + 1) / 2)
+    nobody = [row for row in rows if row["subject"] == "2"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(_balanced_accuracy(pd.DataFrame(nobody)))
+
+
+def test_a_given_group_that_does_not_choose_is_told_and_can_choose_for_itself(tmp_path):
+    data = domainemo.load("simulated", subjects=6, sessions=1, trials=4, classes=2)
+    chosen = {
+        "backbone": "concatenation-mlp",
+        "adapter": "mcc",
+        "candidates": 1,
+        "epochs": 1,
+        "options": {"protocol.test": [1]},
+        "device": "cpu",
+    }
+    with pytest.raises(
+        domainemo.DomainemoError, match=r"that choose.*--select per-fold"
+    ):
+        domainemo.tune(data, output=tmp_path / "all", **chosen)
+    assert domainemo.tune(
+        data, output=tmp_path / "each", select="per-fold", final=False, **chosen
+    )
 
 
 def test_true_accuracies_are_those_of_the_runs(data, tmp_path):

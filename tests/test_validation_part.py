@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import domainemo as de
-from domainemo.core import Fold, Protocol
+from domainemo.core import TRIAL, Fold, Protocol
 from domainemo.errors import ConfigurationError, DataError
+from domainemo.protocols.cross_session import CrossSession
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.runs import job as jobs
 from domainemo.runs.checks import canonical
@@ -160,6 +161,30 @@ def test_without_one_a_share_of_the_source_s_people_is_held_out(
     who = planned.windows["subject"].to_numpy()
     assert len(set(who[held])) == held_out
     assert not set(who[held]) & set(who[train])
+    assert sorted([*train, *held]) == sorted(planned.folds[0].source)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_one_session_of_several_people_trials_are_held_out_person_by_person(seed):
+    """People who watch in an order of their own share the numbers of trials only."""
+    made = de.Simulated(subjects=4, sessions=2, trials=10, classes=2, windows=(2, 2))
+    data = made.load()
+    windows = data.inputs.windows.copy()
+    moved = windows["trial"].astype(int) + windows["subject"].astype(int)
+    windows["trial"] = moved % 10 + 1
+    data = de.EmotionData(
+        dataclasses.replace(data.inputs, windows=windows), data.labels, data.classes
+    )
+    data = data.take(canonical(data.inputs))
+    chosen = experiment(
+        protocol=CrossSession(subjects="pooled"), backbone=SMALL_NETWORK, seeds=(seed,)
+    )
+    planned = plan(data, chosen)
+    job = next(iter(planned.jobs(Path())))
+    train, held = jobs._hold_out(planned.windows, chosen, job)
+    trials = planned.windows.iloc[held][TRIAL].drop_duplicates()
+    assert len(trials) == 8  # a fifth of the 20 trials of either class
+    assert np.bincount(data.labels[held]).tolist() == [8, 8]
     assert sorted([*train, *held]) == sorted(planned.folds[0].source)
 
 

@@ -70,7 +70,7 @@ def normalise_by_target(network: nn.Module, batches: Sequence[Batch]) -> None:
         raise ConfigurationError(
             "adabn: the network has no layer of batch normalisation that keeps "
             "statistics, so that there is nothing to adapt; expected a BatchNorm. "
-            "Choose another adapter, such as tent."
+            "Choose another adapter, such as shot."
         )
     if sum(sizes) < 2:
         raise ConfigurationError(

@@ -82,7 +82,7 @@ def _last_layer(network: nn.Module, batch: Batch) -> nn.Linear:
         raise ConfigurationError(
             f"t3a: the fusion's classifier, {type(head).__name__}, does not end in a "
             f"linear layer; expected one whose output is the logits, which templates "
-            f"can replace. Choose another adapter, such as tent."
+            f"can replace. Choose another adapter, such as shot."
         )
     return layers[-1]
 

@@ -64,7 +64,7 @@ class Tent(SourceFree):
             raise ConfigurationError(
                 "tent: the network has no normalisation layer with weights, so that "
                 "there is nothing to adapt; expected a BatchNorm, LayerNorm or "
-                "GroupNorm. Choose another adapter."
+                "GroupNorm. Choose another adapter, such as shot."
             )
         go_by_batches(network, batches)
 

@@ -94,9 +94,9 @@ def _by_onednn(left: Tensor, right: Tensor, operations: int, narrowest: int) -> 
 
     What is written to a file, or stacked with other trainings, is left to torch.
     """
-    if operations < _OPERATIONS or narrowest < _NARROW:
+    if torch.compiler.is_compiling():  # asked first: what is traced has no sizes yet
         return False
-    if torch.compiler.is_compiling() or not onednn_faster():
+    if operations < _OPERATIONS or narrowest < _NARROW or not onednn_faster():
         return False
     if left.device.type != "cpu" or {left.dtype, right.dtype} != {torch.float32}:
         return False

@@ -406,14 +406,15 @@ def _check_classes(
                 f"{data.inputs.name}: every one of {count(len(folds), 'part')} that is "
                 f"tested holds a single class, so that none has a balanced accuracy; "
                 f"expected two classes in some. Lay out longer parts, as the protocol "
-                f"has it, such as fewer steps (--set protocol.steps=2)."
+                f"has it, such as fewer steps (--set protocol.steps=2); where these "
+                f"are the longest, use another protocol."
             )
         return
     shown = [f"fold {name!r}: {why}" for name, why in found.items()]
     more = f"; and {count(len(shown) - 4, 'more fold')}" if len(shown) > 4 else ""
     skip = (
         "skip such folds, which the results then name (--set protocol.unfit=skip), "
-        if skippable
+        if skippable and len(found) < len(folds)  # else nothing would be left
         else ""
     )
     if apart:

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from .. import files
 from ..choices import CalibrationUse
 from ..core import (
+    TRIAL,
     Adapter,
     Fold,
     Inputs,
@@ -864,8 +865,8 @@ def _hold_out(
     if len(np.unique(keys)) > 1:
         held = np.isin(keys, _draw(np.unique(keys), share, generator))
         return np.append(source[~held], job.labelled[given]), source[held]
-    # Of a single domain, some trials of every class.
-    trials = of_source.groupby(["session", "trial"]).ngroup().to_numpy()
+    # Of a single domain, some trials of every class; it may be a session of several.
+    trials = of_source.groupby(TRIAL).ngroup().to_numpy()
     held = np.zeros(len(source), dtype=bool)
     for label in np.unique(labels):
         theirs = np.unique(trials[labels == label])

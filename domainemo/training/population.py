@@ -161,7 +161,8 @@ class Population:
             dict(each.named_parameters()) | dict(each.named_buffers())
             for each in objectives
         ]
-        if any(each.keys() != every[0].keys() for each in every):
+        shapes = [{name: each[name].shape for name in each} for each in every]
+        if any(each != shapes[0] for each in shapes):  # such as a head per domain
             raise NotStackable("their networks differ")
         self.every = every
         self.numbers, self.large = _numbers_apart(objectives), False
