@@ -137,6 +137,17 @@ def test_list_shows_every_kind(tmp_path):
     assert "r2gfanet-trials" in only and "simulated" not in only
 
 
+@pytest.mark.parametrize(
+    ("words", "code"), [(["list", "backbones"], 0), (["show", "no-such-part"], 2)]
+)
+def test_the_module_is_the_command(words, code, tmp_path):
+    command = [sys.executable, "-m", "domainemo", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    script = domainemo(*words, cwd=tmp_path, code=code)
+    assert done.returncode == code
+    assert (done.stdout, done.stderr) == (script.stdout, script.stderr)
+
+
 def test_list_takes_two_screens_at_most_and_shows_every_name(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = domainemo("list", cwd=tmp_path).stdout.splitlines()

@@ -57,7 +57,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["review"] = MAY_IMPORT["runs"] | {"runs"}
 # These stand at the end; nothing else may import them, or runs and their review.
-LAST = {"studies", "benchmarks", "reports", "testing", "cli", "sklearn"}
+LAST = {"studies", "benchmarks", "reports", "testing", "cli", "sklearn", "__main__"}
 
 
 def python_files():

@@ -1,0 +1,6 @@
+"""``python -m domainemo``: the command line where its script is not on the path."""
+
+from .cli import main
+
+if __name__ == "__main__":  # a worker process imports this file, too
+    main()
