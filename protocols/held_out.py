@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from domainemo.core import TRIAL, Fold, Protocol, Rows
 from domainemo.errors import DataError
 from domainemo.values import Bounds
-from domainemo.words import in_order
+from domainemo.words import count, in_order
 
 __all__ = ["HeldOut", "HoldsOut", "Unfit", "Unit", "divide"]
 
@@ -112,11 +112,12 @@ def divide(
     part = windows.iloc[rows]
     tested = _end(part, held_out) if unit == "time" else _some(part, held_out, seed)
     if tested.all() or not tested.any():
+        trials = len(part[["session", "trial"]].drop_duplicates())
         raise DataError(
             f"Holding out {held_out:.0%} of the target by {unit} leaves nothing on one "
-            f"side: subject {part['subject'].iloc[0]} has {len(part)} windows in "
-            f"{len(part[['session', 'trial']].drop_duplicates())} trials. Use "
-            f"another share, the other unit (trial, time), or held_out=0."
+            f"side: subject {part['subject'].iloc[0]} has "
+            f"{count(len(part), 'window')} in {count(trials, 'trial')}. Use another "
+            f"share, the other unit (trial, time), or held_out=0."
         )
     return rows[~tested], rows[tested]
 
@@ -134,7 +135,7 @@ def _some(part: pd.DataFrame, held_out: float, seed: int) -> NDArray[np.bool_]:
     """Return which windows are of trials that were drawn."""
     keys = part[["session", "trial"]]
     trials = keys.drop_duplicates().sort_values(["session", "trial"])
-    count = min(max(round(held_out * len(trials)), 1), len(trials) - 1)
-    chosen = np.random.default_rng(seed).permutation(len(trials))[:count]
+    number = min(max(round(held_out * len(trials)), 1), len(trials) - 1)
+    chosen = np.random.default_rng(seed).permutation(len(trials))[:number]
     picked = pd.MultiIndex.from_frame(trials.iloc[chosen])
     return pd.MultiIndex.from_frame(keys).isin(picked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -131,15 +131,21 @@ def plan_study(data: EmotionData, space: Space, settings: StudySettings) -> Stud
             f"that choose ({', '.join(chosen)}), so none is left to be tested. Give "
             f"fewer with --development, or --select per-fold."
         )
+    choosing = {"": _plan_of_few(data, without, chosen)}
+    return StudyPlan(space, settings, choosing, replace(whole, folds=tested))
+
+
+def _plan_of_few(
+    data: EmotionData, experiment: Experiment, chosen: Sequence[str]
+) -> Plan:
+    """Return the plan of those who choose; an error says that they are alone in it."""
     try:
-        choosing = plan(data, without)
+        return plan(data, experiment)
     except DomainemoError as error:
         raise type(error)(
-            f"{error} That is among the {len(chosen)} subjects that choose alone "
-            f"({', '.join(chosen)}); with --select per-fold, each fold chooses for "
-            f"itself."
+            f"{error} That is among subjects {', '.join(chosen)} alone, who choose "
+            f"for all; with --select per-fold, each fold chooses for itself."
         ) from error
-    return StudyPlan(space, settings, {"": choosing}, replace(whole, folds=tested))
 
 
 def _fresh(seeds: tuple[int, ...]) -> tuple[int, ...]:

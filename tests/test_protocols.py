@@ -312,7 +312,7 @@ def test_nothing_held_out_shows_everything():
 
 def test_a_single_trial_cannot_be_held_out_whole():
     windows = table(1, 1, 1)
-    with pytest.raises(DataError, match="1 trials"):
+    with pytest.raises(DataError, match="5 windows in 1 trial\\. Use another"):
         divide(windows, np.arange(5), held_out=0.5, unit="trial", seed=0)
     divide(windows, np.arange(5), held_out=0.5, unit="time", seed=0)
 

@@ -629,7 +629,7 @@ def test_a_given_group_that_does_not_choose_is_told_and_can_choose_for_itself(tm
         "device": "cpu",
     }
     with pytest.raises(
-        domainemo.DomainemoError, match=r"that choose.*--select per-fold"
+        domainemo.DomainemoError, match=r"who choose.*--select per-fold"
     ):
         domainemo.tune(data, output=tmp_path / "all", **chosen)
     assert domainemo.tune(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..words import count
 from .data.shared import Json
 from .names import check_new_folder, check_run
 from .stopping import interruptible
@@ -124,7 +125,8 @@ def _show(found: Compared) -> None:
     for each in found.datasets:
         metric = found.metric.replace("_", " ")
         console.say(
-            f"{each.name}: {metric} per {each.level}, {len(each.values)} subjects"
+            f"{each.name}: {metric} per {each.level}, "
+            f"{count(len(each.values), 'subject')}"
         )
         _show_means(each, console)
         _show_differences(each, found.reference, console)

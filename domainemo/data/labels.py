@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core import TRIAL, EmotionData
 from ..errors import data_error
 from ..values import check_value
-from ..words import first_few, in_order
+from ..words import count, first_few, in_order
 from .soundness import trials_in_words
 
 __all__ = ["TrialLabel", "check_trials", "settle", "trials_that_change"]
@@ -89,7 +89,7 @@ def settle(data: EmotionData, label: TrialLabel | None) -> EmotionData:
     groups = ranked.groupby(TRIAL, sort=True).ngroup()
     trials = groups.to_numpy(dtype=np.int64)
     done = {"majority": "given their commonest label", "split": "split where it does"}
-    note = f"{len(found)} trials whose label changes {done[label]}"
+    note = f"{count(len(found), 'trial')} whose label changes {done[label]}"
     inputs = replace(data.inputs, name=f"{data.inputs.name} ({note})")
     if label == "majority":
         counts = np.zeros((trials.max() + 1, len(data.classes)), dtype=np.int64)

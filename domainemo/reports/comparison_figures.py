@@ -11,6 +11,7 @@ import numpy as np
 from ..review.comparison import Compared, OnDataset
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.ranks import Ranks
+from ..words import count
 from .style import COLOURS, WIDTH, styled
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def draw_paired(compared: Compared) -> Figure:
     for axes, here in zip(grid, panels, strict=True):
         _draw_panel(axes, here)
         axes.set_ylabel(f"{compared.metric.replace('_', ' ')} per {here.level}")
-        axes.set_title(f"{here.name}; {len(here.values)} subjects")
+        axes.set_title(f"{here.name}; {count(len(here.values), 'subject')}")
     return figure
 
 

@@ -168,9 +168,10 @@ def _given(data: EmotionData, fold: Fold, number: int, seed: int) -> Fold | str:
                 f"{int((labels == each).sum())} of {data.classes[each]!r}"
                 for each in lacking
             ]
+            are = "is" if len(theirs) == 1 else "are"
             return (
-                f"of subject {subject} there are {count(len(theirs), 'trial')} to give "
-                f"labels of, with {listed(held)}, and {number} of each class are "
+                f"of subject {subject} there {are} {count(len(theirs), 'trial')} to "
+                f"give labels of, with {listed(held)}, and {number} of each class are "
                 f"wanted"
             )
         taken += theirs[order[found]].tolist()
