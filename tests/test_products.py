@@ -133,13 +133,29 @@ def test_what_is_left_to_torch_has_torchs_bits(multiplied, case):
     assert torch.equal(found, expected) and not multiplied
 
 
-def test_what_is_traced_has_torchs_product_for_any_number_of_rows(multiplied):
+class Pairs(nn.Module):
+    """A matrix of its own for each of four."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 96, 192))
+
+    def forward(self, values):
+        return product(values, self.weight)
+
+
+@pytest.mark.parametrize(
+    ("layer", "plain"),
+    [(products.Linear(96, 192), functional.linear), (Pairs(), torch.matmul)],
+)
+def test_what_is_traced_has_torchs_product_for_any_number_of_rows(
+    multiplied, layer, plain
+):
     rows = torch.export.Dim("rows", min=2)
-    layer, few = products.Linear(96, 192), torch.randn(3, 96)
-    traced = torch.export.export(layer, (few,), dynamic_shapes=({0: rows},)).module()
-    many = torch.randn(2048, 96)
+    few, many = torch.randn(4, 3, 96), torch.randn(4, 2048, 96)
+    traced = torch.export.export(layer, (few,), dynamic_shapes=({1: rows},)).module()
     with torch.no_grad():
-        assert torch.equal(traced(many), functional.linear(many, *layer.parameters()))
+        assert torch.equal(traced(many), plain(many, *layer.parameters()))
     assert not multiplied
 
 

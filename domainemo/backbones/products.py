@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -56,8 +56,8 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     -------
     Tensor of shape (..., outputs)
     """
-    sizes = (math.prod(values.shape[:-1]), *weight.shape)
-    if not _by_onednn(values, weight, math.prod(sizes), min(sizes)):
+    sizes = math.prod(values.shape[:-1]), *weight.shape
+    if not _by_onednn(values, weight, sizes):
         return functional.linear(values, weight, bias)
     rows = values.reshape(-1, values.shape[-1])
     return _multiplied(rows, weight.mT, bias).view(*values.shape[:-1], -1)
@@ -78,9 +78,7 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     -------
     Tensor of shape (..., rows, columns)
     """
-    operations = left.numel() * right.shape[-1]
-    narrowest = min(*left.shape[-2:], right.shape[-1])
-    if not _by_onednn(left, right, operations, narrowest):
+    if not _by_onednn(left, right, (*left.shape, right.shape[-1])):
         return _plain(left, right, bias)
     if left.dim() <= 3:
         return _multiplied(left, right, bias)
@@ -89,14 +87,16 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     return found if bias is None else found + bias
 
 
-def _by_onednn(left: Tensor, right: Tensor, operations: int, narrowest: int) -> bool:
+def _by_onednn(left: Tensor, right: Tensor, sizes: Sequence[int]) -> bool:
     """Return whether a product is one of those that oneDNN makes faster.
 
+    The sizes are of all that is multiplied, the last three of each pair of matrices.
     What is written to a file, or stacked with other trainings, is left to torch.
     """
-    if torch.compiler.is_compiling():  # asked first: what is traced has no sizes yet
+    # Asked first: what is traced must not depend on sizes that it was traced with.
+    if torch.compiler.is_compiling() or math.prod(sizes) < _OPERATIONS:
         return False
-    if operations < _OPERATIONS or narrowest < _NARROW or not onednn_faster():
+    if min(sizes[-3:]) < _NARROW or not onednn_faster():
         return False
     if left.device.type != "cpu" or {left.dtype, right.dtype} != {torch.float32}:
         return False
