@@ -28,6 +28,7 @@ from domainemo.benchmarks.findings import gather, read_findings, tiers
 from domainemo.benchmarks.printed import as_markdown, difference_columns
 from domainemo.benchmarks.running import run_cells
 from domainemo.cli import main
+from domainemo.cli.benchmark import _show_table
 from domainemo.cli.grid import KEYS, read_grid
 from domainemo.registry import entries
 from domainemo.reports import page
@@ -725,6 +726,19 @@ def test_a_data_set_is_read_once_and_one_that_cannot_be_read_stops_no_other(tmp_
     assert asked == ["broken", "whole"]
     assert [each.why for each in outcomes] == ["a file is missing"] * 2 + [""] * 2
     assert [each.cell for each in outcomes] == cells
+
+
+def test_a_table_without_a_number_is_of_no_level(tmp_path, capfd):
+    cells = grid(tmp_path, FILE).cells()
+
+    def load(name):
+        raise de.DataError("a file is missing")
+
+    outcomes = run_cells(cells, load, tmp_path / "made")
+    _show_table(gather(outcomes, ""), tmp_path)
+    shown = capfd.readouterr().out
+    assert "no numbers" in shown
+    assert "per trial" not in shown
 
 
 # ------------------------------------------------------------------- its parts, Python

@@ -131,7 +131,9 @@ def _show_table(findings: Findings, folder: Path) -> None:
         own = findings.table["dataset"].eq(group.dataset)
         own &= findings.table["protocol"].eq(group.protocol)
         rows = [in_words(row) for row in findings.table[own].to_dict("records")]
-        table = Table(title=f"{group.name}, per {group.level}")
+        # Where no cell has a number, none says what one would be of.
+        of = f"per {group.level}" if group.methods else "no numbers"
+        table = Table(title=f"{group.name}, {of}")
         # The table's file has these, for which a terminal is too narrow.
         left_out = ("less logistic regression", "p of that", "parameters")
         headings = [name for name in max(rows, key=len) if name not in left_out]
