@@ -214,7 +214,7 @@ def test_a_subject_with_one_recording_is_named(write):
 
 
 def test_folders_that_do_not_fit_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere: found nothing here.*download"):
+    with pytest.raises(DataError, match=r"nowhere: found nothing here.*Download"):
         EEGMAT(tmp_path / "nowhere").load()
     with pytest.raises(DataError, match="an empty folder"):
         EEGMAT(tmp_path).load()

@@ -463,7 +463,7 @@ def test_folders_that_do_not_fit_are_named(tmp_path):
         SEEDIV(tmp_path / "notes.txt").load()
     with pytest.raises(
         DataError,
-        match=r"none of eeg_feature_smooth/, SEED-IV/eeg_feature_smooth/ \(only: notes",
+        match=r"none of eeg_feature_smooth/, SEED-IV/eeg_feature_smooth/ \(only notes",
     ):
         SEEDIV(tmp_path).load()
     (tmp_path / "SEED_IV" / FEATURES).mkdir(parents=True)

@@ -27,7 +27,7 @@ from ..processes import can_pack, cores, pack, process_pool, unpack
 from ..registry import load_plugin, plugin_of
 from .sentinels import warn_of_sentinels
 
-__all__ = ["OnRead", "Reader", "Recording", "Trial"]
+__all__ = ["OnRead", "Reader", "Recording", "Trial", "listing"]
 
 Float = NDArray[np.float32]
 
@@ -90,6 +90,18 @@ class Trial:
     signals: Mapping[str, NDArray[np.floating]]
     start: NDArray[np.floating]
     notes: tuple[str, ...] = ()
+
+
+def listing(folder: Path | None) -> str:
+    """Return what is found in place of a data set's files, for a message."""
+    if folder is None:
+        return "no data root"
+    if not folder.is_dir():
+        return "a file here" if folder.exists() else "nothing here"
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
+        return "an empty folder"
+    return f"only {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
 
 
 class Reader(Dataset):

@@ -14,7 +14,7 @@ from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import read_pickle
-from ..reader import Reader, Recording, Trial
+from ..reader import Reader, Recording, Trial, listing
 from ..signals.eeg import EEGFeature, EEGFeatures, mean_second_removed
 from ..signals.features import baseline_removed
 from ..signals.physiology import (
@@ -359,20 +359,13 @@ def _find_files(root: Path | None) -> dict[int, Path]:
         f"Name the folder of the preprocessed release for Python; it comes from "
         f"{DEAP.home}."
     )
-    if root is None:
-        raise data_error("deap", "no data root", expected, remedy)
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise data_error(root, f"{found} here", f"a folder with {expected}", remedy)
-    for folder in (root / name for name in _FOLDERS):
-        files = _subject_files(folder)
-        if files:
+    for folder in [root / name for name in _FOLDERS] if root else []:
+        if files := _subject_files(folder):
             return files
-    names = sorted(path.name for path in root.iterdir())
-    found = f"only {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
-    if any(re.fullmatch(r"s\d\d\.(mat|bdf)", name) for name in names):
+    found = listing(root)
+    if re.search(r"\bs\d\d\.(mat|bdf)", found):
         found += ", which is another release (for MATLAB, or not preprocessed)"
-    raise data_error(root, found if names else "an empty folder", expected, remedy)
+    raise data_error(root or "deap", found, expected, remedy)
 
 
 def _subject_files(folder: Path) -> dict[int, Path]:

@@ -17,7 +17,7 @@ from ...errors import ConfigurationError, DataError, data_error
 from ...processes import cores
 from ...registry import register
 from ..files import open_mat
-from ..reader import Reader, Recording, Trial
+from ..reader import Reader, Recording, Trial, listing
 from ..signals.eeg import EEGFeature, EEGFeatures, mean_second_removed
 from ..signals.features import HEART_MEASURES, baseline_removed, heart_measures
 from .shared.ratings import RatingClasses, Ties, within_scale
@@ -481,17 +481,10 @@ class _Subject:
 def _find_file(root: Path | None) -> Path:
     expected = f"the folder that holds {_FILE}"
     remedy = f"Name that folder, or the one above it; it comes from {DREAMER.home}."
-    if root is None:
-        raise data_error("dreamer", "no data root", expected, remedy)
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise data_error(root, f"{found} here", expected, remedy)
-    for folder in _FOLDERS:
-        if (root / folder / _FILE).is_file():
-            return root / folder / _FILE
-    names = sorted(path.name for path in root.iterdir())
-    found = f"only {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
-    raise data_error(root, found if names else "an empty folder", expected, remedy)
+    for path in [root / folder / _FILE for folder in _FOLDERS] if root else []:
+        if path.is_file():
+            return path
+    raise data_error(root or "dreamer", listing(root), expected, remedy)
 
 
 def _state(path: Path) -> tuple[Path, int, int]:

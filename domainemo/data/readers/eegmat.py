@@ -15,7 +15,7 @@ from ...core import Modality
 from ...errors import DataError, data_error
 from ...registry import register
 from ...values import Bounds
-from ..reader import Reader, Recording, Trial
+from ..reader import Reader, Recording, Trial, listing
 from ..signals.features import (
     BANDS,
     HEART_MEASURES,
@@ -218,29 +218,14 @@ class EEGMAT(Reader):
 
 def _find_files(root: Path | None) -> dict[tuple[int, int], Path]:
     """Return the files by (subject, class), in that order."""
-    layout = f"SubjectNN_1.edf (rest) and SubjectNN_2.edf (arithmetic) from {_HOME}"
-    if root is None:
-        raise DataError(
-            f"eegmat: found no data root; expected the folder that holds {layout}. "
-            f"Download them and name their folder."
-        )
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise DataError(
-            f"{root}: found {found} here; expected the folder that holds {layout}. "
-            f"Check the path, or download the files."
-        )
-    for folder in _FOLDERS:
-        paths = dict(_named_files(root / folder))
-        if paths:
-            _check_pairs(root / folder, paths)
+    for folder in [root / name for name in _FOLDERS] if root else []:
+        if paths := dict(_named_files(folder)):
+            _check_pairs(folder, paths)
             return dict(sorted(paths.items()))
-    names = sorted(path.name for path in root.iterdir())
-    found = f"only {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
-    raise DataError(
-        f"{root}: found {found if names else 'an empty folder'}; expected {layout} "
-        f"here, in eegmat_raw/ or in eegmat/. Download the files, or name their folder."
-    )
+    layout = f"SubjectNN_1.edf (rest) and SubjectNN_2.edf (arithmetic) from {_HOME}"
+    expected = f"{layout} here, in eegmat_raw/ or in eegmat/"
+    remedy = "Download the files, or name their folder."
+    raise data_error(root or "eegmat", listing(root), expected, remedy)
 
 
 def _named_files(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:

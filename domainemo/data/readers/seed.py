@@ -15,7 +15,7 @@ from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
-from ..reader import Reader, Recording, Trial
+from ..reader import Reader, Recording, Trial, listing
 from ..signals.features import band_power, differential_entropy
 from ..signals.smoothing import linear_dynamic_system, moving_average
 from .shared.seed_family import Feature, Source, span_of
@@ -352,18 +352,10 @@ def find_folder(
     looked = ", ".join(place or "the folder itself" for place in places)
     expected = f"files {pattern} in one of: {looked}"
     remedy = f"Name the folder that holds them, or ask for the data set at {home}."
-    if root is None:
-        raise data_error(name, "no data root", expected, remedy)
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing here"
-        raise data_error(root, found, expected, remedy)
-    for place in places:
-        folder = root / place
+    for folder in [root / place for place in places] if root else []:
         if folder.is_dir() and any(files.fullmatch(p.name) for p in folder.iterdir()):
             return folder
-    inside = sorted(path.name for path in root.iterdir())
-    found = f"only {', '.join(inside[:5])}{' ...' * (len(inside) > 5)}"
-    raise data_error(root, found if inside else "an empty folder", expected, remedy)
+    raise data_error(root or name, listing(root), expected, remedy)
 
 
 def absent_sessions(

@@ -14,7 +14,7 @@ from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
-from ..reader import Reader, Recording, Trial
+from ..reader import Reader, Recording, Trial, listing
 from .shared.seed_family import (
     RELEASED_WINDOW,
     Feature,
@@ -28,7 +28,6 @@ from .shared.seed_family import (
     eye_folder,
     eye_modality,
     feature_words,
-    listing,
     on_one_clock,
     smoothing_words,
     span_of,

@@ -16,7 +16,7 @@ from ....errors import ConfigurationError, data_error
 from ....values import Bounds
 from ....words import count
 from ...montage import SEED_BANDS, SEED_ELECTRODES
-from ...reader import Recording
+from ...reader import Recording, listing
 from ...signals.features import band_power, differential_entropy
 from ...signals.smoothing import linear_dynamic_system, moving_average
 
@@ -35,7 +35,6 @@ __all__ = [
     "eye_folder",
     "eye_modality",
     "feature_words",
-    "listing",
     "on_one_clock",
     "smoothing_words",
     "span_of",
@@ -138,11 +137,8 @@ def data_set_folder(root: Path | None, name: str, part: str, home: str) -> Path:
     """
     expected = f"the folder {name}/ of the data set with {part}/ in it"
     remedy = f"Name its folder or the one above it; the data set comes from {home}."
-    if root is None:
-        raise data_error(name, "no data root", expected, remedy)
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise data_error(root, f"{found} here", expected, remedy)
+    if root is None or not root.is_dir():
+        raise data_error(root or name, listing(root), expected, remedy)
     if (root / part).is_dir():
         return root
     named = _folders_named(root, name)
@@ -155,7 +151,7 @@ def data_set_folder(root: Path | None, name: str, part: str, home: str) -> Path:
     if not full:
         looked = ", ".join(f"{folder.relative_to(root)}/{part}/" for folder in named)
         looked = f"{part}/, {looked or f'{name}/{part}/'}"
-        found = f"none of {looked} (only: {listing(root)})"
+        found = f"none of {looked} ({listing(root)})"
         raise data_error(root, found, expected, remedy)
     return full[0]
 
@@ -410,11 +406,3 @@ def _folders_named(folder: Path, name: str) -> list[Path]:
 
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
     return [path for path in inside if plain(path.name) == plain(name)]
-
-
-def listing(folder: Path) -> str:
-    """Return the first names in a folder, for people."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if not names:
-        return "an empty folder"
-    return ", ".join(names[:5]) + " ..." * (len(names) > 5)
