@@ -15,7 +15,7 @@ from ..choices import CalibrationUse
 from ..core import TRIAL, EmotionData, Fold, Rows
 from ..errors import ConfigurationError, DataError, data_error
 from ..training.seeds import derive_seed
-from ..words import count, in_order, listed
+from ..words import count, in_order, listed, were
 from .experiment import Setup, use_of
 
 __all__ = [
@@ -168,11 +168,10 @@ def _given(data: EmotionData, fold: Fold, number: int, seed: int) -> Fold | str:
                 f"{int((labels == each).sum())} of {data.classes[each]!r}"
                 for each in lacking
             ]
-            are = "is" if len(theirs) == 1 else "are"
             return (
-                f"of subject {subject} there {are} {count(len(theirs), 'trial')} to "
-                f"give labels of, with {listed(held)}, and {number} of each class are "
-                f"wanted"
+                f"of subject {subject} there {were(len(theirs))} "
+                f"{count(len(theirs), 'trial')} to give labels of, with "
+                f"{listed(held)}, and {number} of each class are wanted"
             )
         taken += theirs[order[found]].tolist()
     made = _moved(fold, np.isin(trials, taken))
