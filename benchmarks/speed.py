@@ -252,8 +252,8 @@ def begin(members: list[Member], progress: float) -> None:
 def take_step(alone: Member) -> None:
     """Take the next step of a training that is begun."""
     here, there = alone.batches[alone.number % len(alone.batches)]
-    losses = partial(alone.task.losses, here=here, there=there)
-    alone.loop.take(losses, alone.passed)
+    step = partial(alone.task.step, here=here, there=there)
+    alone.loop.take(step, alone.passed)
     alone.number += 1
 
 

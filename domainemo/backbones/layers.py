@@ -14,6 +14,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ..core import FUSION, Modality, canonical_name
 from ..errors import ConfigurationError
@@ -32,6 +33,7 @@ __all__ = [
     "TemporalPooling",
     "TransformerLayer",
     "channel_order",
+    "kept_or_dropped",
     "masked_mean",
     "masked_softmax",
     "mean_over_windows",
@@ -94,9 +96,9 @@ def trimmed(
         return signals, masks
     try:
         there = torch.stack(list(masks.values())).any(0).any(0).nonzero()
+        length = int(there.max()) + 1 if len(there) else 1
     except RuntimeError:  # several trainings in one program have one shape
         return signals, masks
-    length = int(there.max()) + 1 if len(there) else 1
     return (
         {name: signals[name][:, :length] for name in masks},
         {name: mask[:, :length] for name, mask in masks.items()},
@@ -262,21 +264,43 @@ class Dropout(nn.Module):
         if values.is_cuda:
             return functional.dropout(values, self.probability)
         kept = round((1.0 - self.probability) * _SIXTEEN_BITS)
-        # Of 65536 numbers `kept` lie above the bound: these become 1, the others 0.
-        bound = _SIXTEEN_BITS // 2 - kept
-        drawn = _sixteen_bits(values).clamp(bound, bound + 1).sub_(bound)
-        return values * drawn.to(values.dtype).mul_(_SIXTEEN_BITS / kept)
+        return values * _factors(values, kept)
 
 
-def _sixteen_bits(values: Tensor) -> Tensor:
-    """Return random whole numbers from -32768 to 32767, of the shape of `values`.
+def _factors(values: Tensor, kept: int) -> Tensor:
+    """Return what dropout multiplies values by, as :func:`kept_or_dropped` draws it.
+
+    Whoever draws in torch's place is asked for it as a whole.
+    """
+    wanted = tuple(values.shape), kept, values.dtype, values.device
+    if has_torch_function_unary(values):
+        drawn: Tensor = handle_torch_function(kept_or_dropped, (values,), *wanted)
+        return drawn
+    return kept_or_dropped(*wanted)
+
+
+def kept_or_dropped(
+    shape: tuple[int, ...],
+    kept: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return zeros, and for `kept` of 65536 values what makes up for the zeros.
 
     Torch draws Bernoulli and uniform numbers one by one on a CPU: here one draw makes
     four.
     """
-    count = values.numel()
-    draws = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),), device=values.device)
-    return draws.view(torch.int16)[:count].view(values.shape)
+    count = math.prod(shape)
+    most = 2**63 - 1
+    drawn = torch.randint(
+        -most - 1, most, (-(-count // 4),), device=device, generator=generator
+    )
+    numbers = drawn.view(torch.int16)[:count].view(shape)
+    # Of 65536 numbers `kept` lie above the bound: these become 1, the others 0.
+    bound = _SIXTEEN_BITS // 2 - kept
+    ones = numbers.clamp(bound, bound + 1).sub_(bound)
+    return ones.to(dtype).mul_(_SIXTEEN_BITS / kept)
 
 
 class GroupedLinear(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["MemberDraws"]
+from ..backbones.layers import kept_or_dropped
+
+__all__ = ["AskedDraws", "Draw", "GivenDraws", "MemberDraws"]
 
 Draw = Callable[[torch.Generator], Tensor]
+"""Draws random numbers from a generator, always of one shape."""
 
 
 class MemberDraws(TorchFunctionMode):
@@ -76,9 +79,10 @@ class MemberDraws(TorchFunctionMode):
             return input
         if p == 1:
             return input * 0.0
+        shape, dtype, device = input.shape, input.dtype, input.device
 
         def draw(generator: torch.Generator) -> Tensor:
-            kept = torch.empty(input.shape, dtype=input.dtype, device=input.device)
+            kept = torch.empty(shape, dtype=dtype, device=device)
             return kept.bernoulli_(1 - p, generator=generator).div_(1 - p)
 
         return input * self._each(draw)
@@ -105,8 +109,44 @@ class MemberDraws(TorchFunctionMode):
         return self._dropout(scores.softmax(-1), dropout_p) @ value
 
     def _each(self, draw: Draw) -> Tensor:
+        """Return what every member draws; what a draw needs must not be a Tensor."""
         drawn: Tensor = _Drawn.apply(self.marker, draw, self.generators)  # type: ignore[no-untyped-call]
         return drawn
+
+
+class AskedDraws(MemberDraws):
+    """Draws as :class:`MemberDraws`, and remembers what was asked for.
+
+    Attributes
+    ----------
+    asked : list of callable
+        Draws the same for another generator, in the order in which they were asked for.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator], marker: Tensor) -> None:
+        super().__init__(generators, marker)
+        self.asked: list[Draw] = []
+
+    def _each(self, draw: Draw) -> Tensor:
+        self.asked.append(draw)
+        return super()._each(draw)
+
+
+class GivenDraws(MemberDraws):
+    """Hands out what was drawn beforehand, in the order in which it is asked for.
+
+    Parameters
+    ----------
+    drawn : iterable of Tensor
+        What :attr:`AskedDraws.asked` draws.
+    """
+
+    def __init__(self, drawn: Iterable[Tensor]) -> None:
+        super().__init__((), torch.empty(()))
+        self.drawn = iter(drawn)
+
+    def _each(self, draw: Draw) -> Tensor:
+        return next(self.drawn)
 
 
 class _Drawn(torch.autograd.Function):
@@ -147,4 +187,6 @@ _LIKE: Mapping[Any, Callable[..., Tensor]] = {
     torch.rand_like: lambda *shape, **given: torch.rand(shape, **given),
     torch.randn_like: lambda *shape, **given: torch.randn(shape, **given),
 }
-_DRAWING = frozenset((torch.rand, torch.randn, torch.randint, torch.randperm))
+_DRAWING = frozenset(
+    (torch.rand, torch.randn, torch.randint, torch.randperm, kept_or_dropped)
+)

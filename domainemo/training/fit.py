@@ -24,14 +24,16 @@ from ..validators.comparing import comparison
 from ..validators.joined import asked_once
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
+from .compiled import Compiled, NotCompilable, warn_not_compiled
 from .dropout import drop_modalities
+from .functional import StepOf
 from .judge import Judge
-from .loop import Loop, Step, Task, descend
+from .loop import Loop, Step, Task, descend, differentiated
 from .mixing import mix
 from .model import Network, load_state, predicted, state_of
 from .objective import Objective, Shown
 from .screened import find_screen, learning_screens, screen_target
-from .seeds import seed_torch
+from .seeds import default_generator, seed_torch
 from .settings import Training
 from .whole_trials import of_whole_trials
 
@@ -343,6 +345,7 @@ class Fitting(Task):
         self.objective = Objective(
             model, adapter, training.label_smoothing, training.branch_share
         )
+        self.compiled = Compiled(stacked=False) if training.compile else None
         self.source, self.target = source, target
         if training.epoch == "target" and not len(target):
             raise no_target()
@@ -374,7 +377,7 @@ class Fitting(Task):
     def steps(self, epoch: int) -> Sequence[Step]:
         """Return an epoch's steps, see ``training.epoch``."""
         return [
-            partial(self.losses, here=here, there=there)
+            partial(self.step, here=here, there=there)
             for here, there in self.batches()
         ]
 
@@ -483,21 +486,49 @@ class Fitting(Task):
             )
             screen.learn(training, held_out)
 
-    def losses(
+    def step(
         self,
         progress: float,
         *,
         here: Tensor,
         there: Tensor,
     ) -> dict[str, Tensor]:
-        """Return the loss terms of a step on some samples."""
+        """Leave the gradients of a step on some samples; return its loss terms."""
         self.move_judge(progress)
         shown = self.show(here, there, progress)
+        if self.compiled is not None:
+            try:
+                return self._compiled_step(self.compiled, shown, progress)
+            except NotCompilable as reason:
+                warn_not_compiled(reason)
+                self.compiled = None
         judge = self.judge.outputs(shown.target) if shown.target[0] else None
-        losses: dict[str, Tensor] = self.objective(
-            shown, self.class_weights, progress, judge
+        return differentiated(
+            self.objective(shown, self.class_weights, progress, judge)
         )
-        return losses
+
+    def _compiled_step(
+        self, compiled: Compiled, shown: Shown, progress: float
+    ) -> dict[str, Tensor]:
+        objective = self.objective
+        weights = dict(objective.named_parameters())
+        trained = {n: each for n, each in weights.items() if each.requires_grad}
+        rest = {n: each for n, each in weights.items() if n not in trained}
+        rest |= dict(objective.named_buffers())
+        judge = self.judge.model if shown.target[0] else None
+        judging = {} if judge is None else judge.state_dict()
+        device = self.class_weights.device
+        passed = torch.tensor(progress, device=device)
+        given = rest, {}, shown, self.class_weights, passed, judging
+        generator = default_generator(device)
+        taken = compiled(StepOf(objective, judge, trained, given, [generator]))
+        for name, gradient in taken.gradients.items():
+            weights[name].grad = gradient
+        with torch.no_grad():
+            for name, changed in taken.buffers.items():
+                if changed.data_ptr() != rest[name].data_ptr():
+                    rest[name].copy_(changed)
+        return taken.losses
 
     def conclude(self, loop: Loop) -> Fitted:
         """Give the model the weights of the epoch that was chosen.

@@ -20,13 +20,16 @@ from .optimiser import Adam, AdamW
 from .seeds import derive_seed, seed_torch
 from .settings import Training
 
-__all__ = ["Loop", "Report", "Step", "Task", "descend"]
+__all__ = ["Loop", "Report", "Step", "Task", "descend", "differentiated"]
 
 Report = Callable[[Mapping[str, float]], None]
 """Called after every epoch with its row of the history."""
 
 Step = Callable[[float], Mapping[str, Tensor]]
-"""Returns every loss term of a step, given the progress of training from 0 to 1."""
+"""Leaves the gradients of a step in the weights; returns every loss term.
+
+It is given the progress of training, from 0 to 1, and weights without gradients.
+"""
 
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -118,6 +121,12 @@ def descend(
         weight.grad = None
 
 
+def differentiated(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave the gradients of the losses' sum in the weights; return the losses."""
+    torch.stack([*losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    return losses
+
+
 class Loop:
     """Trains a task's modules in place; all that changes can be saved and resumed.
 
@@ -194,15 +203,13 @@ class Loop:
 
     def take(self, step: Step, passed: float) -> dict[str, Tensor]:
         """Take a step when so many epochs are over; return its losses."""
-        losses = step(passed / self.training.epochs)
-        total = torch.stack(list(losses.values())).sum()
         self.optimiser.forget_gradients()
-        total.backward()  # type: ignore[no-untyped-call]
+        losses = step(passed / self.training.epochs)
         if self.training.clip:
             nn.utils.clip_grad_norm_(self.optimiser.weights, self.training.clip)
         self.descend(passed)
-        terms = {**losses, "total": total}
-        return {name: loss.detach() for name, loss in terms.items()}
+        terms = {name: loss.detach() for name, loss in losses.items()}
+        return {**terms, "total": torch.stack([*terms.values()]).sum()}
 
     def finish_epoch(self, taken: Sequence[Mapping[str, Tensor]]) -> None:
         """Look at what an epoch has left, tell it, and save it now and then.

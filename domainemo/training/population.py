@@ -12,20 +12,22 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from ..backbones.products import by_onednn
-from ..core import Batch, Outputs
+from ..core import Batch
 from ..errors import DomainemoError
 from ..places import foreseen
 from .draws import MemberDraws
+from .compiled import Compiled, NotCompilable, warn_not_compiled
 from .freed import freed_memory_kept
-from .loop import Loop
+from .functional import StepOf
+from .loop import Loop, differentiated
 from .objective import Objective, Shown
 from .seeds import seed_torch
 
@@ -166,6 +168,8 @@ class Population:
             raise NotStackable("their networks differ")
         self.every = every
         self.numbers, self.large = _numbers_apart(objectives), False
+        wanted = self.members[0].task.training.compile
+        self.compiled = Compiled(stacked=True) if wanted else None
         self.values = {
             name: torch.stack([each[name].detach() for each in every])
             for name in every[0]
@@ -212,7 +216,7 @@ class Population:
         counting = saved_tensors_hooks(count, lambda tensor: tensor)
         with torch.random.fork_rng(devices=[]), self._stackable(), counting:
             for group in self._alike():
-                self._losses(group)
+                _uncompiled(self._next(group))
         self.large = sum(kept) >= _LARGE
         with torch.no_grad():
             for name, value in self.values.items():
@@ -239,16 +243,14 @@ class Population:
         for member in self.members:
             member.task.move_judge(member.progress)
         with by_onednn() if self.large else nullcontext():
-            with self._stackable():
-                parts = [(group, self._losses(group)) for group in self._alike()]
-            totals = [torch.stack([*losses.values()]).sum(0) for _, losses in parts]
-            torch.cat(totals).sum().backward()  # type: ignore[no-untyped-call]
+            parts = [(group, self._losses(group)) for group in self._alike()]
         self._descend()
-        for (group, losses), total in zip(parts, totals, strict=True):
+        for group, losses in parts:
+            total = torch.stack([*losses.values()]).sum(0)
             terms = {**losses, "total": total}
-            detached = {name: value.detach().unbind() for name, value in terms.items()}
+            each_of = {name: value.unbind() for name, value in terms.items()}
             for index, place in enumerate(group):
-                each = {name: values[index] for name, values in detached.items()}
+                each = {name: values[index] for name, values in each_of.items()}
                 self.members[place].finish_step(each)
 
     def _alike(self) -> list[list[int]]:
@@ -261,7 +263,30 @@ class Population:
         return list(groups.values())
 
     def _losses(self, places: Sequence[int]) -> dict[str, Tensor]:
-        """Return the loss terms of some members' next step, of shape (members,)."""
+        """Return the loss terms of some members' next step, of shape (members,).
+
+        Their gradients are left in what is stacked.
+        """
+        step, count = self._next(places), len(places)
+        if self.compiled is not None:
+            try:
+                taken = self.compiled(step)
+            except NotCompilable as reason:
+                warn_not_compiled(reason)
+                self.compiled = None
+            else:
+                self._put_gradients(taken.gradients, places)
+                self._put(taken.buffers, places)
+                return {name: loss[:count] for name, loss in taken.losses.items()}
+        with self._stackable():
+            found, changed = _uncompiled(step)
+        losses = {name: loss[:count] for name, loss in found.items()}
+        differentiated(losses)
+        self._put(changed, places)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _next(self, places: Sequence[int]) -> StepOf:
+        """Return the next step of some members; of a single one, twice."""
         everybody = len(places) == len(self.members) > 1
         shown = [self.members[place].show() for place in places]
         generators = [self.members[place].generator for place in places]
@@ -270,50 +295,41 @@ class Population:
             places, shown = [*places] * 2, shown * 2
             generators.append(generators[0].clone_state())
         members = [self.members[place] for place in places]
-        objective = members[0].task.objective
         values = {
             name: value if everybody else value[list(places)]
             for name, value in self.values.items()
         }
+        trained = {name: values.pop(name) for name in self.trained}
         numbers = {name: each[list(places)] for name, each in self.numbers.items()}
         class_weights = torch.stack([member.task.class_weights for member in members])
-        device = class_weights.device
         # Of unequal length, or resumed, they are at different points of training.
-        progress = torch.tensor([each.progress for each in members], device=device)
-        judge, judging = _judges(members) if shown[0].target[0] else (None, {})
-        buffers = [name for name in values if name not in self.trained]
-
-        def losses(
-            values: dict[str, Tensor],
-            numbers: dict[tuple[str, str], Tensor],
-            shown: Shown,
-            class_weights: Tensor,
-            progress: Tensor,
-            judging: dict[str, Tensor],
-            marker: Tensor,
-        ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            with MemberDraws(generators, marker), _having(objective, numbers):
-                seen = _judgement(judge, judging, shown.target)
-                arguments = (shown, class_weights, progress, seen)
-                found = functional_call(objective, values, arguments, tie_weights=False)
-            return found, {name: values[name] for name in buffers}
-
-        together = vmap(losses, randomness="error")
-        marker = torch.zeros(len(members), device=device)
-        found, changed = together(
-            values, numbers, _stacked(shown), class_weights, progress, judging, marker
+        progress = torch.tensor(
+            [each.progress for each in members], device=class_weights.device
         )
-        self._put(changed, None if everybody else list(places))
-        alone = len(set(places)) < len(places)
-        return {name: loss[:1] if alone else loss for name, loss in found.items()}
+        judge, judging = _judges(members) if shown[0].target[0] else (None, {})
+        given = values, numbers, _stacked(shown), class_weights, progress, judging
+        return StepOf(members[0].task.objective, judge, trained, given, generators)
 
-    def _put(self, changed: Mapping[str, Tensor], places: list[int] | None) -> None:
+    def _put_gradients(
+        self, gradients: Mapping[str, Tensor], places: Sequence[int]
+    ) -> None:
+        """Leave some members' gradients in what is stacked."""
+        for name, gradient in gradients.items():
+            whole = self.values[name]
+            if len(places) == len(whole) > 1:
+                whole.grad = gradient
+                continue
+            if whole.grad is None:
+                whole.grad = torch.zeros_like(whole)
+            whole.grad[list(places)] = gradient[: len(places)]
+
+    def _put(self, changed: Mapping[str, Tensor], places: Sequence[int]) -> None:
         """Keep what the step made of the buffers."""
         with torch.no_grad():
             for name, new in changed.items():
                 old = self.values[name]
-                if places is not None:
-                    old[places] = new
+                if not len(places) == len(old) > 1:
+                    old[list(places)] = new[: len(places)]
                 elif new.data_ptr() != old.data_ptr():
                     old.copy_(new)
 
@@ -332,6 +348,19 @@ class Population:
                 own[name].grad = None
         for name in found:
             self.values[name].grad = None
+
+
+def _uncompiled(step: StepOf) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return losses and buffers of a step of all its members."""
+
+    def one(
+        marker: Tensor, trained: dict[str, Tensor], given: tuple[Any, ...]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        with MemberDraws(step.generators, marker):
+            return step.losses(trained, given)
+
+    marker = torch.zeros(len(step.generators), device=step.device)
+    return vmap(one, randomness="error")(marker, step.trained, step.given)
 
 
 def _check_no_tie(objective: Objective) -> None:
@@ -371,22 +400,6 @@ def _numbers_apart(objectives: Sequence[Objective]) -> dict[tuple[str, str], Ten
     return found
 
 
-@contextmanager
-def _having(
-    objective: Objective, numbers: Mapping[tuple[str, str], Tensor]
-) -> Iterator[None]:
-    """Have an objective's modules use these numbers in a block."""
-    modules = dict(objective.named_modules())
-    own = {(path, name): getattr(modules[path], name) for path, name in numbers}
-    try:
-        for (path, name), value in numbers.items():
-            modules[path].__dict__[name] = value
-        yield
-    finally:
-        for (path, name), known in own.items():
-            modules[path].__dict__[name] = known
-
-
 def _stacked(shown: Sequence[Shown]) -> Shown:
     """Return what several steps are shown with a leading axis."""
 
@@ -422,16 +435,6 @@ def _judges(members: Sequence[Member]) -> tuple[nn.Module | None, dict[str, Tens
         return None, {}
     states = [judge.state_dict() for judge in judges if judge is not None]
     return judges[0], {n: torch.stack([s[n] for s in states]) for n in states[0]}
-
-
-def _judgement(
-    judge: nn.Module | None, values: dict[str, Tensor], target: Batch
-) -> Outputs | None:
-    if judge is None:
-        return None
-    with torch.no_grad():
-        outputs: Outputs = functional_call(judge, values, target)
-    return outputs
 
 
 def _clip(gradients: Sequence[Tensor], most: Sequence[float]) -> None:

@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from .batches import Samples
 from .checkpoint import Checkpoint
 from .copies import copies_of
-from .loop import Loop, Report, Step, Task
+from .loop import Loop, Report, Step, Task, differentiated
 from .model import evaluated, nothing
 from .pairs import PairBatch, Synchronous
 from .seeds import derive_seed
@@ -149,7 +149,7 @@ class _Contrasting(Task):
         valid = {n: p.reshape(len(index), -1).all(-1) for n, p in present.items()}
         same = None if batch.same is None else torch.from_numpy(batch.same).to(device)
         losses: dict[str, Tensor] = self.contrast(first, second, valid=valid, same=same)
-        return losses
+        return differentiated(losses)
 
 
 def _modality(view: str, modalities: Mapping[str, object]) -> str:

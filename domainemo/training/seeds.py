@@ -9,13 +9,22 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["derive_seed", "reproducible", "seed_torch"]
+__all__ = ["default_generator", "derive_seed", "reproducible", "seed_torch"]
 
 
 def derive_seed(*parts: object) -> int:
     """Return a seed that depends on all parts and on nothing else."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """Return the generator that torch draws from on a device."""
+    if device.type == "cuda":
+        place = torch.cuda.current_device() if device.index is None else device.index
+        generator: torch.Generator = torch.cuda.default_generators[place]
+        return generator
+    return torch.default_generator
 
 
 def seed_torch(seed: int) -> None:

@@ -82,6 +82,11 @@ class Training:
     threads : int
         CPU threads of one fold. Results depend on it in the last digits, so it is
         part of the configuration.
+    compile : bool
+        Whether all operations of a step become a few kernels, which torch's compiler
+        makes: the same numbers but for rounding, in less time where steps are many.
+        Each kind of step takes a minute or so to compile, once on a machine, and a C++
+        compiler.
     """
 
     epochs: Annotated[int, Bounds(1)] = 20
@@ -107,6 +112,7 @@ class Training:
     temperature: Literal["none", "held-out"] = "none"
     freeze_heads: bool = False
     threads: Annotated[int, Bounds(1), _THREADS] = 1
+    compile: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "training")

@@ -1,0 +1,269 @@
+"""A step's losses and gradients, compiled: many operations become a few kernels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.utils import _pytree as trees
+
+from ..errors import ConfigurationError, DomainemoWarning
+from .draws import AskedDraws, Draw, GivenDraws
+from .functional import StepOf, Values
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+__all__ = [
+    "Compiled",
+    "NotCompilable",
+    "Taken",
+    "check_compiler",
+    "warn_not_compiled",
+]
+
+_REFUSED = (RuntimeError, TypeError, ValueError, NotImplementedError)
+
+
+class NotCompilable(Exception):
+    """Why a step cannot be compiled; it can still be taken without."""
+
+
+class Taken(NamedTuple):
+    """What a step leaves.
+
+    Attributes
+    ----------
+    losses : dict of str to Tensor
+        Every loss term.
+    gradients : dict of str to Tensor
+        Of their sum, by what they are of; without what has no share in it.
+    buffers : dict of str to Tensor
+        As the step leaves them.
+    """
+
+    losses: Values
+    gradients: Values
+    buffers: Values
+
+
+class _Program(NamedTuple):
+    """What was compiled, what it draws, and how its results are put together."""
+
+    run: Callable[..., Sequence[Tensor]]
+    draws: list[Draw]
+    shape: trees.TreeSpec
+    held: list[Tensor]
+
+
+class Compiled:
+    """Computes the losses of steps and their gradients by programs made for them.
+
+    Each is made when a step of its kind is first taken: of other shapes, with or
+    without a target or a judge, or after an option of a module has changed. Random
+    numbers are drawn beforehand, in the order in which they would be without: a step
+    differs by rounding from one that is not compiled, and by nothing else.
+
+    Parameters
+    ----------
+    stacked : bool
+        Whether steps have a leading axis, of the members of a population.
+    """
+
+    def __init__(self, *, stacked: bool) -> None:
+        self.stacked = stacked
+        self._programs: dict[Any, _Program] = {}
+
+    def __call__(self, step: StepOf) -> Taken:
+        """Take a step's losses and gradients.
+
+        Raises
+        ------
+        NotCompilable
+            If a part of it looks at values, or draws in a way of its own.
+        ConfigurationError
+            If there is no compiler.
+        """
+        flat, shape = trees.tree_flatten((step.trained, step.given))
+        flat = [each.detach() for each in flat]
+        sizes = tuple((each.shape, each.dtype) for each in flat)
+        kind = shape, sizes, _options(step.objective)
+        if kind not in self._programs:
+            self._programs[kind] = self._made(step)
+        program = self._programs[kind]
+        drawn = [self._drawn(draw, step.generators) for draw in program.draws]
+        with torch.no_grad():
+            found = program.run(*flat, *drawn)
+        taken: Taken = trees.tree_unflatten(list(found), program.shape)
+        return taken
+
+    def _drawn(self, draw: Draw, generators: Sequence[torch.Generator]) -> Tensor:
+        if self.stacked:
+            return torch.stack([draw(each) for each in generators])
+        return draw(*generators)
+
+    def _made(self, step: StepOf) -> _Program:
+        """Trace a step, and have it compiled."""
+        # Here, as it imports torch's compiler, as large as all of torch beside it.
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        options, shapes = _options(step.objective), list[trees.TreeSpec]()
+        try:
+            draws = self._asked(step)
+            own = _copies(step.generators)
+            drawn = [self._drawn(each, own) for each in draws]
+            flat, shape = trees.tree_flatten((step.trained, step.given))
+
+            def taken(*tensors: Tensor) -> list[Tensor]:
+                values, theirs = tensors[: len(flat)], tensors[len(flat) :]
+                trained, given = trees.tree_unflatten(list(values), shape)
+                found, spec = trees.tree_flatten(
+                    self._taken(step, trained, given, theirs)
+                )
+                shapes.append(spec)
+                return found
+
+            # Copies, as a step may change buffers.
+            traced = make_fx(taken)(*_copied(flat), *drawn)
+        except _REFUSED as error:
+            raise NotCompilable(_first_line(error)) from error
+        if _options(step.objective) != options:
+            raise NotCompilable("a module changes an attribute of its own in a step")
+        _check_draws(traced)
+        run = _compile(traced, [*_copied(flat), *drawn])
+        return _Program(run, draws, shapes[-1], _held(step.objective))
+
+    def _asked(self, step: StepOf) -> list[Draw]:
+        """Take a step and forget it, to see what is drawn."""
+        own, asked = _copies(step.generators), list[list[Draw]]()
+
+        def one(marker: Tensor, trained: Values, given: Any) -> Values:
+            with AskedDraws(own, marker) as draws:
+                found, _ = step.losses(trained, given)
+            asked.append(draws.asked)
+            return found
+
+        flat, shape = trees.tree_flatten((step.trained, step.given))
+        trained, given = trees.tree_unflatten(_copied(flat), shape)
+        marker = torch.zeros(len(own) if self.stacked else (), device=step.device)
+        with torch.random.fork_rng(devices=[]):
+            self._together(one)(marker, _wanting(trained), given)
+        return asked[-1]
+
+    def _taken(
+        self, step: StepOf, trained: Values, given: Any, drawn: Sequence[Tensor]
+    ) -> Taken:
+        def one(
+            trained: Values, given: Any, drawn: Sequence[Tensor]
+        ) -> tuple[Values, Values]:
+            with GivenDraws(drawn):
+                return step.losses(trained, given)
+
+        trained = _wanting(trained)
+        found, buffers = self._together(one)(trained, given, drawn)
+        total = torch.stack([*found.values()]).sum()
+        gradients = torch.autograd.grad(total, [*trained.values()], allow_unused=True)
+        with_share = {
+            name: gradient
+            for name, gradient in zip(trained, gradients, strict=True)
+            if gradient is not None
+        }
+        return Taken(found, with_share, buffers)
+
+    def _together(self, one: Callable[..., Any]) -> Callable[..., Any]:
+        return vmap(one, randomness="error") if self.stacked else one
+
+
+def warn_not_compiled(reason: NotCompilable) -> None:
+    """Say that steps are taken without, and why."""
+    warnings.warn(
+        f"The steps cannot be compiled ({reason}), and are taken without "
+        f"training.compile: slower, with the same numbers but for rounding.",
+        DomainemoWarning,
+        stacklevel=3,
+    )
+
+
+def check_compiler() -> None:
+    """Refuse to compile where there is nothing to compile by.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, RuntimeError) as error:
+        raise ConfigurationError(
+            "training.compile is true, and there is no C++ compiler here; expected one "
+            "that torch can call. Install g++ or clang (on Windows Visual Studio's), "
+            "or leave the option out: nothing but speed depends on it."
+        ) from error
+
+
+def _compile(traced: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """Have torch make kernels of what was traced."""
+    import torch._inductor
+
+    check_compiler()
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    with torch.no_grad():
+        compiled: Callable[..., Any] = torch._inductor.compile(traced, list(inputs))
+    return compiled
+
+
+def _check_draws(traced: GraphModule) -> None:
+    """Refuse random numbers that the program would draw itself: they are others."""
+    for node in traced.graph.nodes:
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.nondeterministic_seeded in tags:
+            raise NotCompilable(f"it draws random numbers by {node.target}")
+
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def _options(objective: nn.Module) -> tuple[Any, ...]:
+    """Return all plain attributes of modules, and which tensors they hold."""
+    return tuple(
+        value if isinstance(value, _PLAIN) else (id(value), value._version)
+        for module in objective.modules()
+        for value in vars(module).values()
+        if isinstance(value, (*_PLAIN, Tensor))
+    )
+
+
+def _held(objective: nn.Module) -> list[Tensor]:
+    """Return the tensors by whose identity :func:`_options` tells steps apart."""
+    return [
+        value
+        for module in objective.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor)
+    ]
+
+
+def _wanting(values: Mapping[str, Tensor]) -> Values:
+    """Return values whose gradients can be taken."""
+    return {name: value.detach().requires_grad_() for name, value in values.items()}
+
+
+def _copied(values: Sequence[Tensor]) -> list[Tensor]:
+    return [value.detach().clone() for value in values]
+
+
+def _copies(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
+    """Return generators of the same numbers, so that those given go on as they were."""
+    return [generator.clone_state() for generator in generators]
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
