@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-__all__ = ["Linear", "by_onednn", "linear", "onednn_faster", "product"]
+__all__ = ["Linear", "by_onednn", "linear", "onednn_faster", "product", "worthwhile"]
 
 _SWITCH: Any = getattr(torch.backends.mkldnn, "matmul", None)
 """What oneDNN may take in place of 32 bits; before torch 2.9 there was no telling."""
@@ -94,14 +94,24 @@ def _by_onednn(left: Tensor, right: Tensor, sizes: Sequence[int]) -> bool:
     What is written to a file, or stacked with other trainings, is left to torch.
     """
     # Asked first: what is traced must not depend on sizes that it was traced with.
-    if torch.compiler.is_compiling() or math.prod(sizes) < _OPERATIONS:
-        return False
-    if min(sizes[-3:]) < _NARROW or not onednn_faster():
+    if torch.compiler.is_compiling() or not worthwhile(sizes):
         return False
     if left.device.type != "cpu" or {left.dtype, right.dtype} != {torch.float32}:
         return False
     stacked = torch._C._functorch.is_functorch_wrapped_tensor
     return not (stacked(left) or stacked(right))
+
+
+def worthwhile(sizes: Sequence[int]) -> bool:
+    """Return whether matrices are so large and wide that oneDNN is faster here.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Of all that is multiplied: how many pairs, rows, inner ones, columns.
+    """
+    large = math.prod(sizes) >= _OPERATIONS and min(sizes[-3:]) >= _NARROW
+    return large and onednn_faster()
 
 
 def _multiplied(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:

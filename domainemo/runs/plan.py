@@ -31,6 +31,7 @@ from ..data.labels import check_trials
 from ..errors import ConfigurationError, DomainemoError
 from ..parts import Part
 from ..places import naming_parts
+from ..training.compiled import check_compiler
 from ..training.loop import descend
 from ..training.model import Network, nothing
 from ..training.seeds import reproducible
@@ -211,7 +212,8 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
     ------
     ConfigurationError
         If an option does not fit, or an adapter can do nothing to such a network, or
-        it or the samples tell of trials that the labels divided.
+        it or the samples tell of trials that the labels divided; or steps are to be
+        compiled where there is no compiler.
     """
     modalities = inputs.modalities
 
@@ -228,6 +230,8 @@ def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:
                 adapter.prepare(network.dims, classes, 1)
                 adapter.settle(network.eval(), [nothing(modalities)], descend)
 
+    if chosen.training.compile:
+        check_compiler()
     with reproducible(chosen.training.threads):
         return build_once(modalities, chosen, complete)
 

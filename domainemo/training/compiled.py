@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.utils import _pytree as trees
 
+from ..backbones.products import by_onednn, worthwhile
 from ..errors import ConfigurationError, DomainemoWarning
 from .draws import AskedDraws, Draw, GivenDraws
 from .functional import StepOf, Values
@@ -27,6 +30,10 @@ __all__ = [
 ]
 
 _REFUSED = (RuntimeError, TypeError, ValueError, NotImplementedError)
+
+
+_LARGE_SHARE = 1 / 3
+"""Share of operations in large products from which on oneDNN was faster for all."""
 
 
 class NotCompilable(Exception):
@@ -57,6 +64,7 @@ class _Program(NamedTuple):
     run: Callable[..., Sequence[Tensor]]
     draws: list[Draw]
     shape: trees.TreeSpec
+    large: bool
     held: list[Tensor]
 
 
@@ -96,7 +104,7 @@ class Compiled:
             self._programs[kind] = self._made(step)
         program = self._programs[kind]
         drawn = [self._drawn(draw, step.generators) for draw in program.draws]
-        with torch.no_grad():
+        with torch.no_grad(), by_onednn() if program.large else nullcontext():
             found = program.run(*flat, *drawn)
         taken: Taken = trees.tree_unflatten(list(found), program.shape)
         return taken
@@ -128,14 +136,16 @@ class Compiled:
                 return found
 
             # Copies, as a step may change buffers.
-            traced = make_fx(taken)(*_copied(flat), *drawn)
+            products = _Products()
+            traced = make_fx(taken, products.counted())(*_copied(flat), *drawn)
         except _REFUSED as error:
             raise NotCompilable(_first_line(error)) from error
         if _options(step.objective) != options:
             raise NotCompilable("a module changes an attribute of its own in a step")
         _check_draws(traced)
         run = _compile(traced, [*_copied(flat), *drawn])
-        return _Program(run, draws, shapes[-1], _held(step.objective))
+        large, held = products.mostly_large, _held(step.objective)
+        return _Program(run, draws, shapes[-1], large, held)
 
     def _asked(self, step: StepOf) -> list[Draw]:
         """Take a step and forget it, to see what is drawn."""
@@ -211,13 +221,45 @@ def check_compiler() -> None:
 def _compile(traced: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
     """Have torch make kernels of what was traced."""
     import torch._inductor
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     check_compiler()
     traced.graph.eliminate_dead_code()
     traced.recompile()
-    with torch.no_grad():
-        compiled: Callable[..., Any] = torch._inductor.compile(traced, list(inputs))
-    return compiled
+    try:
+        with torch.no_grad():
+            program: Callable[..., Any] = torch._inductor.compile(traced, list(inputs))
+    except Exception as error:
+        kept = cache_dir()
+        raise NotCompilable(
+            f"{_first_line(error)}; if torch was stopped while it compiled, delete "
+            f"{kept}"
+        ) from error
+    return program
+
+
+class _Products:
+    """Counts the operations of products while a program is traced."""
+
+    def __init__(self) -> None:
+        self.all = self.large = 0
+
+    def counted(self) -> dict[Any, Callable[..., Any]]:
+        """Return what to call in place of torch's products, which leaves them to it."""
+        names = ("mm", "bmm", "addmm", "baddbmm")
+        return {getattr(torch.ops.aten, n).default: self._count for n in names}
+
+    def _count(self, *tensors: Tensor, **scaled: Any) -> Any:
+        *_, left, right = tensors
+        sizes = *left.shape, right.shape[-1]
+        self.all += math.prod(sizes)
+        self.large += math.prod(sizes) * worthwhile(sizes)
+        return NotImplemented
+
+    @property
+    def mostly_large(self) -> bool:
+        """Whether a program is faster where another library computes its products."""
+        return self.large >= _LARGE_SHARE * max(self.all, 1)
 
 
 def _check_draws(traced: GraphModule) -> None:

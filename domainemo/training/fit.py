@@ -26,7 +26,7 @@ from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
 from .compiled import Compiled, NotCompilable, warn_not_compiled
 from .dropout import drop_modalities
-from .functional import StepOf
+from .functional import Numbers, StepOf, Values
 from .judge import Judge
 from .loop import Loop, Step, Task, descend, differentiated
 from .mixing import mix
@@ -377,8 +377,7 @@ class Fitting(Task):
     def steps(self, epoch: int) -> Sequence[Step]:
         """Return an epoch's steps, see ``training.epoch``."""
         return [
-            partial(self.step, here=here, there=there)
-            for here, there in self.batches()
+            partial(self.step, here=here, there=there) for here, there in self.batches()
         ]
 
     def after_epoch(self, epoch: int) -> dict[str, float]:
@@ -510,18 +509,18 @@ class Fitting(Task):
     def _compiled_step(
         self, compiled: Compiled, shown: Shown, progress: float
     ) -> dict[str, Tensor]:
-        objective = self.objective
-        weights = dict(objective.named_parameters())
-        trained = {n: each for n, each in weights.items() if each.requires_grad}
-        rest = {n: each for n, each in weights.items() if n not in trained}
-        rest |= dict(objective.named_buffers())
+        """Take a step as :meth:`step` does, by a program that is made for it."""
+        objective, device = self.objective, self.class_weights.device
+        weights: Values = dict(objective.named_parameters())
+        rest: Values = dict(objective.named_buffers())
+        rest |= {n: each for n, each in weights.items() if not each.requires_grad}
+        trained = {n: each for n, each in weights.items() if n not in rest}
         judge = self.judge.model if shown.target[0] else None
         judging = {} if judge is None else judge.state_dict()
-        device = self.class_weights.device
         passed = torch.tensor(progress, device=device)
-        given = rest, {}, shown, self.class_weights, passed, judging
-        generator = default_generator(device)
-        taken = compiled(StepOf(objective, judge, trained, given, [generator]))
+        given = rest, Numbers(), shown, self.class_weights, passed, judging
+        drawing = [default_generator(device)]
+        taken = compiled(StepOf(objective, judge, trained, given, drawing))
         for name, gradient in taken.gradients.items():
             weights[name].grad = gradient
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -13,12 +13,12 @@ from torch.func import functional_call
 from ..core import Batch, Outputs
 from .objective import Objective, Shown
 
-__all__ = ["StepOf", "Values"]
+__all__ = ["Numbers", "StepOf", "Values"]
 
 Values = dict[str, Tensor]
 """Weights, buffers or losses by name."""
 
-Numbers = Mapping[tuple[str, str], Tensor]
+Numbers = dict[tuple[str, str], Tensor]
 """Numbers that modules have in place of their own, by their path and their name."""
 
 

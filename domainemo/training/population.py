@@ -23,8 +23,8 @@ from ..backbones.products import by_onednn
 from ..core import Batch
 from ..errors import DomainemoError
 from ..places import foreseen
-from .draws import MemberDraws
 from .compiled import Compiled, NotCompilable, warn_not_compiled
+from .draws import MemberDraws
 from .freed import freed_memory_kept
 from .functional import StepOf
 from .loop import Loop, differentiated

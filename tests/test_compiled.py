@@ -1,0 +1,167 @@
+"""Steps that are compiled leave what they would leave without, but for rounding."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from test_population import STACKED, alone, apart, member, together, training
+from torch import nn
+
+import domainemo as de
+from domainemo.core import Adapter
+from domainemo.errors import ConfigurationError, DomainemoWarning
+from domainemo.registry import entries
+from domainemo.testing.firewall import with_random_target_labels
+from domainemo.training import compiled
+from domainemo.training.fit import Fitting
+from domainemo.training.loop import Loop
+from domainemo.training.seeds import seed_torch
+
+NETWORKS = [each.name for each in entries("backbone")]
+POINTS = (0.0, 0.45, 0.9)  # such as before a target is shown, with it, and judged
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Take programs as they are traced: a compiler takes a minute for each."""
+    monkeypatch.setattr(compiled, "_compile", lambda program, inputs: program)
+
+
+@pytest.fixture
+def exact():
+    """Compute in double precision, in which rounding is far below any mistake."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def task(wanted, seed=1, **chosen):
+    model, adapter, *rest, given = training(seed, training__compile=wanted, **chosen)
+    return Fitting(model, adapter, *rest, **given, traced=None)
+
+
+def steps(wanted, points=POINTS, **chosen):
+    """Return losses, gradients and buffers of a step at several points of training."""
+    fitting, found = task(wanted, **chosen), []
+    fitting.parts.train()
+    seed_torch(5)
+    batches = fitting.batches()
+    for number, progress in enumerate(points):
+        fitting.parts.zero_grad()
+        here, there = batches[number % len(batches)]
+        losses = fitting.step(progress, here=here, there=there)
+        found.append({f"loss {n}": value.detach() for n, value in losses.items()})
+        found[-1] |= {
+            n: p.grad.clone()
+            for n, p in fitting.objective.named_parameters()
+            if p.grad is not None
+        }
+        found[-1] |= {
+            n: value.clone() for n, value in fitting.objective.named_buffers()
+        }
+    return found, fitting
+
+
+def same(first, second):
+    for here, there in zip(first, second, strict=True):
+        assert here.keys() == there.keys()
+        assert apart(here, there) < 1e-9
+
+
+@pytest.mark.parametrize("adapter", STACKED)
+def test_a_traced_step_is_the_step(traced, exact, adapter):
+    without, _ = steps(False, adapter=adapter)
+    within, fitting = steps(True, adapter=adapter)
+    assert fitting.compiled is not None
+    same(within, without)
+
+
+@pytest.mark.parametrize("backbone", NETWORKS)
+def test_of_every_network(traced, exact, backbone):
+    without, _ = steps(False, backbone=backbone)
+    within, fitting = steps(True, backbone=backbone)
+    assert fitting.compiled is not None
+    same(within, without)
+
+
+def test_a_compiled_step_is_the_step(exact):
+    small = {"adapter": "uf-ama", "adapter__schedule": "constant"}
+    without, _ = steps(False, (0.9,), **small)
+    within, _ = steps(True, (0.9,), **small)
+    same(within, without)
+
+
+def test_a_population_ends_as_it_would_uncompiled(traced, exact):
+    without = together([member(seed) for seed in range(3)])
+    within = together([member(seed, training__compile=True) for seed in range(3)])
+    for here, there in zip(within, without, strict=True):
+        assert apart(here, there) < 1e-9
+
+
+def test_members_of_unequal_length_with_weights_of_their_own(traced, exact):
+    def members(wanted):
+        return [
+            member(seed, short=seed, training__compile=wanted, adapter__marginal=weight)
+            for seed, weight in ((0, 0.5), (1, 2.0))
+        ]
+
+    for here, there in zip(together(members(True)), together(members(False))):
+        assert apart(here, there) < 1e-9
+
+
+def test_what_training_ends_with_is_the_same_twice(traced):
+    first, second = (alone(2, training__compile=True)[1] for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Looking(Adapter):
+    """An adapter that looks at a value to decide what to do."""
+
+    def forward(self, source, target):
+        embedding = target.outputs.embeddings["fusion"].mean()
+        return {"own": embedding if embedding > 0 else -embedding}
+
+
+class Drawing(Looking):
+    """One that draws as nobody foresees."""
+
+    def forward(self, source, target):
+        embedding = target.outputs.embeddings["fusion"]
+        return {"own": (embedding * torch.empty_like(embedding).normal_()).mean()}
+
+
+class Counting(Looking):
+    """One that counts its steps where nobody sees it."""
+
+    count = 0
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def forward(self, source, target):
+        self.count += 1
+        return {"own": self.count * target.outputs.embeddings["fusion"].mean()}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "why"),
+    [(Looking, "control flow"), (Drawing, "random numbers"), (Counting, "attribute")],
+)
+def test_what_cannot_be_compiled_is_said_and_goes_on(traced, adapter, why):
+    def ends(wanted):
+        model, _, *rest, given = training(3, training__compile=wanted)
+        own = adapter()
+        own.prepare(model.dims, model.classes, 3)
+        loop = Loop(Fitting(model, own, *rest, **given, traced=None), seed=3)
+        loop.run()
+        return model.state_dict()
+
+    without = ends(False)
+    with pytest.warns(DomainemoWarning, match=f"cannot be compiled .*{why}"):
+        within = ends(True)
+    if adapter is Counting:  # which was asked more often
+        return
+    assert all(torch.equal(within[name], without[name]) for name in without)
