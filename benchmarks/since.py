@@ -2,6 +2,7 @@
 
     python benchmarks/since.py [--commit 68b448f] [--backbones ...]
     python benchmarks/since.py --backbones concatenation-mlp dgcnn --members 16
+    python benchmarks/since.py --compile
     python benchmarks/since.py --commit d0b0798 --start
 
 Both are run side by side, by turns, on the same recordings of noise (62 electrodes in
@@ -9,7 +10,8 @@ five bands and 31 eye measures, as SEED-IV has them), through `domainemo.run`: o
 subject left out, every option at its default but for the epochs. CPU seconds on one
 thread for an epoch, evaluation and what is recorded included: the difference of two
 runs of unlike length over their epochs, medians. The ratio is of one run. With
-`--members` so many seeds train as one program now, and a second is one of each.
+`--members` so many seeds train as one program now, and a second is one of each. With
+`--compile` steps are compiled now, which takes its time beforehand.
 
 With `--start`: the seconds (of the clock) of commands that should answer at once, and
 until a new process with a validator of unlabelled targets and Optuna, as every worker
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=13)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--start", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -53,7 +56,8 @@ def main() -> None:
         return
     if chosen.child:
         name, adapter = chosen.backbones[0], chosen.adapters[0]
-        print(seconds(name, adapter, chosen.epochs, chosen.members))
+        more = {"training.compile": True} if chosen.compile else {}
+        print(seconds(name, adapter, chosen.epochs, chosen.members, more))
         return
     what = "command | " if chosen.start else "network | adapter | "
     print(f"| {what}{chosen.commit}, s | now, s | ratio |")
@@ -82,6 +86,7 @@ def row(name: str, adapter: str, then: Path, chosen: argparse.Namespace) -> str:
             command = [sys.executable, __file__, "--child", "--backbones", name]
             command += ["--adapters", adapter, "--epochs", str(chosen.epochs)]
             command += ["--members", str(chosen.members if tree == ROOT else 1)]
+            command += ["--compile"] if chosen.compile and tree == ROOT else []
             environment = {**os.environ, "PYTHONPATH": str(tree)}
             ended = subprocess.run(
                 command, env=environment, check=True, capture_output=True, text=True
@@ -130,10 +135,12 @@ def first_epoch() -> None:
         )
 
 
-def seconds(backbone: str, adapter: str, epochs: int, members: int) -> float:
+def seconds(
+    backbone: str, adapter: str, epochs: int, members: int, more: dict[str, Any]
+) -> float:
     """Return the CPU seconds of an epoch of one fold, the mean over all of training.
 
-    Of several members, trainings of one program, that of each.
+    Of several members, trainings of one program, that of each. `more` are options.
     """
     import domainemo as de
     from domainemo.backbones.regions import ELECTRODES
@@ -174,7 +181,7 @@ def seconds(backbone: str, adapter: str, epochs: int, members: int) -> float:
                 baselines=False,
                 folds=["subject 1"],
                 device="cpu",
-                options={"training.epochs": each, "training.threads": 1},
+                options={"training.epochs": each, "training.threads": 1, **more},
                 output=Path(folder) / "run",
                 **chosen,
             )

@@ -148,7 +148,7 @@ class Counting(Looking):
 
 @pytest.mark.parametrize(
     ("adapter", "why"),
-    [(Looking, "control flow"), (Drawing, "random numbers"), (Counting, "attribute")],
+    [(Looking, "data-dependent"), (Drawing, "random numbers"), (Counting, "attribute")],
 )
 def test_what_cannot_be_compiled_is_said_and_goes_on(traced, adapter, why):
     def ends(wanted):

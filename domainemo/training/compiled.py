@@ -137,7 +137,10 @@ class Compiled:
 
             # Copies, as a step may change buffers.
             products = _Products()
-            traced = make_fx(taken, products.counted())(*_copied(flat), *drawn)
+            tracing = make_fx(
+                taken, products.counted(), "fake", _allow_non_fake_inputs=True
+            )
+            traced = tracing(*_copied(flat), *drawn)
         except _REFUSED as error:
             raise NotCompilable(_first_line(error)) from error
         if _options(step.objective) != options:
@@ -178,7 +181,8 @@ class Compiled:
         total = torch.stack([*found.values()]).sum()
         gradients = torch.autograd.grad(total, [*trained.values()], allow_unused=True)
         with_share = {
-            name: gradient
+            # As its weight is laid out: the optimiser takes both as they lie there.
+            name: torch.empty_like(trained[name]).copy_(gradient).detach()
             for name, gradient in zip(trained, gradients, strict=True)
             if gradient is not None
         }
@@ -219,23 +223,40 @@ def check_compiler() -> None:
 
 
 def _compile(traced: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
-    """Have torch make kernels of what was traced."""
-    import torch._inductor
+    """Have torch make kernels of what was traced, unless it has made them before.
+
+    Trainings of other folds, seeds and candidates take the same steps.
+    """
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-    check_compiler()
     traced.graph.eliminate_dead_code()
     traced.recompile()
+    constants = {
+        node.target: getattr(traced, node.target)
+        for node in traced.graph.nodes
+        if node.op == "get_attr"
+    }
+    held = [(name, str(each.dtype), each.tolist()) for name, each in constants.items()]
+    sizes = [(each.shape, each.dtype, each.stride(), each.device) for each in inputs]
+    key = repr((traced.code, held, sizes, torch.get_num_threads()))
+    if key in _MADE:
+        return _MADE[key]
+    check_compiler()
+    program: Callable[..., Any] = torch.compile(traced, fullgraph=True, dynamic=False)
     try:
         with torch.no_grad():
-            program: Callable[..., Any] = torch._inductor.compile(traced, list(inputs))
+            program(*inputs)
     except Exception as error:
-        kept = cache_dir()
         raise NotCompilable(
             f"{_first_line(error)}; if torch was stopped while it compiled, delete "
-            f"{kept}"
+            f"{cache_dir()}"
         ) from error
+    _MADE[key] = program
     return program
+
+
+_MADE: dict[str, Callable[..., Any]] = {}
+"""What this process has compiled."""
 
 
 class _Products:
