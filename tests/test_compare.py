@@ -301,7 +301,24 @@ def test_where_interval_and_test_disagree_it_is_a_hint():
     assert here.differences["near"].low > 0
     assert here.corrected["near"] > 0.05
     (text,) = conclusions(found)
-    assert "That near is better than mine is a hint, not a finding" in text
+    assert (
+        "That near is better than mine is a hint, not a finding: the mean says better, "
+        "the interval says better, the test shows nothing" in text
+    )
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
+def test_no_hint_is_given_to_the_side_that_the_test_speaks_against(metric):
+    """Eleven of twelve lose a little and one gains much; a loss has it turned round."""
+    gap = np.array([-0.03 - 0.001 * k for k in range(11)] + [0.55])
+    assert gap.mean() > 0
+    assert scipy.stats.wilcoxon(gap, alternative="less").pvalue < 0.025
+    found = de.compare(results(mine=EVEN, other=EVEN + gap), metric=metric)
+    (text,) = conclusions(found)
+    assert (
+        "Whether other is better or worse than mine is left open: the mean says "
+        "better, the interval holds zero, the test says worse" in text
+    )
 
 
 def test_six_subjects_can_show_a_difference():

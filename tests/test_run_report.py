@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 import torch
 
 import domainemo as de
@@ -28,6 +29,7 @@ from domainemo.review.embedding import embed, principal_plane
 from domainemo.review.histories import histories, loss_terms
 from domainemo.review.reading import TrainedNetwork, match_recordings, networks
 from domainemo.review.screening import pooled, screening
+from domainemo.review.sides import sides
 from domainemo.review.tables import (
     calibration,
     confusion,
@@ -38,6 +40,7 @@ from domainemo.review.tables import (
 from domainemo.runs.experiment import experiment
 from domainemo.runs.metrics import calibration_error, metrics
 from domainemo.runs.results import Results
+from domainemo.statistics.paired import compare
 
 torch.set_num_threads(1)
 TINY = {"backbone.width": 8, "backbone.heads": 2}
@@ -452,6 +455,38 @@ def test_words_do_not_claim_what_is_not_shown():
     assert "3 of 7 subjects gained" in text
     assert "3 of 7 subjects lost (most: subject 2, \N{MINUS SIGN}10.0 points)" in text
     assert "1 of 7 subjects did not change." in text
+
+
+def test_no_hint_is_given_to_the_side_that_the_test_speaks_against():
+    """Eleven of twelve lose a little, one gains much: mean and ranks part."""
+    source = np.full(12, 0.5)
+    gap = np.array([-0.01 - 0.001 * k for k in range(11)] + [0.4])
+    assert gap.mean() > 0
+    _, p = scipy.stats.wilcoxon(gap, alternative="less")
+    assert p < 0.025
+    text = said(some_results(adapter=source + gap, source_only=source))
+    assert (
+        "Interval and test disagree: the mean says better, the interval holds zero, "
+        "the test says worse. That is no hint either way." in text
+    )
+    text = said(some_results(adapter=source - gap, source_only=source))
+    assert "says worse, the interval holds zero, the test says better" in text
+    # Nineteen of twenty lose 0.02, the last gains 0.02 less than all of that.
+    gap = np.array([-0.02 - 0.0001 * k for k in range(19)] + [0.3])
+    text = said(some_results(adapter=0.5 + gap, source_only=np.full(20, 0.5)))
+    assert (
+        "the mean says worse, the interval holds zero, the test says worse. That is a "
+        "hint that the adapter was worse, not a finding." in text
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_interval_and_test_may_each_be_sure_of_the_other_side(sign):
+    """Sixty lose a little and ten gain much: an interval is of the mean, not ranks."""
+    gap = sign * np.array([-0.001 - 1e-5 * k for k in range(60)] + [0.3] * 10)
+    found = sides(compare(0.4 + gap, np.full(70, 0.4)))
+    assert (found.mean, found.interval, found.test) == (sign, sign, -sign)
+    assert not found.shown and not found.silent and not found.hinted
 
 
 @pytest.mark.parametrize(("subjects", "least"), [(3, "0.25"), (5, "0.0625")])

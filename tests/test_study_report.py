@@ -16,7 +16,7 @@ import pytest
 from matplotlib.text import Text
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
-from scipy.stats import rankdata
+from scipy.stats import rankdata, wilcoxon
 
 from domainemo.reports import study as report
 from domainemo.reports import study_numbers
@@ -767,6 +767,22 @@ def test_a_loss_and_no_difference_are_told_as_plainly():
     assert gained(24, -0.05)[1].endswith("The tuned configuration was worse.")
     _, text = gained(24, 0.0, spread=0.1)
     assert text.endswith("That is no difference that these subjects can show.")
+
+
+def test_a_mean_that_the_test_speaks_against_is_no_hint():
+    """Eleven of twelve lose a little by tuning, and one gains much."""
+    gap = [-0.01 - 0.001 * k for k in range(11)] + [0.4]
+    assert sum(gap) > 0 and wilcoxon(gap, alternative="less").pvalue < 0.025
+    results, _ = gained(12, 0.0)
+    table = results.table.copy()
+    base = 0.5 + table["subject"].map(dict(enumerate(gap))).to_numpy()
+    table["balanced_accuracy"] = np.where(table["method"] == "tuned", base, 0.5)
+    results = replace(results, table=table)
+    text = what_it_gained(replace(small(DONE), final=results))[0]
+    assert text.endswith(
+        "Interval and test disagree: the mean says better, the interval holds zero, "
+        "the test says worse. That is no hint either way."
+    )
 
 
 def test_few_subjects_allow_no_conclusion():

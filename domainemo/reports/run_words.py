@@ -9,6 +9,7 @@ import pandas as pd
 from ..errors import ConfigurationError
 from ..review.histories import histories, loss_terms
 from ..review.reading import baseline, class_names, networks
+from ..review.sides import sides
 from ..runs.experiment import experiment_of
 from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
@@ -110,16 +111,12 @@ def difference(results: Results, found: Comparison) -> str:
     )
     if found.subjects < FEWEST_TO_SHOW:
         return text
-    apart, sure = found.low > 0 or found.high < 0, found.p < 0.05
-    direction = "better" if found.difference > 0 else "worse"
-    if apart and sure:
-        return f"{text} The adapter was {direction} on these subjects."
-    if apart or sure:
-        return (
-            f"{text} Interval and test disagree: a hint that the adapter was "
-            f"{direction}, not a finding."
-        )
-    return f"{text} That is no difference that these subjects can show."
+    said = sides(found)
+    if said.shown:
+        return f"{text} The adapter was {said.shown} on these subjects."
+    if said.silent:
+        return f"{text} That is no difference that these subjects can show."
+    return f"{text} {said.disagreement('the adapter')}"
 
 
 def gains(results: Results) -> pd.Series[float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..review.sides import sides
 from ..runs.experiment import SOURCE_ONLY
 from ..runs.results import Results
 from ..statistics.paired import Comparison, compare
@@ -251,22 +252,18 @@ def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
 
 
 def _conclusion(found: Comparison) -> str:
-    apart = found.low > 0 or found.high < 0
-    direction = "better" if found.difference > 0 else "worse"
     if 2 / 2**found.subjects > 0.05:
         least = 2 / 2**found.subjects
         return (
             f"With {count(found.subjects, 'subject')} this test cannot go below p = "
             f"{least:.3f}, so that no difference could be shown."
         )
-    if apart and found.p < 0.05:
-        return f"The tuned configuration was {direction}."
-    if apart or found.p < 0.05:
-        return (
-            f"The interval and the test disagree: a hint that the tuned configuration "
-            f"was {direction}, not a finding."
-        )
-    return "That is no difference that these subjects can show."
+    said = sides(found)
+    if said.shown:
+        return f"The tuned configuration was {said.shown}."
+    if said.silent:
+        return "That is no difference that these subjects can show."
+    return said.disagreement("the tuned configuration")
 
 
 def what_mattered(found: Importances | str) -> str:

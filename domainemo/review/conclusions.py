@@ -7,6 +7,7 @@ from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison
 from ..words import count, p_value
 from .comparison import Compared, OnDataset
+from .sides import sides
 
 __all__ = ["conclusions"]
 
@@ -59,24 +60,27 @@ def _on_dataset(compared: Compared, here: OnDataset) -> str:
 
 def _told(compared: Compared, name: str, found: Comparison, corrected: float) -> str:
     """Return what may be said of one method beside the reference."""
-    sign = -1 if compared.metric in LOWER else 1
-    apart = found.low > 0 or found.high < 0
-    side = "better" if sign * found.difference > 0 else "worse"
+    said = sides(found, p=corrected, lower=compared.metric in LOWER)
     numbers = f"{_size(compared, found)}, Holm-corrected {p_value(corrected)}"
     other = compared.reference
-    if apart and corrected < 0.05:
-        return f"{name} is {side} than {other} on these subjects ({numbers})."
+    if said.shown:
+        return f"{name} is {said.shown} than {other} on these subjects ({numbers})."
     if found.chances.equal > _SURE:
         return (
             f"{name} and {other} are practically equal, within {compared.rope:g} "
             f"(probability {found.chances.equal:.2f}; {numbers})."
         )
-    if apart or corrected < 0.05:
+    if said.silent:
+        return f"{name} cannot be told from {other} by these subjects ({numbers})."
+    if said.hinted:
         return (
-            f"That {name} is {side} than {other} is a hint, not a finding: interval "
-            f"and test disagree ({numbers})."
+            f"That {name} is {said.hinted} than {other} is a hint, not a finding: "
+            f"{said.told()} ({numbers})."
         )
-    return f"{name} cannot be told from {other} by these subjects ({numbers})."
+    return (
+        f"Whether {name} is better or worse than {other} is left open: {said.told()} "
+        f"({numbers})."
+    )
 
 
 def _needed(here: OnDataset) -> str:
