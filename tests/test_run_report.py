@@ -17,6 +17,7 @@ import torch
 
 import domainemo as de
 from domainemo.cli import main
+from domainemo.cli.screens import verdicts
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports import run_figures as figures
@@ -471,7 +472,7 @@ def test_no_hint_is_given_to_the_side_that_the_test_speaks_against():
     )
     text = said(some_results(adapter=source - gap, source_only=source))
     assert "says worse, the interval holds zero, the test says better" in text
-    # Nineteen of twenty lose 0.02, the last gains 0.02 less than all of that.
+    # Nineteen of twenty lose a little, and the last gains less than they lose.
     gap = np.array([-0.02 - 0.0001 * k for k in range(19)] + [0.3])
     text = said(some_results(adapter=0.5 + gap, source_only=np.full(20, 0.5)))
     assert (
@@ -519,6 +520,36 @@ def test_simpler_methods_that_do_as_well_are_named():
     assert alone.comparison() is None
     assert "cannot tell what the adapter adds" in words.why_not_compared(alone)
     assert "no control beside it" in words.what_was_reached(alone)
+
+
+def test_length_is_set_against_the_chance_of_the_classes_that_people_have():
+    """Of two classes, .5 is nothing; of three it would be something."""
+    results = some_results(adapter=[0.6] * 6, clip_duration_only=[0.5] * 6)
+    results = replace(results, table=results.table.assign(sampling="trials"))
+    (text,) = words.length_alone(results)
+    assert "length alone reaches 0.500" in text
+    assert text in words.cautions(results) and text in verdicts(results)
+    rows = [
+        {"method": method, "fold": f"subject {subject}", "seed": 0}
+        | {"subject": subject, "label": label, "predicted": predicted}
+        for method in ("adapter", "clip duration only")
+        for subject in range(1, 7)
+        # The first person has all of the classes.
+        for label in ((0, 1, 2) if subject == 1 else (0, 2))
+        for predicted in (0, 2)
+    ]
+    columns = {f"p_{name}": 1 / 3 for name in CLASSES} | {"session": 1, "trial": 1}
+    told = replace(results, predictions=pd.DataFrame(rows).assign(**columns))
+    assert words.length_alone(told) == []
+    blind = (1 / 3 + 5 * 1 / 2) / 6
+    assert f"chance is {blind:.3f}" in words.what_was_reached(told)
+    (axes,) = figures.draw_methods(told).axes
+    dashed = [line for line in axes.get_lines() if line.is_dashed()]
+    np.testing.assert_allclose(dashed[0].get_xdata(), blind)
+    (axes,) = figures.draw_subjects(told, ["adapter"]).axes
+    (dashed,) = [line for line in axes.get_lines() if line.is_dashed()]
+    expected = np.repeat([1 / 3, *[0.5] * 5, blind], 2)
+    np.testing.assert_allclose(dashed.get_ydata(), expected)
 
 
 def test_a_network_that_answers_with_one_class_is_told():

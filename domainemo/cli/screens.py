@@ -386,7 +386,13 @@ def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
 
 def verdicts(results: Results) -> list[str]:
     """Return in words what the baselines say of the result."""
-    from ..reports.run_words import beside_the_best_control, collapsed, idle, leaks
+    from ..reports.run_words import (
+        beside_the_best_control,
+        collapsed,
+        idle,
+        leaks,
+        length_alone,
+    )
 
     lines = [f"{results.method} stands {beside_the_best_control(results)}."]
     found = results.comparison()
@@ -399,13 +405,6 @@ def verdicts(results: Results) -> list[str]:
             f"{results.method} less source only: {found.difference:+.3f}{interval}{p}, "
             f"{count(found.subjects, 'subject')}."
         )
-    sees_length = results.table["sampling"].iloc[0] == "trials"
-    if sees_length and "clip duration only" in results.methods:
-        known = results.per_subject()["clip duration only"].mean()
-        chance = 1 / max(sum(str(c).startswith("p_") for c in results.predictions), 1)
-        if known > chance + 0.1:
-            lines.append(
-                f"Caution: whole trials show the network their length, and length "
-                f"alone reaches {known:.3f}. Use --sampling sequences, or a crop."
-            )
-    return lines + idle(results) + collapsed(results) + leaks(results)
+    for cautions in (length_alone, idle, collapsed, leaks):
+        lines += cautions(results)
+    return lines
