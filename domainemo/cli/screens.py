@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from ..words import count, duration
+from ..words import count, duration, signed
 from .console import Console, Table
 
 if TYPE_CHECKING:
@@ -398,12 +398,12 @@ def verdicts(results: Results) -> list[str]:
     found = results.comparison()
     if found is not None:
         p = "" if np.isnan(found.p) else f", Wilcoxon p = {found.p:.3g}"
-        interval = (
-            f" [{found.low:+.3f}, {found.high:+.3f}]" if not np.isnan(found.low) else ""
-        )
+        interval = ""
+        if not np.isnan(found.low):
+            interval = f" [{signed(found.low, 3)}, {signed(found.high, 3)}]"
         lines.append(
-            f"{results.method} less source only: {found.difference:+.3f}{interval}{p}, "
-            f"{count(found.subjects, 'subject')}."
+            f"{results.method} less source only: {signed(found.difference, 3)}"
+            f"{interval}{p}, {count(found.subjects, 'subject')}."
         )
     for cautions in (length_alone, idle, collapsed, leaks):
         lines += cautions(results)

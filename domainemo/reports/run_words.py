@@ -16,7 +16,7 @@ from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
 from ..statistics.ties import gap_between, tied
-from ..words import count, p_value
+from ..words import count, p_value, signed
 
 __all__ = [
     "beside_the_best_control",
@@ -291,4 +291,4 @@ def leaks(results: Results) -> list[str]:
 
 def _points(gap: float, unit: str = " points") -> str:
     """Return a difference of accuracies in hundredths."""
-    return f"{100 * gap:+.1f}{unit}".replace("-", "\N{MINUS SIGN}")
+    return f"{signed(100 * gap)}{unit}".replace("-", "\N{MINUS SIGN}")

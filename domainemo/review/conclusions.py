@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..runs.metrics import LOWER
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison
-from ..words import count, p_value
+from ..words import count, p_value, signed
 from .comparison import Compared, OnDataset
 from .sides import sides
 
@@ -100,7 +100,9 @@ def _needed(here: OnDataset) -> str:
 
 def _size(compared: Compared, found: Comparison) -> str:
     """Return a difference and its interval, which six subjects always have."""
+    numbers = found.difference, found.low, found.high
     if compared.metric in _IN_POINTS:
-        low, high = 100 * found.low, 100 * found.high
-        return f"{100 * found.difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        size, low, high = (signed(100 * v) for v in numbers)
+        return f"{size} points [{low}, {high}]"
+    size, low, high = (signed(v, 3) for v in numbers)
+    return f"{size} [{low}, {high}]"
