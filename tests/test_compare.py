@@ -257,6 +257,27 @@ def test_people_are_counted_once_whatever_they_were_adapted_from():
     assert [each.name for each in apart.datasets] == ["elsewhere", "anywhere"]
 
 
+def test_what_a_part_is_made_of_is_no_difference_of_its_own_beside_another():
+    """Of two joined adapters neither the options nor those of each of them are."""
+    made = {
+        "mcc+mmd": {"adapter.mcc.weight": 1.0, "adapter.mmd.schedule.length": 2},
+        "coral": {"adapter.weight": 0.1},
+    }
+    one, other = (
+        replace(ONE, description={**ONE.description, "adapter": name, "options": own})
+        for name, own in made.items()
+    )
+    notes = [each.notes for each in de.compare(one, other).datasets]
+    assert notes == [["run 2 differs from run 1 in adapter."]]
+    # Of the same ones they are, whatever else differs.
+    options = {**made["mcc+mmd"], "adapter.mcc.weight": 2.0}
+    changed = {**one.description, "options": options, "backbone": "dgcnn"}
+    (same,) = de.compare(one, replace(one, description=changed)).datasets
+    assert same.notes == [
+        "run 2 differs from run 1 in adapter.mcc.weight and backbone."
+    ]
+
+
 def test_choices_that_differ_between_data_sets_are_said():
     """A p over both would else be of two questions, without a word."""
     options = {"training.epochs": 3, "data.window": 4}
