@@ -24,13 +24,24 @@ from ..statistics.ties import gap_between, tied
 from .cells import Outcome
 from .printed import as_latex, as_markdown, difference_columns
 
-__all__ = ["Findings", "Group", "gather", "read_findings", "tiers", "write_findings"]
+__all__ = [
+    "LEVEL",
+    "Findings",
+    "Group",
+    "gather",
+    "read_findings",
+    "tiers",
+    "write_findings",
+]
 
 Method = tuple[str, str]
 """A backbone, none of a control, and what stands on it."""
 
 LINEAR: Method = ("", "logistic regression")
 """What a network must beat to be worth its training."""
+
+LEVEL = 0.05
+"""Of the tests by which methods are told apart."""
 
 _HOW = (
     "modalities",
@@ -306,7 +317,7 @@ def _by_method(outcome: Outcome, rows: pd.DataFrame) -> dict[Method, pd.DataFram
     return found
 
 
-def tiers(scores: pd.DataFrame, level: float = 0.05) -> pd.Series[int]:
+def tiers(scores: pd.DataFrame, level: float = LEVEL) -> pd.Series[int]:
     """Return each method's rank; those that cannot be told apart share one.
 
     The method of the highest mean is first, and with it every other whose difference
