@@ -72,6 +72,16 @@ def test_a_comparison_prints_as_a_line_and_in_a_notebook_as_its_table():
         assert f"<td>{number:.3f}</td>" in page
 
 
+def test_numbers_print_as_numbers():
+    """Whatever library they come from: of one data set, of two, and of one run."""
+    eight = results(
+        "another", SUBJECTS[:8], uf_ama=EVEN[:8] + GAINS[:8], third=EVEN[:8]
+    )
+    found = de.compare(ONE, eight)
+    for each in (*found.datasets, found.combined, found.combined_p, ONE.comparison()):
+        assert "np." not in repr(each)
+
+
 def test_one_run_compares_all_its_methods_with_its_own():
     found = de.compare(ONE)
     assert found.reference == "uf ama"

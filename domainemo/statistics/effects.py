@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,10 +61,11 @@ def standardised(gap: NDArray[np.float64], *, level: float = 0.95) -> Effect:
     value = mean / float(gap.std(ddof=1))
     if len(gap) < FEWEST:
         return Effect(value, nan, nan)
-    low, high = _noncentralities(abs(value) * np.sqrt(len(gap)), len(gap) - 1, level)
+    root = math.sqrt(len(gap))
+    low, high = _noncentralities(abs(value) * root, len(gap) - 1, level)
     if value < 0:
         low, high = -high, -low
-    return Effect(value, low / np.sqrt(len(gap)), high / np.sqrt(len(gap)))
+    return Effect(value, low / root, high / root)
 
 
 def _noncentralities(t: float, freedom: int, level: float) -> tuple[float, float]:
