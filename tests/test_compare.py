@@ -358,6 +358,18 @@ def test_six_subjects_can_show_a_difference():
     assert "no difference can be shown" not in text and "other is worse" in text
 
 
+@pytest.mark.parametrize(("others", "shown"), [(1, True), (2, False), (3, False)])
+def test_it_is_said_where_the_correction_leaves_nothing_to_be_shown(others, shown):
+    """All six gain by the first; no p is smaller than 1 / 32, which Holm multiplies."""
+    p = scipy.stats.wilcoxon(GAINS[:6] * np.sign(GAINS[:6])).pvalue
+    worse = {f"other {k}": EVEN[:6] - 0.1 * k for k in range(1, others + 1)}
+    six = results(subjects=SUBJECTS[:6], mine=EVEN[:6], **worse)
+    (text,) = conclusions(de.compare(six))
+    least = f"cannot go below p = {others * p:.2g}: it can show no difference here"
+    assert ("is worse than mine on these subjects" in text) == shown
+    assert (least in text) == (not shown) == (others * p >= 0.05)
+
+
 def test_five_subjects_conclude_nothing():
     run = results(subjects=SUBJECTS[:5], mine=EVEN[:5] + 0.3, other=EVEN[:5])
     (text,) = conclusions(de.compare(run))

@@ -17,6 +17,7 @@ from .. import files
 from ..runs.experiment import SOURCE_ONLY
 from ..runs.folder import write_table
 from ..runs.metrics import METRICS
+from ..statistics.effects import LEVEL
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import wilcoxon
 from ..statistics.several import holm
@@ -25,7 +26,6 @@ from .cells import Outcome
 from .printed import as_latex, as_markdown, difference_columns
 
 __all__ = [
-    "LEVEL",
     "Findings",
     "Group",
     "gather",
@@ -39,9 +39,6 @@ Method = tuple[str, str]
 
 LINEAR: Method = ("", "logistic regression")
 """What a network must beat to be worth its training."""
-
-LEVEL = 0.05
-"""Of the tests by which methods are told apart."""
 
 _HOW = (
     "modalities",

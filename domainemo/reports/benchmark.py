@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..benchmarks.findings import LEVEL, Findings, Group
+from ..benchmarks.findings import Findings, Group
 from ..benchmarks.printed import difference_columns, in_words
 from ..runs.experiment import SOURCE_ONLY
-from ..statistics.effects import FEWEST_TO_SHOW
+from ..statistics.effects import FEWEST_TO_SHOW, LEVEL
 from ..statistics.intervals import FEWEST
 from ..statistics.paired import compare
 from ..statistics.several import holm, stouffer

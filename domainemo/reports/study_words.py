@@ -11,6 +11,7 @@ import pandas as pd
 from ..review.sides import sides
 from ..runs.experiment import SOURCE_ONLY
 from ..runs.results import Results
+from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
 from ..statistics.ties import gap_between, tied
 from ..studies.findings import (
@@ -266,7 +267,7 @@ def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
 
 
 def _conclusion(found: Comparison) -> str:
-    if 2 / 2**found.subjects > 0.05:
+    if found.subjects < FEWEST_TO_SHOW:
         least = 2 / 2**found.subjects
         return (
             f"With {count(found.subjects, 'subject')} this test cannot go below p = "

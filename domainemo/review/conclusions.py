@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..runs.metrics import LOWER
-from ..statistics.effects import FEWEST_TO_SHOW
+from ..statistics.effects import FEWEST_TO_SHOW, LEVEL
 from ..statistics.paired import Comparison
 from ..words import count, p_value, signed
 from .comparison import Compared, OnDataset
@@ -30,7 +30,7 @@ def conclusions(compared: Compared) -> list[str]:
     for name, together in compared.combined.items():
         p = compared.combined_p[name]
         side = "better" if together.z > 0 else "worse"
-        what = f"is {side} than" if p < 0.05 else "cannot be told from"
+        what = f"is {side} than" if p < LEVEL else "cannot be told from"
         found.append(
             f"Over {count(together.datasets, 'data set')}, {name} {what} "
             f"{compared.reference} (Stouffer's z = {together.z:+.2f}, Holm-corrected "
@@ -52,7 +52,13 @@ def _on_dataset(compared: Compared, here: OnDataset) -> str:
             f"all of them better, a signed-rank test would not go below p = "
             f"{2 / 2**subjects:.3g}."
         )
-    parts = []
+    parts, least = [], 2 / 2**subjects * len(here.differences)
+    if least >= LEVEL:
+        parts.append(
+            f"Corrected by Holm for {count(len(here.differences), 'comparison')}, a "
+            f"signed-rank test over {count(subjects, 'subject')} cannot go below p = "
+            f"{least:.2g}: it can show no difference here, however large."
+        )
     for name, found in here.differences.items():
         parts.append(_told(compared, name, found, here.corrected[name]))
     return " ".join([*parts, _needed(here)])

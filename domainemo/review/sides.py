@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..statistics.effects import LEVEL
 from ..statistics.paired import Comparison
 
 __all__ = ["Sides", "sides"]
 
-_LEVEL = 0.05
 _WORDS = {1: "better", -1: "worse"}
 
 
@@ -80,7 +80,7 @@ def sides(found: Comparison, *, p: float | None = None, lower: bool = False) -> 
         Whether a lower value is the better one.
     """
     sign = -1 if lower else 1
-    sure = (found.p if p is None else p) < _LEVEL
+    sure = (found.p if p is None else p) < LEVEL
     return Sides(
         mean=sign * int(np.sign(found.difference)),
         interval=sign * (int(found.low > 0) - int(found.high < 0)),

@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from .intervals import FEWEST
 from .ties import tied
 
-__all__ = ["FEWEST_TO_SHOW", "Effect", "rank_biserial", "standardised", "to_show"]
+__all__ = [
+    "FEWEST_TO_SHOW",
+    "LEVEL",
+    "Effect",
+    "rank_biserial",
+    "standardised",
+    "to_show",
+]
+
+LEVEL = 0.05
+"""Of the tests: a difference of which p is below it shows."""
 
 FEWEST_TO_SHOW = 6
-"""Subjects from which a two-sided signed-rank test can go below 0.05."""
+"""Subjects from which a two-sided signed-rank test can go below that."""
 
 
 @dataclass(frozen=True)
