@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
+    "are",
     "but_for_calibration",
     "count",
     "divided",
@@ -17,6 +18,7 @@ __all__ = [
     "natural",
     "p_value",
     "quoted",
+    "signed",
     "were",
 ]
 
@@ -41,6 +43,24 @@ def duration(seconds: float) -> str:
 def were(number: int) -> str:
     """Return the verb that goes with a number of things."""
     return "was" if number == 1 else "were"
+
+
+def are(number: int) -> str:
+    """Return the verb that goes with a number of things now."""
+    return "is" if number == 1 else "are"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Return a number with its sign; without one where no digit of it is left.
+
+    Parameters
+    ----------
+    value : float
+    digits : int
+        After the point.
+    """
+    text = f"{value:+.{digits}f}"
+    return text if text.strip("+-0.") else text[1:]
 
 
 def p_value(value: float) -> str:

@@ -32,7 +32,7 @@ from domainemo.cli.benchmark import _show_table
 from domainemo.cli.grid import KEYS, read_grid
 from domainemo.registry import entries
 from domainemo.reports import page
-from domainemo.reports.benchmark import _combined
+from domainemo.reports.benchmark import _combined, _summary
 from domainemo.runs.metrics import METRICS
 from domainemo.runs.results import Results
 from domainemo.statistics.intervals import bootstrap_interval
@@ -669,6 +669,52 @@ def test_all_are_compared_with_the_reference_and_corrected_together():
         text = as_markdown(findings.table)
         assert f"| less {reference} | p of this |" in text
         assert "logistic regression" not in text  # which was not run
+
+
+def findings_of(methods, subjects):
+    """Return what methods found that are as far apart as can be, subject by subject."""
+    values = 0.02 * np.arange(subjects) + 0.001 * np.arange(subjects) ** 2
+    return gather(
+        [
+            outcome("one", "network", name, values + place * 0.9 / methods)
+            for place, name in enumerate(["none", *"abcdefghij"][:methods])
+        ],
+        "",
+    )
+
+
+@pytest.mark.parametrize(("methods", "subjects"), [(3, 6), (2, 6), (8, 7), (4, 7)])
+def test_it_is_said_where_the_correction_leaves_nothing_to_be_shown(methods, subjects):
+    """Every subject is ordered alike: no p can be smaller than these are."""
+    findings = findings_of(methods, subjects)
+    scores = findings.groups[0].scores
+    p = wilcoxon(scores.iloc[:, 0] - scores.iloc[:, 1]).pvalue
+    shown = len({*tiers(scores)}) > 1
+    said = [each.text for each in _summary(findings, findings.groups)[1:]]
+    assert bool(said) == (not shown) == (p * (methods - 1) >= 0.05)
+    if said:
+        assert said == [
+            f"one, cross-subject: over {subjects} subjects Wilcoxon's signed-rank test "
+            f"cannot go below p = {p:.2g}, which Holm's correction makes "
+            f"{p * (methods - 1):.2g} for {methods - 1} comparisons with the best "
+            f"method and {p * (methods - 1):.2g} for {methods - 1} comparisons with "
+            f"source only: there no difference can be shown, however large."
+        ]
+
+
+@pytest.mark.parametrize(
+    ("methods", "subjects", "said"),
+    [
+        (1, 8, "over 8 subjects, the only method."),
+        (2, 5, "over 5 subjects; the other method cannot be told from it."),
+        (2, 8, "over 8 subjects; the other method differs from it."),
+        (3, 5, "over 5 subjects; none of the 2 others can be told from it."),
+        (3, 8, "over 8 subjects; each of the 2 other methods differs from it."),
+    ],
+)
+def test_who_is_first_is_said_of_any_number_of_methods(methods, subjects, said):
+    findings = findings_of(methods, subjects)
+    assert _summary(findings, findings.groups)[0].endswith(said)
 
 
 def test_networks_that_predict_windows_and_trials_meet_in_trials():

@@ -72,6 +72,16 @@ def test_a_comparison_prints_as_a_line_and_in_a_notebook_as_its_table():
         assert f"<td>{number:.3f}</td>" in page
 
 
+def test_numbers_print_as_numbers():
+    """Whatever library they come from: of one data set, of two, and of one run."""
+    eight = results(
+        "another", SUBJECTS[:8], uf_ama=EVEN[:8] + GAINS[:8], third=EVEN[:8]
+    )
+    found = de.compare(ONE, eight)
+    for each in (*found.datasets, found.combined, found.combined_p, ONE.comparison()):
+        assert "np." not in repr(each)
+
+
 def test_one_run_compares_all_its_methods_with_its_own():
     found = de.compare(ONE)
     assert found.reference == "uf ama"
@@ -257,6 +267,27 @@ def test_people_are_counted_once_whatever_they_were_adapted_from():
     assert [each.name for each in apart.datasets] == ["elsewhere", "anywhere"]
 
 
+def test_what_a_part_is_made_of_is_no_difference_of_its_own_beside_another():
+    """Of two joined adapters neither the options nor those of each of them are."""
+    made = {
+        "mcc+mmd": {"adapter.mcc.weight": 1.0, "adapter.mmd.schedule.length": 2},
+        "coral": {"adapter.weight": 0.1},
+    }
+    one, other = (
+        replace(ONE, description={**ONE.description, "adapter": name, "options": own})
+        for name, own in made.items()
+    )
+    notes = [each.notes for each in de.compare(one, other).datasets]
+    assert notes == [["run 2 differs from run 1 in adapter."]]
+    # Of the same ones they are, whatever else differs.
+    options = {**made["mcc+mmd"], "adapter.mcc.weight": 2.0}
+    changed = {**one.description, "options": options, "backbone": "dgcnn"}
+    (same,) = de.compare(one, replace(one, description=changed)).datasets
+    assert same.notes == [
+        "run 2 differs from run 1 in adapter.mcc.weight and backbone."
+    ]
+
+
 def test_choices_that_differ_between_data_sets_are_said():
     """A p over both would else be of two questions, without a word."""
     options = {"training.epochs": 3, "data.window": 4}
@@ -301,13 +332,42 @@ def test_where_interval_and_test_disagree_it_is_a_hint():
     assert here.differences["near"].low > 0
     assert here.corrected["near"] > 0.05
     (text,) = conclusions(found)
-    assert "That near is better than mine is a hint, not a finding" in text
+    assert (
+        "That near is better than mine is a hint, not a finding: the mean says better, "
+        "the interval says better, the test shows nothing" in text
+    )
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
+def test_no_hint_is_given_to_the_side_that_the_test_speaks_against(metric):
+    """Eleven of twelve lose a little and one gains much; a loss has it turned round."""
+    gap = np.array([-0.03 - 0.001 * k for k in range(11)] + [0.55])
+    assert gap.mean() > 0
+    assert scipy.stats.wilcoxon(gap, alternative="less").pvalue < 0.025
+    found = de.compare(results(mine=EVEN, other=EVEN + gap), metric=metric)
+    (text,) = conclusions(found)
+    assert (
+        "Whether other is better or worse than mine is left open: the mean says "
+        "better, the interval holds zero, the test says worse" in text
+    )
 
 
 def test_six_subjects_can_show_a_difference():
     six = results(subjects=SUBJECTS[:6], mine=EVEN[:6] + 0.3, other=EVEN[:6])
     (text,) = conclusions(de.compare(six))
     assert "no difference can be shown" not in text and "other is worse" in text
+
+
+@pytest.mark.parametrize(("others", "shown"), [(1, True), (2, False), (3, False)])
+def test_it_is_said_where_the_correction_leaves_nothing_to_be_shown(others, shown):
+    """All six gain by the first; no p is smaller than 1 / 32, which Holm multiplies."""
+    p = scipy.stats.wilcoxon(GAINS[:6] * np.sign(GAINS[:6])).pvalue
+    worse = {f"other {k}": EVEN[:6] - 0.1 * k for k in range(1, others + 1)}
+    six = results(subjects=SUBJECTS[:6], mine=EVEN[:6], **worse)
+    (text,) = conclusions(de.compare(six))
+    least = f"cannot go below p = {others * p:.2g}: it can show no difference here"
+    assert ("is worse than mine on these subjects" in text) == shown
+    assert (least in text) == (not shown) == (others * p >= 0.05)
 
 
 def test_five_subjects_conclude_nothing():

@@ -143,6 +143,13 @@ def test_one_number_for_all_trials_is_told():
         planned(rated(list("aaaabbbb"), trial=1, start=np.tile(np.arange(8.0), 3)))
 
 
+def test_a_single_trial_is_one_trial():
+    eye = np.random.default_rng(0).normal(size=(8, 6))
+    data = from_arrays({"eye": eye}, list("aaaabbbb"), subject=["bob"] * 8, trial=1)
+    with pytest.raises(DataError, match=r"change within 1 of 1 trial \(subject bob"):
+        check_trials(data)
+
+
 # ------------------------------------------------------------------ classes of folds
 
 

@@ -16,6 +16,7 @@ from domainemo.runs.metrics import (
     METRICS,
     SHOWN,
     auroc,
+    by_chance,
     calibration_error,
     confidence_bins,
     log_loss,
@@ -210,6 +211,26 @@ def test_where_windows_are_divided_the_more_probable_class_has_the_trial():
 
 
 # ---------------------------------------------------------------------- calibration
+
+
+@pytest.mark.parametrize("present", [(0, 1, 2), (0, 1), (1, 2), (0, 2)])
+def test_chance_is_what_shuffled_answers_reach(present):
+    """On average over 4,000 shuffles, whatever classes are answered and present."""
+    generator = np.random.default_rng(len(present))
+    labels = generator.permutation(np.repeat(present, [30, 10, 5][: len(present)]))
+    predicted = generator.choice(3, p=[0.6, 0.3, 0.1], size=len(labels))
+    reached = []
+    for _ in range(4000):
+        dealt = generator.permutation(predicted)
+        reached.append(np.mean([(dealt[labels == c] == c).mean() for c in present]))
+    error = 4 * np.std(reached) / np.sqrt(len(reached))
+    assert by_chance(labels, predicted) == pytest.approx(np.mean(reached), abs=error)
+    if len(present) == 3:
+        assert by_chance(labels, predicted) == pytest.approx(1 / 3)
+
+
+def test_chance_of_a_single_class_is_unknown_as_its_score_is():
+    assert math.isnan(by_chance(np.zeros(3, int), np.array([0, 1, 0])))
 
 
 def test_calibration_by_hand():

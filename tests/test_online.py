@@ -269,6 +269,7 @@ def test_the_table_is_what_counting_gives():
     assert found.loc[3, "prequential"] == pytest.approx(np.mean(by_hand(made)))
     assert found.loc[2, "prequential"] == found.loc[2, "balanced_accuracy"]
     assert found.loc[2, "minutes"] == pytest.approx(20 + np.mean(range(6)))
+    assert found.loc[3, "chance"] == found.loc[2, "chance"] == 0.5  # of two classes
     low, high = found.loc[3, ["low", "high"]]
     assert low < found.loc[3, "balanced_accuracy"] < high
     assert np.isnan(found.loc[2, "low"])

@@ -243,12 +243,34 @@ def reached(values, method=SHUFFLED):
     return de.Results(pd.DataFrame(rows), pd.DataFrame(columns), told, "marginal")
 
 
+def answers(given):
+    """Return answers of the classes given, as often each, of people who have two."""
+    rows = [
+        {"method": method, "fold": f"subject {subject}", "seed": 0}
+        | {"subject": subject, "label": label, "predicted": predicted}
+        | {"p_a": 0.5, "p_b": 0.2, "p_c": 0.3}
+        for method in ("marginal", SHUFFLED)
+        for subject in range(8)
+        for label in (0, 1)
+        for predicted in given
+    ]
+    return pd.DataFrame(rows)
+
+
 def test_shuffled_labels_above_chance_are_called_a_leak():
     above, around = np.linspace(0.4, 0.5, 8), np.linspace(0.25, 0.42, 8)
     (said,) = leaks(reached(above))
     assert "the evaluation leaks" in said and "0.450" in said
     assert leaks(reached(around)) == []
     assert leaks(reached(above, WITHHELD)) == []
+    # Half of people's answers are right where they have two classes of the three,
+    # in training and in the test; that is no leak.
+    half = reached(np.linspace(0.45, 0.6, 8))
+    assert len(leaks(half)) == 1
+    assert leaks(replace(half, predictions=answers((0, 1)))) == []
+    # Where training had the third class as well, a third of the answers are of it.
+    (said,) = leaks(replace(half, predictions=answers((0, 1, 2))))
+    assert "where chance is 0.333: the evaluation leaks" in said
     # No simpler model, though it does better than the result.
     assert cautions(reached(np.full(8, 0.6), WITHHELD)) == []
 

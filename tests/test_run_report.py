@@ -12,10 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 import torch
 
 import domainemo as de
 from domainemo.cli import main
+from domainemo.cli.screens import verdicts
 from domainemo.errors import ConfigurationError, DataError
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports import run_figures as figures
@@ -28,6 +30,7 @@ from domainemo.review.embedding import embed, principal_plane
 from domainemo.review.histories import histories, loss_terms
 from domainemo.review.reading import TrainedNetwork, match_recordings, networks
 from domainemo.review.screening import pooled, screening
+from domainemo.review.sides import sides
 from domainemo.review.tables import (
     calibration,
     confusion,
@@ -38,6 +41,7 @@ from domainemo.review.tables import (
 from domainemo.runs.experiment import experiment
 from domainemo.runs.metrics import calibration_error, metrics
 from domainemo.runs.results import Results
+from domainemo.statistics.paired import compare
 
 torch.set_num_threads(1)
 TINY = {"backbone.width": 8, "backbone.heads": 2}
@@ -454,6 +458,38 @@ def test_words_do_not_claim_what_is_not_shown():
     assert "1 of 7 subjects did not change." in text
 
 
+def test_no_hint_is_given_to_the_side_that_the_test_speaks_against():
+    """Eleven of twelve lose a little, one gains much: mean and ranks part."""
+    source = np.full(12, 0.5)
+    gap = np.array([-0.01 - 0.001 * k for k in range(11)] + [0.4])
+    assert gap.mean() > 0
+    _, p = scipy.stats.wilcoxon(gap, alternative="less")
+    assert p < 0.025
+    text = said(some_results(adapter=source + gap, source_only=source))
+    assert (
+        "Interval and test disagree: the mean says better, the interval holds zero, "
+        "the test says worse. That is no hint either way." in text
+    )
+    text = said(some_results(adapter=source - gap, source_only=source))
+    assert "says worse, the interval holds zero, the test says better" in text
+    # Nineteen of twenty lose a little, and the last gains less than they lose.
+    gap = np.array([-0.02 - 0.0001 * k for k in range(19)] + [0.3])
+    text = said(some_results(adapter=0.5 + gap, source_only=np.full(20, 0.5)))
+    assert (
+        "the mean says worse, the interval holds zero, the test says worse. That is a "
+        "hint that the adapter was worse, not a finding." in text
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_interval_and_test_may_each_be_sure_of_the_other_side(sign):
+    """Sixty lose a little and ten gain much: an interval is of the mean, not ranks."""
+    gap = sign * np.array([-0.001 - 1e-5 * k for k in range(60)] + [0.3] * 10)
+    found = sides(compare(0.4 + gap, np.full(70, 0.4)))
+    assert (found.mean, found.interval, found.test) == (sign, sign, -sign)
+    assert not found.shown and not found.silent and not found.hinted
+
+
 @pytest.mark.parametrize(("subjects", "least"), [(3, "0.25"), (5, "0.0625")])
 def test_few_subjects_cannot_show_a_difference(subjects, least):
     source = np.full(subjects, 0.5)
@@ -484,6 +520,36 @@ def test_simpler_methods_that_do_as_well_are_named():
     assert alone.comparison() is None
     assert "cannot tell what the adapter adds" in words.why_not_compared(alone)
     assert "no control beside it" in words.what_was_reached(alone)
+
+
+def test_length_is_set_against_the_chance_of_the_classes_that_people_have():
+    """Of two classes, .5 is nothing; of three it would be something."""
+    results = some_results(adapter=[0.6] * 6, clip_duration_only=[0.5] * 6)
+    results = replace(results, table=results.table.assign(sampling="trials"))
+    (text,) = words.length_alone(results)
+    assert "length alone reaches 0.500" in text
+    assert text in words.cautions(results) and text in verdicts(results)
+    rows = [
+        {"method": method, "fold": f"subject {subject}", "seed": 0}
+        | {"subject": subject, "label": label, "predicted": predicted}
+        for method in ("adapter", "clip duration only")
+        for subject in range(1, 7)
+        # The first person has all of the classes.
+        for label in ((0, 1, 2) if subject == 1 else (0, 2))
+        for predicted in (0, 2)
+    ]
+    columns = {f"p_{name}": 1 / 3 for name in CLASSES} | {"session": 1, "trial": 1}
+    told = replace(results, predictions=pd.DataFrame(rows).assign(**columns))
+    assert words.length_alone(told) == []
+    blind = (1 / 3 + 5 * 1 / 2) / 6
+    assert f"chance is {blind:.3f}" in words.what_was_reached(told)
+    (axes,) = figures.draw_methods(told).axes
+    dashed = [line for line in axes.get_lines() if line.is_dashed()]
+    np.testing.assert_allclose(dashed[0].get_xdata(), blind)
+    (axes,) = figures.draw_subjects(told, ["adapter"]).axes
+    (dashed,) = [line for line in axes.get_lines() if line.is_dashed()]
+    expected = np.repeat([1 / 3, *[0.5] * 5, blind], 2)
+    np.testing.assert_allclose(dashed.get_ydata(), expected)
 
 
 def test_a_network_that_answers_with_one_class_is_told():

@@ -558,7 +558,7 @@ def test_a_recording_without_the_extra_sample_keeps_all_of_them(tmp_path, extra)
         (np.zeros((62, 46800)), r"\(62, 46800\); expected \(62, 47001\)"),
         (np.zeros((62, 47002)), r"\(62, 47002\); expected \(62, 47001\)"),
         (np.zeros((47001, 62)), r"\(47001, 62\); expected \(62, 47001\)"),
-        (np.full((62, 47001), np.nan), "NaN or infinity in 47001 samples"),
+        (np.full((62, 47001), np.nan), "NaN or infinity in 47,001 samples"),
     ],
 )
 def test_recordings_that_do_not_fit_are_named(tmp_path, signal, found):

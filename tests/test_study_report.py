@@ -16,7 +16,7 @@ import pytest
 from matplotlib.text import Text
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
-from scipy.stats import rankdata
+from scipy.stats import rankdata, wilcoxon
 
 from domainemo.reports import study as report
 from domainemo.reports import study_numbers
@@ -24,6 +24,7 @@ from domainemo.reports.outliers import outlying
 from domainemo.reports.page import Code, Figure, Note, Table
 from domainemo.reports.study import study_sections, write_study_report
 from domainemo.reports.study_figures import (
+    draw_agreement,
     draw_folds,
     draw_history,
     draw_parallel,
@@ -681,6 +682,79 @@ def test_not_to_adapt_may_have_been_the_best_in_hindsight():
     assert found.regret == pytest.approx(0.99 - chosen)
 
 
+def noted(findings, *collapsed):
+    """Return findings that note how each stood, but for those that collapsed."""
+    (choice,) = findings.choices
+    rows = findings.candidates[~findings.candidates["candidate"].isin(collapsed)]
+    standing = dict(zip(rows["candidate"], rows["value"], strict=True)) | {-1: 0.9}
+    return replace(findings, choices=[replace(choice, standing=standing)])
+
+
+def test_what_has_collapsed_was_no_choice_and_is_not_the_best_in_hindsight():
+    """Candidate 1 collapsed; its accuracy and its score are above all others."""
+    findings = small(*[DONE] * 5, final=final_runs([4], 0, np.random.default_rng(0)))
+    scores = findings.scores.copy()
+    scores.loc[scores["candidate"] == 1, "true_accuracy"] = 0.99
+    table = findings.candidates.copy()
+    table.loc[table["candidate"] == 1, "value"] = 1.999
+    findings = replace(findings, scores=scores, candidates=table)
+    _, truths = _by_hand(findings)
+    assert truths[1] == pytest.approx(0.99) and max(truths.values()) == truths[1]
+    assert agreement(noted(findings)).best["candidate"].tolist() == [1]
+    found = agreement(noted(findings, 1))
+    rest = max(truth for number, truth in truths.items() if number != 1)
+    assert found.accuracies.loc["", "best in hindsight"] == pytest.approx(rest)
+    assert truths[int(found.best["candidate"].iloc[0])] == pytest.approx(rest)
+    labels = {"best in hindsight"}
+    (axes, *_) = draw_agreement(found).axes
+    (mark,) = [each for each in axes.collections if each.get_label() in labels]
+    assert mark.get_offsets()[0][1] == pytest.approx(rest)
+
+    won = replace(findings.choices[0], candidate=-1, value=0.9)
+    findings = replace(findings, choices=[won])
+    rest = table.loc[table["candidate"] != 1, "value"].max()
+    assert (
+        f"the highest score of a candidate that could be chosen is {rest:.3f}"
+        in what_was_chosen(noted(findings, 1))
+    )
+    assert "chosen is 1.999" in what_was_chosen(noted(findings))
+    none = what_was_chosen(noted(findings, *range(5)))
+    assert "no candidate could be chosen, as all have collapsed" in none
+
+
+def test_a_fold_is_told_of_candidates_and_not_of_their_seeds():
+    findings = small(DONE, DONE, DONE)
+    again = findings.scores.assign(seed=1, score=findings.scores["score"] + 0.02)
+    scores = pd.concat([findings.scores, again], ignore_index=True)
+    _, table = report._folds(replace(findings, scores=scores))
+    _, alone = report._folds(findings)
+    assert set(table.frame["count"]) == {3}
+    for name in ("median", "min", "max"):
+        np.testing.assert_allclose(table.frame[name], alone.frame[name] + 0.01)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [(0.5, "the same as"), (0.6, "10.0 points above"), (0.4, "10.0 points below")],
+)
+def test_held_out_people_are_told_beside_the_truth(held, said):
+    final = final_runs([4], 0, np.random.default_rng(0))
+    findings = small(DONE, final=final)
+    scores = findings.scores.assign(true_accuracy=0.5, source_accuracy=held + 1e-12)
+    findings = replace(findings, scores=scores)
+    text = how_far_off(agreement(findings), findings)
+    assert f"its balanced accuracy was {held:.3f}, {said} the truth." in text
+    assert "1 complete candidate is too few" in text
+
+
+def test_a_fold_without_a_complete_candidate_is_counted_among_those_left_out():
+    findings = per_fold(folds=4, candidates=12)
+    first = next(iter(findings.studies))
+    table = findings.candidates.copy()
+    table.loc[table["study"] == first, "state"] = "failed"
+    assert importances(replace(findings, candidates=table)).skipped == 1
+
+
 @pytest.mark.parametrize("candidates", [4, 5])
 def test_of_five_candidates_a_correlation_is_given(candidates):
     final = final_runs([4], 0, np.random.default_rng(0))
@@ -769,9 +843,26 @@ def test_a_loss_and_no_difference_are_told_as_plainly():
     assert text.endswith("That is no difference that these subjects can show.")
 
 
+def test_a_mean_that_the_test_speaks_against_is_no_hint():
+    """Eleven of twelve lose a little by tuning, and one gains much."""
+    gap = [-0.01 - 0.001 * k for k in range(11)] + [0.4]
+    assert sum(gap) > 0 and wilcoxon(gap, alternative="less").pvalue < 0.025
+    results, _ = gained(12, 0.0)
+    table = results.table.copy()
+    base = 0.5 + table["subject"].map(dict(enumerate(gap))).to_numpy()
+    table["balanced_accuracy"] = np.where(table["method"] == "tuned", base, 0.5)
+    results = replace(results, table=table)
+    text = what_it_gained(replace(small(DONE), final=results))[0]
+    assert text.endswith(
+        "Interval and test disagree: the mean says better, the interval holds zero, "
+        "the test says worse. That is no hint either way."
+    )
+
+
 def test_few_subjects_allow_no_conclusion():
     assert "3 subjects are too few for an interval or a test" in gained(3, 0.2)[1]
     assert "cannot go below p = 0.062" in gained(5, 0.2)[1]
+    assert "1 subject is too few for an interval or a test" in gained(1, 0.2)[1]
     results, _ = gained(8, 0.0)
     table = results.table
     same = table[table["method"] == "defaults"]
@@ -798,7 +889,7 @@ def test_what_won_is_told():
     findings = replace(findings, choices=[source])
     text = what_was_chosen(findings)
     assert "does not adapt" in text
-    assert f"adapts has {findings.candidates['value'].max():.3f}" in text
+    assert f"chosen is {findings.candidates['value'].max():.3f}" in text
     assert "Nothing has been chosen" in what_was_chosen(small(FAILED))
     findings = per_fold(folds=4, candidates=4)
     numbers = [0, 0, -1, 2]

@@ -16,7 +16,7 @@ from domainemo.errors import data_error
 from domainemo.runs.experiment import method_name
 from domainemo.runs.results import Results
 from domainemo.statistics.intervals import bootstrap_interval
-from domainemo.words import count, divided, in_order, listed, quoted
+from domainemo.words import count, divided, in_order, listed, quoted, signed
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,23 @@ from domainemo.words import count, divided, in_order, listed, quoted
 )
 def test_a_number_of_things(number, noun, said):
     assert count(number, noun) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "said"),
+    [
+        (1.25, 2, "+1.25"),
+        (-3.04, 1, "-3.0"),
+        (0.04, 1, "0.0"),
+        (-0.04, 1, "0.0"),
+        (-0.0, 3, "0.000"),
+        (-0.0006, 3, "-0.001"),
+        (10.0, 0, "+10"),
+        (float("nan"), 1, "+nan"),
+    ],
+)
+def test_zero_has_no_sign(value, digits, said):
+    assert signed(value, digits) == said
 
 
 def test_lists_are_read_as_sentences():

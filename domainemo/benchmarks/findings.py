@@ -17,6 +17,7 @@ from .. import files
 from ..runs.experiment import SOURCE_ONLY
 from ..runs.folder import write_table
 from ..runs.metrics import METRICS
+from ..statistics.effects import LEVEL
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import wilcoxon
 from ..statistics.several import holm
@@ -24,7 +25,14 @@ from ..statistics.ties import gap_between, tied
 from .cells import Outcome
 from .printed import as_latex, as_markdown, difference_columns
 
-__all__ = ["Findings", "Group", "gather", "read_findings", "tiers", "write_findings"]
+__all__ = [
+    "Findings",
+    "Group",
+    "gather",
+    "read_findings",
+    "tiers",
+    "write_findings",
+]
 
 Method = tuple[str, str]
 """A backbone, none of a control, and what stands on it."""
@@ -306,7 +314,7 @@ def _by_method(outcome: Outcome, rows: pd.DataFrame) -> dict[Method, pd.DataFram
     return found
 
 
-def tiers(scores: pd.DataFrame, level: float = 0.05) -> pd.Series[int]:
+def tiers(scores: pd.DataFrame, level: float = LEVEL) -> pd.Series[int]:
     """Return each method's rank; those that cannot be told apart share one.
 
     The method of the highest mean is first, and with it every other whose difference

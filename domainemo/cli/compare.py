@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..words import count
+from ..words import count, signed
 from .data.shared import Json
 from .names import check_new_folder, check_run
 from .stopping import interruptible
@@ -169,7 +169,7 @@ def _show_differences(each: OnDataset, reference: str, console: Console) -> None
         ps = (found.p, found.permutation, each.corrected[name])
         shown = ["-" if math.isnan(p) else f"{p:.3g}" for p in ps]
         interval = _interval(found.low, found.high, "+")
-        rows.append([name, f"{found.difference:+.3f}", interval, *shown])
+        rows.append([name, signed(found.difference, 3), interval, *shown])
     _print(console, headings, rows)
 
 
@@ -193,8 +193,9 @@ def _effect(found: Effect) -> str:
     if math.isnan(found.value):
         return "-"
     if math.isnan(found.low):
-        return f"{found.value:+.2f}"
-    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+        return signed(found.value, 2)
+    value, low, high = (signed(v, 2) for v in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _print(console: Console, headings: list[str], rows: list[list[str]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigurationError
-from ..words import count
+from ..words import are, count
 from . import options as use
 from .completion import names_of
 from .names import check_run
@@ -130,7 +130,7 @@ def _show(table: pd.DataFrame, output: Path | None) -> None:
         echo(text.removesuffix("\n"), lines=True)
         return
     write(output, text)
-    verb = "is" if len(table) == 1 else "are"
+    verb = are(len(table))
     echo(f"{count(len(table), 'prediction')} {verb} in {output}.")
 
 

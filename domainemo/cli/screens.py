@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from ..words import count, duration
+from ..words import count, duration, signed
 from .console import Console, Table
 
 if TYPE_CHECKING:
@@ -386,26 +386,25 @@ def _cells(row: Mapping[Hashable, float]) -> tuple[str, ...]:
 
 def verdicts(results: Results) -> list[str]:
     """Return in words what the baselines say of the result."""
-    from ..reports.run_words import beside_the_best_control, collapsed, idle, leaks
+    from ..reports.run_words import (
+        beside_the_best_control,
+        collapsed,
+        idle,
+        leaks,
+        length_alone,
+    )
 
     lines = [f"{results.method} stands {beside_the_best_control(results)}."]
     found = results.comparison()
     if found is not None:
         p = "" if np.isnan(found.p) else f", Wilcoxon p = {found.p:.3g}"
-        interval = (
-            f" [{found.low:+.3f}, {found.high:+.3f}]" if not np.isnan(found.low) else ""
-        )
+        interval = ""
+        if not np.isnan(found.low):
+            interval = f" [{signed(found.low, 3)}, {signed(found.high, 3)}]"
         lines.append(
-            f"{results.method} less source only: {found.difference:+.3f}{interval}{p}, "
-            f"{count(found.subjects, 'subject')}."
+            f"{results.method} less source only: {signed(found.difference, 3)}"
+            f"{interval}{p}, {count(found.subjects, 'subject')}."
         )
-    sees_length = results.table["sampling"].iloc[0] == "trials"
-    if sees_length and "clip duration only" in results.methods:
-        known = results.per_subject()["clip duration only"].mean()
-        chance = 1 / max(sum(str(c).startswith("p_") for c in results.predictions), 1)
-        if known > chance + 0.1:
-            lines.append(
-                f"Caution: whole trials show the network their length, and length "
-                f"alone reaches {known:.3f}. Use --sampling sequences, or a crop."
-            )
-    return lines + idle(results) + collapsed(results) + leaks(results)
+    for cautions in (length_alone, idle, collapsed, leaks):
+        lines += cautions(results)
+    return lines

@@ -95,19 +95,22 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
     console.print(table)
     tested = "; ".join(fold.name for fold in planned.tested.folds)
     folds = sum(len(each.folds) for each in planned.choosing.values())
-    trainings = folds * len(experiment.seeds) * settings.candidates
+    alone = experiment.adapter.name != "none"  # source only is trained as well
+    trainings = folds * len(experiment.seeds) * (settings.candidates + alone)
     if settings.select == "per-fold":
         who = f"Each of {count(folds, 'fold')} chooses for itself, without its "
         who += f"target's labels{but_for_calibration(planned.calibrated)}."
     else:
         chosen = settings.development
         names = in_order(chosen) if isinstance(chosen, tuple) else []
-        who = f"{count(len(names), 'subject')} choose and are not tested: "
+        verbs = "chooses and is" if len(names) == 1 else "choose and are"
+        who = f"{count(len(names), 'subject')} {verbs} not tested: "
         who += f"{', '.join(names)}."
     console.print()
     console.say(
         f"{who} Tested: {tested}. {count(settings.candidates, 'candidate')} by "
-        f"{settings.sampler}, at most {count(trainings, 'training')}; folder {folder}."
+        f"{settings.sampler}{' and source only' * alone}, at most "
+        f"{count(trainings, 'training')}; folder {folder}."
     )
     jobs = [job for key in planned.choosing for job in planned.jobs(key)]
     show_memory(console, planned.inputs, jobs)
@@ -115,6 +118,7 @@ def show_study_plan(planned: StudyPlan, folder: Path) -> None:
 
 def show_findings(findings: Findings) -> None:
     """Print what was chosen, what it was worth, and what to type next."""
+    from ..reports.study_words import by_comparison
     from ..studies.findings import outcomes
 
     console = Console()
@@ -126,6 +130,8 @@ def show_findings(findings: Findings) -> None:
         return
     for choice in findings.choices:
         console.say(_chosen(choice))
+    if told := by_comparison(findings).strip():
+        console.say(told)
     if findings.final is not None:
         console.print()
         show_summary(findings.final, console)
@@ -140,12 +146,12 @@ def show_findings(findings: Findings) -> None:
 def _chosen(choice: Choice) -> str:
     where = "" if choice.fold is None else f"{choice.fold}: "
     if choice.candidate < 0:
-        return f"{where}Source only scored highest ({choice.value:.3f}): do not adapt."
+        return f"{where}Source only was chosen ({choice.value:.3f}): do not adapt."
     options = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in choice.options.items()
     )
     return (
-        f"{where}Candidate {choice.candidate} scored highest ({choice.value:.3f}): "
+        f"{where}Candidate {choice.candidate} was chosen ({choice.value:.3f}): "
         f"{options}."
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..core import EmotionData, spelling
 from ..errors import ConfigurationError, DomainemoWarning, data_error, did_you_mean
-from ..words import count, divided, listed, quoted
+from ..words import are, count, divided, listed, quoted
 from .task import unmarked
 
 __all__ = ["share_classes", "written"]
@@ -81,7 +81,7 @@ def share_classes(
         raise data_error(
             f"{target.inputs.name}, classes",
             f"{', '.join(target.classes)}, of which {len(kept)} "
-            f"{'is' if len(kept) == 1 else 'are'} among those of {source.inputs.name} "
+            f"{are(len(kept))} among those of {source.inputs.name} "
             f"({', '.join(source.classes)})",
             "at least two classes that both have",
             f"Say which are the same with --target-classes {_FORM}.",

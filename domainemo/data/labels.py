@@ -44,7 +44,7 @@ def check_trials(data: EmotionData) -> None:
     of = data.inputs.windows[TRIAL].drop_duplicates()
     raise data_error(
         f"{data.inputs.name}, labels",
-        f"labels that change within {len(found)} of {len(of)} trials "
+        f"labels that change within {len(found)} of {count(len(of), 'trial')} "
         f"({first_few(found, _SHOWN)})",
         "one label in every window of a trial",
         "Number the trials so that each has one label; or, where windows were rated "

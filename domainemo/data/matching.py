@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..core import TRIAL, Inputs, Modality, canonical_name, spelling
 from ..errors import DataError, data_error, did_you_mean
+from ..words import are
 from .montage import FEWEST_ELECTRODES, HEAD_CENTRE, standard_montage
 from .normalisation import Scale
 from .soundness import listed
@@ -445,7 +446,7 @@ def _told_of_lost(
     near = "".join(did_you_mean(name, others) for name in missing)
     return [
         f"{matched.name}: {', '.join(lost)} of {wanted_of} "
-        f"{'is' if len(lost) == 1 else 'are'} missing in all windows (the recording "
+        f"{are(len(lost))} missing in all windows (the recording "
         f"has {', '.join(found)}); the predictions rest on {', '.join(there)} alone."
         + near
     ]

@@ -12,6 +12,7 @@ from ..core import Normalisation
 from ..data.normalisation import scale_of
 from ..errors import DataError
 from ..registry import register
+from ..words import count
 from .whitening import WAYS, standardised, symmetric_power
 
 __all__ = ["Riemannian", "riemannian_mean"]
@@ -107,10 +108,11 @@ def _covariances(seen: NDArray[np.float32]) -> Array:
     wrong = int((lowest <= np.finfo(np.float32).eps * size).sum())
     if wrong:
         raise DataError(
-            f"The normalisation 'riemannian' met {wrong} of {len(complete)} windows "
-            f"that are symmetric, of {seen.shape[1]} channels, but not positive "
-            f"definite; expected covariances of full rank. Shrink them, leave "
-            f"channels out, or choose another normalisation, such as 'session'."
+            f"The normalisation 'riemannian' met {wrong} of "
+            f"{count(len(complete), 'window')} that are symmetric, of {seen.shape[1]} "
+            f"channels, but not positive definite; expected covariances of full rank. "
+            f"Shrink them, leave channels out, or choose another normalisation, such "
+            f"as 'session'."
         )
     return covariances
 
@@ -126,11 +128,11 @@ def _refuse_incomplete(seen: NDArray[np.float32]) -> None:
     alike = np.isclose(there, other, rtol=0, atol=_ROUNDING * size, equal_nan=True)
     if len(there) and alike.all():
         raise DataError(
-            f"The normalisation 'riemannian' met a session of {len(there)} windows "
-            f"that are symmetric, of {seen.shape[1]} channels, some of which are "
-            f"missing in each; expected complete covariances among them. Interpolate "
-            f"the channels, leave them out (--exclude), or choose another "
-            f"normalisation, such as 'session'."
+            f"The normalisation 'riemannian' met a session of "
+            f"{count(len(there), 'window')} that are symmetric, of {seen.shape[1]} "
+            f"channels, some of which are missing in each; expected complete "
+            f"covariances among them. Interpolate the channels, leave them out "
+            f"(--exclude), or choose another normalisation, such as 'session'."
         )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from ..benchmarks.findings import Findings, Group
 from ..benchmarks.printed import difference_columns, in_words
 from ..runs.experiment import SOURCE_ONLY
-from ..statistics.effects import FEWEST_TO_SHOW
+from ..statistics.effects import FEWEST_TO_SHOW, LEVEL
 from ..statistics.intervals import FEWEST
 from ..statistics.paired import compare
 from ..statistics.several import holm, stouffer
@@ -83,7 +83,7 @@ def _summary(findings: Findings, scored: list[Group]) -> list[Block]:
                 f"difference, however large: all methods are shown as tied."
             )
         )
-    return blocks
+    return [*blocks, *(note for group in scored for note in _cannot_show(group))]
 
 
 def _first(group: Group) -> str:
@@ -97,13 +97,47 @@ def _first(group: Group) -> str:
         f"{figures.called((best['backbone'], best['method']))}, over "
         f"{count(len(group.scores), 'subject')}"
     )
-    others = len(ahead) - 1
-    total = len(group.methods)
-    if not others:
-        return f"{text}; each of the {total - 1} other methods differs from it."
-    some = "none" if others == total - 1 else str(others)
-    can = "can" if others == total - 1 else "cannot"
-    return f"{text}; {some} of the {total - 1} others {can} be told from it."
+    tied, others = len(ahead) - 1, len(group.methods) - 1
+    if others == 0:
+        return f"{text}, the only method."
+    if others == 1:
+        verb = "cannot be told" if tied else "differs"
+        return f"{text}; the other method {verb} from it."
+    if not tied:
+        return f"{text}; each of the {others} other methods differs from it."
+    if tied == others:
+        return f"{text}; none of the {others} others can be told from it."
+    return f"{text}; {tied} of the {others} others cannot be told from it."
+
+
+def _cannot_show(group: Group) -> list[Block]:
+    """Return which comparisons are too many for so few subjects, if any are.
+
+    The smallest p that a signed-rank test can have is the first that Holm's correction
+    multiplies, by the number of them all.
+    """
+    subjects, others = len(group.scores), len(group.methods) - 1
+    least = 2 / 2**subjects
+    bases = {"source only": group.base, "logistic regression": group.linear}
+    bases |= {group.reference: group.referred} if group.reference else {}
+    families = {"with the best method": others} | {
+        f"with {name}": sum(of(method) is not None for method in group.methods)
+        for name, of in bases.items()
+    }
+    lost = [
+        f"{least * number:.2g} for {count(number, 'comparison')} {name}"
+        for name, number in families.items()
+        if number * least >= LEVEL
+    ]
+    if subjects < FEWEST_TO_SHOW or not lost:
+        return []
+    return [
+        Note(
+            f"{group.name}: over {count(subjects, 'subject')} Wilcoxon's signed-rank "
+            f"test cannot go below p = {least:.2g}, which Holm's correction makes "
+            f"{listed(lost)}: there no difference can be shown, however large."
+        )
+    ]
 
 
 # --------------------------------------------------------------------- one data set

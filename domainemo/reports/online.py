@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..review.reading import class_names
 from ..runs.results import Results
 from .page import Figure, Section, Table
 from .style import COLOURS, MARKERS, WIDTH
@@ -60,7 +59,8 @@ def _draw(results: Results, table: pd.DataFrame) -> matplotlib.figure.Figure:
         mark = MARKERS[number % len(MARKERS)]
         axes.plot(place, mean, marker=mark, color=colour, label=str(method))
         axes.fill_between(place, low, high, color=colour, alpha=0.15, lw=0)
-    axes.axhline(1 / len(class_names(results)), color="0.4", ls="--", lw=0.8)
+    own = table[table["method"] == results.method]
+    axes.plot(own[across], own["chance"], color="0.4", ls="--", lw=0.8)
     axes.set_xlabel("minutes since the start (dashed: chance)" if known else "step")
     axes.set_ylabel("balanced accuracy")
     axes.set_ylim(0, 1)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..core import FUSION
+from ..review.chance import chances
 from ..review.histories import loss_terms
 from ..review.reading import baseline, class_names
 from ..review.tables import calibration, confusion, subject_intervals
@@ -74,7 +75,9 @@ def draw_methods(results: Results) -> Figure:
             va="center",
             fontsize=8,
         )
-    axes.axvline(1 / len(class_names(results)), **_CHANCE)
+    ends = np.arange(len(summary) + 1) - 0.5
+    blind = chances(results).mean()[summary.index]
+    axes.plot(np.repeat(blind, 2), np.repeat(ends, 2)[1:-1], **_CHANCE)
     axes.set_yticks(range(len(summary)), list(summary.index))
     axes.set_ylim(len(summary) - 0.5, -0.5)
     axes.set_xlim(min(0, *subjects.min()), 1)
@@ -94,7 +97,8 @@ def draw_subjects(results: Results, methods: Sequence[str]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    table = _heights(results, methods)
+    table, own = _heights(results, methods), chances(results)[results.method]
+    blind = np.array([*own, own.mean()])
     names = [str(name) for name in results.per_subject().index]
     # The mean over subjects stands behind an empty place.
     places = [*range(len(names)), len(names) + 0.5]
@@ -108,7 +112,8 @@ def draw_subjects(results: Results, methods: Sequence[str]) -> Figure:
             centres = np.array([places[c] for c in chosen])
             mine = table[table["method"] == method].iloc[list(chosen)]
             _draw_bars(axes, centres, mine, number, len(methods))
-        axes.axhline(1 / len(class_names(results)), **_CHANCE)
+        across = [places[c] + side for c in chosen for side in (-0.6, 0.6)]
+        axes.plot(across, np.repeat(blind[chosen], 2), **_CHANCE)
         labels = [*names, "mean"]
         axes.set_xticks([places[c] for c in chosen], [labels[c] for c in chosen])
         if max(len(labels[c]) for c in chosen) > 60 // len(chosen):

@@ -7,14 +7,16 @@ import math
 import pandas as pd
 
 from ..errors import ConfigurationError
+from ..review.chance import chance_of, chances
 from ..review.histories import histories, loss_terms
-from ..review.reading import baseline, class_names, networks
+from ..review.reading import baseline, networks
+from ..review.sides import sides
 from ..runs.experiment import experiment_of
 from ..runs.results import Results
 from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
 from ..statistics.ties import gap_between, tied
-from ..words import count, p_value
+from ..words import count, p_value, signed
 
 __all__ = [
     "beside_the_best_control",
@@ -24,6 +26,7 @@ __all__ = [
     "gains",
     "idle",
     "leaks",
+    "length_alone",
     "mean_accuracies",
     "too_few",
     "what_was_reached",
@@ -52,7 +55,7 @@ def what_was_reached(results: Results) -> str:
         f"{first['dataset']}{onto}: {results.method} reached a balanced "
         f"accuracy of {own['mean']:.3f} per {results.level}, the mean over {subjects} "
         f"({interval}), {beside_the_best_control(results)}; whole trials reached "
-        f"{own['trial']:.3f}, and chance is {_chance(results):.3f}."
+        f"{own['trial']:.3f}, and chance is {chance_of(results, results.method):.3f}."
     )
 
 
@@ -110,16 +113,12 @@ def difference(results: Results, found: Comparison) -> str:
     )
     if found.subjects < FEWEST_TO_SHOW:
         return text
-    apart, sure = found.low > 0 or found.high < 0, found.p < 0.05
-    direction = "better" if found.difference > 0 else "worse"
-    if apart and sure:
-        return f"{text} The adapter was {direction} on these subjects."
-    if apart or sure:
-        return (
-            f"{text} Interval and test disagree: a hint that the adapter was "
-            f"{direction}, not a finding."
-        )
-    return f"{text} That is no difference that these subjects can show."
+    said = sides(found)
+    if said.shown:
+        return f"{text} The adapter was {said.shown} on these subjects."
+    if said.silent:
+        return f"{text} That is no difference that these subjects can show."
+    return f"{text} {said.disagreement('the adapter')}"
 
 
 def gains(results: Results) -> pd.Series[float]:
@@ -175,14 +174,28 @@ def cautions(results: Results) -> list[str]:
             f"Caution: something far simpler does as well or better on the same folds "
             f"({', '.join(better)})."
         )
-    length = means.get("clip duration only", math.nan)
+    return [
+        *found,
+        *length_alone(results),
+        *idle(results),
+        *collapsed(results),
+        *leaks(results),
+    ]
+
+
+def length_alone(results: Results) -> list[str]:
+    """Return how far trials' length goes by itself, where the network is shown it."""
+    name = "clip duration only"
     whole = str(results.table["sampling"].iloc[0]) == "trials"
-    if whole and length > _chance(results) + 0.1:
-        found.append(
-            f"Caution: whole trials show the network their length, and length alone "
-            f"reaches {length:.3f}. Use --sampling sequences, or a crop."
-        )
-    return found + idle(results) + collapsed(results) + leaks(results)
+    if not whole or name not in results.methods:
+        return []
+    reached = mean_accuracies(results)[name]
+    if not reached > chance_of(results, name) + 0.1:
+        return []
+    return [
+        f"Caution: whole trials show the network their length, and length alone "
+        f"reaches {reached:.3f}. Use --sampling sequences, or a crop."
+    ]
 
 
 def idle(results: Results) -> list[str]:
@@ -266,20 +279,16 @@ def collapsed(results: Results) -> list[str]:
 
 def leaks(results: Results) -> list[str]:
     """Return what a training on shuffled labels says of the evaluation, if anything."""
-    summary, chance = results.summary(), _chance(results)
+    summary, blind = results.summary(), chances(results).mean()
     return [
         f"Caution: trained on shuffled labels, which tell nothing, the network still "
         f"reaches {summary['mean'][name]:.3f}, at least {summary['low'][name]:.3f} in "
-        f"95 % of resamplings, where chance is {chance:.3f}: the evaluation leaks."
+        f"95 % of resamplings, where chance is {blind[name]:.3f}: the evaluation leaks."
         for name in results.retrainings
-        if name.startswith("labels shuffled") and summary["low"][name] > chance
+        if name.startswith("labels shuffled") and summary["low"][name] > blind[name]
     ]
-
-
-def _chance(results: Results) -> float:
-    return 1 / len(class_names(results))
 
 
 def _points(gap: float, unit: str = " points") -> str:
     """Return a difference of accuracies in hundredths."""
-    return f"{100 * gap:+.1f}{unit}".replace("-", "\N{MINUS SIGN}")
+    return f"{signed(100 * gap)}{unit}".replace("-", "\N{MINUS SIGN}")

@@ -471,8 +471,8 @@ def _option_figures(
         )
     else:
         blocks.append(
-            f"A contour needs two numeric options and four complete candidates. There "
-            f"are {len(numeric)} such options; complete candidates: {done}."
+            f"A contour needs two numeric options and four complete candidates. Such "
+            f"options: {len(numeric)}; complete candidates: {done}."
         )
     if len(options) >= 2:
         blocks.append(
@@ -494,13 +494,12 @@ def _folds(findings: Findings) -> list[Block]:
     trained = scores[scores["candidate"] != SOURCE_ONLY_CANDIDATE]
     if trained["score"].notna().sum() == 0:
         return ["No candidate has finished a fold, so there is nothing to compare."]
-    medians = trained.groupby("fold", sort=False)["score"].agg(
-        ["median", "min", "max", "count"]
-    )
+    each = trained.groupby(["fold", "candidate"], sort=False)["score"].mean()
+    medians = each.groupby("fold", sort=False).agg(["median", "min", "max", "count"])
     order = (
         "A number is another configuration in each fold's own study."
         if per_fold(findings)
-        else "The best candidate stands on top, those not completed at the bottom."
+        else "The highest score stands on top, those not completed at the bottom."
     )
     return [
         Figure(
@@ -551,6 +550,8 @@ def _stopped(findings: Findings) -> list[Block]:
 
 def _truth(study: _Study) -> list[Block]:
     found, findings = study.agreement, study.findings
+    if found is None and findings.final is not None:
+        return ["No candidate could be chosen, so there is nothing to compare."]
     if found is None:
         return [
             "How far the validator was from the truth is computed after the final "
@@ -590,7 +591,7 @@ def _cost(study: _Study) -> list[Block]:
     sentences = [f"All candidates together took {duration(found.total)}."]
     if not math.isnan(found.elapsed):
         sentences.append(
-            f"From the first one's beginning to the last one's end there were "
+            f"From the first one's beginning to the last one's end it took "
             f"{duration(found.elapsed)}, with {count(len(found.workers), 'worker')}."
         )
     if not math.isnan(found.typical):

@@ -498,7 +498,7 @@ def draw_agreement(found: Agreement, by: str = "validator's score") -> Figure:
             **table[columns] - medians.loc[table["study"]].set_axis(table.index)
         )
     reference = table["candidate"] == SOURCE_ONLY_CANDIDATE
-    best = table.loc[table.groupby("study")["true_accuracy"].idxmax()]
+    best = table.loc[found.best.index]
     for rows, kind in (
         (table[~reference], "complete"),
         (table[reference], "source only"),

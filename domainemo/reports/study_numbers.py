@@ -27,6 +27,7 @@ __all__ = [
     "comparable",
     "complete",
     "cost",
+    "could_be_chosen",
     "importances",
     "lower_is_better",
     "objectives",
@@ -131,6 +132,28 @@ def complete(findings: Findings) -> pd.DataFrame:
     finite = np.isfinite(table["value"].to_numpy(dtype=np.float64))
     kept: pd.DataFrame = table.loc[(table["state"] == "complete") & finite]
     return kept
+
+
+def could_be_chosen(findings: Findings) -> pd.DataFrame:
+    """Return the complete candidates but for those that have collapsed.
+
+    Of a study that noted no standing, all of them.
+    """
+    table, noted = complete(findings), _standing(findings)
+    studies = {study for study, _ in noted}
+    keys = zip(table["study"], table["candidate"], strict=True)
+    open_ = [key in noted or key[0] not in studies for key in keys]
+    kept: pd.DataFrame = table.loc[open_]
+    return kept
+
+
+def _standing(findings: Findings) -> dict[tuple[str, int], float]:
+    """Return what was chosen by, of each candidate that could be, as it was noted."""
+    return {
+        (choice.fold or "", number): value
+        for choice in findings.choices
+        for number, value in choice.standing.items()
+    }
 
 
 def comparable(findings: Findings) -> pd.Series[float]:
@@ -298,7 +321,7 @@ def importances(findings: Findings) -> Importances | str:
         candidates=int(table["study"].isin(list(shares)).sum()),
         explained=float(np.mean(known)) if known else math.nan,
         left_out=tuple(each.name for each in options if each not in drawn),
-        skipped=table["study"].nunique() - len(shares),
+        skipped=len(findings.studies) - len(shares),
     )
 
 
@@ -401,7 +424,8 @@ class Agreement:
         A row per complete candidate, and source only as candidate -1: ``study``,
         ``candidate``, ``value`` (validator's score; where it compares, how each stands
         among those that could be chosen), ``true_accuracy`` (balanced accuracy on the
-        same folds' targets), ``source_accuracy``, ``default`` and ``chosen``.
+        same folds' targets), ``source_accuracy``, ``default``, ``chosen`` and ``sound``
+        (whether it could be chosen: it has not collapsed).
     correlation : float
         Spearman's between validator and truth over the complete candidates; of
         several studies, the mean of theirs. NaN where nothing varies, and with fewer
@@ -417,14 +441,20 @@ class Agreement:
         return self.table[self.table["candidate"] != SOURCE_ONLY_CANDIDATE]
 
     @property
-    def accuracies(self) -> pd.DataFrame:
-        """True accuracy by study of the chosen, the best in hindsight and others.
+    def best(self) -> pd.DataFrame:
+        """The row of the best in hindsight of each study.
 
-        The best is looked for among everything that could have been chosen.
+        It is looked for among everything that could have been chosen.
         """
+        open_ = self.table[self.table["sound"]]
+        return open_.loc[open_.groupby("study")["true_accuracy"].idxmax()]
+
+    @property
+    def accuracies(self) -> pd.DataFrame:
+        """True accuracy by study of the chosen, the best in hindsight and others."""
         table, candidates = self.table, self.candidates
         by_study = {
-            "best in hindsight": table.groupby("study")["true_accuracy"].max(),
+            "best in hindsight": self.best.set_index("study")["true_accuracy"],
             "chosen": _mean_true(table[table["chosen"]]),
             "defaults": _mean_true(candidates[candidates["default"]]),
             "mean of all candidates": _mean_true(candidates),
@@ -472,15 +502,13 @@ def agreement(findings: Findings) -> Agreement | None:
     found["value"] = known["value"].reindex(keys).to_numpy(dtype=float)
     found.loc[reference, "value"] = found.loc[reference, "score"]
     if by_standing(findings):
-        standing = {
-            (choice.fold or "", number): value
-            for choice in findings.choices
-            for number, value in choice.standing.items()
-        }
+        standing = _standing(findings)
         found["value"] = [standing.get(key, math.nan) for key in keys]
     default = known["default"].astype(bool).reindex(keys, fill_value=False)
     found["default"] = default.to_numpy()
     found["chosen"] = keys.isin(_chosen(findings))
+    sound = could_be_chosen(findings).set_index(["study", "candidate"]).index
+    found["sound"] = reference.to_numpy() | keys.isin(sound)
     found = found[found["value"].notna() & found["true_accuracy"].notna()]
     table = found.drop(columns="score").reset_index(drop=True)
     if not (table["candidate"] != SOURCE_ONLY_CANDIDATE).any():

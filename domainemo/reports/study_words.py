@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from ..review.sides import sides
 from ..runs.experiment import SOURCE_ONLY
 from ..runs.results import Results
+from ..statistics.effects import FEWEST_TO_SHOW
 from ..statistics.paired import Comparison, compare
 from ..statistics.ties import gap_between, tied
 from ..studies.findings import (
@@ -20,16 +22,27 @@ from ..studies.findings import (
     Findings,
     compared,
 )
-from ..words import but_for_calibration, count, in_order, listed, p_value, were
+from ..words import (
+    are,
+    but_for_calibration,
+    count,
+    in_order,
+    listed,
+    p_value,
+    signed,
+    were,
+)
 from .study_numbers import (
     Agreement,
     Importances,
     by_standing,
     complete,
+    could_be_chosen,
     source_only_scores,
 )
 
 __all__ = [
+    "by_comparison",
     "how_far_off",
     "kind_of",
     "paired",
@@ -110,22 +123,21 @@ def what_was_chosen(findings: Findings) -> str:
     if not choices:
         done = len(complete(findings))
         return (
-            f"Nothing has been chosen: {count(done, 'candidate')} "
-            f"{'is' if done == 1 else 'are'} complete."
+            f"Nothing has been chosen: {count(done, 'candidate')} {are(done)} complete."
         )
     if not per_fold(findings):
-        return _one_choice(choices[0], findings) + _by_comparison(findings)
+        return _one_choice(choices[0], findings) + by_comparison(findings)
     kinds = [kind_of(choice, findings) for choice in choices]
     source, defaults = kinds.count("source only"), kinds.count("defaults")
     return (
         f"Every fold chose for itself. In {len(kinds) - source - defaults} of "
         f"{count(len(kinds), 'fold')} a tuned candidate won, in {defaults} the "
         f"defaults, and in {source} source only, which does not adapt at all."
-        f"{_without_choice(findings)}{_by_comparison(findings)}"
+        f"{_without_choice(findings)}{by_comparison(findings)}"
     )
 
 
-def _by_comparison(findings: Findings) -> str:
+def by_comparison(findings: Findings) -> str:
     """Say so where the highest score need not win; empty where it does."""
     if not compared(findings.studies):
         return ""
@@ -159,15 +171,19 @@ def _one_choice(choice: Choice, findings: Findings) -> str:
         others.append(f"the defaults {default:.3f}")
     scores = f"{choice.value:.3f}" + (f" ({', '.join(others)})" if others else "")
     if kind == "source only":
-        best = complete(findings)["value"].max()
+        best = could_be_chosen(findings)["value"].max()
+        beaten = f"the highest score of a candidate that could be chosen is {best:.3f}"
+        if math.isnan(best):
+            beaten = "no candidate could be chosen, as all have collapsed"
         return (
-            f"Source only won, with a validator score of {scores}: the best candidate "
-            f"that adapts has {best:.3f}, so the chosen configuration does not adapt."
+            f"Source only won, with a validator score of {scores}: {beaten}, so the "
+            f"chosen configuration does not adapt."
         )
     if kind == "defaults":
         return (
             f"The defaults themselves won (candidate {choice.candidate}), with a "
-            f"validator score of {scores}: the search found nothing better."
+            f"validator score of {scores}: the search found nothing better that could "
+            f"be chosen."
         )
     return (
         f"Candidate {choice.candidate} was chosen, with a validator score of {scores}."
@@ -204,7 +220,7 @@ def what_it_gained(findings: Findings) -> list[str]:
             f"On the final runs, with fresh seeds, the tuned configuration reached a "
             f"balanced accuracy of {means} of {words}"
             if method == DEFAULTS
-            else f"Against {words} it reached {means}"
+            else f"Against {words} the tuned configuration reached {means}"
         )
         paragraphs.append(f"{lead}: {_difference(found, wide, method)}")
     return [*paragraphs, *_what_did_better(results)]
@@ -237,36 +253,32 @@ def _difference(found: Comparison, wide: pd.DataFrame, method: str) -> str:
         f"{count(int((gap > 0).sum()), 'subject')} gained, {int((gap < 0).sum())} "
         f"lost, {int((gap == 0).sum())} stayed the same"
     )
-    points = f"{100 * found.difference:+.1f} points"
+    points = f"{signed(100 * found.difference)} points"
     if math.isnan(found.low):
         return (
-            f"{points} ({shares}). {count(found.subjects, 'subject')} are too few for "
-            f"an interval or a test."
+            f"{points} ({shares}). {count(found.subjects, 'subject')} "
+            f"{are(found.subjects)} too few for an interval or a test."
         )
     return (
-        f"{points} (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, "
-        f"{count(found.subjects, 'subject')}; Wilcoxon signed-rank test, "
-        f"{p_value(found.p)}; {shares}). {_conclusion(found)}"
+        f"{points} (95 % interval {signed(100 * found.low)} to "
+        f"{signed(100 * found.high)}, {count(found.subjects, 'subject')}; Wilcoxon "
+        f"signed-rank test, {p_value(found.p)}; {shares}). {_conclusion(found)}"
     )
 
 
 def _conclusion(found: Comparison) -> str:
-    apart = found.low > 0 or found.high < 0
-    direction = "better" if found.difference > 0 else "worse"
-    if 2 / 2**found.subjects > 0.05:
+    if found.subjects < FEWEST_TO_SHOW:
         least = 2 / 2**found.subjects
         return (
             f"With {count(found.subjects, 'subject')} this test cannot go below p = "
             f"{least:.3f}, so that no difference could be shown."
         )
-    if apart and found.p < 0.05:
-        return f"The tuned configuration was {direction}."
-    if apart or found.p < 0.05:
-        return (
-            f"The interval and the test disagree: a hint that the tuned configuration "
-            f"was {direction}, not a finding."
-        )
-    return "That is no difference that these subjects can show."
+    said = sides(found)
+    if said.shown:
+        return f"The tuned configuration was {said.shown}."
+    if said.silent:
+        return "That is no difference that these subjects can show."
+    return said.disagreement("the tuned configuration")
 
 
 def what_mattered(found: Importances | str) -> str:
@@ -309,21 +321,22 @@ def how_far_off(found: Agreement, findings: Findings) -> str:
     """Return how far the validator was from the truth, as a diagnosis."""
     several = found.table["study"].nunique() > 1
     mean = "over folds, on average, " if several else ""
+    number = len(found.candidates)
+    sound = by_standing(findings)
+    which = count(number, "complete candidate") + " that could be chosen" * sound
     correlation = (
-        f"{count(len(found.candidates), 'complete candidate')} that differ too little, "
-        "or are too few, for a rank correlation between the validator and the true "
-        "balanced accuracy"
+        f"{which} {are(number)} too few, or too much alike, for a rank correlation "
+        f"between the validator and the true balanced accuracy"
         if math.isnan(found.correlation)
-        else f"{mean}the validator and the true balanced accuracy of "
-        f"{count(len(found.candidates), 'complete candidate')} have a rank "
-        f"correlation of {found.correlation:+.2f}"
+        else f"{mean}the validator and the true balanced accuracy of {which} have a "
+        f"rank correlation of {signed(found.correlation, 2)}"
     )
     sentences = [f"{_AFTER}{correlation}."]
     if math.isnan(found.regret):
         return sentences[0]
     accuracy = found.accuracies.mean()
     chosen = found.table[found.table["chosen"]]
-    by = "standing" if by_standing(findings) else "validator score"
+    by = "standing" if sound else "validator score"
     sentences.append(
         f"What was chosen had a {by} of {chosen['value'].mean():.3f} and a true "
         f"balanced accuracy of {accuracy['chosen']:.3f} on the same folds; the "
@@ -343,11 +356,14 @@ def _optimism(chosen: pd.DataFrame, findings: Findings) -> list[str]:
     sentences = []
     if both.any():
         held = float(known[both].mean())
-        gap = held - float(chosen.loc[both, "true_accuracy"].mean())
-        side = "above" if gap > 0 else "below"
+        gap = signed(100 * (held - float(chosen.loc[both, "true_accuracy"].mean())))
+        sides = {"+": "points above the truth", "-": "points below the truth"}
+        side = "the same as the truth"
+        if gap[0] in sides:
+            side = f"{gap[1:]} {sides[gap[0]]}"
         sentences.append(
             f"On source subjects that were held out of training its balanced accuracy "
-            f"was {held:.3f}, {abs(100 * gap):.1f} points {side} the truth."
+            f"was {held:.3f}, {side}."
         )
     if name != "source":
         sentences.append(
@@ -367,8 +383,9 @@ def who_was_tested(findings: Findings, results: Results) -> str:
             f"{count(len(tested), 'subject')} in all."
         )
     chose = in_order(str(name) for name in _development(findings))
+    number = count(len(tested), "subject")
     if not chose:
-        return f"{count(len(tested), 'subject')} were tested: {', '.join(tested)}."
+        return f"{number} {were(len(tested))} tested: {', '.join(tested)}."
     shared = [name for name in tested if name in chose]
     apart = (
         "None of them took part in choosing."
@@ -377,7 +394,7 @@ def who_was_tested(findings: Findings, results: Results) -> str:
     )
     return (
         f"{count(len(chose), 'subject')} chose ({', '.join(chose)}); "
-        f"{count(len(tested), 'subject')} were tested ({', '.join(tested)}). {apart}"
+        f"{number} {were(len(tested))} tested ({', '.join(tested)}). {apart}"
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..core import TRIAL
 from ..errors import ConfigurationError
-from ..runs.folder import flat
+from ..runs.folder import differing, flat
 from ..runs.results import Results
 from ..words import listed
 
@@ -188,14 +188,7 @@ def _main_access(results: Results) -> str:
 
 def _differing(one: Results, other: Results) -> list[str]:
     """Return the configuration's keys in which two runs differ, and the version."""
-    ours, theirs = flat(one.description), flat(other.description)
-    keys = [
-        key
-        for key in sorted(ours.keys() | theirs.keys())
-        if ours.get(key) != theirs.get(key)
-    ]
-    # An option of a part that is another says nothing more.
-    keys = [key for key in keys if key.rpartition(".")[0] not in keys]
+    keys = differing(flat(one.description), flat(other.description))
     if _values(one, "version") != _values(other, "version"):
         keys.append("the version of domainemo")
     return keys

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..runs.metrics import LOWER
-from ..statistics.effects import FEWEST_TO_SHOW
+from ..statistics.effects import FEWEST_TO_SHOW, LEVEL
 from ..statistics.paired import Comparison
-from ..words import count, p_value
+from ..words import count, p_value, signed
 from .comparison import Compared, OnDataset
+from .sides import sides
 
 __all__ = ["conclusions"]
 
@@ -29,7 +30,7 @@ def conclusions(compared: Compared) -> list[str]:
     for name, together in compared.combined.items():
         p = compared.combined_p[name]
         side = "better" if together.z > 0 else "worse"
-        what = f"is {side} than" if p < 0.05 else "cannot be told from"
+        what = f"is {side} than" if p < LEVEL else "cannot be told from"
         found.append(
             f"Over {count(together.datasets, 'data set')}, {name} {what} "
             f"{compared.reference} (Stouffer's z = {together.z:+.2f}, Holm-corrected "
@@ -51,7 +52,13 @@ def _on_dataset(compared: Compared, here: OnDataset) -> str:
             f"all of them better, a signed-rank test would not go below p = "
             f"{2 / 2**subjects:.3g}."
         )
-    parts = []
+    parts, least = [], 2 / 2**subjects * len(here.differences)
+    if least >= LEVEL:
+        parts.append(
+            f"Corrected by Holm for {count(len(here.differences), 'comparison')}, a "
+            f"signed-rank test over {count(subjects, 'subject')} cannot go below p = "
+            f"{least:.2g}: it can show no difference here, however large."
+        )
     for name, found in here.differences.items():
         parts.append(_told(compared, name, found, here.corrected[name]))
     return " ".join([*parts, _needed(here)])
@@ -59,24 +66,27 @@ def _on_dataset(compared: Compared, here: OnDataset) -> str:
 
 def _told(compared: Compared, name: str, found: Comparison, corrected: float) -> str:
     """Return what may be said of one method beside the reference."""
-    sign = -1 if compared.metric in LOWER else 1
-    apart = found.low > 0 or found.high < 0
-    side = "better" if sign * found.difference > 0 else "worse"
+    said = sides(found, p=corrected, lower=compared.metric in LOWER)
     numbers = f"{_size(compared, found)}, Holm-corrected {p_value(corrected)}"
     other = compared.reference
-    if apart and corrected < 0.05:
-        return f"{name} is {side} than {other} on these subjects ({numbers})."
+    if said.shown:
+        return f"{name} is {said.shown} than {other} on these subjects ({numbers})."
     if found.chances.equal > _SURE:
         return (
             f"{name} and {other} are practically equal, within {compared.rope:g} "
             f"(probability {found.chances.equal:.2f}; {numbers})."
         )
-    if apart or corrected < 0.05:
+    if said.silent:
+        return f"{name} cannot be told from {other} by these subjects ({numbers})."
+    if said.hinted:
         return (
-            f"That {name} is {side} than {other} is a hint, not a finding: interval "
-            f"and test disagree ({numbers})."
+            f"That {name} is {said.hinted} than {other} is a hint, not a finding: "
+            f"{said.told()} ({numbers})."
         )
-    return f"{name} cannot be told from {other} by these subjects ({numbers})."
+    return (
+        f"Whether {name} is better or worse than {other} is left open: {said.told()} "
+        f"({numbers})."
+    )
 
 
 def _needed(here: OnDataset) -> str:
@@ -96,7 +106,9 @@ def _needed(here: OnDataset) -> str:
 
 def _size(compared: Compared, found: Comparison) -> str:
     """Return a difference and its interval, which six subjects always have."""
+    numbers = found.difference, found.low, found.high
     if compared.metric in _IN_POINTS:
-        low, high = 100 * found.low, 100 * found.high
-        return f"{100 * found.difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        size, low, high = (signed(100 * v) for v in numbers)
+        return f"{size} points [{low}, {high}]"
+    size, low, high = (signed(v, 3) for v in numbers)
+    return f"{size} [{low}, {high}]"

@@ -21,7 +21,7 @@ from ..core import Validator
 from ..errors import ConfigurationError, did_you_mean
 from ..registry import find
 from ..runs.experiment import SOURCE_ONLY, method_name
-from ..runs.folder import ENVIRONMENT, flat, read_json, read_stored_config
+from ..runs.folder import ENVIRONMENT, differing, flat, read_json, read_stored_config
 from ..runs.model import find_all_trained
 from ..runs.record import Record, load_record
 from ..statistics.ties import tied
@@ -329,8 +329,8 @@ def _places(choices: Sequence[_Choice]) -> list[Place]:
 def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Return which choices differ that decide what is asked."""
     one, other = flat(ours), flat(theirs)
-    keys = [k for k in {**one, **other} if k in _SAME or k.startswith("protocol.")]
-    found = [key for key in keys if one.get(key) != other.get(key)]
+    keys = differing(one, other)
+    found = [key for key in keys if key in _SAME or key.startswith("protocol.")]
     inputs = ("modalities", "channels", "exclude_channels", "exclude")
     alike = all(one.get(key) == other.get(key) for key in inputs)
     if alike and ours["signals"] != theirs["signals"]:

@@ -41,6 +41,7 @@ __all__ = [
     "check_job",
     "check_no_link",
     "differences",
+    "differing",
     "find_exchange",
     "fingerprint",
     "fingerprints",
@@ -700,11 +701,11 @@ def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:
 def _check_same(
     folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-    differing = differences(flat(found), flat(wanted), "now")
-    if differing:
+    apart = differences(flat(found), flat(wanted), "now")
+    if apart:
         raise ConfigurationError(
             f"{folder}: this folder belongs to a run with another configuration "
-            f"({'; '.join(differing)}). Nothing was overwritten. Give another --output "
+            f"({'; '.join(apart)}). Nothing was overwritten. Give another --output "
             f"folder, or the same configuration to resume."
         )
 
@@ -712,22 +713,32 @@ def _check_same(
 def differences(
     found: Mapping[str, Any], wanted: Mapping[str, Any], when: str
 ) -> list[str]:
-    """Return in words every key in which two configurations differ.
+    """Return in words every key in which two configurations differ."""
+    return [
+        f"{key}: there {found.get(key, 'unset')!r}, {when} {wanted.get(key, 'unset')!r}"
+        for key in differing(found, wanted)
+    ]
 
-    Of a part that is another one altogether, not its options as well.
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return every key in which two configurations differ, in order.
+
+    Of a part that is another one altogether, not its options as well, nor those of
+    what it is made of.
+
+    Parameters
+    ----------
+    one, other : mapping
+        As :func:`flat` has them.
     """
     keys = [
         key
-        for key in sorted(found.keys() | wanted.keys())
-        if found.get(key) != wanted.get(key)
+        for key in sorted(one.keys() | other.keys())
+        if one.get(key) != other.get(key)
     ]
-    others = tuple(f"{key}." for key in keys)
-    others += tuple(f"space.{key}" for key in others)
-    return [
-        f"{key}: there {found.get(key, 'unset')!r}, {when} {wanted.get(key, 'unset')!r}"
-        for key in keys
-        if not key.startswith(others)
-    ]
+    within = tuple(f"{key}." for key in keys)
+    within += tuple(f"space.{key}" for key in within)
+    return [key for key in keys if not key.startswith(within)]
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:

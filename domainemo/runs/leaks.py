@@ -22,7 +22,7 @@ from ..data.scaling import Level, Looks, groups_of, look_at, scaled_over
 from ..data.soundness import listed, trials_in_words
 from ..data.summaries import summarise
 from ..errors import ConfigurationError, DataError, did_you_mean
-from ..words import count
+from ..words import are, count
 
 __all__ = ["KINDS", "Leak", "check_leaks", "check_waived", "find_leaks", "waived_words"]
 
@@ -376,7 +376,7 @@ def _identifying(found: Iterable[Identifying]) -> Iterator[Leak]:
         yield Leak(
             "identifying-feature",
             f"{each[0].modality!r}: the {'feature' if one else 'features'} {places} "
-            f"{'is' if one else 'are'} {how}",
+            f"{are(len(each))} {how}",
         )
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "METRICS",
     "SHOWN",
     "auroc",
+    "by_chance",
     "calibration_error",
     "confidence_bins",
     "log_loss",
@@ -100,6 +101,28 @@ def metrics(
         found["macro_f1"] = float(f1.mean())
         found["kappa"] = float((found["accuracy"] - chance) / (1 - chance))
     return found
+
+
+def by_chance(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    """Return the balanced accuracy of the same answers, dealt at random over samples.
+
+    One over the number of classes where all are there to be predicted. Of a person who
+    lacks some it is more, up to one over the number that there are, the fewer answers
+    go to those that are not.
+
+    Parameters
+    ----------
+    labels, predicted : ndarray of int, shape (samples,)
+
+    Returns
+    -------
+    float
+        NaN where a single class is present, as of balanced accuracy.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        return float("nan")
+    return float(np.isin(predicted, present).mean() / len(present))
 
 
 def calibration_error(

@@ -10,7 +10,7 @@ from ..core import TRIAL, Rows
 from ..data.matching import step_of
 from ..statistics.intervals import bootstrap_interval
 from ..words import in_order
-from .metrics import metrics
+from .metrics import by_chance, metrics
 
 __all__ = ["minutes_since_start", "over_time", "with_minutes"]
 
@@ -77,9 +77,10 @@ def over_time(predictions: pd.DataFrame) -> pd.DataFrame | None:
         A row per ``method`` and ``step``: the mean ``minutes`` since the start of the
         session at which what it tests begins; the ``subjects`` of whom it tests more
         than one class, their mean ``balanced_accuracy`` with its 95 % interval ``low``
-        to ``high``; and ``prequential``, with ``prequential_low`` and
-        ``prequential_high``, that of all predictions up to this step together.
-        Sessions of a subject count together, seeds are averaged.
+        to ``high``, and what the same answers reach by ``chance``; and
+        ``prequential``, with ``prequential_low`` and ``prequential_high``, that of all
+        predictions up to this step together. Sessions of a subject count together,
+        seeds are averaged.
     """
     if _MINUTES not in predictions:
         return None
@@ -114,17 +115,20 @@ def _mean_minutes(rows: pd.DataFrame) -> float:
 def _summary(rows: pd.DataFrame) -> dict[str, float]:
     """Return the mean over subjects of their balanced accuracy, and its interval."""
     columns = [name for name in map(str, rows) if name.startswith("p_")]
-    scores: dict[object, list[float]] = {}
+    scores: dict[object, list[tuple[float, float]]] = {}
     for (subject, _), theirs in rows.groupby(["subject", "seed"]):
-        found = metrics(theirs["label"].to_numpy(), theirs[columns].to_numpy())
-        scores.setdefault(subject, []).append(found["balanced_accuracy"])
-    means = np.array([np.mean(each) for each in scores.values()])
-    means = means[np.isfinite(means)]
-    low, high = bootstrap_interval(means)
-    mean = float(means.mean()) if len(means) else float("nan")
+        labels, told = theirs["label"].to_numpy(), theirs[columns].to_numpy()
+        reached = metrics(labels, told)["balanced_accuracy"]
+        blind = by_chance(labels, told.argmax(1))
+        scores.setdefault(subject, []).append((reached, blind))
+    means = np.array([np.mean(each, axis=0) for each in scores.values()])
+    means = means[np.isfinite(means).all(1)]
+    low, high = bootstrap_interval(means[:, 0])
+    mean, blind = means.mean(0) if len(means) else (float("nan"), float("nan"))
     return {
         "subjects": len(means),
-        "balanced_accuracy": mean,
+        "balanced_accuracy": float(mean),
         "low": low,
         "high": high,
+        "chance": float(blind),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,20 @@ from numpy.typing import NDArray
 from .intervals import FEWEST
 from .ties import tied
 
-__all__ = ["FEWEST_TO_SHOW", "Effect", "rank_biserial", "standardised", "to_show"]
+__all__ = [
+    "FEWEST_TO_SHOW",
+    "LEVEL",
+    "Effect",
+    "rank_biserial",
+    "standardised",
+    "to_show",
+]
+
+LEVEL = 0.05
+"""Of the tests: a difference of which p is below it shows."""
 
 FEWEST_TO_SHOW = 6
-"""Subjects from which a two-sided signed-rank test can go below 0.05."""
+"""Subjects from which a two-sided signed-rank test can go below that."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +71,11 @@ def standardised(gap: NDArray[np.float64], *, level: float = 0.95) -> Effect:
     value = mean / float(gap.std(ddof=1))
     if len(gap) < FEWEST:
         return Effect(value, nan, nan)
-    low, high = _noncentralities(abs(value) * np.sqrt(len(gap)), len(gap) - 1, level)
+    root = math.sqrt(len(gap))
+    low, high = _noncentralities(abs(value) * root, len(gap) - 1, level)
     if value < 0:
         low, high = -high, -low
-    return Effect(value, low / np.sqrt(len(gap)), high / np.sqrt(len(gap)))
+    return Effect(value, low / root, high / root)
 
 
 def _noncentralities(t: float, freedom: int, level: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
+from ...words import count
 from ..files import read_pickle
 from ..reader import Reader, Recording, Trial, listing
 from ..signals.eeg import EEGFeature, EEGFeatures, mean_second_removed
@@ -425,7 +426,8 @@ def _check_signals(where: str, signals: Array) -> DataError | None:
     if not lost.any():
         return None
     channel = (*ELECTRODES, *PERIPHERAL)[int(lost.argmax())]
-    found = f"NaN or infinity in {int(lost.sum())} channels, the first being {channel}"
+    channels = count(int(lost.sum()), "channel")
+    found = f"NaN or infinity in {channels}, the first being {channel}"
     return data_error(where, found, "finite values", _FETCH_AGAIN)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
+from ...words import count
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..reader import Reader, Recording, Trial, listing
@@ -442,7 +443,7 @@ def _signal(file: MatFile, number: int) -> tuple[NDArray[Any], tuple[str, ...]]:
         raise data_error(where, found, expected, _FETCH_AGAIN)
     lost = int((~np.isfinite(array)).any(axis=0).sum())
     if lost:
-        found = f"NaN or infinity in {lost} samples"
+        found = f"NaN or infinity in {count(lost, 'sample')}"
         raise data_error(where, found, "finite values", _FETCH_AGAIN)
     if array.shape[1] == samples:
         return array, ("recording without the usual extra sample",)
