@@ -39,7 +39,7 @@ from ..runs.folder import (
     read_stored_config,
     rerun,
 )
-from ..values import Bounds, check_fields
+from ..values import Bounds, check_fields, given_path
 from ..words import count
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
@@ -161,6 +161,7 @@ def tune(
     >>> found = de.tune(data, adapter="marginal", candidates=20, output="study")
     >>> print(found.best, found.final.summary())
     """
+    folder = given_path("output", output)
     complete(TuningChoices, choices)  # refuses what is none
     check_jobs(jobs, executor)
     said: dict[str, Any] = {"validator": SELECTED_BY}
@@ -179,7 +180,7 @@ def tune(
         count = getattr(executor, "_max_workers", count)
     known = chosen.plugins
     effort = Effort(storage, count, minutes, final, known, executor=executor)
-    return run_study(planned, Path(output), places, name, effort)
+    return run_study(planned, folder, places, name, effort)
 
 
 def run_study(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, DomainemoError
+from ..values import given_path
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -60,8 +61,10 @@ def report(
     """
     from ..runs.folder import check_no_link
 
-    folder = Path(folder)
-    path = folder / "report.html" if output is None else Path(output)
+    folder = given_path("folder", folder)
+    path = folder / "report.html"
+    if output is not None:
+        path = given_path("output", output, "a file")
     if path.suffix.lower() != ".html":
         raise ConfigurationError(
             f"{path}: found the ending {path.suffix!r}; expected a page's, .html."
@@ -74,7 +77,7 @@ def report(
         from ..reports.study import write_study_report
 
         return write_study_report(folder, path, storage)[0]
-    place = None if data_root is None else str(data_root)
+    place = None if data_root is None else str(given_path("data_root", data_root))
     return _of_run(folder, path, place, recordings, cache, tell or (lambda text: None))
 
 

@@ -29,7 +29,7 @@ from ..training.pairs import Random, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
 from ..training.seeds import reproducible, seed_torch
 from ..training.synchrony import SynchronyContrast
-from ..values import check_value
+from ..values import check_value, given_path
 from ..words import count
 from .at_once import Jobs, running
 from .checks import choose_inputs, prepare
@@ -317,6 +317,7 @@ def pretrain(
         If a fold fails; the finished ones are kept in `output`.
     """
     chosen = pretraining(**choices)
+    folder = given_path("output", output)
     check_call(executor, on_progress, jobs)
     planned = plan_pretraining(recordings, chosen)
     description = {"recordings": planned.inputs.name, **chosen.describe()}
@@ -325,7 +326,7 @@ def pretrain(
     most = len(planned.jobs(Path()))
     with running(executor, jobs, chosen, most) as pool:
         return run_pretraining(
-            planned, Path(output), description, pool, on_progress, chosen.plugins
+            planned, folder, description, pool, on_progress, chosen.plugins
         )
 
 
