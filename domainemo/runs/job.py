@@ -449,7 +449,7 @@ def _run_together(
         groups: dict[int, list[int]] = {}
         for place in begun:
             groups.setdefault(id(experiments[place]), []).append(place)
-        if _train_as_one([*members.values()], several[0][1], len(groups)):
+        if _train_as_one([*members.values()], *several[0][:2], len(groups)):
             for place in begun:
                 attempt(place, finish)
             return failures
@@ -474,14 +474,21 @@ def _begun(
         return _Training(*own, partial, used, report)
 
 
-def _train_as_one(members: Sequence[Member], first: Job, candidates: int) -> bool:
-    """Return whether members could be trained as one program; say why not."""
+def _train_as_one(
+    members: Sequence[Member], experiment: Experiment, first: Job, candidates: int
+) -> bool:
+    """Return whether members could be trained as one program; say why not.
+
+    What is said names neither fold nor seed, nor a method where the network is why, so
+    that of whatever is alike the same is said, which is shown once.
+    """
     from ..training.population import NotStackable, train_together
 
     try:
         train_together(members)
     except NotStackable as reason:
-        who = f"{first.name} and others alike"
+        part = first.method if reason.of_adapter else experiment.backbone.name
+        who = f"Trainings {'with' if reason.of_adapter else 'of'} {part}"
         if candidates > 1:
             who = f"Several candidates with {first.method}"
         told = f"{who} cannot be one program ({reason}), and are"
