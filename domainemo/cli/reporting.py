@@ -105,7 +105,13 @@ def _is_study(folder: Path) -> bool:
     from ..files import is_expected
     from ..runs.folder import CONFIG, read_stored_config
 
-    path = folder / CONFIG
+    path, page = folder / CONFIG, folder / "report.html"
+    if (folder / "benchmark.toml").is_file():
+        there = f", whose page is {page}" if page.is_file() else ""
+        raise ConfigurationError(
+            f"{folder}: this is the folder of a benchmark{there}; expected that of an "
+            f"`adapt` or a `tune`, such as one of its cells below {folder / 'cells'}."
+        )
     if not is_expected(path):
         raise ConfigurationError(
             f"{folder}: found no {CONFIG}; expected the folder of a finished "

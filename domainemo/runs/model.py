@@ -599,7 +599,7 @@ def _note_empty(name: str, samples: Samples) -> None:
     if empty:
         warnings.warn(
             f"{name}: in {empty} of {len(samples)} samples every modality is missing; "
-            f"what is predicted for them says nothing of them.",
+            f"what is predicted there rests on nothing.",
             DomainemoWarning,
             stacklevel=4,
         )
