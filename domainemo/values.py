@@ -18,7 +18,7 @@ import inspect
 import math
 import os
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import (
@@ -398,6 +398,8 @@ def _in_words(annotation: Any) -> str:
     if kind in (tuple, list, Sequence):
         each = [name for name in inner if name is not Ellipsis]
         return f"list of {_in_words(each[0])}" if each else "list"
+    if kind is Callable:
+        return "a function"
     numbers = {int: "int, a whole number", float: "float, a finite number"}
     words = {**numbers, bool: "bool, true or false", str: "str, a word"}
     return words.get(kind) or str(getattr(kind, "__name__", kind))

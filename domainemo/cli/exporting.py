@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigurationError
-from ..values import given_path
+from ..values import check_value, given_path
 from .names import check_run
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def export(
     --------
     >>> export("first-run", "onnx", "model.onnx", fold="subject 1")
     """
+    check_value("tell", tell, Callable | None)
     run = given_path("folder", folder)
     check_run(run)
     from ..review.export import export_fold

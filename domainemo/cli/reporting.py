@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, DomainemoError
-from ..values import given_path
+from ..values import check_value, given_path
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -61,6 +61,7 @@ def report(
     """
     from ..runs.folder import check_no_link
 
+    check_value("tell", tell, Callable | None)
     folder = given_path("folder", folder)
     path = folder / "report.html"
     if output is not None:
