@@ -16,9 +16,11 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -37,6 +39,7 @@ __all__ = [
     "Bounds",
     "checks_options",
     "given_options",
+    "given_path",
     "option_types",
     "check_fields",
     "check_folders",
@@ -203,12 +206,43 @@ def check_folders(function: str, given: Iterable[Any]) -> None:
     ConfigurationError
     """
     for each in given:
-        if not isinstance(each, str | PathLike):
+        if not _is_path(each):
             raise ConfigurationError(
                 f"{function} was given {_shown(each)} of type {type(each).__name__}; "
                 f"expected the path of a folder. Several are given one by one: "
                 f"{function}(*folders)."
             )
+
+
+def given_path(name: str, value: Any, of: str = "a folder") -> Path:
+    """Return what was given as a path as one, and refuse what is none.
+
+    Parameters
+    ----------
+    name : str
+        What it was given as, in full.
+    value : object
+    of : str
+        What it should be the path of.
+
+    Raises
+    ------
+    ConfigurationError
+        Also for a text that is blank, which Python takes for the present folder, and
+        for one that no system takes.
+    """
+    if not _is_path(value):
+        kind = "" if isinstance(value, str) else f" of type {type(value).__name__}"
+        raise ConfigurationError(
+            f"{name} is {_shown(value)}{kind}; expected the path of {of}."
+        )
+    return Path(value)
+
+
+def _is_path(value: Any) -> bool:
+    """Return whether a value is a path, be there anything or not."""
+    text = os.fspath(value) if isinstance(value, PathLike) else value
+    return isinstance(text, str) and bool(text.strip()) and "\0" not in text
 
 
 def check_value(
@@ -364,6 +398,8 @@ def _in_words(annotation: Any) -> str:
     if kind in (tuple, list, Sequence):
         each = [name for name in inner if name is not Ellipsis]
         return f"list of {_in_words(each[0])}" if each else "list"
+    if kind is Callable:
+        return "a function"
     numbers = {int: "int, a whole number", float: "float, a finite number"}
     words = {**numbers, bool: "bool, true or false", str: "str, a word"}
     return words.get(kind) or str(getattr(kind, "__name__", kind))

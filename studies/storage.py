@@ -99,6 +99,7 @@ def address_of(folder: Path, given: str | None) -> str:
     """
     if given in (None, SQLITE):
         return f"{_SQLITE_FILE}{folder.resolve() / 'study.db'}"
+    given = str(given)  # a number is a word that looks like one
     journal = str(folder.resolve() / "study.journal")
     # An address may be given once more, in any spelling.
     if given == JOURNAL or str(Path(given).resolve()) == journal:

@@ -25,8 +25,8 @@ from ..errors import ConfigurationError, DomainemoError, RunError
 from ..files import discard_damaged, is_expected, write_recorded
 from ..places import naming_parts
 from ..processes import process_pool
-from ..runs.at_once import Jobs, at_once, check_jobs
-from ..runs.execution import Monitor
+from ..runs.at_once import Jobs, at_once
+from ..runs.execution import Monitor, check_call
 from ..runs.experiment import experiment
 from ..runs.folder import (
     CONFIG,
@@ -39,7 +39,7 @@ from ..runs.folder import (
     read_stored_config,
     rerun,
 )
-from ..values import Bounds, check_fields
+from ..values import Bounds, check_fields, check_value, given_path
 from ..words import count
 from .choice import best_candidate, chosen_options
 from .final import Context, run_final, true_accuracies, write_choice
@@ -161,11 +161,15 @@ def tune(
     >>> found = de.tune(data, adapter="marginal", candidates=20, output="study")
     >>> print(found.best, found.final.summary())
     """
+    folder = given_path("output", output)
     complete(TuningChoices, choices)  # refuses what is none
-    check_jobs(jobs, executor)
+    check_call(executor, None, jobs)
+    check_value("name", name, str)
+    check_value("study", study, StudySettings | None)
     said: dict[str, Any] = {"validator": SELECTED_BY}
     said |= spelled_out(TuningChoices, choices)
     space, options = said.pop("space", None), said.get("options")
+    check_value("space", space, Mapping | None)
     of_run = choices_of(RunChoices).keys() & choices_of(TuningChoices).keys()
     chosen = experiment(**{key: said.pop(key) for key in of_run & said.keys()})
     wanted = StudySettings.of((study or StudySettings()).describe() | said)
@@ -179,7 +183,7 @@ def tune(
         count = getattr(executor, "_max_workers", count)
     known = chosen.plugins
     effort = Effort(storage, count, minutes, final, known, executor=executor)
-    return run_study(planned, Path(output), places, name, effort)
+    return run_study(planned, folder, places, name, effort)
 
 
 def run_study(

@@ -849,6 +849,9 @@ def test_from_python_it_is_the_command(kind, parts, tmp_path, monkeypatch):
     assert [each.cell.adapter for each in told] == ["none", "marginal"]
     for name in ("table.csv", "table.md", "table.tex", "table.parquet", "report.html"):
         assert (tmp_path / "made" / name).is_file()
+    told = r"made: this is the folder of a benchmark, whose page is made.report\.html;"
+    with pytest.raises(de.ConfigurationError, match=told):
+        de.report("made")
     config = "cells/other/cross-subject/small/marginal/config.toml"
     theirs, ours = (root / "made" / config for root in (folder, tmp_path))
     assert ours.read_text() == theirs.read_text()

@@ -16,7 +16,7 @@ import domainemo as de
 from domainemo.adapters.none import SourceOnly
 from domainemo.cli.studies import show_study_plan
 from domainemo.core import Fold, Protocol, Validator
-from domainemo.errors import ConfigurationError
+from domainemo.errors import ConfigurationError, DataError
 from domainemo.files import write_recorded
 from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.reports.run import write_run_report
@@ -25,6 +25,7 @@ from domainemo.runs import job as jobs
 from domainemo.runs.checks import canonical
 from domainemo.runs.experiment import experiment
 from domainemo.runs.plan import plan
+from domainemo.runs.target import plan_target
 from domainemo.studies.findings import load_findings
 from domainemo.studies.plan import plan_study
 from domainemo.studies.settings import StudySettings
@@ -523,3 +524,19 @@ class Others(Calibrated):
 def test_a_protocol_cannot_get_around_it(data, tmp_path, protocol, found):
     with pytest.raises(ConfigurationError, match=found):
         run(data, tmp_path / "run", protocol=FirstFold(protocol()))
+
+
+def test_people_given_apart_are_left_out_where_they_are(data):
+    """There --exclude leaves out people of the source."""
+    other = de.Simulated(subjects=2, sessions=1, trials=3, seed=5).load()
+    advice = {
+        "cross-subject": r"leave the subject out \(--exclude\), or",
+        "cross-dataset": "leave the person out of the target, or",
+    }
+    for protocol, told in advice.items():
+        chosen = experiment(protocol=protocol, backbone="uf-ama", calibration=99)
+        with pytest.raises(DataError, match=told):
+            if protocol == "cross-subject":
+                plan(data, chosen)
+            else:
+                plan_target(data, other, chosen)

@@ -1,19 +1,12 @@
 """Steps that are compiled leave what they would leave without, but for rounding."""
 
-import shutil
-from pathlib import Path
-
-import pandas as pd
 import pytest
 import torch
 from test_population import STACKED, alone, apart, member, together, training
-from torch import nn
 
-import domainemo as de
 from domainemo.core import Adapter
-from domainemo.errors import ConfigurationError, DomainemoWarning
+from domainemo.errors import DomainemoWarning
 from domainemo.registry import entries
-from domainemo.testing.firewall import with_random_target_labels
 from domainemo.training import compiled
 from domainemo.training.fit import Fitting
 from domainemo.training.loop import Loop
@@ -107,7 +100,8 @@ def test_members_of_unequal_length_with_weights_of_their_own(traced, exact):
             for seed, weight in ((0, 0.5), (1, 2.0))
         ]
 
-    for here, there in zip(together(members(True)), together(members(False))):
+    pairs = zip(together(members(True)), together(members(False)), strict=True)
+    for here, there in pairs:
         assert apart(here, there) < 1e-9
 
 

@@ -180,6 +180,32 @@ def test_training_is_told_before_it_begins(data):
     lay_out_folds(shortened(1), experiment(normalisation="source", device="cpu"))
 
 
+@pytest.mark.parametrize(
+    ("method", "sessions", "others"),
+    [
+        ("session", 2, "subject or source"),
+        ("session", 1, "source"),
+        ("subject", 2, "source"),
+    ],
+)
+def test_only_what_changes_something_is_advised(method, sessions, others):
+    """Of a single session, a subject's windows are the session's."""
+    data = de.Simulated(subjects=3, trials=6, sessions=sessions).load()
+    windows = data.inputs.windows
+    rows = [np.flatnonzero(windows["subject"] == each) for each in (1, 2, 3)]
+    if sessions == 2 and method == "session":
+        kept = windows["session"] == 2
+        rows[0] = np.r_[rows[0][:3], rows[0][kept.iloc[rows[0]]]]
+    else:
+        rows[0] = rows[0][:3]
+    few = data.inputs.take(np.concatenate(rows))
+    chosen = experiment(backbone="uf-ama", normalisation=method, device="cpu")
+    with pytest.warns(
+        DomainemoWarning, match=rf"3 windows of eeg.*\(--normalisation {others}\)\.$"
+    ):
+        lay_out_folds(few, chosen)
+
+
 class TwoSeen(de.Protocol):
     """Sees two windows of the first subject, and tests all others of theirs."""
 

@@ -205,3 +205,49 @@ def test_a_notebook_shows_results_as_their_summary(results):
     for method, row in results.summary().iterrows():
         place = found.index(method)
         assert found[place + 1] == f"{row['mean']:.3f}"
+
+
+# --------------------------------------------------------- what is no value of its kind
+
+TUNED = {
+    "backbone": "concatenation-mlp",
+    "adapter": "marginal",
+    "device": "cpu",
+    "validator": "class-ami",
+}
+GRID = {
+    "datasets": ["simulated"],
+    "protocols": ["cross-subject"],
+    "backbones": ["concatenation-mlp"],
+    "adapters": ["none"],
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "told"),
+    [
+        ("tune", {"study": 5}, "study is 5 of type int; expected StudySettings"),
+        ("tune", {"name": None}, "name is None of type NoneType; expected str"),
+        ("tune", {"space": ["a"]}, r"space is \['a'\] of type list; expected Mapping"),
+        ("tune", {"storage": 5, "development": 2}, "The storage is '5'. Expected"),
+        ("tune", {"executor": 5}, "executor is 5 of type int; expected Executor"),
+        ("benchmark", {"executor": 5}, "executor is 5 of type int; expected Executor"),
+        ("benchmark", {"on_cell": 5}, "on_cell is 5 of type int; expected a function"),
+        ("benchmark", {"datasets": "deap"}, "no data set 'deap'"),
+        ("report", {"tell": 5}, "tell is 5 of type int; expected a function"),
+        ("export", {"tell": 5}, "tell is 5 of type int; expected a function"),
+        ("report", {"recordings": 5}, "the recordings: found an int; expected"),
+    ],
+)
+def test_what_is_no_value_of_its_kind_is_refused_at_once(
+    data, results, tmp_path, call, given, told
+):
+    calls = {
+        "tune": lambda: de.tune(data, **TUNED, **given, output=tmp_path / "made"),
+        "benchmark": lambda: de.benchmark(GRID, output=tmp_path / "made", **given),
+        "report": lambda: de.report(results.folder, tmp_path / "a.html", **given),
+        "export": lambda: de.export(results.folder, fold="subject 1", **given),
+    }
+    with pytest.raises(ConfigurationError, match=told):
+        calls[call]()
+    assert not [*tmp_path.rglob("record.json"), *tmp_path.rglob("*.html")]

@@ -634,8 +634,8 @@ def test_samples_of_which_nothing_is_left_are_counted(trained, recording):
     for array in signals.values():
         array[:2] = np.nan
     partly = dataclasses.replace(recording, signals=signals)
-    said = f"in 2 of {len(recording)} samples every modality is missing"
-    with pytest.warns(DomainemoWarning, match=said):
+    told = "samples every modality is missing; what is predicted there rests on"
+    with pytest.warns(DomainemoWarning, match=f"in 2 of {len(recording)} {told}"):
         trained.predict(partly)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -477,6 +478,29 @@ def test_what_cannot_be_one_program_is_run_one_by_one_and_says_so():
     assert probabilities(found).tobytes() == probabilities(expected).tobytes()
 
 
+@pytest.mark.parametrize("kind", ["backbone", "adapter"])
+def test_why_not_is_said_once_of_the_part_that_is_why(kind, monkeypatch):
+    """Whatever the method, the fold and the seed."""
+    name = {"backbone": "concatenation-mlp", "adapter": "marginal"}[kind]
+    cls = find(kind, name)
+    forward = cls.forward
+
+    def reads(self, *given):
+        found = forward(self, *given)
+        total = sum(each.sum() for each in found.values())
+        return found if total > 0 else dict(found)
+
+    monkeypatch.setattr(cls, "forward", reads)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        whole(recordings(), adapter="marginal", engine="population", seeds=[0, 1])
+    told = {str(each.message) for each in caught if "program" in str(each.message)}
+    (said,) = told
+    part = {"backbone": f"of {name}", "adapter": f"with {name}"}[kind]
+    assert said.startswith(f"Trainings {part} cannot be one program (")
+    assert "fold" not in said and "seed" not in said and "subject" not in said
+
+
 def test_folds_of_more_and_of_fewer_domains_are_run_one_by_one():
     """Of five people in groups of two, the last group's fold trains one more head."""
     data = Simulated(subjects=5, sessions=1, trials=4, windows=(3, 3)).load()
@@ -490,7 +514,9 @@ def test_folds_of_more_and_of_fewer_domains_are_run_one_by_one():
         "device": "cpu",
         "baselines": False,
     }
-    with pytest.warns(DomainemoWarning, match="their networks differ"):
+    with pytest.warns(
+        DomainemoWarning, match=r"with ms-mda cannot .*their networks differ"
+    ):
         found = run(data, engine="population", **chosen)
     expected = run(data, **chosen)
     assert probabilities(found).tobytes() == probabilities(expected).tobytes()

@@ -188,6 +188,14 @@ def test_without_common_moments_there_are_no_pairs(table):
         Synchronous(table)
 
 
+@pytest.mark.parametrize("name", ["everyone", "newcomers", "cross-dataset"])
+def test_a_protocol_without_folds_to_start_from_is_refused(data, tmp_path, name):
+    told = f"The protocol is '{name}', which tests nobody in these.*'cross-subject'"
+    with pytest.raises(ConfigurationError, match=told):
+        pretrain(data, tmp_path / "made", protocol=name)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_fold_without_pairs_is_named_before_anything_is_trained(data, tmp_path):
     with pytest.raises(DataError, match=r"fold 'subject 1.*moments"):
         pretrain(data, tmp_path / "new", protocol="cross-session")

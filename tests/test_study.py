@@ -98,7 +98,7 @@ def planned(data, choices=None, **settings):
     made = experiment(
         backbone="concatenation-mlp",
         adapter="marginal",
-        validator="source-and-information",
+        validator="information-maximisation",  # holds nothing out, of however few
         options=OPTIONS,
         **(choices or {}),
     )

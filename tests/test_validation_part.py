@@ -242,3 +242,99 @@ def test_a_single_class_cannot_choose(data):
     chosen = experiment(protocol=Given(validation=(3,)), backbone=SMALL_NETWORK)
     with pytest.raises(DataError, match="the validation part holds a single class"):
         plan(dataclasses.replace(data, labels=labels), chosen)
+
+
+# -------------------------------------------------- a source that cannot be divided
+
+HOLDS = {"backbone": "concatenation-mlp", "validator": "source", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def lone(data):
+    """Of two people one has a single trial of a class, and two or more of others."""
+    windows = data.inputs.windows
+    kept = windows["subject"].isin([1, 2]).to_numpy()
+    (_, *others) = np.unique(
+        windows["trial"].to_numpy()[
+            (windows["subject"] == 1).to_numpy() & (data.labels == 0)
+        ]
+    )
+    assert len(others)
+    gone = (windows["subject"] == 1) & windows["trial"].isin(others)
+    return data.take(np.flatnonzero(kept & ~gone.to_numpy()))
+
+
+def test_a_source_that_cannot_be_divided_is_refused_before_training(lone, tmp_path):
+    told = rf"fold 'subject 2': .* a single trial of class '{lone.classes[0]}'.*"
+    told += r"--validator last.*protocol\.unfit=skip"
+    with pytest.raises(DataError, match=told):
+        de.run(lone, **HOLDS, epochs=1, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    chosen = {**HOLDS, "validator": "last"}
+    plan(lone, experiment(**chosen))  # which holds nothing out
+    with pytest.raises(DataError, match="fold 'subject 2': the source is of one"):
+        plan(lone, experiment(**chosen, options={"training.temperature": "held-out"}))
+
+
+def test_such_folds_are_skipped_where_the_protocol_skips(lone, tmp_path):
+    skip = {"protocol.unfit": "skip"}
+    found = de.run(lone, **HOLDS, epochs=1, options=skip, output=tmp_path / "run")
+    assert set(found.table["fold"]) == {"subject 1"}
+    assert "subject 2" in found.how() or "1 fold" in found.how()
+    planned = plan(lone, experiment(**HOLDS, options=skip))
+    assert "single trial of class" in planned.skipped["subject 2"]
+    with pytest.raises(DataError, match=r"a single trial of class .* longer source\.$"):
+        plan(lone, experiment(**HOLDS, options=skip, folds=["subject 2"]))
+
+
+def test_a_share_of_labels_leaves_trials_by_the_seed(data):
+    """Half of two trials is one: then none of them can be held out."""
+    two = data.take(np.flatnonzero(data.inputs.windows["subject"].isin([1, 2])))
+    plan(two, experiment(**HOLDS))
+    with pytest.raises(DataError, match=r"fold 'subject 1': .*; fold 'subject 2': "):
+        plan(two, experiment(**HOLDS, options={"training.label_share": 0.5}))
+
+
+def one_of(data, subject):
+    return data.take(np.flatnonzero(data.inputs.windows["subject"] == subject))
+
+
+def benchmarked(data, folder):
+    described = {
+        "datasets": ["simulated"],
+        "protocols": ["cross-subject"],
+        "backbones": ["concatenation-mlp"],
+        "adapters": ["none"],
+        "validator": "source",
+        "options": {"data.subjects": 2, "data.sessions": 1, "data.trials": 3},
+    }
+    table = de.benchmark(described, output=folder)
+    assert table["balanced_accuracy"].isna().all()
+    raise DataError(table["why"].iloc[0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda data, folder: de.train(one_of(data, 1), **HOLDS, output=folder),
+        lambda data, folder: de.adapt(
+            one_of(data, 1), one_of(data, 2).inputs, **HOLDS, output=folder
+        ),
+        lambda data, folder: de.adapt(
+            one_of(data, 1),
+            one_of(data, 2),
+            **HOLDS,
+            protocol="cross-dataset",
+            output=folder,
+        ),
+        lambda data, folder: de.tune(
+            data, **HOLDS, adapter="marginal", select="per-fold", output=folder
+        ),
+        benchmarked,
+    ],
+    ids=["train", "newcomers", "cross-dataset", "tune", "benchmark"],
+)
+def test_whatever_trains_refuses_it_before(lone, call, tmp_path):
+    with pytest.raises(DataError, match=r"fold '.*': the source is .* a single trial"):
+        call(lone, tmp_path / "made")
+    assert not [*tmp_path.rglob("record.json"), *tmp_path.rglob("*.partial")]

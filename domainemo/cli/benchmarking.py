@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..places import naming_parts
-from ..values import plain
+from ..values import check_value, given_path, plain
 from .grid import grid_of, read_grid
 
 if TYPE_CHECKING:
@@ -85,22 +85,26 @@ def benchmark(
     >>> table = de.benchmark("benchmarks/example.toml", output="example")
     >>> table[["backbone", "method", "balanced_accuracy", "difference"]]
     """
-    from ..runs.at_once import at_once, check_jobs, running
+    from ..runs.at_once import at_once, running
+    from ..runs.execution import check_call
 
-    said = {"data_root": None if data_root is None else str(data_root)}
+    check_call(executor, None, jobs)
+    check_value("on_cell", on_cell, Callable | None)
+    root = None if data_root is None else str(given_path("data_root", data_root))
+    folder = None if output is None else given_path("output", output)
+    said = {"data_root": root}
     if isinstance(file, Mapping):
-        if output is None:
+        if folder is None:
             raise ConfigurationError(
                 "This benchmark is a mapping, which has no file to name its folder "
                 "after. Say where its table and runs go: output=FOLDER."
             )
         grid = grid_of(plain(dict(file)), said)
     else:
-        grid = read_grid(str(file), said)
-    folder = default_folder(grid) if output is None else Path(output)
+        grid = read_grid(str(given_path("file", file, "a file")), said)
     grid = grid if datasets is None else grid.only(datasets)
     load = loading(grid, cache)
-    check_jobs(jobs, executor)
+    folder = folder or default_folder(grid)
     # The one of which the fewest can be trained at once.
     chosen = min((c.experiment for c in grid.cells()), key=partial(at_once, jobs))
     with running(executor, jobs, chosen) as pool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigurationError
+from ..values import check_value, given_path
 from .names import check_run
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def export(
     --------
     >>> export("first-run", "onnx", "model.onnx", fold="subject 1")
     """
-    run = Path(folder)
+    check_value("tell", tell, Callable | None)
+    run = given_path("folder", folder)
     check_run(run)
     from ..review.export import export_fold
     from .configuration import stored_experiment
@@ -86,7 +88,7 @@ def export(
         run,
         experiment,
         to,
-        None if output is None else Path(output),
+        None if output is None else given_path("output", output, "a file"),
         recordings=_recordings(run, experiment, recordings, data_root, cache),
         fold=fold,
         adapter=adapter,
@@ -119,6 +121,6 @@ def _recordings(
     if given is False:
         return None
     if given is True:
-        place = None if data_root is None else str(data_root)
+        place = None if data_root is None else str(given_path("data_root", data_root))
         given = recordings_of_run(run, place, cache, "export(FOLDER, recordings=DATA)")
     return match_recordings(run, given, experiment)

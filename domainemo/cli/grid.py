@@ -22,6 +22,7 @@ from ..choices import (
 from ..errors import ConfigurationError, DomainemoError, did_you_mean
 from ..parts import unknown_option
 from ..registry import KINDS, entries
+from ..words import divided
 from .configuration import (
     Configuration,
     checked,
@@ -117,6 +118,7 @@ class Grid:
             If the file calls none of its data sets so.
         """
         known = self.datasets
+        datasets = divided(datasets) if isinstance(datasets, str) else datasets
         if not datasets:
             raise ConfigurationError(
                 f"{self.file}: none of its data sets is chosen; expected some of "

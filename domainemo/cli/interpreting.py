@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..values import given_path
 from .names import check_run
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def interpret(
     from .configuration import stored_experiment
     from .options import recordings_of_run
 
-    run = Path(folder)
+    run = given_path("folder", folder)
     check_run(run)
     experiment = stored_experiment(run)
     found = evaluated.find_folds(run, experiment, fold=fold, adapter=adapter, seed=seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, DomainemoError
+from ..values import check_value, given_path
 
 if TYPE_CHECKING:
     from ..core import EmotionData
@@ -60,8 +61,11 @@ def report(
     """
     from ..runs.folder import check_no_link
 
-    folder = Path(folder)
-    path = folder / "report.html" if output is None else Path(output)
+    check_value("tell", tell, Callable | None)
+    folder = given_path("folder", folder)
+    path = folder / "report.html"
+    if output is not None:
+        path = given_path("output", output, "a file")
     if path.suffix.lower() != ".html":
         raise ConfigurationError(
             f"{path}: found the ending {path.suffix!r}; expected a page's, .html."
@@ -74,7 +78,7 @@ def report(
         from ..reports.study import write_study_report
 
         return write_study_report(folder, path, storage)[0]
-    place = None if data_root is None else str(data_root)
+    place = None if data_root is None else str(given_path("data_root", data_root))
     return _of_run(folder, path, place, recordings, cache, tell or (lambda text: None))
 
 
@@ -102,7 +106,13 @@ def _is_study(folder: Path) -> bool:
     from ..files import is_expected
     from ..runs.folder import CONFIG, read_stored_config
 
-    path = folder / CONFIG
+    path, page = folder / CONFIG, folder / "report.html"
+    if (folder / "benchmark.toml").is_file():
+        there = f", whose page is {page}" if page.is_file() else ""
+        raise ConfigurationError(
+            f"{folder}: this is the folder of a benchmark{there}; expected that of an "
+            f"`adapt` or a `tune`, such as one of its cells below {folder / 'cells'}."
+        )
     if not is_expected(path):
         raise ConfigurationError(
             f"{folder}: found no {CONFIG}; expected the folder of a finished "

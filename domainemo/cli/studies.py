@@ -144,14 +144,18 @@ def show_findings(findings: Findings) -> None:
 
 
 def _chosen(choice: Choice) -> str:
+    """Return what was chosen, and by which number: where it stands, not its score."""
     where = "" if choice.fold is None else f"{choice.fold}: "
+    highest = choice.standing.get(choice.candidate, choice.value)
+    if choice.candidate < 0 and [*choice.standing] == [choice.candidate]:
+        return (
+            f"{where}No candidate predicts every class and held-out source subjects "
+            f"better than by chance: do not adapt."
+        )
     if choice.candidate < 0:
-        return f"{where}Source only was chosen ({choice.value:.3f}): do not adapt."
+        return f"{where}Source only was chosen ({highest:.3f}): do not adapt."
     options = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in choice.options.items()
     )
-    return (
-        f"{where}Candidate {choice.candidate} was chosen ({choice.value:.3f}): "
-        f"{options}."
-    )
+    return f"{where}Candidate {choice.candidate} was chosen ({highest:.3f}): {options}."

@@ -9,6 +9,7 @@ from typing import Any
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, data_error
 from ..registry import register
+from ..values import given_path
 from ..words import natural
 from .clips import Bads, Bands, Cut, Feature, bands_of
 from .raw import Clipping, Duration
@@ -77,7 +78,7 @@ def from_bids(
     --------
     >>> data = from_bids("ds002721", "emotion", task="film", stimulus="stim_file")
     """
-    root = Path(root)
+    root = given_path("root", root)
     return of_sittings(
         _sittings(root, task),
         None if labels == "trial_type" else labels,  # which is the description
@@ -211,7 +212,8 @@ class BIDS(Dataset):
                 "The dataset 'bids' needs the folder to read; found none. Give it with "
                 "--data-root FOLDER, or root= in Python."
             )
-        self.root, self.labels, self.task = Path(root), labels, task
+        self.root = given_path("root", root)
+        self.labels, self.task = labels, task
         self.stimulus, self.events, self.duration = stimulus, events, duration
         self.feature, self.bands, self.bads = feature, tuple(bands), bads
         self.window, self.step, self.resample = window, step, resample

@@ -68,7 +68,8 @@ def expect_inputs(given: Any, where: str) -> Inputs:
 
 def _no_recordings(given: Any, where: str) -> ConfigurationError:
     kind = type(given).__name__
-    found, remedy = f"a {kind}", "domainemo.from_arrays makes them of arrays."
+    article = "an" if kind[0] in "aeiouAEIOU" else "a"
+    found, remedy = f"{article} {kind}", "domainemo.from_arrays makes them of arrays."
     if given is None:
         found = "None"
     elif isinstance(given, Dataset):

@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..outside import is_plain, text_of
 from ..places import called, is_ours, is_outside, naming_parts, where
 from ..registry import UnknownPart, find, parameters
-from ..values import check_value, given_options, option_types, plain
+from ..values import check_value, given_options, given_path, option_types, plain
 from .cache import entry_folder, read_entry, unreadable, write_entry
 from .reader import OnRead, Reader
 
@@ -188,7 +188,7 @@ def _make(
                 f"The dataset {name!r} is read from files, and no place was named. "
                 f"Give root=, or set the environment variable DOMAINEMO_DATA."
             )
-        arguments = [Path(place)]
+        arguments = [given_path("root", place)]
     elif root is not None:
         raise ConfigurationError(
             f"The dataset {name!r} has no files, and root={str(root)!r} was given."

@@ -193,7 +193,8 @@ def check_enough(
     visible : iterable of bool ndarray of shape (windows,)
         Which windows may be seen, one array per fold.
     remedy : str
-        What to do about it, a sentence.
+        What to do about it, a sentence; ``{others}`` in it becomes the ways to
+        normalise that would change something.
 
     Raises
     ------
@@ -209,33 +210,39 @@ def check_enough(
     if not columns:
         return
     found = _shortages(inputs, columns, visible)
-    nothing, few, constant = (first_few(each, 6) for each in found)
+    nothing, few, constant = (first_few([*each], 6) for each in found)
+    of_nothing, of_few, of_constant = (
+        remedy.format(others=_others(inputs, by, {*each.values()})) for each in found
+    )
     where = f"{inputs.name}, normalised per {' and '.join(columns)}"
     if nothing:
         raise DataError(
             f"{where}: nothing is left of {nothing}, because scaled by itself "
             f"what does not vary is zero throughout, whatever it was; expected "
-            f"several windows that differ. {remedy}"
+            f"several windows that differ. {of_nothing}"
         )
     if few:
         _warn(
             f"{where}: mean and deviation come from {_FEW} windows or fewer for "
-            f"{few}, so that little is left but their order. {remedy}"
+            f"{few}, so that little is left but their order. {of_few}"
         )
     if constant:
         _warn(
             f"{where}: values that are the same in all windows become zero, whatever "
-            f"they were, for {constant}. {remedy}"
+            f"they were, for {constant}. {of_constant}"
         )
 
 
 def _shortages(
     inputs: Inputs, columns: list[str], visible: Iterable[NDArray[np.bool_]]
-) -> tuple[list[str], list[str], list[str]]:
-    """Return groups of which nothing is left, of few windows, with constant values."""
-    nothing: dict[str, None] = {}  # as sets, in order
-    few: dict[str, None] = {}
-    constant: dict[str, None] = {}
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return groups of which nothing is left, of few windows, with constant values.
+
+    In words, and of whom each is.
+    """
+    nothing: dict[str, Any] = {}
+    few: dict[str, Any] = {}
+    constant: dict[str, Any] = {}
     codes = inputs.windows.groupby(columns, sort=True).ngroup().to_numpy()
     groups = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
     done = set()
@@ -249,22 +256,39 @@ def _shortages(
             name = ", ".join(
                 f"{column} {inputs.windows[column].iloc[rows[0]]}" for column in columns
             )
+            subject = inputs.windows["subject"].iloc[rows[0]]
             left = {each: _left(a[seen]) for each, a in inputs.signals.items()}
             there = {each: number for each, (number, _, _) in left.items() if number}
             if there and not any(varying for _, varying, _ in left.values()):
-                nothing[f"{name}: {count(len(seen), 'window')}"] = None
+                nothing[f"{name}: {count(len(seen), 'window')}"] = subject
                 continue
             for each, number in there.items():
                 same, values = left[each][2], inputs.signals[each][0].size
                 if number <= _FEW:
-                    few[f"{name}: {count(number, 'window')} of {each}"] = None
+                    few[f"{name}: {count(number, 'window')} of {each}"] = subject
                 elif same.any():
                     channels = np.array(inputs.modalities[each].channels)[same.any(1)]
                     constant[
                         f"{name}: {same.sum()} of {values} values of {each} "
                         f"({listed(channels.tolist())})"
-                    ] = None
-    return list(nothing), list(few), list(constant)
+                    ] = subject
+    return nothing, few, constant
+
+
+def _others(inputs: Inputs, by: str, subjects: set[Any]) -> str:
+    """Return how else to normalise these subjects: by all their sessions, if several.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    by : str
+        As it is.
+    subjects : set
+    """
+    theirs = inputs.windows[inputs.windows["subject"].isin(subjects)]
+    several = theirs.groupby("subject")["session"].nunique().gt(1).any()
+    wider = by == "session" and several
+    return f"--normalisation {'subject or source' if wider else 'source'}"
 
 
 def _left(array: NDArray[np.float32]) -> tuple[int, int, NDArray[np.bool_]]:

@@ -16,7 +16,7 @@ import numpy as np
 from ..core import Dataset, EmotionData
 from ..errors import ConfigurationError, DataError, data_error
 from ..registry import register
-from ..values import check_value
+from ..values import check_value, given_path
 from ..words import natural
 from .cache import unreadable
 from .clips import UNLABELLED, Bads, Cut, Feature, Part, bands_of
@@ -253,7 +253,7 @@ class Recorded(Dataset):
                 "The dataset 'mne' needs the folder to read; found none. Give it with "
                 "--data-root FOLDER, or root= in Python."
             )
-        self.root, self.files = Path(root), files
+        self.root, self.files = given_path("root", root), files
         self.labels, self.stimulus = labels, stimulus
         self.events, self.duration, self.resample = events, duration, resample
         self.feature, self.bands, self.bads = feature, tuple(bands), bads

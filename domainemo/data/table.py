@@ -37,6 +37,7 @@ from ..errors import ConfigurationError, DataError
 from ..errors import data_error as _error
 from ..files import explained, writing
 from ..registry import register
+from ..values import given_path
 from .files.limits import TABLE, TEXT, Refusal, parse_toml, read_text
 from .given import expect_inputs
 from .labels import TrialLabel, settle
@@ -108,7 +109,7 @@ class Table(Dataset):
                 "The dataset 'table' needs the folder to read; found none. Give it "
                 "with --data-root FOLDER, or root= in Python."
             )
-        self.root, self.label = Path(root), label
+        self.root, self.label = given_path("root", root), label
 
     def load(self) -> EmotionData:
         """Read signals, provenance and labels.
@@ -309,6 +310,7 @@ def write_table(
     DataError
         If the recordings hold what the format does not allow.
     """
+    place = given_path("folder", folder)
     inputs = expect_inputs(data, "write_table")
     classes = data.classes if isinstance(data, EmotionData) else ()
     notes = {"licence": licence, "citation": citation, "description": description}
@@ -335,7 +337,7 @@ def write_table(
     names = None
     if isinstance(data, EmotionData):
         names = [classes[label] for label in data.labels.tolist()]
-    return _write_folder(Path(folder), document, frame, names, arrays)
+    return _write_folder(place, document, frame, names, arrays)
 
 
 # ------------------------------------------------------------------------- writing

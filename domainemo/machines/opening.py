@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from ..data.files.limits import parse_toml
 from ..errors import ConfigurationError, did_you_mean
 from ..processes import check_main, cores, starting
-from ..values import Bounds, check_value, plain
+from ..values import Bounds, check_value, given_path, plain
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,6 +59,7 @@ def check_cluster(where: str | Path, jobs: int | None = None) -> None:
     ------
     ConfigurationError
     """
+    given_path("where", where, "a file, an address or 'local'")
     where, jobs = str(where), plain(jobs)
     check_value("jobs", jobs, Annotated[int, Bounds(least=1)] | None)
     if not _is_address(where):

@@ -119,8 +119,7 @@ def _check_enough(inputs: Inputs, chosen: Experiment) -> None:
         inputs,
         chosen.build_normalisation().by,
         [np.ones(len(inputs), dtype=bool)],
-        remedy="Bring a longer recording, or choose another normalisation "
-        "(--normalisation subject or source).",
+        remedy="Bring a longer recording, or choose another normalisation ({others}).",
     )
 
 

@@ -102,8 +102,9 @@ def give_labels(
     given, short = calibrated(data, folds, trials_per_class(chosen), chosen.seeds[0])
     if not short:
         check_use(chosen, given)
-    if not (given and chosen.protocol.build().unfit == "skip"):
-        _check_given(short, data.inputs.name)
+    protocol = chosen.protocol.build()
+    if not (given and protocol.unfit == "skip"):
+        _check_given(short, data.inputs.name, protocol.takes_target)
     return given, short
 
 
@@ -214,8 +215,17 @@ def _moved(fold: Fold, given: NDArray[np.bool_]) -> Fold:
     )
 
 
-def _check_given(short: Mapping[str, str], recordings: str) -> None:
+def _check_given(short: Mapping[str, str], recordings: str, apart: bool) -> None:
     """Refuse folds of which there is too little to give.
+
+    Parameters
+    ----------
+    short : mapping of str to str
+        Why, by the folds' names.
+    recordings : str
+    apart : bool
+        Whether those who are tested are recordings of their own, of which --exclude
+        leaves out nobody.
 
     Raises
     ------
@@ -230,8 +240,9 @@ def _check_given(short: Mapping[str, str], recordings: str) -> None:
         f"{recordings}, calibration",
         f"{'; '.join(shown)}{more}",
         "enough trials of every class to give, and two classes left to test",
-        "Give fewer labels (--calibration), leave the subject out (--exclude), or use "
-        "another protocol.",
+        f"Give fewer labels (--calibration), leave the "
+        f"{'person out of the target' if apart else 'subject out (--exclude)'}, or use "
+        f"another protocol.",
     )
 
 

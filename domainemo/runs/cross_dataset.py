@@ -21,7 +21,7 @@ from .checks import choose, ordered
 from .experiment import Experiment
 from .folds import chosen_folds, fit_folds, lay_out_folds
 from .leaks import check_leaks
-from .plan import Plan, build_network
+from .plan import Plan, build_network, held_out
 
 __all__ = ["plan_cross_dataset"]
 
@@ -74,7 +74,7 @@ def plan_cross_dataset(
     protocol, waive = chosen.protocol.build(), chosen.more["waive"]
     waived = check_leaks(protocol, made.inputs, folds, waive, made.shown)
     backbone = build_network(made.inputs, len(data.classes), chosen)
-    return Plan(
+    planned = Plan(
         made.inputs,
         labels,
         data.classes,
@@ -87,6 +87,7 @@ def plan_cross_dataset(
         waived=waived,
         task=task,
     )
+    return held_out(planned)
 
 
 def _with_shared_channels(source: EmotionData, target: Inputs) -> EmotionData:

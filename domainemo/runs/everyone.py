@@ -23,7 +23,7 @@ from .experiment import Experiment, experiment
 from .how import how_trained, told_of_task
 from .job import Job
 from .model import Model, load_trained
-from .plan import Plan, build_network
+from .plan import Plan, build_network, held_out
 from .record import Record, load_record
 from .run import check_output, described, trained
 
@@ -123,7 +123,7 @@ def plan_everyone(source: EmotionData, chosen: Experiment) -> Plan:
     folds = list(chosen.protocol.build().split(data.inputs.windows.copy()))
     backbone = build_network(data.inputs, len(data.classes), chosen)
     made = data.inputs, data.labels, data.classes
-    return Plan(*made, chosen, folds, backbone.sampling, task=task)
+    return held_out(Plan(*made, chosen, folds, backbone.sampling, task=task))
 
 
 def _check_choices(chosen: Experiment) -> None:

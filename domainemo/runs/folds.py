@@ -270,8 +270,7 @@ def _check_normalisable(inputs: Inputs, folds: Sequence[Fold], chosen: Setup) ->
         learns_by,
         (_visible(len(inputs), fold) for fold in folds),
         remedy="Leave out the subjects (--exclude) or the channels "
-        "(--exclude-channels), or choose another normalisation (--normalisation "
-        "subject or source).",
+        "(--exclude-channels), or choose another normalisation ({others}).",
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .. import files
 from ..core import Fold, Inputs, Rows
 from ..errors import ConfigurationError
+from ..values import given_path
 from ..words import count, first_few
 from .folder import (
     CONFIG,
@@ -81,7 +82,7 @@ def read_initialisation(folder: str | Path) -> Initialisation:
     ConfigurationError
         If it is none, or not finished.
     """
-    place = Path(folder).resolve()
+    place = given_path("init_from", folder).resolve()
     path = place / CONFIG
     begun = files.is_expected(path)
     config = read_stored_config(place) if begun else {}

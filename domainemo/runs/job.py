@@ -91,6 +91,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Failed",
+    "HOLD_NOTHING_OUT",
     "Job",
     "Work",
     "begin_folder",
@@ -98,6 +99,7 @@ __all__ = [
     "give_away",
     "holds_out",
     "is_finished",
+    "lone_class",
     "receive",
     "run_job",
     "run_jobs",
@@ -106,6 +108,12 @@ __all__ = [
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"
 _PROGRESS_SECONDS = 0.3
+
+HOLD_NOTHING_OUT = (
+    "Choose a validator that holds nothing out (--validator last, or class-ami for a "
+    "study) and no temperature, or have a longer source."
+)
+"""What to do where none can be held out."""
 
 Chosen = TypeVar("Chosen", bound=Setup)
 
@@ -441,7 +449,7 @@ def _run_together(
         groups: dict[int, list[int]] = {}
         for place in begun:
             groups.setdefault(id(experiments[place]), []).append(place)
-        if _train_as_one([*members.values()], several[0][1], len(groups)):
+        if _train_as_one([*members.values()], *several[0][:2], len(groups)):
             for place in begun:
                 attempt(place, finish)
             return failures
@@ -466,14 +474,21 @@ def _begun(
         return _Training(*own, partial, used, report)
 
 
-def _train_as_one(members: Sequence[Member], first: Job, candidates: int) -> bool:
-    """Return whether members could be trained as one program; say why not."""
+def _train_as_one(
+    members: Sequence[Member], experiment: Experiment, first: Job, candidates: int
+) -> bool:
+    """Return whether members could be trained as one program; say why not.
+
+    What is said names neither fold nor seed, nor a method where the network is why, so
+    that of whatever is alike the same is said, which is shown once.
+    """
     from ..training.population import NotStackable, train_together
 
     try:
         train_together(members)
     except NotStackable as reason:
-        who = f"{first.name} and others alike"
+        part = first.method if reason.of_adapter else experiment.backbone.name
+        who = f"Trainings {'with' if reason.of_adapter else 'of'} {part}"
         if candidates > 1:
             who = f"Several candidates with {first.method}"
         told = f"{who} cannot be one program ({reason}), and are"
@@ -842,6 +857,43 @@ def holds_out(
     )
 
 
+def lone_class(windows: pd.DataFrame, experiment: Experiment, job: Job) -> str | None:
+    """Return why no part of the source can be held out, where none can.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        Provenance of the windows among which the job's rows count.
+    experiment : Experiment
+    job : Job
+        Of which something is held out, see :func:`holds_out`.
+    """
+    fold, own = job.fold, experiment.protocol.build().domain
+    if len(fold.validation) or (
+        len(fold.calibration) and job.calibration_use != "training"
+    ):
+        return None
+    _, source, labels = _source_of(job)
+    of_source = windows.iloc[source]
+    if of_source[own].nunique() > 1:
+        return None
+    trials = of_source.groupby(TRIAL).ngroup()
+    lone = [each for each in np.unique(labels) if trials[labels == each].nunique() < 2]
+    if not lone:
+        return None
+    return (
+        f"the source is of one {own}, with a single trial of class "
+        f"{job.classes[lone[0]]!r}, so that none can be held out to choose the epoch "
+        f"by, or for a temperature"
+    )
+
+
+def _source_of(job: Job) -> tuple[NDArray[np.bool_], Rows, NDArray[np.int64]]:
+    """Return which labelled windows are calibration's; the others, and their labels."""
+    given = np.isin(job.labelled, job.fold.calibration)
+    return given, job.labelled[~given], job.source_labels[~given]
+
+
 def _hold_out(
     windows: pd.DataFrame, experiment: Experiment, job: Job
 ) -> tuple[Rows, Rows]:
@@ -855,8 +907,10 @@ def _hold_out(
         return job.labelled[job.trains], job.fold.calibration
     if len(job.fold.validation):
         return job.labelled[job.trains], job.fold.validation
-    given = np.isin(job.labelled, job.fold.calibration)
-    source, labels = job.labelled[~given], job.source_labels[~given]
+    lone = lone_class(windows, experiment, job)
+    if lone is not None:
+        raise DataError(f"{lone}. {HOLD_NOTHING_OUT}")
+    given, source, labels = _source_of(job)
     of_source = windows.iloc[source]
     keys = of_source[experiment.protocol.build().domain].to_numpy()
     share = experiment.training.validation_share
@@ -870,13 +924,6 @@ def _hold_out(
     held = np.zeros(len(source), dtype=bool)
     for label in np.unique(labels):
         theirs = np.unique(trials[labels == label])
-        if len(theirs) < 2:
-            raise DataError(
-                f"The source has a single trial of class {job.classes[label]!r}, so "
-                f"none can be held out to choose the epoch by, or for a "
-                f"temperature. Use the validator 'last' and no temperature, or a "
-                f"longer source."
-            )
         held |= np.isin(trials, _draw(theirs, share, generator))
     return np.append(source[~held], job.labelled[given]), source[held]
 

@@ -36,6 +36,7 @@ from ..training.batches import Samples, sample
 from ..training.fit import predict, settle
 from ..training.model import Network, load_state
 from ..training.seeds import derive_seed, reproducible
+from ..values import given_path
 from ..words import first_few
 from .checks import canonical, check_divided_samples, check_signals
 from .experiment import Experiment, experiment_of
@@ -120,7 +121,7 @@ class Model:
         DataError
             If a file is damaged.
         """
-        run = Path(folder)
+        run = given_path("folder", folder)
         stored = read_stored_config(run)
         try:
             chosen = experiment_of(stored)
@@ -598,7 +599,7 @@ def _note_empty(name: str, samples: Samples) -> None:
     if empty:
         warnings.warn(
             f"{name}: in {empty} of {len(samples)} samples every modality is missing; "
-            f"what is predicted for them says nothing of them.",
+            f"what is predicted there rests on nothing.",
             DomainemoWarning,
             stacklevel=4,
         )

@@ -16,7 +16,7 @@ from .checks import choose
 from .experiment import Experiment
 from .folds import chosen_folds, folds_of
 from .leaks import check_leaks
-from .plan import Plan, build_network
+from .plan import Plan, build_network, held_out
 
 __all__ = ["plan_newcomers"]
 
@@ -75,7 +75,7 @@ def plan_newcomers(
     unknown = np.full(len(made.target), _NOBODY_KNOWS)
     classes = source.classes
     backbone = build_network(made.inputs, len(classes), chosen)
-    return Plan(
+    planned = Plan(
         made.inputs,
         np.append(made.source.labels, unknown),
         classes,
@@ -87,6 +87,7 @@ def plan_newcomers(
         waived=waived,
         task=task,
     )
+    return held_out(planned)
 
 
 def _check_choices(chosen: Experiment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -28,7 +29,7 @@ from ..core import (
 )
 from ..data.given import expect_labelled
 from ..data.labels import check_trials
-from ..errors import ConfigurationError, DomainemoError
+from ..errors import ConfigurationError, DataError, DomainemoError
 from ..parts import Part
 from ..places import naming_parts
 from ..training.compiled import check_compiler
@@ -36,7 +37,7 @@ from ..training.loop import descend
 from ..training.model import Network, nothing
 from ..training.seeds import reproducible
 from ..values import option_types
-from ..words import in_order
+from ..words import first_few, in_order
 from .calibration import give_labels
 from .checks import check_asked_trials, check_divided_samples, choose, prepare
 from .controls import control_name, retraining
@@ -44,7 +45,7 @@ from .experiment import Experiment, Setup, use_of
 from .folder import fingerprint, job_folder
 from .folds import chosen_folds, fit_folds, lay_out_folds
 from .initialisation import check_initialisation
-from .job import Job
+from .job import HOLD_NOTHING_OUT, Job, holds_out, lone_class
 from .leaks import check_leaks
 from .seeds import source_seed
 
@@ -52,6 +53,7 @@ __all__ = [
     "Plan",
     "build_network",
     "build_once",
+    "held_out",
     "labelled_rows",
     "missing_share",
     "plan",
@@ -202,7 +204,42 @@ def plan(data: EmotionData, chosen: Experiment) -> Plan:
         for name in untested(inputs, laid_out)
         if protocol.domain == "session"
     }
-    return Plan(*made, skipped=alone | short | unfit, waived=waived, task=task)
+    skipped = alone | short | unfit
+    return held_out(Plan(*made, skipped=skipped, waived=waived, task=task))
+
+
+def held_out(planned: Plan) -> Plan:
+    """Return a plan of the folds whose source can be divided, where it must be.
+
+    Parameters
+    ----------
+    planned : Plan
+
+    Raises
+    ------
+    DataError
+        If there are others, and the protocol skips none; or if there are no others.
+    """
+    chosen, windows = planned.experiment, planned.inputs.windows
+    validator = None if chosen.validator is None else chosen.validator.build()
+    adapters = [each.build() for each in chosen.trained if each.kind == "adapter"]
+    if not any(holds_out(chosen.training, validator, each) for each in adapters):
+        return planned
+    # A share of labels is drawn by the seed; all of them are the same for every one.
+    seeds = chosen.seeds[:1] if chosen.training.label_share == 1 else chosen.seeds
+    found: dict[str, str] = {}
+    for fold, seed in itertools.product(planned.folds, seeds):
+        job = planned.job(Path(), fold, seed, chosen.adapter)
+        why = lone_class(windows, chosen, job)
+        if why is not None:
+            found.setdefault(fold.name, why)
+    kept = [fold for fold in planned.folds if fold.name not in found]
+    if not found or (kept and chosen.protocol.build().unfit == "skip"):
+        return replace(planned, folds=kept, skipped={**planned.skipped, **found})
+    shown = first_few([f"fold {name!r}: {why}" for name, why in found.items()], 2)
+    skippable = kept and "unfit" in chosen.protocol.describe()
+    skip = " Or skip such folds (--set protocol.unfit=skip)." if skippable else ""
+    raise DataError(f"{planned.inputs.name}: {shown}. {HOLD_NOTHING_OUT}{skip}")
 
 
 def build_network(inputs: Inputs, classes: int, chosen: Experiment) -> Backbone:

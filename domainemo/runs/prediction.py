@@ -10,6 +10,7 @@ import pandas as pd
 from .. import files
 from ..core import EmotionData, Inputs
 from ..errors import ConfigurationError
+from ..values import given_path
 from .model import Model
 
 __all__ = ["check_free", "predict"]
@@ -62,7 +63,8 @@ def predict(
         check_free(output)
     which = {"fold": fold, "adapter": adapter, "seed": seed}
     if not isinstance(model, Model):
-        model = Model.load(model, fold=fold, adapter=adapter, seed=seed)
+        place = given_path("model", model)
+        model = Model.load(place, fold=fold, adapter=adapter, seed=seed)
     elif any(value is not None for value in which.values()):
         raise ConfigurationError(
             "fold, adapter and seed say which model of a run's folder is meant, and a "
@@ -85,7 +87,7 @@ def check_free(output: str | Path) -> None:
     ------
     ConfigurationError
     """
-    path = Path(output)
+    path = given_path("output", output, "a file")
     if path.suffix.lower() != ".csv":
         raise ConfigurationError(
             f"{path}: found the ending {path.suffix!r}; expected .csv, which is what "

@@ -20,7 +20,7 @@ from ..choices import PretrainingChoices, choices_of, choosing, complete
 from ..core import EmotionData, Fold, Inputs, Rows, Sampling
 from ..data.normalisation import normalise
 from ..data.telling import stimulus_is_label
-from ..errors import DataError, DomainemoWarning
+from ..errors import ConfigurationError, DataError, DomainemoWarning
 from ..parts import Part
 from ..places import naming_parts
 from ..training.batches import sample, samples_of
@@ -29,7 +29,7 @@ from ..training.pairs import Random, Synchronous
 from ..training.pretrain import USED_SETTINGS, fit_pairs, view_widths
 from ..training.seeds import reproducible, seed_torch
 from ..training.synchrony import SynchronyContrast
-from ..values import check_value
+from ..values import check_value, given_path
 from ..words import count
 from .at_once import Jobs, running
 from .checks import choose_inputs, prepare
@@ -256,6 +256,7 @@ def plan_pretraining(
             DomainemoWarning,
             stacklevel=2,
         )
+    _check_protocol(chosen)
     # Here labels are left behind: nothing below is handed any.
     inputs, task = choose_inputs(recordings, chosen)
     inputs, _ = prepare(inputs, chosen)
@@ -272,6 +273,18 @@ def plan_pretraining(
     for fold in sources:
         planned.moments(fold)
     return planned
+
+
+def _check_protocol(chosen: Pretraining) -> None:
+    """Refuse a protocol that has no folds that a run could start from."""
+    protocol = chosen.protocol.build()
+    if protocol.takes_target or not protocol.scored:
+        raise ConfigurationError(
+            f"The protocol is {chosen.protocol.name!r}, which tests nobody in these "
+            f"recordings; expected one that does, such as 'cross-subject', as a "
+            f"pre-training belongs to the folds of the run that starts from it. Name "
+            f"that run's (--protocol); `domainemo list protocols` shows all."
+        )
 
 
 @choosing
@@ -317,6 +330,7 @@ def pretrain(
         If a fold fails; the finished ones are kept in `output`.
     """
     chosen = pretraining(**choices)
+    folder = given_path("output", output)
     check_call(executor, on_progress, jobs)
     planned = plan_pretraining(recordings, chosen)
     description = {"recordings": planned.inputs.name, **chosen.describe()}
@@ -325,7 +339,7 @@ def pretrain(
     most = len(planned.jobs(Path()))
     with running(executor, jobs, chosen, most) as pool:
         return run_pretraining(
-            planned, Path(output), description, pool, on_progress, chosen.plugins
+            planned, folder, description, pool, on_progress, chosen.plugins
         )
 
 

@@ -16,6 +16,7 @@ from ..errors import ConfigurationError, RunError, data_error
 from ..statistics.intervals import bootstrap_interval
 from ..statistics.paired import Comparison, compare
 from ..training.settings import epoch_in_words
+from ..values import given_path
 from ..words import count, in_order
 from .experiment import SOURCE_ONLY
 from .folder import read_distances, read_stored_config, read_tables, write_table
@@ -85,7 +86,7 @@ class Results:
         RunError
             If one of its trainings diverged.
         """
-        folder = Path(folder)
+        folder = given_path("folder", folder)
         description = read_stored_config(folder)
         path = folder / "results.parquet"
         if what := _no_run(description):

@@ -12,8 +12,8 @@ from typing import Any, Unpack
 
 from ..choices import RunChoices, choosing
 from ..core import EmotionData
-from ..errors import ConfigurationError
 from ..places import naming_parts
+from ..values import given_path
 from .at_once import Jobs, running
 from .execution import Monitor, check_call, execute
 from .experiment import Experiment, experiment
@@ -91,9 +91,9 @@ def check_output(output: Any) -> AbstractContextManager[str | Path]:
     ConfigurationError
         If it is no folder.
     """
-    if not (output is None or isinstance(output, str | Path)):
-        raise ConfigurationError(f"output is {output!r}; expected a folder, or None.")
-    return nullcontext(output) if output else tempfile.TemporaryDirectory()
+    if output is None:
+        return tempfile.TemporaryDirectory()
+    return nullcontext(given_path("output", output))
 
 
 def described(recordings: str, chosen: Experiment) -> dict[str, Any]:

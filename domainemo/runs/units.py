@@ -114,8 +114,7 @@ def units(
         if why and why not in told:
             told.add(why)
             warnings.warn(
-                f"{job.method}: {why}, so that its folds are run one by one, and not "
-                f"as one program.",
+                f"Some trainings are run one by one, and not as one program: {why}.",
                 DomainemoWarning,
                 stacklevel=2,
             )

@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import vmap
 
 from ..backbones.products import by_onednn
-from ..core import Batch
+from ..core import Adapter, Batch
 from ..errors import DomainemoError
 from ..places import foreseen
 from .compiled import Compiled, NotCompilable, warn_not_compiled
@@ -28,6 +28,7 @@ from .draws import MemberDraws
 from .freed import freed_memory_kept
 from .functional import StepOf
 from .loop import Loop, differentiated
+from .model import Network
 from .objective import Objective, Shown
 from .seeds import seed_torch
 
@@ -44,7 +45,19 @@ _LARGE = 10_000_000
 
 
 class NotStackable(Exception):
-    """Why trainings cannot be stacked; each can still be trained alone."""
+    """Why trainings cannot be stacked; each can still be trained alone.
+
+    Parameters
+    ----------
+    reason : str
+    of_adapter : bool
+        Whether it lies in the adapter; else whatever else trains on the network and
+        these folds cannot either.
+    """
+
+    def __init__(self, reason: str, *, of_adapter: bool = False) -> None:
+        super().__init__(reason)
+        self.of_adapter = of_adapter
 
 
 class Member:
@@ -165,7 +178,10 @@ class Population:
         ]
         shapes = [{name: each[name].shape for name in each} for each in every]
         if any(each != shapes[0] for each in shapes):  # such as a head per domain
-            raise NotStackable("their networks differ")
+            names = {name for each in shapes for name in each}
+            differ = [n for n in names if len({each.get(n) for each in shapes}) > 1]
+            own = all(name.startswith("adapter.") for name in differ)
+            raise NotStackable("their networks differ", of_adapter=own)
         self.every = every
         self.numbers, self.large = _numbers_apart(objectives), False
         wanted = self.members[0].task.training.compile
@@ -236,7 +252,8 @@ class Population:
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             own = " and ".join(dict.fromkeys(name for _, name in self.numbers))
             where = f"with a {own} of their own: " if own else ""
-            raise NotStackable(where + _first_line(error)) from error
+            reason = where + _first_line(error)
+            raise NotStackable(reason, of_adapter=_in_adapter(error)) from error
 
     def step(self) -> None:
         """Take the next step of every member."""
@@ -363,6 +380,17 @@ def _uncompiled(step: StepOf) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return vmap(one, randomness="error")(marker, step.trained, step.given)
 
 
+def _in_adapter(error: BaseException) -> bool:
+    """Return whether an adapter's code, and not the network's, was at work."""
+    found, trace = False, error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if isinstance(owner, Adapter | Network):
+            found = isinstance(owner, Adapter)
+        trace = trace.tb_next
+    return found
+
+
 def _check_no_tie(objective: Objective) -> None:
     names = [n for n, _ in objective.named_parameters(remove_duplicate=False)]
     if len(names) > len(list(objective.named_parameters())):
@@ -386,7 +414,7 @@ def _numbers_apart(objectives: Sequence[Objective]) -> dict[tuple[str, str], Ten
         if path.split(".")[0] == "model":
             continue
         if any(type(each.get(path)) is not type(first) for each in every):
-            raise NotStackable("their adapters differ")
+            raise NotStackable("their adapters differ", of_adapter=True)
         for name in vars(first).keys() - _OF_EVERY_MODULE:
             values = [getattr(each[path], name) for each in every]
             plain = all(isinstance(each, _PLAIN) for each in values)
@@ -394,7 +422,8 @@ def _numbers_apart(objectives: Sequence[Objective]) -> dict[tuple[str, str], Ten
                 continue
             if any(type(each) is not float or each == 0 for each in values):
                 raise NotStackable(
-                    f"they differ in {name}, and not by numbers above or below 0"
+                    f"they differ in {name}, and not by numbers above or below 0",
+                    of_adapter=True,
                 )
             found[path, name] = torch.tensor(values, device=device)
     return found

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
+from ...values import given_path
 from ...words import count
 from ..files import read_pickle
 from ..reader import Reader, Recording, Trial, listing
@@ -189,7 +190,7 @@ class DEAP(Reader):
                 f"{', '.join(PERIPHERAL)}, each once. For none of them, set "
                 f"peripheral=False."
             )
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.target, self.threshold, self.ties = target, threshold, ties
         self.feature, self.window, self.bands = feature, window, tuple(bands)
         self.baseline, self.peripheral = baseline, peripheral

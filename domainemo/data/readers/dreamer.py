@@ -16,6 +16,7 @@ from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...processes import cores
 from ...registry import register
+from ...values import given_path
 from ..files import open_mat
 from ..reader import Reader, Recording, Trial, listing
 from ..signals.eeg import EEGFeature, EEGFeatures, mean_second_removed
@@ -150,7 +151,7 @@ class DREAMER(Reader):
                 f"dreamer: found seconds={seconds!r}; expected at least one window of "
                 f"{window:g} s, or crop='all' for the whole clips."
             )
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.target, self.threshold, self.ties = target, threshold, ties
         self.feature, self.window, self.bands = feature, window, tuple(bands)
         self.crop, self.seconds, self.baseline = crop, seconds, baseline

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import DataError, data_error
 from ...registry import register
-from ...values import Bounds
+from ...values import Bounds, given_path
 from ..reader import Reader, Recording, Trial, listing
 from ..signals.features import (
     BANDS,
@@ -119,7 +119,7 @@ class EEGMAT(Reader):
         window: Annotated[float, _WINDOW] = 4.0,
         reference: Literal["average", "linked-ears"] = "average",
     ) -> None:
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.window, self.reference = window, reference
 
     def recordings(self) -> list[Recording]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ...core import Modality
 from ...registry import register
+from ...values import given_path
 from .shared.windows_file import Stored, Windows, WindowsReader
 
 __all__ = ["Esports"]
@@ -105,7 +106,7 @@ class Esports(WindowsReader):
         *,
         target: Literal["opponents", "load"] = "opponents",
     ) -> None:
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.target = target
         self.classes = _TARGETS[target]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
+from ...values import given_path
 from ...words import count
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
@@ -145,7 +146,7 @@ class SEED(Reader):
     ) -> None:
         _check_smoothing(smoothing, source)
         _check_window(window, source, feature)
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.feature, self.smoothing = feature, smoothing
         self.window, self.source = float(window), source
         self.classes = CLASSES

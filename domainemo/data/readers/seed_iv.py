@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
+from ...values import given_path
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..reader import Reader, Recording, Trial, listing
@@ -182,7 +183,7 @@ class SEEDIV(Reader):
                 f"released smoothed only. Choose one of these, or source='computed'."
             )
         check_window("seed-iv", window, source, eye)
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.feature, self.smoothing, self.source = feature, smoothing, source
         self.window, self.eye = float(window), eye
         self.classes = CLASSES

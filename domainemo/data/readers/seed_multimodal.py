@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
+from ...values import given_path
 from ..files import read_pickle, read_pickled_npz
 from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..reader import Reader, Recording, Trial
@@ -101,7 +102,7 @@ class SEEDMultimodal(Reader):
                 f"seed-multimodal: found window={window!r}; expected 4 or 1 s, the "
                 f"lengths of the released windows."
             )
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.window = float(window)
         self.classes = CLASSES
 

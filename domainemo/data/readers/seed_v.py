@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import DataError, data_error
 from ...registry import register
+from ...values import given_path
 from ..files import read_pickled_npz
 from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..reader import Reader, Recording, Trial
@@ -108,7 +109,7 @@ class SEEDV(Reader):
     home = "https://bcmi.sjtu.edu.cn/home/seed/seed-v.html"
 
     def __init__(self, root: str | Path | None, *, eye: bool = True) -> None:
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.eye = eye
         self.classes = CLASSES
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...core import Modality
 from ...errors import ConfigurationError, DataError, data_error
 from ...registry import register
+from ...values import given_path
 from ..files import MatFile, open_mat
 from ..montage import SEED_BANDS, SEED_ELECTRODES
 from ..reader import Reader, Recording, Trial
@@ -145,7 +146,7 @@ class SEEDVII(Reader):
                 "smoothed. Choose that, or source='computed'."
             )
         check_window("seed-vii", window, source, eye)
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.feature, self.smoothing, self.source = feature, smoothing, source
         self.window, self.eye = float(window), eye
         self.clip_statistics = clip_statistics

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core import Modality
 from ...registry import register
+from ...values import given_path
 from .shared.windows_file import Stored, Windows, WindowsReader
 
 __all__ = ["SSVEPExo"]
@@ -74,7 +75,7 @@ class SSVEPExo(WindowsReader):
     def __init__(
         self, root: str | Path | None, *, include_excluded: bool = False
     ) -> None:
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else given_path("root", root)
         self.include_excluded = include_excluded
 
     def windows(self, stored: Stored) -> Windows:
