@@ -16,7 +16,7 @@ from torch.utils import _pytree as trees
 from ..backbones.products import by_onednn, worthwhile
 from ..errors import ConfigurationError, DomainemoWarning
 from .draws import AskedDraws, Draw, GivenDraws
-from .functional import StepOf, Values
+from .functional import StepOf, Values, tied
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -119,6 +119,8 @@ class Compiled:
         # Here, as it imports torch's compiler, as large as all of torch beside it.
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        if tied(step.objective):
+            raise NotCompilable("two layers of the network share their weights")
         options, shapes = _options(step.objective), list[trees.TreeSpec]()
         try:
             draws = self._asked(step)

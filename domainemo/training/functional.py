@@ -13,7 +13,7 @@ from torch.func import functional_call
 from ..core import Batch, Outputs
 from .objective import Objective, Shown
 
-__all__ = ["Numbers", "StepOf", "Values"]
+__all__ = ["Numbers", "StepOf", "Values", "tied"]
 
 Values = dict[str, Tensor]
 """Weights, buffers or losses by name."""
@@ -63,8 +63,17 @@ class StepOf(NamedTuple):
         with _having(self.objective, numbers):
             seen = _judgement(self.judge, judging, shown.target)
             arguments = (shown, class_weights, progress, seen)
-            found = functional_call(self.objective, values, arguments)
+            # What two modules share has one name and is replaced once, see `tied`.
+            found = functional_call(
+                self.objective, values, arguments, tie_weights=False
+            )
         return found, {name: values[name] for name in rest}
+
+
+def tied(objective: Objective) -> bool:
+    """Return whether layers share weights, so that a step is no function of them."""
+    names = [n for n, _ in objective.named_parameters(remove_duplicate=False)]
+    return len(names) > len(list(objective.named_parameters()))
 
 
 @contextmanager

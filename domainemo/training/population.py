@@ -26,7 +26,7 @@ from ..places import foreseen
 from .compiled import Compiled, NotCompilable, warn_not_compiled
 from .draws import MemberDraws
 from .freed import freed_memory_kept
-from .functional import StepOf
+from .functional import StepOf, tied
 from .loop import Loop, differentiated
 from .model import Network
 from .objective import Objective, Shown
@@ -171,7 +171,8 @@ class Population:
         self.trained = [
             n for n, p in objectives[0].named_parameters() if p.requires_grad
         ]
-        _check_no_tie(objectives[0])
+        if tied(objectives[0]):
+            raise NotStackable("two layers of the network share their weights")
         every = [
             dict(each.named_parameters()) | dict(each.named_buffers())
             for each in objectives
@@ -389,12 +390,6 @@ def _in_adapter(error: BaseException) -> bool:
             found = isinstance(owner, Adapter)
         trace = trace.tb_next
     return found
-
-
-def _check_no_tie(objective: Objective) -> None:
-    names = [n for n, _ in objective.named_parameters(remove_duplicate=False)]
-    if len(names) > len(list(objective.named_parameters())):
-        raise NotStackable("two layers of the network share their weights")
 
 
 def _numbers_apart(objectives: Sequence[Objective]) -> dict[tuple[str, str], Tensor]:
