@@ -1,12 +1,16 @@
 """Steps that are compiled leave what they would leave without, but for rounding."""
 
+import pandas as pd
 import pytest
 import torch
 from test_population import STACKED, alone, apart, member, together, training
 
+import domainemo as de
 from domainemo.core import Adapter
-from domainemo.errors import DomainemoWarning
+from domainemo.errors import ConfigurationError, DomainemoWarning
+from domainemo.protocols.cross_subject import CrossSubject
 from domainemo.registry import entries
+from domainemo.testing.firewall import with_random_target_labels
 from domainemo.training import compiled
 from domainemo.training.fit import Fitting
 from domainemo.training.loop import Loop
@@ -110,6 +114,40 @@ def test_what_training_ends_with_is_the_same_twice(traced):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_run_is_the_same_and_does_not_know_the_labels_of_its_target(traced, tmp_path):
+    data = de.Simulated(subjects=3, sessions=1, trials=4, windows=(3, 5)).load()
+
+    def ran(name, data, wanted):
+        return de.run(
+            data,
+            backbone="concatenation-mlp",
+            adapter="uf-ama",
+            baselines=False,
+            folds=["subject 1"],
+            options={"training.epochs": 3, "training.compile": wanted},
+            output=tmp_path / name,
+        ).predictions
+
+    without, within = ran("without", data, False), ran("within", data, True)
+    pd.testing.assert_frame_equal(without, within, rtol=1e-3, atol=1e-3)
+    noisy = with_random_target_labels(data, CrossSubject())
+    there = [name for name in within if name.startswith("p_") or name == "predicted"]
+    pd.testing.assert_frame_equal(within[there], ran("noisy", noisy, True)[there])
+
+
+def test_without_a_compiler_nothing_begins(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "torch._inductor.config.cpp.cxx", (None, str(tmp_path / "none-there"))
+    )
+    with pytest.raises(ConfigurationError, match=r"no C\+\+ compiler here; expected"):
+        de.run(
+            de.Simulated(subjects=3, sessions=1).load(),
+            options={"training.compile": True},
+            output=tmp_path / "run",
+        )
+    assert not (tmp_path / "run").exists()
+
+
 class Looking(Adapter):
     """An adapter that looks at a value to decide what to do."""
 
@@ -142,7 +180,11 @@ class Counting(Looking):
 
 @pytest.mark.parametrize(
     ("adapter", "why"),
-    [(Looking, "data-dependent"), (Drawing, "random numbers"), (Counting, "attribute")],
+    [
+        (Looking, "looks at a value"),
+        (Drawing, "random numbers"),
+        (Counting, "attribute"),
+    ],
 )
 def test_what_cannot_be_compiled_is_said_and_goes_on(traced, adapter, why):
     def ends(wanted):

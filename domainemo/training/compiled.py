@@ -144,7 +144,7 @@ class Compiled:
             )
             traced = tracing(*_copied(flat), *drawn)
         except _REFUSED as error:
-            raise NotCompilable(_first_line(error)) from error
+            raise NotCompilable(_reason(error)) from error
         if _options(step.objective) != options:
             raise NotCompilable("a module changes an attribute of its own in a step")
         _check_draws(traced)
@@ -250,7 +250,7 @@ def _compile(traced: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any
             program(*inputs)
     except Exception as error:
         raise NotCompilable(
-            f"{_first_line(error)}; if torch was stopped while it compiled, delete "
+            f"{_reason(error)}; if torch was stopped while it compiled, delete "
             f"{cache_dir()}"
         ) from error
     _MADE[key] = program
@@ -330,5 +330,9 @@ def _copies(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
     return [generator.clone_state() for generator in generators]
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+def _reason(error: Exception) -> str:
+    """Return what stopped a trace, or torch's compiler."""
+    told = str(error)
+    if "data-dependent" in told:
+        return "a part looks at a value to decide what to do"
+    return f"{type(error).__name__}: {told.splitlines()[0] if told else ''}"

@@ -187,6 +187,7 @@ class Population:
         self.numbers, self.large = _numbers_apart(objectives), False
         wanted = self.members[0].task.training.compile
         self.compiled = Compiled(stacked=True) if wanted else None
+        self.begun = len(members)
         self.values = {
             name: torch.stack([each[name].detach() for each in every])
             for name in every[0]
@@ -286,7 +287,8 @@ class Population:
         Their gradients are left in what is stacked.
         """
         step, count = self._next(places), len(places)
-        if self.compiled is not None:
+        # For a few steps of fewer members, a program would not be worth making.
+        if self.compiled is not None and count == self.begun:
             try:
                 taken = self.compiled(step)
             except NotCompilable as reason:
