@@ -36,6 +36,10 @@ _LARGE_SHARE = 1 / 3
 """Share of operations in large products from which on oneDNN was faster for all."""
 
 
+_MOST_KINDS = 8
+"""Programs of one training. Batches of many lengths would compile for ever."""
+
+
 class NotCompilable(Exception):
     """Why a step cannot be compiled; it can still be taken without."""
 
@@ -65,7 +69,7 @@ class _Program(NamedTuple):
     draws: list[Draw]
     shape: trees.TreeSpec
     large: bool
-    held: list[Tensor]
+    held: list[dict[str, Any]]
 
 
 class Compiled:
@@ -121,7 +125,10 @@ class Compiled:
 
         if tied(step.objective):
             raise NotCompilable("two layers of the network share their weights")
+        if len(self._programs) == _MOST_KINDS:
+            raise NotCompilable(f"its steps are of more than {_MOST_KINDS} kinds")
         options, shapes = _options(step.objective), list[trees.TreeSpec]()
+        before = _as_it_is(_attributes(step.objective))
         try:
             draws = self._asked(step)
             own = _copies(step.generators)
@@ -146,10 +153,12 @@ class Compiled:
         except _REFUSED as error:
             raise NotCompilable(_reason(error)) from error
         if _options(step.objective) != options:
+            for module, known in zip(step.objective.modules(), before, strict=True):
+                vars(module).update(known)
             raise NotCompilable("a module changes an attribute of its own in a step")
         _check_draws(traced)
         run = _compile(traced, [*_copied(flat), *drawn])
-        large, held = products.mostly_large, _held(step.objective)
+        large, held = products.mostly_large, _attributes(step.objective)
         return _Program(run, draws, shapes[-1], large, held)
 
     def _asked(self, step: StepOf) -> list[Draw]:
@@ -229,8 +238,6 @@ def _compile(traced: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any
 
     Trainings of other folds, seeds and candidates take the same steps.
     """
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
     traced.graph.eliminate_dead_code()
     traced.recompile()
     constants = {
@@ -250,8 +257,9 @@ def _compile(traced: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any
             program(*inputs)
     except Exception as error:
         raise NotCompilable(
-            f"{_reason(error)}; if torch was stopped while it compiled, delete "
-            f"{cache_dir()}"
+            f"{_reason(error)}; if it was stopped while it compiled, delete what torch "
+            f"keeps: TORCHINDUCTOR_CACHE_DIR, or torchinductor_ and your name among "
+            f"temporary files"
         ) from error
     _MADE[key] = program
     return program
@@ -293,27 +301,44 @@ def _check_draws(traced: GraphModule) -> None:
             raise NotCompilable(f"it draws random numbers by {node.target}")
 
 
+_OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
 _PLAIN = (bool, int, float, str, type(None))
+_CONTAINERS = (list, tuple, set, frozenset)
 
 
 def _options(objective: nn.Module) -> tuple[Any, ...]:
-    """Return all plain attributes of modules, and which tensors they hold."""
-    return tuple(
-        value if isinstance(value, _PLAIN) else (id(value), value._version)
-        for module in objective.modules()
-        for value in vars(module).values()
-        if isinstance(value, (*_PLAIN, Tensor))
-    )
+    """Return all attributes of modules, and which tensors they hold, to be compared."""
+    return tuple(_told(each) for own in _attributes(objective) for each in own.values())
 
 
-def _held(objective: nn.Module) -> list[Tensor]:
-    """Return the tensors by whose identity :func:`_options` tells steps apart."""
+def _attributes(objective: nn.Module) -> list[dict[str, Any]]:
+    """Return what modules have beside weights, buffers and other modules."""
     return [
-        value
+        {n: each for n, each in vars(module).items() if n not in _OF_EVERY_MODULE}
         for module in objective.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor)
     ]
+
+
+def _told(value: Any) -> Any:
+    """Return what tells a value from others; of an object, which one it is."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Tensor):
+        return id(value), value._version
+    if isinstance(value, _CONTAINERS):
+        return type(value), tuple(_told(each) for each in value)
+    if isinstance(value, dict):
+        return tuple((_told(name), _told(each)) for name, each in value.items())
+    return id(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    """Return a value that stays as it is when something is put into it."""
+    if type(value) in _CONTAINERS:
+        return type(value)(_as_it_is(each) for each in value)
+    if type(value) is dict:
+        return {name: _as_it_is(each) for name, each in value.items()}
+    return value
 
 
 def _wanting(values: Mapping[str, Tensor]) -> Values:
