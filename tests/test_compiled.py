@@ -6,6 +6,7 @@ import torch
 from test_population import STACKED, alone, apart, member, together, training
 
 import domainemo as de
+from domainemo.backbones import products
 from domainemo.core import Adapter
 from domainemo.errors import ConfigurationError, DomainemoWarning
 from domainemo.protocols.cross_subject import CrossSubject
@@ -81,6 +82,15 @@ def test_of_every_network(traced, exact, backbone):
     within, fitting = steps(True, backbone=backbone)
     assert fitting.compiled is not None
     same(within, without)
+
+
+def test_what_is_asked_of_the_processor_is_no_part_of_a_step(traced, monkeypatch):
+    """Also where nothing has asked for it before."""
+    products.onednn_faster.cache_clear()
+    monkeypatch.setattr(products, "_OPERATIONS", 1)
+    monkeypatch.setattr(products, "_NARROW", 1)
+    _, fitting = steps(True, backbone="concatenation-mlp", points=(0.9,))
+    assert fitting.compiled is not None
 
 
 def test_a_compiled_step_is_the_step(exact):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.utils import _pytree as trees
 
-from ..backbones.products import by_onednn, worthwhile
+from ..backbones.products import by_onednn, onednn_faster, worthwhile
 from ..errors import ConfigurationError, DomainemoWarning
 from .draws import AskedDraws, Draw, GivenDraws
 from .functional import StepOf, Values, tied
@@ -128,6 +128,7 @@ class Compiled:
         if len(self._programs) == _MOST_KINDS:
             raise NotCompilable(f"its steps are of more than {_MOST_KINDS} kinds")
         options, shapes = _options(step.objective), list[trees.TreeSpec]()
+        onednn_faster()  # it multiplies when it is first asked, which is no part of it
         before = _as_it_is(_attributes(step.objective))
         try:
             draws = self._asked(step)
