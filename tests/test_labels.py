@@ -450,7 +450,7 @@ NOT_RECORDINGS = [
     (Simulated(), r"the data set Simulated itself.*load\(\)"),
     (Simulated, r"the class Simulated.*load"),
     ([rated(["a"])], "a list.*join"),
-    (3, "a int"),
+    (3, "an int"),
 ]
 
 

@@ -331,10 +331,10 @@ def test_several_objectives_one_choice_a_fold_and_their_report(call, tmp_path):
 @pytest.mark.parametrize(
     ("candidate", "standing", "told"),
     [
-        (-1, {0: 0.5, -1: 0.75}, "Source only scored highest (0.750): do not adapt."),
-        (0, {0: 0.75, -1: 0.5}, "Candidate 0 scored highest (0.750): "),
+        (-1, {0: 0.5, -1: 0.75}, "Source only was chosen (0.750): do not adapt."),
+        (0, {0: 0.75, -1: 0.5}, "Candidate 0 was chosen (0.750): "),
         (-1, {-1: 1.0}, "No candidate predicts every class and held-out source"),
-        (-1, {}, "Source only scored highest (0.250): do not adapt."),
+        (-1, {}, "Source only was chosen (0.250): do not adapt."),
     ],
 )
 def test_the_number_is_the_one_that_was_chosen_by(candidate, standing, told):
