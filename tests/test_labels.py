@@ -445,7 +445,7 @@ NOT_RECORDINGS = [
     ("seed-iv", r"domainemo\.load\('seed-iv'"),
     (Path("my-study"), r"domainemo\.load\('table', 'my-study'"),
     (pd.DataFrame({"a": [1]}), "a DataFrame.*from_arrays"),
-    (np.zeros(3), "a ndarray.*from_arrays"),
+    (np.zeros(3), "an array of shape.*from_arrays"),
     ({"eeg": np.zeros(3)}, "a dict.*from_arrays"),
     (Simulated(), r"the data set Simulated itself.*load\(\)"),
     (Simulated, r"the class Simulated.*load"),

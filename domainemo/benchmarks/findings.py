@@ -25,14 +25,7 @@ from ..statistics.ties import gap_between, tied
 from .cells import Outcome
 from .printed import as_latex, as_markdown, difference_columns
 
-__all__ = [
-    "Findings",
-    "Group",
-    "gather",
-    "read_findings",
-    "tiers",
-    "write_findings",
-]
+__all__ = ["Findings", "Group", "gather", "read_findings", "tiers", "write_findings"]
 
 Method = tuple[str, str]
 """A backbone, none of a control, and what stands on it."""

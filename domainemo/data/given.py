@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..core import Dataset, EmotionData, Inputs
 from ..errors import ConfigurationError, DataError
+from ..places import called
 
 __all__ = ["expect_inputs", "expect_labelled"]
 
@@ -67,13 +68,9 @@ def expect_inputs(given: Any, where: str) -> Inputs:
 
 
 def _no_recordings(given: Any, where: str) -> ConfigurationError:
-    kind = type(given).__name__
-    article = "an" if kind[0] in "aeiouAEIOU" else "a"
-    found, remedy = f"{article} {kind}", "domainemo.from_arrays makes them of arrays."
-    if given is None:
-        found = "None"
-    elif isinstance(given, Dataset):
-        found = f"the data set {kind} itself"
+    found, remedy = called(given), "domainemo.from_arrays makes them of arrays."
+    if isinstance(given, Dataset):
+        found = f"the data set {type(given).__name__} itself"
         remedy = "Read it first: give data_set.load() in its place."
     elif isinstance(given, type) and issubclass(given, Dataset):
         found = f"the class {given.__name__}"

@@ -16,31 +16,29 @@ from torch.utils import _pytree as trees
 from ..backbones.products import by_onednn, onednn_faster, worthwhile
 from ..errors import ConfigurationError, DomainemoWarning
 from .draws import AskedDraws, Draw, GivenDraws
-from .functional import StepOf, Values, tied
+from .functional import (
+    OF_EVERY_MODULE,
+    PLAIN,
+    REFUSED,
+    StepOf,
+    Values,
+    first_line,
+    tied,
+)
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
-__all__ = [
-    "Compiled",
-    "NotCompilable",
-    "Taken",
-    "check_compiler",
-    "warn_not_compiled",
-]
-
-_REFUSED = (RuntimeError, TypeError, ValueError, NotImplementedError)
-
+__all__ = ["Compiled", "Taken", "check_compiler"]
 
 _LARGE_SHARE = 1 / 3
 """Share of operations in large products from which on oneDNN was faster for all."""
-
 
 _MOST_KINDS = 8
 """Programs of one training. Batches of many lengths would compile for ever."""
 
 
-class NotCompilable(Exception):
+class _NotCompilable(Exception):
     """Why a step cannot be compiled; it can still be taken without."""
 
 
@@ -84,28 +82,44 @@ class Compiled:
     ----------
     stacked : bool
         Whether steps have a leading axis, of the members of a population.
+
+    Attributes
+    ----------
+    given_up : bool
+        Whether a step could not be compiled.
     """
 
     def __init__(self, *, stacked: bool) -> None:
-        self.stacked = stacked
+        self.stacked, self.given_up = stacked, False
         self._programs: dict[Any, _Program] = {}
 
-    def __call__(self, step: StepOf) -> Taken:
+    def __call__(self, step: StepOf) -> Taken | None:
         """Take a step's losses and gradients.
+
+        Returns
+        -------
+        Taken or None
+            None from when on a step could not be compiled, which is said once: a part
+            looks at values, or draws in a way of its own.
 
         Raises
         ------
-        NotCompilable
-            If a part of it looks at values, or draws in a way of its own.
         ConfigurationError
             If there is no compiler.
         """
+        if self.given_up:
+            return None
         flat, shape = trees.tree_flatten((step.trained, step.given))
         flat = [each.detach() for each in flat]
         sizes = tuple((each.shape, each.dtype) for each in flat)
         kind = shape, sizes, _options(step.objective)
         if kind not in self._programs:
-            self._programs[kind] = self._made(step)
+            try:
+                self._programs[kind] = self._made(step)
+            except _NotCompilable as reason:
+                self.given_up = True
+                _warn(reason)
+                return None
         program = self._programs[kind]
         drawn = [self._drawn(draw, step.generators) for draw in program.draws]
         with torch.no_grad(), by_onednn() if program.large else nullcontext():
@@ -124,9 +138,9 @@ class Compiled:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         if tied(step.objective):
-            raise NotCompilable("two layers of the network share their weights")
+            raise _NotCompilable("two layers of the network share their weights")
         if len(self._programs) == _MOST_KINDS:
-            raise NotCompilable(f"its steps are of more than {_MOST_KINDS} kinds")
+            raise _NotCompilable(f"its steps are of more than {_MOST_KINDS} kinds")
         options, shapes = _options(step.objective), list[trees.TreeSpec]()
         onednn_faster()  # it multiplies when it is first asked, which is no part of it
         before = _as_it_is(_attributes(step.objective))
@@ -151,12 +165,12 @@ class Compiled:
                 taken, products.counted(), "fake", _allow_non_fake_inputs=True
             )
             traced = tracing(*_copied(flat), *drawn)
-        except _REFUSED as error:
-            raise NotCompilable(_reason(error)) from error
+        except REFUSED as error:
+            raise _NotCompilable(_reason(error)) from error
         if _options(step.objective) != options:
             for module, known in zip(step.objective.modules(), before, strict=True):
                 vars(module).update(known)
-            raise NotCompilable("a module changes an attribute of its own in a step")
+            raise _NotCompilable("a module changes an attribute of its own in a step")
         _check_draws(traced)
         run = _compile(traced, [*_copied(flat), *drawn])
         large, held = products.mostly_large, _attributes(step.objective)
@@ -204,13 +218,13 @@ class Compiled:
         return vmap(one, randomness="error") if self.stacked else one
 
 
-def warn_not_compiled(reason: NotCompilable) -> None:
+def _warn(reason: _NotCompilable) -> None:
     """Say that steps are taken without, and why."""
     warnings.warn(
         f"The steps cannot be compiled ({reason}), and are taken without "
         f"training.compile: slower, with the same numbers but for rounding.",
         DomainemoWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -257,7 +271,7 @@ def _compile(traced: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any
         with torch.no_grad():
             program(*inputs)
     except Exception as error:
-        raise NotCompilable(
+        raise _NotCompilable(
             f"{_reason(error)}; if it was stopped while it compiled, delete what torch "
             f"keeps: TORCHINDUCTOR_CACHE_DIR, or torchinductor_ and your name among "
             f"temporary files"
@@ -299,12 +313,11 @@ def _check_draws(traced: GraphModule) -> None:
     for node in traced.graph.nodes:
         tags = getattr(node.target, "tags", ())
         if torch.Tag.nondeterministic_seeded in tags:
-            raise NotCompilable(f"it draws random numbers by {node.target}")
+            raise _NotCompilable(f"it draws random numbers by {node.target}")
 
 
-_OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
-_PLAIN = (bool, int, float, str, type(None))
 _CONTAINERS = (list, tuple, set, frozenset)
+_UNASKED = OF_EVERY_MODULE - {"training"}
 
 
 def _options(objective: nn.Module) -> tuple[Any, ...]:
@@ -315,14 +328,18 @@ def _options(objective: nn.Module) -> tuple[Any, ...]:
 def _attributes(objective: nn.Module) -> list[dict[str, Any]]:
     """Return what modules have beside weights, buffers and other modules."""
     return [
-        {n: each for n, each in vars(module).items() if n not in _OF_EVERY_MODULE}
+        {
+            n: each
+            for n, each in vars(module).items()
+            if n == "training" or n not in OF_EVERY_MODULE
+        }
         for module in objective.modules()
     ]
 
 
 def _told(value: Any) -> Any:
     """Return what tells a value from others; of an object, which one it is."""
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return value
     if isinstance(value, Tensor):
         return id(value), value._version
@@ -358,7 +375,6 @@ def _copies(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
 
 def _reason(error: Exception) -> str:
     """Return what stopped a trace, or torch's compiler."""
-    told = str(error)
-    if "data-dependent" in told:
+    if "data-dependent" in str(error):
         return "a part looks at a value to decide what to do"
-    return f"{type(error).__name__}: {told.splitlines()[0] if told else ''}"
+    return first_line(error)

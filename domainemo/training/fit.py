@@ -24,7 +24,7 @@ from ..validators.comparing import comparison
 from ..validators.joined import asked_once
 from ..validators.shared import balanced_accuracy
 from .batches import LabelledSamples, Samples, epoch_batches
-from .compiled import Compiled, NotCompilable, warn_not_compiled
+from .compiled import Compiled
 from .dropout import drop_modalities
 from .functional import Numbers, StepOf, Values
 from .judge import Judge
@@ -495,12 +495,10 @@ class Fitting(Task):
         """Leave the gradients of a step on some samples; return its loss terms."""
         self.move_judge(progress)
         shown = self.show(here, there, progress)
-        if self.compiled is not None:
-            try:
-                return self._compiled_step(self.compiled, shown, progress)
-            except NotCompilable as reason:
-                warn_not_compiled(reason)
-                self.compiled = None
+        if self.compiled is not None and not self.compiled.given_up:
+            losses = self._compiled_step(self.compiled, shown, progress)
+            if losses is not None:
+                return losses
         judge = self.judge.outputs(shown.target) if shown.target[0] else None
         return differentiated(
             self.objective(shown, self.class_weights, progress, judge)
@@ -508,8 +506,8 @@ class Fitting(Task):
 
     def _compiled_step(
         self, compiled: Compiled, shown: Shown, progress: float
-    ) -> dict[str, Tensor]:
-        """Take a step as :meth:`step` does, by a program that is made for it."""
+    ) -> dict[str, Tensor] | None:
+        """Take a step as :meth:`step` does, by a program; None where there is none."""
         objective, device = self.objective, self.class_weights.device
         weights: Values = dict(objective.named_parameters())
         rest: Values = dict(objective.named_buffers())
@@ -521,6 +519,8 @@ class Fitting(Task):
         given = rest, Numbers(), shown, self.class_weights, passed, judging
         drawing = [default_generator(device)]
         taken = compiled(StepOf(objective, judge, trained, given, drawing))
+        if taken is None:
+            return None
         for name, gradient in taken.gradients.items():
             weights[name].grad = gradient
         with torch.no_grad():

@@ -13,7 +13,25 @@ from torch.func import functional_call
 from ..core import Batch, Outputs
 from .objective import Objective, Shown
 
-__all__ = ["Numbers", "StepOf", "Values", "tied"]
+__all__ = [
+    "OF_EVERY_MODULE",
+    "PLAIN",
+    "REFUSED",
+    "Numbers",
+    "StepOf",
+    "Values",
+    "first_line",
+    "tied",
+]
+
+OF_EVERY_MODULE = vars(nn.Module()).keys()
+"""Attributes that every module has."""
+
+PLAIN = (bool, int, float, str, type(None))
+"""Types of which a value is all that there is to know."""
+
+REFUSED = (RuntimeError, TypeError, ValueError, NotImplementedError)
+"""What torch raises where a step is no function that it can stack or trace."""
 
 Values = dict[str, Tensor]
 """Weights, buffers or losses by name."""
@@ -74,6 +92,11 @@ def tied(objective: Objective) -> bool:
     """Return whether layers share weights, so that a step is no function of them."""
     names = [n for n, _ in objective.named_parameters(remove_duplicate=False)]
     return len(names) > len(list(objective.named_parameters()))
+
+
+def first_line(error: Exception) -> str:
+    """Return the kind of an error, and how it begins."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from ..backbones.products import by_onednn
 from ..core import Adapter, Batch
 from ..errors import DomainemoError
 from ..places import foreseen
-from .compiled import Compiled, NotCompilable, warn_not_compiled
+from .compiled import Compiled
 from .draws import MemberDraws
 from .freed import freed_memory_kept
-from .functional import StepOf, tied
+from .functional import OF_EVERY_MODULE, PLAIN, REFUSED, StepOf, first_line, tied
 from .loop import Loop, differentiated
 from .model import Network
 from .objective import Objective, Shown
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Member", "NotStackable", "Population", "train_together"]
 
-_OF_EVERY_MODULE = vars(nn.Module()).keys()
-_PLAIN = (bool, int, float, str, type(None))
 
 _LARGE = 10_000_000
 """Values that a first step keeps from which most stacked products are large."""
@@ -251,18 +249,17 @@ class Population:
         """
         try:
             yield
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        except REFUSED as error:
             own = " and ".join(dict.fromkeys(name for _, name in self.numbers))
             where = f"with a {own} of their own: " if own else ""
-            reason = where + _first_line(error)
+            reason = where + first_line(error)
             raise NotStackable(reason, of_adapter=_in_adapter(error)) from error
 
     def step(self) -> None:
         """Take the next step of every member."""
         for member in self.members:
             member.task.move_judge(member.progress)
-        with by_onednn() if self.large else nullcontext():
-            parts = [(group, self._losses(group)) for group in self._alike()]
+        parts = [(group, self._losses(group)) for group in self._alike()]
         self._descend()
         for group, losses in parts:
             total = torch.stack([*losses.values()]).sum(0)
@@ -288,20 +285,18 @@ class Population:
         """
         step, count = self._next(places), len(places)
         # For a few steps of fewer members, a program would not be worth making.
-        if self.compiled is not None and count == self.begun:
-            try:
-                taken = self.compiled(step)
-            except NotCompilable as reason:
-                warn_not_compiled(reason)
-                self.compiled = None
-            else:
-                self._put_gradients(taken.gradients, places)
+        if self.compiled is not None and count == self.begun > 1:
+            taken = self.compiled(step)
+            if taken is not None:
+                for name, gradient in taken.gradients.items():
+                    self.values[name].grad = gradient
                 self._put(taken.buffers, places)
-                return {name: loss[:count] for name, loss in taken.losses.items()}
-        with self._stackable():
-            found, changed = _uncompiled(step)
-        losses = {name: loss[:count] for name, loss in found.items()}
-        differentiated(losses)
+                return taken.losses
+        with by_onednn() if self.large else nullcontext():
+            with self._stackable():
+                found, changed = _uncompiled(step)
+            losses = {name: loss[:count] for name, loss in found.items()}
+            differentiated(losses)
         self._put(changed, places)
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -329,19 +324,6 @@ class Population:
         judge, judging = _judges(members) if shown[0].target[0] else (None, {})
         given = values, numbers, _stacked(shown), class_weights, progress, judging
         return StepOf(members[0].task.objective, judge, trained, given, generators)
-
-    def _put_gradients(
-        self, gradients: Mapping[str, Tensor], places: Sequence[int]
-    ) -> None:
-        """Leave some members' gradients in what is stacked."""
-        for name, gradient in gradients.items():
-            whole = self.values[name]
-            if len(places) == len(whole) > 1:
-                whole.grad = gradient
-                continue
-            if whole.grad is None:
-                whole.grad = torch.zeros_like(whole)
-            whole.grad[list(places)] = gradient[: len(places)]
 
     def _put(self, changed: Mapping[str, Tensor], places: Sequence[int]) -> None:
         """Keep what the step made of the buffers."""
@@ -412,9 +394,9 @@ def _numbers_apart(objectives: Sequence[Objective]) -> dict[tuple[str, str], Ten
             continue
         if any(type(each.get(path)) is not type(first) for each in every):
             raise NotStackable("their adapters differ", of_adapter=True)
-        for name in vars(first).keys() - _OF_EVERY_MODULE:
+        for name in vars(first).keys() - OF_EVERY_MODULE:
             values = [getattr(each[path], name) for each in every]
-            plain = all(isinstance(each, _PLAIN) for each in values)
+            plain = all(isinstance(each, PLAIN) for each in values)
             if not plain or len(set(values)) == 1:
                 continue
             if any(type(each) is not float or each == 0 for each in values):
@@ -478,7 +460,3 @@ def _clip(gradients: Sequence[Tensor], most: Sequence[float]) -> None:
     factors = (limits / (norm + 1e-6)).clamp(max=1)
     for each in gradients:
         each.mul_(factors.view(-1, *(1,) * (each.dim() - 1)))
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -85,8 +85,8 @@ class Training:
     compile : bool
         Whether all operations of a step become a few kernels, which torch's compiler
         makes: the same numbers but for rounding, in less time where steps are many.
-        Each kind of step takes a minute or so to compile, once on a machine, and a C++
-        compiler.
+        Each kind of step is compiled once on a machine, which takes longer than many
+        steps, and needs a C++ compiler.
     """
 
     epochs: Annotated[int, Bounds(1)] = 20
