@@ -441,7 +441,7 @@ def test_signals_that_hold_next_to_nothing_may_agree():
 # ------------------------------------------------------------- what are no recordings
 
 NOT_RECORDINGS = [
-    (None, "found None"),
+    (None, "found nothing"),
     ("seed-iv", r"domainemo\.load\('seed-iv'"),
     (Path("my-study"), r"domainemo\.load\('table', 'my-study'"),
     (pd.DataFrame({"a": [1]}), "a DataFrame.*from_arrays"),
