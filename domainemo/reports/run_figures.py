@@ -112,7 +112,7 @@ def draw_subjects(results: Results, methods: Sequence[str]) -> Figure:
             centres = np.array([places[c] for c in chosen])
             mine = table[table["method"] == method].iloc[list(chosen)]
             _draw_bars(axes, centres, mine, number, len(methods))
-        across = [places[c] + side for c in chosen for side in (-0.6, 0.6)]
+        across = [places[c] + side for c in chosen for side in (-0.5, 0.5)]
         axes.plot(across, np.repeat(blind[chosen], 2), **_CHANCE)
         labels = [*names, "mean"]
         axes.set_xticks([places[c] for c in chosen], [labels[c] for c in chosen])
